@@ -1,0 +1,32 @@
+# Each target makes its own environment from nothing; all it takes is make and a Python 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/demo
+	$(VENV)/demo/bin/python -m holdfast demo
+
+# The whole suite, on every supported interpreter that is found on this machine.
+test: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session test
+
+check: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session check
+
+# Takes a while; writes benchmarks/results/.
+bench: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session bench
+
+$(VENV)/demo: pyproject.toml
+	$(PYTHON) -m venv --clear $@
+	$@/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/nox: noxfile.py
+	$(PYTHON) -m venv --clear $@
+	$@/bin/python -m pip install --quiet 'nox>=2025.2.9'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache dist

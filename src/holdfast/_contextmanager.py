@@ -1,0 +1,123 @@
+"""`async with`, and the forms of acquiring that asyncio deprecated in 3.7 and removed in 3.9."""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Coroutine, Generator, Iterator
+from typing import Any, NoReturn, final
+
+_NOTHING: Iterator[None] = iter(())
+
+
+@final
+class _Finished(Coroutine[Any, Any, None]):
+    """A coroutine that has nothing left to do; awaiting it gives None, any number of times.
+
+    `__aenter__` and `__aexit__` return the one instance whenever they need not wait, which saves making and
+    running a coroutine for each.
+    """
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return _NOTHING  # type: ignore[return-value]  # an exhausted iterator is all that await needs
+
+    def send(self, value: Any) -> NoReturn:
+        raise StopIteration
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None) -> NoReturn:
+        raise typ if val is None else val
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+FINISHED = _Finished()
+
+
+class NotAsyncWithError(TypeError, RuntimeError):
+    """`with lock:` instead of `async with lock:`.
+
+    A RuntimeError because asyncio raised that while it had the `with` forms; a TypeError because the
+    interpreter raises that for objects without them.
+    """
+
+
+class _Held:
+    """What `await lock` returns: releases the lock at the end of a `with` block."""
+
+    def __init__(self, lock: ContextManager) -> None:
+        self._lock: ContextManager | None = lock
+
+    def __enter__(self) -> None:
+        if self._lock is None:
+            raise RuntimeError("this lock was released at the end of an earlier with block; write 'async with lock:'")
+
+    def __exit__(self, *exc_info: object) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+
+class ContextManager:
+    """Something that is acquired and released: what Lock, Condition and the semaphores share."""
+
+    async def acquire(self) -> bool:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+    def _exit_closed(self) -> None:
+        """Leave an `async with` block whose coroutine is being closed, maybe by the collector in any thread."""
+        raise NotImplementedError
+
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        """Acquire; the `as` value is None. What can be had without waiting is taken at once."""
+        return self._enter()
+
+    async def _enter(self) -> None:
+        await self.acquire()
+
+    def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: types.TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        """Release."""
+        if exc_type is GeneratorExit:
+            self._exit_closed()
+        else:
+            self.release()
+        return FINISHED
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Send `async with` through an `acquire()` that a subclass overrides, as asyncio's does."""
+        super().__init_subclass__(**kwargs)
+        if "acquire" in cls.__dict__ and "__aenter__" not in cls.__dict__:
+            cls.__aenter__ = ContextManager.__aenter__  # type: ignore[method-assign]
+
+    def __await__(self) -> Generator[Any, Any, _Held]:
+        _warn_deprecated("await lock")
+        return self._acquire_for_with().__await__()
+
+    def __iter__(self) -> Generator[Any, Any, _Held]:
+        _warn_deprecated("yield from lock")
+        return self._acquire_for_with().__await__()
+
+    async def _acquire_for_with(self) -> _Held:
+        await self.acquire()
+        return _Held(self)
+
+    def __enter__(self) -> NoReturn:
+        raise NotAsyncWithError(f"a {type(self).__name__} cannot be used in 'with'; write 'async with' instead")
+
+    def __exit__(self, exc_type: object, exc: object, tb: types.TracebackType | None) -> None:
+        """Never reached; `with` looks it up before it calls `__enter__`."""
+
+
+def _warn_deprecated(form: str) -> None:
+    warnings.warn(
+        f"'{form}' is deprecated since Python 3.7, and removed from asyncio in 3.9; write 'async with lock:'",
+        DeprecationWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,54 @@
+"""What every primitive has: its wait queue while there is one, its repr, its statistics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ._waitqueue import Waiter, WaitQueue
+
+
+class Primitive:
+    """An object that tasks of one event loop wait for."""
+
+    _queue: WaitQueue | None
+
+    def _bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Start without a queue; `loop=` makes one for life, so that each use meets its check."""
+        if loop is None:
+            self._queue = None
+        elif isinstance(loop, asyncio.AbstractEventLoop):
+            self._queue = WaitQueue(self, bound=loop)
+        else:
+            raise TypeError(f"loop must be an event loop or None, not {loop!r}")
+
+    def _line(self) -> WaitQueue:
+        """The queue, made if there is none, after the check that the running loop may wait in it."""
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = WaitQueue(self)
+        queue.enter()
+        return queue
+
+    def _give_back(self) -> None:
+        """Nothing that was granted here needs to go to another waiter."""
+
+    if not TYPE_CHECKING:  # typeshed has it as a deque
+
+        @property
+        def _waiters(self) -> tuple[Waiter | None, ...]:
+            """Who has not left the wait yet: what asyncio has under this name, and counts in the repr."""
+            return () if self._queue is None else self._queue.waiters()
+
+    def _describe(self, state: str) -> str:
+        """asyncio's repr, with the name that users import."""
+        cls = type(self)
+        module = "holdfast" if cls.__module__.startswith("holdfast.") else cls.__module__
+        return f"<{module}.{cls.__qualname__} object at {id(self):#x} [{state}]>"
+
+    def _describe_with_waiters(self, state: str) -> str:
+        waiters = 0 if self._queue is None else self._queue.granted + len(self._queue)
+        return self._describe(f"{state}, waiters:{waiters}" if waiters else state)
+
+    def _tasks_waiting(self) -> int:
+        return 0 if self._queue is None else len(self._queue)

@@ -1,0 +1,242 @@
+"""Condition: tasks wait, under a lock, until another task tells them that something changed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from asyncio import _get_running_loop
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from ._contextmanager import ContextManager
+from ._primitive import Primitive
+from .lock import Lock, LockStatistics
+
+T = TypeVar("T")
+_NOT_LOCKED = "cannot {0} on un-acquired lock; write 'async with condition:' around {0}()"
+AsyncioLock = asyncio.Lock  # the original: install() puts ours in its place
+
+
+class Condition(ContextManager, Primitive, asyncio.Condition):
+    """A lock, and a place to wait for a change of what it protects, for tasks of one event loop. Not thread-safe.
+
+    lock: a holdfast or asyncio Lock, which several conditions may share; None makes a new one.
+    loop: bind the condition, and a new lock, to this event loop; any use from another one raises RuntimeError.
+
+    Raises TypeError if `lock` is no such lock, ValueError if it is bound to another loop.
+
+    A coroutine that is closed inside `async with cond: await cond.wait()` (by the collector, or when its loop
+    ends) leaves the lock alone if another task holds it by then. With `acquire()` and `release()` in
+    try/finally instead of `async with` that is out of reach: the release hits the other task's lock.
+
+    Source: asyncio.Condition as of 3.13. Unlike there, cancelling a waiter that nobody notified wakes no other.
+    `loop=` was removed there in 3.10, and works here.
+    """
+
+    def __init__(self, lock: AsyncioLock | None = None, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        if lock is None:
+            lock = Lock(loop=loop)
+        elif isinstance(lock, AsyncioLock):
+            loop = _common_loop(lock, loop)
+        else:
+            raise NotALockError(f"Condition needs a holdfast.Lock, an asyncio.Lock or None, not {lock!r}")
+        self._lock = lock
+        self._grip = _grip(lock)
+        # As in asyncio, and for speed: what these methods do, without the detour.
+        self.locked = lock.locked  # type: ignore[method-assign]
+        self.acquire = lock.acquire  # type: ignore[method-assign]
+        self.release = lock.release  # type: ignore[method-assign]
+        self._bind(loop)
+
+    def __repr__(self) -> str:
+        return self._describe_with_waiters("locked" if self.locked() else "unlocked")
+
+    def locked(self) -> bool:
+        """Return True if the lock is held, or on its way to a task that has not run yet."""
+        return self._lock.locked()
+
+    def statistics(self) -> LockStatistics:
+        """Return whether the lock is locked, and how many tasks wait to be notified."""
+        return LockStatistics(self.locked(), self._tasks_waiting())
+
+    async def acquire(self) -> Literal[True]:
+        """Acquire the lock: see Lock.acquire()."""
+        return await self._lock.acquire()
+
+    def release(self) -> None:
+        """Release the lock: see Lock.release()."""
+        self._lock.release()
+
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        """Acquire the lock; the `as` value is None."""
+        return self._grip.__aenter__()
+
+    def _exit_closed(self) -> None:
+        self._grip._exit_closed()
+
+    async def wait(self) -> Literal[True]:
+        """Release the lock, wait to be notified, take the lock again, return True.
+
+        Raises RuntimeError if the lock is not held, or if tasks of another event loop wait here.
+
+        Cancellation: the task takes the lock again, however long that lasts, and then raises. If it had been
+        notified, the notification goes to another waiter; if not, nobody is woken.
+        """
+        if not self.locked():
+            raise RuntimeError(_NOT_LOCKED.format("wait"))
+        line = self._line()
+        self._lock.release()
+        waiter = line.join()
+        notified = False
+        try:
+            try:
+                await waiter
+            except GeneratorExit:
+                notified = line.leave(waiter)
+                self._grip._reacquire_closed()
+                raise
+            except BaseException:
+                notified = line.leave(waiter)
+                await self._grip._reacquire()
+                raise
+            line.granted -= 1
+            notified = True
+            await self._grip._reacquire()
+        except BaseException:
+            # Only now, as asyncio has it: who is woken instead queues for the lock behind this task.
+            if notified:
+                self._give_back()
+            raise
+        if not line.granted:
+            line.retire()
+        return True
+
+    async def wait_for(self, predicate: Callable[[], T]) -> T:
+        """Wait until `predicate()` is true; return its value.
+
+        The predicate is called with the lock held, at once and after each notification. If it raises, the
+        error passes, and the lock is held. Raises RuntimeError if it has to wait and the lock is not held.
+
+        Cancellation: as for wait().
+        """
+        result = predicate()
+        while not result:
+            await self.wait()
+            result = predicate()
+        return result
+
+    def notify(self, n: float = 1) -> None:
+        """Wake the first `n` tasks that wait, or all if they are fewer; 0 or less wakes none.
+
+        They go on once they have the lock again, so release it soon.
+
+        Raises RuntimeError, and wakes nobody, if the lock is not held, or the waiting tasks belong to an event
+        loop that would not notice; TypeError if `n` is not a number.
+        """
+        if not self._lock.locked():
+            raise RuntimeError(_NOT_LOCKED.format("notify"))
+        try:
+            some = n > 0
+        except TypeError:
+            raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}") from None
+        if some and self._queue is not None:
+            self._queue.wake(n)
+
+    def notify_all(self) -> None:
+        """Wake every task that waits.
+
+        Raises RuntimeError as notify() does.
+        """
+        self.notify(math.inf)
+
+    def _give_back(self) -> None:
+        if self._queue is not None:
+            self._queue.grant()
+
+
+class NotALockError(TypeError, AttributeError):
+    """A Condition over something that is no lock: a TypeError, and what asyncio raises, an AttributeError."""
+
+
+class _Grip(Protocol):
+    """How a Condition takes its lock. A Lock is its own; see there."""
+
+    def __aenter__(self) -> Coroutine[Any, Any, None]: ...
+    async def _reacquire(self) -> None: ...
+    def _reacquire_closed(self) -> None: ...
+    def _exit_closed(self) -> None: ...
+
+
+def _grip(lock: AsyncioLock) -> _Grip:
+    cls = type(lock)
+    if isinstance(lock, Lock) and cls.acquire is Lock.acquire and cls.release is Lock.release:
+        return lock
+    return _ForeignGrip(lock)
+
+
+_foreign_owed_exits: WeakKeyDictionary[AsyncioLock, int] = WeakKeyDictionary()  # conditions may share a lock
+
+
+class _ForeignGrip:
+    """asyncio's Lock, or a subclass of ours that overrides acquire() or release(), handled through its methods."""
+
+    def __init__(self, lock: AsyncioLock) -> None:
+        self._lock = lock
+
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        return self._lock.__aenter__()
+
+    async def _reacquire(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                await self._lock.acquire()
+                break
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+            except GeneratorExit:
+                self._reacquire_closed()
+                raise
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                del cancelled  # its traceback refers to this frame: no cycle
+
+    def _reacquire_closed(self) -> None:
+        if not self._acquire_without_waiting():
+            _foreign_owed_exits[self._lock] = _foreign_owed_exits.get(self._lock, 0) + 1
+
+    def _acquire_without_waiting(self) -> bool:
+        """Run acquire() up to its first wait, and close it there."""
+        acquire = self._lock.acquire()
+        try:
+            acquire.send(None)
+        except StopIteration:
+            return True
+        except RuntimeError:  # it would have to wait, in another loop than its own or in none
+            return False
+        acquire.close()
+        return False
+
+    def _exit_closed(self) -> None:
+        owed = _foreign_owed_exits.pop(self._lock, 0)
+        if owed:
+            if owed > 1:
+                _foreign_owed_exits[self._lock] = owed - 1
+        else:
+            self._lock.release()
+
+
+def _common_loop(lock: AsyncioLock, loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
+    """The loop that a condition over `lock` is bound to."""
+    if isinstance(lock, Lock):
+        bound = None if lock._queue is None else lock._queue.bound
+        wanted = loop or _get_running_loop()
+    else:
+        bound = getattr(lock, "_loop", None)  # asyncio's Lock remembers the first loop that waited for it
+        wanted = loop
+    if bound is not None and wanted is not None and bound is not wanted:
+        raise ValueError(f"loop argument must agree with lock: {lock!r} is bound to {bound!r}, not to {wanted!r}")
+    return loop if bound is None or not isinstance(lock, Lock) else bound

@@ -1,0 +1,82 @@
+"""Event: one task tells many that something has happened."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ._primitive import Primitive
+
+
+@dataclass(frozen=True, slots=True)
+class EventStatistics:
+    """An Event at one moment."""
+
+    is_set: bool
+    tasks_waiting: int
+    """How many tasks wait for set()."""
+
+
+class Event(Primitive, asyncio.Event):
+    """A flag that tasks of one event loop can wait for. Not thread-safe.
+
+    loop: bind the event to this event loop; any use from another one raises RuntimeError.
+
+    Source: asyncio.Event. `loop=` was removed there in 3.10, and works here.
+    """
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._value = False
+        self._bind(loop)
+
+    def __repr__(self) -> str:
+        return self._describe_with_waiters("set" if self._value else "unset")
+
+    def is_set(self) -> bool:
+        """Return True if the flag is set."""
+        return self._value
+
+    def statistics(self) -> EventStatistics:
+        """Return whether the flag is set, and how many tasks wait for it."""
+        return EventStatistics(self._value, self._tasks_waiting())
+
+    def set(self) -> None:
+        """Set the flag, and wake every task that waits at this moment, even if `clear()` follows at once.
+
+        Raises RuntimeError, and sets nothing, if the waiting tasks belong to an event loop that would not
+        notice: one that runs in another thread, or not the one running here.
+        """
+        if self._queue is not None:
+            self._queue.wake(math.inf)
+        self._value = True
+
+    def clear(self) -> None:
+        """Unset the flag: from now on `wait()` waits for the next `set()`."""
+        if self._queue is not None:
+            self._queue.check_bound()
+        self._value = False
+
+    async def wait(self) -> Literal[True]:
+        """Return True at once if the flag is set, else wait until `set()` is called.
+
+        Raises RuntimeError if it would have to wait while tasks of another event loop do.
+
+        Cancellation: the task no longer waits; nothing else changes.
+        """
+        if self._value:
+            if self._queue is not None:
+                self._queue.check_bound()
+            return True
+        line = self._line()
+        waiter = line.join()
+        try:
+            await waiter
+        except BaseException:
+            line.abandon(waiter)
+            raise
+        line.granted -= 1
+        if not line.granted:
+            line.retire()
+        return True

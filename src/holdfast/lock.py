@@ -1,0 +1,182 @@
+"""Lock: one task at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ._contextmanager import FINISHED, ContextManager
+from ._primitive import Primitive
+from ._waitqueue import WaitQueue
+
+
+@dataclass(frozen=True, slots=True)
+class LockStatistics:
+    """A Lock or a Condition at one moment."""
+
+    locked: bool
+    """Whether acquire() would have to wait."""
+    tasks_waiting: int
+    """How many tasks wait: for a Lock to get it, for a Condition to be notified."""
+
+
+class Lock(ContextManager, Primitive, asyncio.Lock):
+    """A mutual-exclusion lock for the tasks of one event loop. Not thread-safe.
+
+    Tasks get the lock in the order in which they asked for it. `release()` hands it to the first waiting task
+    at once: `locked()` stays true in between, and nobody can slip in.
+
+    loop: bind the lock to this event loop; any use from another one raises RuntimeError. By default an idle
+    lock may move from loop to loop. A holder is not recorded, so a holder in one loop is noticed only when its
+    release meets a waiter of another loop.
+
+    Source: asyncio.Lock. `loop=` was removed there in 3.10, and works here.
+    """
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._locked = False
+        self._bind(loop)
+
+    def __repr__(self) -> str:
+        return self._describe_with_waiters("locked" if self._locked else "unlocked")
+
+    def locked(self) -> bool:
+        """Return True if the lock is held, or on its way to a task that has not run yet."""
+        if self._queue is not None:
+            self._queue.forget_closed_loop()
+        return self._locked
+
+    def statistics(self) -> LockStatistics:
+        """Return whether the lock is locked, and how many tasks wait for it."""
+        return LockStatistics(self.locked(), self._tasks_waiting())
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free; return whether it was. Never waits, never overtakes a waiting task.
+
+        Raises RuntimeError if the lock is bound to another event loop.
+        """
+        if self._queue is not None:
+            self._queue.check_bound()
+            self._queue.forget_closed_loop()
+        if self._locked:
+            return False
+        self._locked = True
+        return True
+
+    async def acquire(self) -> Literal[True]:
+        """Wait until the lock is free, take it, return True.
+
+        Raises RuntimeError if it would have to wait while tasks of another event loop do.
+
+        Cancellation: the task has left the line, and does not hold the lock; if the lock was already on its
+        way to it, the next task gets it.
+        """
+        if self._queue is None and not self._locked:
+            self._locked = True
+            return True
+        line = self._line()
+        if not self._locked:
+            self._locked = True
+            line.retire()
+            return True
+        waiter = line.join()
+        try:
+            await waiter
+        except BaseException:
+            line.abandon(waiter)
+            raise
+        line.granted -= 1
+        return True
+
+    def release(self) -> None:
+        """Hand the lock to the first waiting task, or unlock it. Any task may do so, as in asyncio.
+
+        Raises RuntimeError if the lock is not locked, or the first waiting task runs in another event loop;
+        the lock is then as before.
+        """
+        if not self._locked:
+            raise RuntimeError("Lock is not acquired. Release it once for each acquire(), or write 'async with lock:'")
+        queue = self._queue
+        if queue is None:
+            self._locked = False
+        elif not queue.wake():
+            self._locked = False
+            queue.owed_exits = 0
+
+    def _give_back(self) -> None:
+        queue = self._queue
+        if queue is None or not queue.grant():
+            self._locked = False
+
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        """Take the lock at once if it is free, else wait as acquire() does. The `as` value is None."""
+        if self._queue is None and not self._locked:
+            self._locked = True
+            return FINISHED
+        return self._enter()
+
+    # For Condition
+
+    async def _reacquire(self) -> None:
+        """Take the lock again in Condition.wait(), at the first place in the line that this task got.
+
+        Cancellation: the task waits on, and raises the last CancelledError when it holds the lock. Closed
+        (GeneratorExit), it takes the lock only if that needs no waiting; if not, it owes an exit.
+        """
+        if self._queue is None and not self._locked:
+            self._locked = True
+            return
+        cancelled: asyncio.CancelledError | None = None
+        line = self._line()
+        if not self._locked:
+            self._locked = True
+            line.retire()
+            return
+        waiter = line.join()
+        while not waiter.done():
+            try:
+                await waiter
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                if waiter.cancelled():
+                    waiter = line.rejoin(waiter)
+                    if not self._locked:  # released between the cancellation and now
+                        self._locked = True
+                        line.grant()
+            except BaseException:
+                line.abandon(waiter)
+                self._reacquire_closed()
+                raise
+        line.granted -= 1
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                del cancelled  # its traceback refers to this frame: no cycle
+
+    def _reacquire_closed(self) -> None:
+        """Take the lock if it is free, else owe an exit.
+
+        A coroutine that is closed in Condition.wait() cannot wait for the lock. Its GeneratorExit goes on to the
+        `async with` around the wait, whose exit must not release the lock of the task that holds it now. As no
+        other task can run in between, that exit is the next one that sees a GeneratorExit; any other use of the
+        lock shows that there was no `async with`, and clears the debt.
+        """
+        if not self._locked:
+            self._locked = True
+            return
+        if self._queue is None:
+            self._queue = WaitQueue(self)
+        self._queue.owed_exits += 1
+
+    def _exit_closed(self) -> None:
+        queue = self._queue
+        if queue is not None and queue.owed_exits:
+            queue.owed_exits -= 1
+            queue.retire()
+        elif self._locked:
+            self._give_back()
+        else:
+            self.release()
