@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import warnings
 from collections.abc import Coroutine, Generator, Iterator
-from typing import Any, NoReturn, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 _NOTHING: Iterator[None] = iter(())
 
@@ -63,11 +63,13 @@ class _Held:
 class ContextManager:
     """Something that is acquired and released: what Lock, Condition and the semaphores share."""
 
-    async def acquire(self) -> bool:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # a Condition has these as attributes of the instance
 
-    def release(self) -> None:
-        raise NotImplementedError
+        async def acquire(self) -> Literal[True]:
+            """Wait for it and take it."""
+
+        def release(self) -> None:
+            """Let go of it."""
 
     def _exit_closed(self) -> None:
         """Leave an `async with` block whose coroutine is being closed, maybe by the collector in any thread."""

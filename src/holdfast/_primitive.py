@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ._waitqueue import Waiter, WaitQueue
@@ -22,12 +23,13 @@ class Primitive:
         else:
             raise TypeError(f"loop must be an event loop or None, not {loop!r}")
 
-    def _line(self) -> WaitQueue:
+    def _enter_line(self) -> WaitQueue:
         """The queue, made if there is none, after the check that the running loop may wait in it."""
         queue = self._queue
         if queue is None:
             queue = self._queue = WaitQueue(self)
-        queue.enter()
+        if queue.loop is not _get_running_loop():
+            queue.enter()
         return queue
 
     def _give_back(self) -> None:

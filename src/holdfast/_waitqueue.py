@@ -8,7 +8,7 @@ A waiter is a future, and in exactly one of three states:
 
 A primitive waits like this, and the queue does the rest:
 
-    line = self._line()                # may the running loop wait here? raises before anything changes
+    line = self.line()                # may the running loop wait here? raises before anything changes
     waiter = line.join()               # queued
     try:
         await waiter                   # granted, by another task's line.grant()
@@ -84,7 +84,7 @@ class Owner(Protocol):
 class WaitQueue:
     """The tasks that wait for one primitive. It exists only while there is something to remember."""
 
-    __slots__ = ("_dead", "_line", "_notes", "_owner", "bound", "granted", "loop", "owed_exits")
+    __slots__ = ("_dead", "_notes", "_owner", "bound", "granted", "line", "loop", "owed_exits")
 
     def __init__(self, owner: Owner, bound: asyncio.AbstractEventLoop | None = None) -> None:
         self._owner = owner
@@ -96,13 +96,14 @@ class WaitQueue:
         """How many waiters have been granted and have not run yet."""
         self.owed_exits = 0
         """See Lock._owe_exit()."""
-        self._line: deque[Waiter] = deque()
+        self.line: deque[Waiter] = deque()
+        """The entries of the waiters, queued or dead. Others may ask whether there is any."""
         self._notes: dict[Waiter, _Note | SteadfastWaiter] = {}
         self._dead = 0  # how many entries of the line are noted as GONE
 
     def __len__(self) -> int:
         """How many waiters are queued. One that is cancelled counts until a grant meets it or its task runs."""
-        return len(self._line) - self._dead
+        return len(self.line) - self._dead
 
     def count_live(self) -> int:
         """How many waiters are queued and not cancelled. O(n)."""
@@ -115,7 +116,7 @@ class WaitQueue:
     def _queued(self) -> list[Waiter]:
         """The waiters of the line; for a cancelled one that keeps its place, the steadfast one there."""
         queued = []
-        for waiter in tuple(self._line):
+        for waiter in tuple(self.line):
             note = self._notes.get(waiter)
             if isinstance(note, SteadfastWaiter):
                 waiter, note = note, self._notes.get(note)
@@ -129,14 +130,14 @@ class WaitQueue:
         """Put a new waiter at the end of the line. `enter()` has been called before."""
         assert self.loop is not None
         waiter = self.loop.create_future()
-        self._line.append(waiter)
+        self.line.append(waiter)
         return waiter
 
     def rejoin(self, waiter: Waiter) -> Waiter:
         """Return a steadfast waiter at the place of one that was cancelled."""
         steadfast = SteadfastWaiter(loop=waiter.get_loop())
         if self._notes.pop(waiter, None) is _Note.OVERLOOKED:
-            self._line.appendleft(steadfast)
+            self.line.appendleft(steadfast)
         else:
             self._notes[waiter] = steadfast
         return steadfast
@@ -153,7 +154,7 @@ class WaitQueue:
         if waiter.done() and not waiter.cancelled():
             self.granted -= 1
             return True
-        line, notes = self._line, self._notes
+        line, notes = self.line, self._notes
         if notes and notes.get(waiter) is _Note.OVERLOOKED:
             del notes[waiter]
         elif line[0] is waiter:
@@ -172,13 +173,13 @@ class WaitQueue:
     def _sweep(self) -> None:
         """Remove the dead entries from the line."""
         queued = deque(self._queued())
-        self._line = queued
+        self.line = queued
         self._dead = 0
         self._notes = {waiter: note for waiter, note in self._notes.items() if note is _Note.OVERLOOKED}
 
     def retire(self) -> None:
         """Let go of an empty queue, so that an idle primitive has none."""
-        idle = not (self._line or self.granted or self._notes or self.owed_exits or self.bound)
+        idle = not (self.line or self.granted or self._notes or self.owed_exits or self.bound)
         if idle and self._owner._queue is self:
             self._owner._queue = None
 
@@ -193,6 +194,23 @@ class WaitQueue:
             self.check_wake()
         return self._grant(n)
 
+    def wake_all(self) -> None:
+        """Grant every waiter. Raises as wake() does."""
+        if self.loop is not _get_running_loop():
+            self.check_wake()
+        if self._notes:
+            self._grant(len(self.line))
+            return
+        line, self.line = self.line, deque()  # faster than one by one
+        granted = 0
+        for waiter in line:
+            if waiter.done():
+                self._notes[waiter] = _Note.OVERLOOKED
+            else:
+                waiter.set_result(True)
+                granted += 1
+        self.granted += granted
+
     def grant(self, n: float = 1) -> int:
         """As wake(), but never raise, as what is given back may come from anywhere: the collector, any thread."""
         if self.loop is _get_running_loop() or self._wakes_by_plain_call():
@@ -200,7 +218,7 @@ class WaitQueue:
         return self._send_grant()
 
     def _grant(self, n: float) -> int:
-        line, notes = self._line, self._notes
+        line, notes = self.line, self._notes
         granted = 0
         while line and granted < n:
             waiter = line.popleft()
@@ -223,7 +241,7 @@ class WaitQueue:
 
     def wake_all_behind(self, first: int) -> None:
         """Grant every waiter but the `first` ones."""
-        self._line.rotate(-first)
+        self.line.rotate(-first)
         self._grant(len(self) - first)
 
     def _wakes_by_plain_call(self) -> bool:
@@ -258,12 +276,11 @@ class WaitQueue:
         other. Once nobody waits, a primitive that is not bound may go to any loop.
         """
         running = asyncio.get_running_loop()
-        if running is not self.loop:
-            self.check_bound()
-            self.forget_closed_loop()
-            if self.loop is not None and (self.granted or self.count_live()):
-                raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
-            self.loop = running
+        self.check_bound()
+        self.forget_closed_loop()
+        if self.loop is not None and self.loop is not running and (self.granted or self.count_live()):
+            raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
+        self.loop = running
 
     def check_wake(self) -> None:
         """Check, before anything changes, that a waiter may be woken from here.
@@ -294,7 +311,7 @@ class WaitQueue:
         if self.loop is None or not self.loop.is_closed():
             return False
         self.loop = None
-        self._line = deque()
+        self.line = deque()
         self._notes = {}
         self._dead = 0
         lost, self.granted = self.granted, 0

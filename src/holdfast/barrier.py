@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import math
 import operator
 from asyncio import BrokenBarrierError, _get_running_loop
 from collections.abc import Coroutine
@@ -96,7 +95,7 @@ class Barrier(Primitive, asyncio.Barrier):
         """
         if self._state is _State.BROKEN:
             raise BrokenBarrierError("Barrier aborted")
-        line = self._line()
+        line = self._enter_line()
         early = self._state is not _State.FILLING
         if not early and self._trip(line, self._parties - 1):
             line.retire()
@@ -137,7 +136,7 @@ class Barrier(Primitive, asyncio.Barrier):
         self._check_wake()
         self._state = _State.BROKEN
         if self._queue is not None:
-            self._queue.wake(math.inf)
+            self._queue.wake_all()
 
     async def __aenter__(self) -> int:  # type: ignore[override]  # typeshed says Self
         """Wait for the other parties; the `as` value is the index."""

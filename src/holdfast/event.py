@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,7 +48,7 @@ class Event(Primitive, asyncio.Event):
         notice: one that runs in another thread, or not the one running here.
         """
         if self._queue is not None:
-            self._queue.wake(math.inf)
+            self._queue.wake_all()
         self._value = True
 
     def clear(self) -> None:
@@ -66,10 +65,8 @@ class Event(Primitive, asyncio.Event):
         Cancellation: the task no longer waits; nothing else changes.
         """
         if self._value:
-            if self._queue is not None:
-                self._queue.check_bound()
             return True
-        line = self._line()
+        line = self._enter_line()
         waiter = line.join()
         try:
             await waiter

@@ -76,7 +76,8 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         if self._queue is None and not self._locked:
             self._locked = True
             return True
-        line = self._line()
+        line = self._enter_line()
+        line.owed_exits = 0
         if not self._locked:
             self._locked = True
             line.retire()
@@ -101,9 +102,10 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         queue = self._queue
         if queue is None:
             self._locked = False
-        elif not queue.wake():
-            self._locked = False
+        else:
             queue.owed_exits = 0
+            if not queue.wake():
+                self._locked = False
 
     def _give_back(self) -> None:
         queue = self._queue
@@ -129,7 +131,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             self._locked = True
             return
         cancelled: asyncio.CancelledError | None = None
-        line = self._line()
+        line = self._enter_line()
         if not self._locked:
             self._locked = True
             line.retire()

@@ -81,7 +81,7 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         if self._queue is None and self._value > 0:
             self._value -= 1
             return True
-        line = self._line()
+        line = self._enter_line()
         if self._value > 0 and not line.granted:
             self._value -= 1
             line.retire()
