@@ -124,13 +124,14 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
     async def _reacquire(self) -> None:
         """Take the lock again in Condition.wait(), at the first place in the line that this task got.
 
-        Cancellation: the task waits on, and raises the last CancelledError when it holds the lock. Closed
-        (GeneratorExit), it takes the lock only if that needs no waiting; if not, it owes an exit.
+        Cancellation: the task waits on, and raises the last CancelledError (or whatever was thrown in) when it
+        holds the lock. Closed (GeneratorExit), it takes the lock only if that needs no waiting; if not, it
+        owes an exit.
         """
         if self._queue is None and not self._locked:
             self._locked = True
             return
-        cancelled: asyncio.CancelledError | None = None
+        interruption: BaseException | None = None
         line = self._enter_line()
         if not self._locked:
             self._locked = True
@@ -140,23 +141,23 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         while not waiter.done():
             try:
                 await waiter
-            except asyncio.CancelledError as exc:
-                cancelled = exc
+            except GeneratorExit:
+                line.abandon(waiter)
+                self._reacquire_closed()
+                raise
+            except BaseException as exc:
+                interruption = exc
                 if waiter.cancelled():
                     waiter = line.rejoin(waiter)
                     if not self._locked:  # released between the cancellation and now
                         self._locked = True
                         line.grant()
-            except BaseException:
-                line.abandon(waiter)
-                self._reacquire_closed()
-                raise
         line.granted -= 1
-        if cancelled is not None:
+        if interruption is not None:
             try:
-                raise cancelled
+                raise interruption
             finally:
-                del cancelled  # its traceback refers to this frame: no cycle
+                del interruption  # its traceback refers to this frame: no cycle
 
     def _reacquire_closed(self) -> None:
         """Take the lock if it is free, else owe an exit.
