@@ -8,7 +8,7 @@ A waiter is a future, and in exactly one of three states:
 
 A primitive waits like this, and the queue does the rest:
 
-    line = self.line()                # may the running loop wait here? raises before anything changes
+    line = self._enter_line()          # may the running loop wait here? raises before anything changes
     waiter = line.join()               # queued
     try:
         await waiter                   # granted, by another task's line.grant()
@@ -95,7 +95,7 @@ class WaitQueue:
         self.granted = 0
         """How many waiters have been granted and have not run yet."""
         self.owed_exits = 0
-        """See Lock._owe_exit()."""
+        """See Lock._reacquire_closed()."""
         self.line: deque[Waiter] = deque()
         """The entries of the waiters, queued or dead. Others may ask whether there is any."""
         self._notes: dict[Waiter, _Note | SteadfastWaiter] = {}
@@ -136,7 +136,10 @@ class WaitQueue:
     def rejoin(self, waiter: Waiter) -> Waiter:
         """Return a steadfast waiter at the place of one that was cancelled."""
         steadfast = SteadfastWaiter(loop=waiter.get_loop())
-        if self._notes.pop(waiter, None) is _Note.OVERLOOKED:
+        if self.loop is not waiter.get_loop():  # another loop came and found nobody but the cancelled
+            self.enter()
+            self.line.append(steadfast)
+        elif self._notes.pop(waiter, None) is _Note.OVERLOOKED:
             self.line.appendleft(steadfast)
         else:
             self._notes[waiter] = steadfast
@@ -150,7 +153,7 @@ class WaitQueue:
     def leave(self, waiter: Waiter) -> bool:
         """Make `waiter` gone; return True if it had been granted, which the caller must give back."""
         if self.loop is not waiter.get_loop():
-            return False  # that loop was closed, and whatever had been granted there was given back
+            return False  # forgotten, and if its loop was closed, whatever had been granted there was given back
         if waiter.done() and not waiter.cancelled():
             self.granted -= 1
             return True
@@ -172,8 +175,7 @@ class WaitQueue:
 
     def _sweep(self) -> None:
         """Remove the dead entries from the line."""
-        queued = deque(self._queued())
-        self.line = queued
+        self.line = deque(self._queued())
         self._dead = 0
         self._notes = {waiter: note for waiter, note in self._notes.items() if note is _Note.OVERLOOKED}
 
@@ -194,20 +196,22 @@ class WaitQueue:
             self.check_wake()
         return self._grant(n)
 
-    def wake_all(self) -> None:
-        """Grant every waiter. Raises as wake() does."""
+    def wake_all(self, behind: int = 0) -> None:
+        """Grant every waiter, or every one behind so many. Raises as wake() does."""
         if self.loop is not _get_running_loop():
             self.check_wake()
         if self._notes:
-            self._grant(len(self.line))
-            return
+            self._sweep()
         line, self.line = self.line, deque()  # faster than one by one
+        while behind and line:
+            self.line.append(line.popleft())
+            behind -= 1
         granted = 0
         for waiter in line:
             if waiter.done():
                 self._notes[waiter] = _Note.OVERLOOKED
             else:
-                waiter.set_result(True)
+                waiter.set_result(granted)
                 granted += 1
         self.granted += granted
 
@@ -238,11 +242,6 @@ class WaitQueue:
         if not self.granted and not line:
             self.retire()
         return granted
-
-    def wake_all_behind(self, first: int) -> None:
-        """Grant every waiter but the `first` ones."""
-        self.line.rotate(-first)
-        self._grant(len(self) - first)
 
     def _wakes_by_plain_call(self) -> bool:
         """With the loop of the waiters not running here: does setting a future suffice to wake its task?"""
@@ -278,8 +277,10 @@ class WaitQueue:
         running = asyncio.get_running_loop()
         self.check_bound()
         self.forget_closed_loop()
-        if self.loop is not None and self.loop is not running and (self.granted or self.count_live()):
-            raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
+        if self.loop is not None and self.loop is not running:
+            if self.granted or self.count_live():
+                raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
+            self._forget_waiters()
         self.loop = running
 
     def check_wake(self) -> None:
@@ -311,14 +312,17 @@ class WaitQueue:
         if self.loop is None or not self.loop.is_closed():
             return False
         self.loop = None
-        self.line = deque()
-        self._notes = {}
-        self._dead = 0
+        self._forget_waiters()
         lost, self.granted = self.granted, 0
         for _ in range(lost):
             self._owner._give_back()
         self.retire()
         return True
+
+    def _forget_waiters(self) -> None:
+        self.line = deque()
+        self._notes = {}
+        self._dead = 0
 
     def _wrong_loop(self, relation: str, loop: asyncio.AbstractEventLoop, here: str) -> RuntimeError:
         return RuntimeError(

@@ -124,7 +124,7 @@ class Barrier(Primitive, asyncio.Barrier):
         """
         self._check_wake()
         if self._state is _State.FILLING and self._queue is not None:
-            self._queue.wake_all_behind(self._spared)
+            self._queue.wake_all(behind=self._spared)
         self._state = _State.RESETTING
         self._end_round()
 
