@@ -1,0 +1,109 @@
+"""What a type checker makes of the public names. Checked by mypy, never run.
+
+A line with `type: ignore` must be an error: with `warn_unused_ignores` (part of `strict`) mypy says if it is not.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Literal, assert_type
+
+import holdfast
+from holdfast.barrier import BarrierStatistics
+from holdfast.event import EventStatistics
+from holdfast.lock import LockStatistics
+from holdfast.semaphore import SemaphoreStatistics
+
+# What is annotated with asyncio's classes takes holdfast's.
+a: asyncio.Lock = holdfast.Lock()
+b: asyncio.Event = holdfast.Event()
+c: asyncio.Condition = holdfast.Condition()
+d: asyncio.Semaphore = holdfast.Semaphore()
+e: asyncio.BoundedSemaphore = holdfast.BoundedSemaphore()
+f: asyncio.Barrier = holdfast.Barrier(2)
+g: holdfast.Semaphore = holdfast.BoundedSemaphore()
+h: type[asyncio.BrokenBarrierError] = holdfast.BrokenBarrierError
+
+# And not the other way round.
+holdfast_lock: holdfast.Lock = asyncio.Lock()  # type: ignore[assignment]
+
+
+def construction(loop: asyncio.AbstractEventLoop) -> None:
+    holdfast.Lock(loop=loop)
+    holdfast.Event(loop=loop)
+    holdfast.Condition(loop=loop)
+    holdfast.Condition(holdfast.Lock(), loop=loop)
+    holdfast.Condition(lock=asyncio.Lock(), loop=None)
+    holdfast.Semaphore(3, loop=loop)
+    holdfast.BoundedSemaphore(value=3, loop=loop)
+    holdfast.Barrier(parties=3)
+    holdfast.Lock(loop)  # type: ignore[call-arg]
+    holdfast.Condition(holdfast.Semaphore())  # type: ignore[arg-type]
+    holdfast.Semaphore(1.5)  # type: ignore[arg-type]
+    holdfast.Barrier()  # type: ignore[call-arg]
+    assert_type(holdfast.install(), None)
+    assert_type(holdfast.uninstall(), None)
+
+
+async def lock(lock: holdfast.Lock) -> None:
+    assert_type(await lock.acquire(), Literal[True])
+    assert_type(lock.try_acquire(), bool)
+    assert_type(lock.locked(), bool)
+    assert_type(lock.statistics(), LockStatistics)
+    assert_type(lock.release(), None)
+    async with lock as value:
+        assert_type(value, None)
+    coroutine: Coroutine[Any, Any, bool] = lock.acquire()
+    assert_type(await asyncio.create_task(lock.acquire()), Literal[True])
+    assert_type(await asyncio.wait_for(coroutine, 1), bool)
+    with await lock:
+        pass
+
+
+async def event(event: holdfast.Event) -> None:
+    assert_type(await event.wait(), Literal[True])
+    assert_type(event.set(), None)
+    assert_type(event.clear(), None)
+    assert_type(event.is_set(), bool)
+    assert_type(event.statistics(), EventStatistics)
+    async with event:  # type: ignore[attr-defined]
+        pass
+
+
+async def condition(condition: holdfast.Condition, items: list[str]) -> None:
+    async with condition as value:
+        assert_type(value, None)
+        assert_type(await condition.wait(), Literal[True])
+        assert_type(await condition.wait_for(lambda: len(items)), int)
+        assert_type(await condition.wait_for(items.copy), list[str])
+        assert_type(condition.notify(), None)
+        assert_type(condition.notify(2), None)
+        assert_type(condition.notify_all(), None)
+    assert_type(await condition.acquire(), Literal[True])
+    assert_type(condition.locked(), bool)
+    assert_type(condition.release(), None)
+    assert_type(condition.statistics(), LockStatistics)
+
+
+async def semaphore(semaphore: holdfast.Semaphore, bounded: holdfast.BoundedSemaphore) -> None:
+    assert_type(await semaphore.acquire(), Literal[True])
+    assert_type(semaphore.try_acquire(), bool)
+    assert_type(semaphore.locked(), bool)
+    assert_type(semaphore.release(), None)
+    assert_type(semaphore.statistics(), SemaphoreStatistics)
+    async with semaphore as value, bounded as other:
+        assert_type(value, None)
+        assert_type(other, None)
+    assert_type(await bounded.acquire(), Literal[True])
+    assert_type(bounded.release(), None)
+
+
+async def barrier(barrier: holdfast.Barrier) -> None:
+    assert_type(await barrier.wait(), int)
+    async with barrier as index:
+        assert_type(index, int)
+    assert_type(await barrier.reset(), None)
+    assert_type(await barrier.abort(), None)
+    assert_type(barrier.parties, int)
+    assert_type(barrier.n_waiting, int)
+    assert_type(barrier.broken, bool)
+    assert_type(barrier.statistics(), BarrierStatistics)
