@@ -1,0 +1,38 @@
+"""Where a task is."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import types
+from collections.abc import Iterator
+from typing import Any
+
+
+def describe(task: asyncio.Task[Any]) -> str:
+    """The name of a task, and where it is suspended."""
+    return f"{task.get_name()}, {position(task)}"
+
+
+def position(task: asyncio.Task[Any]) -> str:
+    """Where a task is suspended: the line in its own function first, the innermost one last."""
+    coroutine = task.get_coro()
+    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        return "not started"
+    frames = list(_frames(coroutine))
+    path = " > ".join(f"{os.path.basename(f.f_code.co_filename)}:{f.f_lineno} in {f.f_code.co_name}" for f in frames)
+    return f"at {path}" if path else "somewhere in C"
+
+
+def _frames(awaited: object) -> Iterator[types.FrameType]:
+    """The frames of a coroutine and of what it awaits, from the outside in."""
+    while awaited is not None:
+        following = None
+        for prefix, link in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+            frame = getattr(awaited, f"{prefix}_frame", None)
+            if frame is not None:
+                yield frame
+                following = getattr(awaited, link, None)
+                break
+        awaited = following

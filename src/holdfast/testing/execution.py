@@ -1,0 +1,354 @@
+"""One schedule, carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .describe import describe
+from .loop import Loop, Task
+from .run import Check, Run
+
+Scenario = Callable[[Run], object]
+"""Starts tasks and returns None, or is a coroutine function, which then is the main task."""
+
+# What can be done besides going on. To go on is: run the next ready handle. If there is none, receive what
+# call_soon_threadsafe() sent; else start the next late task; else let time pass until the next timer; else the end.
+LATE, CANCEL, TIMER, DELIVER, REORDER, KILL, END = KINDS = range(7)
+BASE: Final = 8
+
+Intervention = tuple[int, int]
+"""How many steps to go on before, and what to do then: its kind + BASE * the number of the task or handle."""
+Schedule = tuple[Intervention, ...]
+Fork = tuple[int, tuple[int, ...], int, int]
+"""A point where interventions are possible: steps so far, which ones; length of the queue, and of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is explored, and what is right."""
+
+    budgets: tuple[int, ...]
+    """How many interventions of each kind."""
+    cancel_main: bool
+    swallow_ok: bool
+    max_steps: int
+    belated: list[tuple[Schedule, dict[str, Any]]] = field(default_factory=list)
+    """What asyncio complained about when the run it belongs to was over and forgotten."""
+
+
+class Failure(Exception):  # noqa: N818  # not an error of ours
+    """The run went wrong."""
+
+    def __init__(self, kind: str, message: str, cause: BaseException | None = None) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+        self.cause = cause
+
+
+class MisfitError(Exception):
+    """The schedule cannot be carried out, as the scenario behaves differently from the run it was made from."""
+
+
+class Execution:
+    """One run of a scenario under one schedule."""
+
+    def __init__(self, scenario: Scenario, rules: Rules) -> None:
+        self.loop = Loop()  # type: ignore[abstract]  # the rest raises
+        self.complaints: list[dict[str, Any]] = []
+        self.loop.complain = self.complaints.append
+        self.run = Run(self.loop)
+        self.steps = 0
+        self.forks: list[Fork] = []
+        """Where more interventions are possible, after those of the schedule."""
+        self.failure: Failure | None = None
+        self._scenario = scenario
+        self._rules = rules
+        self._left = list(rules.budgets)
+        self._main: asyncio.Task[Any] | None = None
+        self._any_hit = False
+        self._over = False
+
+    @property
+    def log(self) -> list[object]:
+        """What the scenario logged."""
+        return self.run._log
+
+    def execute(self, schedule: Schedule, expected: Fork | None = None) -> None:
+        """Go through the schedule, then on to the end, taking note of the forks.
+
+        expected: the fork at which the last intervention was found. Raises MisfitError if it is different now.
+        """
+        try:
+            asyncio._set_running_loop(self.loop)
+            self._begin()
+            for step, code in schedule[:-1]:
+                self._go_to(step)
+                self._intervene(code)
+            if schedule:
+                step, code = schedule[-1]
+                self._go_to(step)
+                if expected is not None and expected != self._fork():
+                    raise MisfitError(f"what was possible at step {step} no longer is")
+                self._intervene(code)
+            self._go_on()
+            self._judge()
+        except Failure as failure:
+            self.failure = failure
+        finally:
+            self._dispose(schedule)
+            asyncio._set_running_loop(None)
+
+    # Going on
+
+    def _begin(self) -> None:
+        try:
+            main = self._scenario(self.run)
+        except Exception as exc:
+            raise Failure("exception", f"the scenario raised {exc!r}", exc) from exc
+        if inspect.iscoroutine(main):
+            self._main = self.run._start("main", main)
+        else:
+            self.run._roots[:] = self.loop.tasks
+
+    def _go_to(self, step: int) -> None:
+        while self.steps < step:
+            if not self._advance():
+                raise MisfitError(f"it was over after {self.steps} steps")
+
+    def _go_on(self) -> None:
+        left = self._left
+        search = any(left)
+        while True:
+            self._check()
+            if search:
+                fork = self._fork()
+                if fork[1]:
+                    self.forks.append(fork)
+            if not self._advance():
+                return
+
+    def _advance(self) -> bool:
+        """Go on by one step; return False if there is nothing left to do."""
+        loop = self.loop
+        if loop.is_idle():
+            if loop.inbox:
+                loop.ready.append(loop.inbox.popleft())
+            elif self.run._expected:
+                self._start_late(self.run._expected[0])
+            elif loop.has_timer():
+                loop.pass_time()
+            else:
+                return False
+        else:
+            handle = loop.ready.popleft()
+            if self._any_hit and isinstance(task := task_of(handle), Task):
+                task.hit_since_step = False
+            handle._run()
+            if not self._over and len(loop.tasks) > len(self.run._roots):
+                self._cancel_rest()
+        self.steps += 1
+        if self.steps >= self._rules.max_steps:
+            self._judge_tasks()
+            unfinished = "; ".join(describe(task) for task in loop.tasks if not is_over(task))
+            raise Failure("livelock", f"not at rest after {self.steps} steps: {unfinished}")
+        return True
+
+    def _cancel_rest(self) -> None:
+        """When all that must finish has, cancel the other tasks, as asyncio.run() does."""
+        if not self.run._expected and all(map(is_over, self.run._roots)):
+            self._over = True
+            self._left[:] = [0] * len(self._left)
+            for task in self.loop.tasks:
+                if not is_over(task):
+                    task.cancel()
+
+    def _start_late(self, number: int) -> None:
+        self.run._expected.remove(number)
+        name, function = self.run._late[number]
+        self.run._start(name, function())
+
+    # Checks
+
+    def _check(self) -> None:
+        run = self.run
+        if run._invariants:
+            check_all("invariant", run._invariants)
+        if run._at_rest and self.loop.is_idle() and not self.loop.inbox:
+            check_all("at rest", run._at_rest)
+
+    def _judge(self) -> None:
+        """Is this a good end?"""
+        self._judge_tasks()
+        stuck = [describe(task) for task in self.loop.tasks if not is_over(task) and not waits_for_killed(task)]
+        if stuck:
+            raise Failure("deadlock", "nothing is left that would wake " + "; ".join(stuck))
+        check_all("at end", self.run._at_end)
+
+    def _judge_tasks(self) -> None:
+        for context in self.complaints:
+            cause = context.get("exception")
+            message = str(context.get("message"))
+            raise Failure("unhandled", message if cause is None else f"{message}: {cause!r}", cause)
+        for task in self.loop.tasks:
+            if task.done():
+                self._judge_task(task)
+        for future in self.loop.futures:
+            if future._log_traceback:
+                exc = future.exception()
+                raise Failure("never retrieved", f"nobody looked at a future that was given {exc!r}", exc)
+
+    def _judge_task(self, task: Task[Any]) -> None:
+        if task.cancelled():
+            if not (task.cancelling() or self._any_hit) and task in self.run._roots:
+                raise Failure("cancelled", f"{task.get_name()} raised CancelledError, though nobody was cancelled")
+        elif task in self.run._roots and (exc := task.exception()) is not None:
+            raise Failure("exception", f"{task.get_name()} raised {exc!r}", exc)
+        elif task._log_traceback:
+            exc = task.exception()
+            raise Failure("never retrieved", f"nobody looked at {task.get_name()}, which raised {exc!r}", exc)
+        elif task.hit and task.cancelling() and not self._rules.swallow_ok and task.exception() is None:
+            raise Failure("swallowed", f"{task.get_name()} was cancelled, and finished as if it had not been")
+
+    # Interventions
+
+    def _fork(self) -> Fork:
+        """What could be done now instead of going on."""
+        loop = self.loop
+        late, cancel, timer, deliver, reorder, kill, end = self._left
+        idle = loop.is_idle()
+        codes: list[int] = []
+        if late and self.run._expected:
+            by_itself = idle and not loop.inbox
+            codes += [LATE + BASE * number for number in self.run._expected[by_itself:]]
+        if cancel:
+            codes += [CANCEL + BASE * task.index for task in loop.tasks if self._may_cancel(task)]
+        if timer and loop.has_timer() and (not idle or loop.inbox or self.run._expected):
+            codes.append(TIMER)
+        if deliver and loop.inbox and not idle:
+            codes.append(DELIVER)
+        if reorder:
+            codes += [REORDER + BASE * place for place in range(1, len(loop.ready))]
+        if kill:
+            codes += [KILL + BASE * task.index for task in loop.tasks if self._may_kill(task)]
+        if end:
+            codes.append(END)
+        return self.steps, tuple(codes), len(loop.ready), len(self.run._log)
+
+    def _may_cancel(self, task: Task[Any]) -> bool:
+        """Cancelling twice with no step in between adds nothing."""
+        return not (
+            task.done() or task.killed or task.hit_since_step or (task is self._main and not self._rules.cancel_main)
+        )
+
+    def _may_kill(self, task: Task[Any]) -> bool:
+        """What has begun, and is suspended, can be closed."""
+        return (
+            not is_over(task)
+            and (task is not self._main or self._rules.cancel_main)
+            and getattr(task.get_coro(), "cr_await", None) is not None
+        )
+
+    def _intervene(self, code: int) -> None:
+        number, kind = divmod(code, BASE)
+        loop = self.loop
+        self._left[kind] -= 1
+        try:
+            if kind == LATE:
+                self._start_late(number)
+            elif kind == CANCEL:
+                task = loop.tasks[number]
+                self._any_hit = task.hit = task.hit_since_step = True
+                task.cancel()
+            elif kind == TIMER:
+                if not loop.has_timer():
+                    raise MisfitError("there is no timer to fire")
+                loop.pass_time()
+            elif kind == DELIVER:
+                loop.ready.append(loop.inbox.popleft())
+            elif kind == REORDER:
+                handle = loop.ready[number]
+                del loop.ready[number]
+                loop.ready.appendleft(handle)
+            elif kind == KILL:
+                self._kill(loop.tasks[number])
+            elif kind == END:
+                self._end()
+            else:
+                raise MisfitError(f"{code} is no intervention")
+        except (IndexError, ValueError):
+            raise MisfitError(f"{code} is not possible after step {self.steps}") from None
+
+    def _kill(self, task: Task[Any]) -> None:
+        """Do to a task what the garbage collector does: close its coroutine, and never run it again."""
+        self._any_hit = task.killed = True
+        ready = [handle for handle in self.loop.ready if task_of(handle) is not task]
+        self.loop.ready.clear()
+        self.loop.ready.extend(ready)
+        close(task)
+
+    def _end(self) -> None:
+        """Let the loop end as if run_until_complete() had returned: what is ready is lost, what sleeps is closed."""
+        self._left[:] = [0] * len(self._left)
+        self.run._expected.clear()
+        self._over = True
+        old = self.loop
+        old.close()
+        asyncio._set_running_loop(None)
+        for task in old.tasks:
+            if not is_over(task):
+                task.killed = True
+                close(task)
+        self.loop = self.run._loop = Loop(successor_of=old)  # type: ignore[abstract]
+        asyncio._set_running_loop(self.loop)
+        if self.run._afterwards is not None:
+            self.run._start("afterwards", self.run._afterwards())
+
+    def _dispose(self, schedule: Schedule) -> None:
+        """Leave nothing for the collector but what the scenario left."""
+        loop = self.loop
+        loop.complain = lambda context: self._rules.belated.append((schedule, context))
+        loop.close()
+        for task in loop.tasks:
+            if not is_over(task):
+                with suppress(Failure):  # the run has been judged; what is torn down now need not behave
+                    close(task)
+        loop.tasks.clear()
+        loop.futures.clear()
+
+
+def task_of(handle: asyncio.Handle) -> object:
+    """The task that a handle runs, if it does that."""
+    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+
+
+def is_over(task: asyncio.Task[Any]) -> bool:
+    return task.done() or (isinstance(task, Task) and task.killed)
+
+
+def waits_for_killed(task: Task[Any]) -> bool:
+    return getattr(task._fut_waiter, "killed", False)
+
+
+def close(task: Task[Any]) -> None:
+    """Close the coroutine of a task that will not run again."""
+    task._log_destroy_pending = False
+    try:
+        task.get_coro().close()
+    except BaseException as exc:
+        raise Failure("closing", f"{task.get_name()} raised {exc!r} when it was closed", exc) from exc
+
+
+def check_all(kind: str, checks: Iterable[Check]) -> None:
+    for check in checks:
+        try:
+            good = check()
+        except Exception as exc:
+            raise Failure(kind, f"{exc}" or repr(exc), exc) from exc
+        if good is False:
+            raise Failure(kind, f"{getattr(check, '__name__', check)} was false")

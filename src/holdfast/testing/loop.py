@@ -1,0 +1,211 @@
+"""The event loop of one run: asyncio's, without I/O, with virtual time, and driven from outside, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack, cast
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
+
+
+class Task(asyncio.Task[T]):
+    """The interpreter's Task. Its hash is its number, so that sets of tasks have the same order in every run."""
+
+    index: int
+    hit = False
+    """Whether it was cancelled by an intervention."""
+    hit_since_step = False
+    """And has not run since."""
+    killed = False
+    """Whether its coroutine was closed, and it will not run again."""
+    _fut_waiter: asyncio.Future[Any] | None
+    _log_destroy_pending: bool
+
+    def __hash__(self) -> int:
+        return self.index
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """What is ready, what is due later, and what was sent from elsewhere; who drives it decides which comes next."""
+
+    def __init__(self, successor_of: Loop | None = None) -> None:
+        self.ready: deque[asyncio.Handle] = deque()
+        self.inbox: deque[asyncio.Handle] = deque()
+        """What call_soon_threadsafe() sent, and has not arrived yet."""
+        self.tasks: list[Task[Any]] = successor_of.tasks if successor_of else []
+        """All tasks, by their numbers."""
+        self.futures: list[asyncio.Future[Any]] = successor_of.futures if successor_of else []
+        self.complain: Callable[[dict[str, Any]], object] = successor_of.complain if successor_of else unheard
+        """Called with what asyncio would log: errors in callbacks, exceptions never retrieved."""
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers_made = 0
+        self._now = 0.0
+        self._closed = False
+        self._handler: Handler | None = None
+        self._factory: Any = None
+
+    # What drives it
+
+    def is_idle(self) -> bool:
+        """Whether nothing is ready. Handles that were cancelled are dropped, as asyncio does without running them."""
+        ready = self.ready
+        while ready and ready[0].cancelled():
+            ready.popleft()
+        return not ready
+
+    def has_timer(self) -> bool:
+        """Whether time can pass until something happens."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        return bool(timers)
+
+    def pass_time(self) -> None:
+        """Let it be the time of the next timer, and make ready all that is due then."""
+        self._now = self._timers[0][0]
+        while self._timers and self._timers[0][0] <= self._now:
+            self.ready.append(heapq.heappop(self._timers)[2])
+
+    def drop_all(self) -> None:
+        """Forget whatever was to happen."""
+        self.ready.clear()
+        self.inbox.clear()
+        self._timers.clear()
+
+    # What asyncio and the explored code call
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        handle = asyncio.Handle(callback, args, self, context)
+        self.ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        handle = asyncio.Handle(callback, args, self, context)
+        self.inbox.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, handle))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Called by TimerHandle.cancel(); has_timer() drops it."""
+
+    def time(self) -> float:
+        return self._now
+
+    def create_future(self) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.Future(loop=self)
+        self.futures.append(future)
+        return future
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+        **options: Any,
+    ) -> Task[T]:
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._factory is not None:
+            if self._factory is not getattr(asyncio, "eager_task_factory", None):
+                raise NotImplementedError("of the task factories, only asyncio.eager_task_factory can be explored")
+            options.setdefault("eager_start", True)
+        task: Task[T] = Task.__new__(Task)
+        task.index = len(self.tasks)
+        self.tasks.append(task)
+        try:
+            name = f"Task-{len(self.tasks)}" if name is None else str(name)
+            asyncio.Task.__init__(task, coro, loop=self, name=name, context=context, **options)
+        except BaseException:
+            self.tasks.remove(task)
+            raise
+        return task
+
+    def run_in_executor(self, executor: object, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
+        """Call the function in one go, at the moment when its result arrives."""
+        future = self.create_future()
+        self.call_soon_threadsafe(_call, future, cast(Callable[..., T], func), args)
+        return future
+
+    def set_task_factory(self, factory: Any) -> None:
+        self._factory = factory
+
+    def get_task_factory(self) -> Any:
+        return self._factory
+
+    def set_exception_handler(self, handler: Handler | None) -> None:
+        self._handler = handler
+
+    def get_exception_handler(self) -> Handler | None:
+        return self._handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.complain(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._handler is None:
+            self.complain(context)
+        else:
+            self._handler(self, context)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return asyncio._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+        self.drop_all()
+
+
+def unheard(context: dict[str, Any]) -> None:
+    """Nobody wants to know."""
+
+
+def _call(future: asyncio.Future[T], function: Callable[..., T], args: tuple[object, ...]) -> None:
+    if not future.cancelled():
+        try:
+            future.set_result(function(*args))
+        except Exception as exc:
+            future.set_exception(exc)
+
+
+def _no_io(self: Loop, *args: object, **kwargs: object) -> NoReturn:
+    raise NotImplementedError("the explorer's event loop has no I/O, signals or processes: give the scenario a fake")
+
+
+for _name in vars(asyncio.AbstractEventLoop).keys() - vars(Loop).keys():
+    if not _name.startswith("_"):
+        setattr(Loop, _name, _no_io)

@@ -1,0 +1,80 @@
+"""What came out of an exploration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class ExplorationError(AssertionError):
+    """An exploration found a schedule that fails, or was not finished in time."""
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A schedule under which the scenario fails."""
+
+    kind: str
+    """What sort of failure: "exception", "deadlock", "invariant" ..."""
+    message: str
+    """What went wrong."""
+    replay: tuple[int, ...]
+    """Give this to `explore(..., replay=...)` to run the schedule again: pairs of a step and an intervention."""
+    story: tuple[str, ...]
+    """Line by line, who did what, and where they were at the end."""
+    log: tuple[object, ...]
+    """What the scenario logged."""
+    exception: BaseException | None
+    """The exception behind it, if there is one."""
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.kind}: {self.message}", *self.story, f"replay={list(self.replay)}"])
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an exploration did, and found."""
+
+    scenario: str
+    """The name of the scenario."""
+    bounds: Mapping[str, int | None]
+    """The most interventions of each kind; None is no limit."""
+    schedules: int
+    """How many were run."""
+    seconds: float
+    """How long that took."""
+    exhausted: bool
+    """Whether every schedule within the bounds was run. False if the time was over, or one failed."""
+    interventions: int
+    """Every schedule with at most so many interventions was run."""
+    counterexample: Counterexample | None
+    """A schedule that fails, with as few interventions as possible."""
+    replayed: bool = False
+    """Whether this was one given schedule, and no search."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed, and the search is complete."""
+        return self.counterexample is None and (self.exhausted or self.replayed)
+
+    def check(self) -> None:
+        """Raise ExplorationError, an AssertionError, unless all schedules were run and none failed."""
+        if not self.passed:
+            found = self.counterexample
+            if found is None:
+                raise ExplorationError(str(self))
+            raise ExplorationError(f"{self}\n{found}") from found.exception
+
+    def __str__(self) -> str:
+        """One line: the verdict, the number of schedules, the seconds, the bounds."""
+        bounds = ", ".join(f"{name}={value}" for name, value in self.bounds.items() if value)
+        found = self.counterexample
+        if found is not None:
+            verdict = f"failed ({found.kind})"
+        elif self.replayed:
+            verdict = "passed, one schedule replayed"
+        elif self.exhausted:
+            verdict = "passed, exhausted"
+        else:
+            verdict = f"not exhausted: only the schedules of up to {self.interventions} interventions are complete"
+        return f"{self.scenario}: {verdict}; {self.schedules:,} schedules in {self.seconds:.2f} s ({bounds})"

@@ -1,0 +1,83 @@
+"""What a scenario gets to describe itself with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from .loop import Loop
+
+T = TypeVar("T")
+Check = Callable[[], object]
+
+
+class Run:
+    """One run of a scenario, under one schedule. A scenario that takes an argument is given it.
+
+    A check, as `invariant()`, `at_rest()` and `at_end()` take one, fails by raising, or by returning False. It is a
+    plain function, and must not change anything.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._roots: list[asyncio.Task[Any]] = []
+        self._late: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = []
+        self._expected: list[int] = []  # which of them have not come yet
+        self._invariants: list[Check] = []
+        self._at_rest: list[Check] = []
+        self._at_end: list[Check] = []
+        self._afterwards: Callable[[], Coroutine[Any, Any, Any]] | None = None
+        self._names: dict[str, int] = {}
+        self._log: list[object] = []
+
+    def spawn(
+        self, function: Callable[..., Coroutine[Any, Any, T]], *args: object, name: str | None = None
+    ) -> asyncio.Task[T]:
+        """Start `function(*args)` as a task, and return that.
+
+        The task must finish, or be cancelled, by itself; an exception in it fails the run. The story calls it by
+        `name`, or by that of the function, with a number if there are several.
+        """
+        return self._start(self._name(function, name), function(*args))
+
+    def late(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> None:
+        """Start a task like `spawn()`, but at any moment; at the latest when nothing else can run."""
+        self._expected.append(len(self._late))
+        self._late.append((self._name(function, name), lambda: function(*args)))
+
+    def invariant(self, check: Check) -> None:
+        """Make `check` after each step, that is, whenever no task is running."""
+        self._invariants.append(check)
+
+    def at_rest(self, check: Check) -> None:
+        """Make `check` whenever nothing is going to happen unless time passes or somebody new comes.
+
+        The place to say that nobody sleeps who could run.
+        """
+        self._at_rest.append(check)
+
+    def at_end(self, check: Check) -> None:
+        """Make `check` when all is over: the place to say that nothing leaked."""
+        self._at_end.append(check)
+
+    def afterwards(self, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Run `function()` to its end in a new event loop when the loop was ended (see `ends=`).
+
+        The place to say that a primitive is free when the tasks that used it are gone.
+        """
+        self._afterwards = function
+
+    def log(self, event: object) -> None:
+        """Note that something happened. The story shows it; equal schedules must give equal logs."""
+        self._log.append(event)
+
+    def _start(self, name: str, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = self._loop.create_task(coroutine, name=name)
+        self._roots.append(task)
+        return task
+
+    def _name(self, function: Callable[..., object], wanted: str | None) -> str:
+        name = wanted or getattr(function, "__name__", type(function).__name__)
+        number = self._names[name] = self._names.get(name, 0) + 1
+        return name if number == 1 else f"{name}-{number}"

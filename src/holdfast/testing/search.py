@@ -1,0 +1,235 @@
+"""Every schedule within bounds, those with the fewest interventions first."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from .execution import Execution, Failure, Fork, MisfitError, Rules, Scenario, Schedule
+from .progress import Progress
+from .report import Counterexample, Report
+from .run import Run
+from .story import Told
+
+_BATCH: Final = 256
+"""After so many schedules, look at the clock, and let the collector run."""
+_NO_LIMIT: Final = 1 << 30
+
+
+def explore(
+    scenario: Callable[[Run], object] | Callable[[], object],
+    *,
+    cancels: int = 1,
+    late: int | None = None,
+    timers: int = 1,
+    deliveries: int = 1,
+    reorders: int = 0,
+    kills: int = 0,
+    ends: int = 0,
+    cancel_main: bool = False,
+    swallow_ok: bool = False,
+    time_limit: float = 60.0,
+    max_steps: int = 10_000,
+    replay: Sequence[int] | None = None,
+) -> Report:
+    """Run a scenario under every schedule within bounds; return what came out.
+
+    A run goes on as asyncio does, first come, first served, without I/O, and with a clock that stands still
+    while something is ready and then jumps to the next timer. Interventions come in between, at any step; the
+    schedules with the fewest come first. The search stops at the first schedule that fails: by an exception in
+    a task that was spawned (or is the main one), a check of the scenario, a deadlock, a run that does not end, a
+    cancellation that was swallowed, an exception that nobody retrieved or handled.
+
+    scenario: a function that starts tasks, or a coroutine function, which is the main task; either may take a
+        `Run`. It is called anew for each schedule, and must make all objects it uses anew.
+    cancels: how often a task is cancelled, at any moment from its creation to its end.
+    late: how many tasks of `Run.late()` come before nothing else can run; None for all.
+    timers: how often a timer is due while something is ready, as if that took long.
+    deliveries: how often a `call_soon_threadsafe()` arrives while something is ready.
+    reorders: how often a ready handle overtakes those before it, which asyncio does not do.
+    kills: how often the coroutine of a task is closed, and the task never run again, as the collector does.
+    ends: 1 to end the loop at any moment, with tasks ready and waiting; see `Run.afterwards()`.
+    cancel_main: cancel the main task too.
+    swallow_ok: let a task that was cancelled finish as if it had not been.
+    time_limit: stop after so many seconds; the report then says that the search is not exhausted.
+    max_steps: a run that takes so many steps fails.
+    replay: run only this schedule, from `Counterexample.replay`.
+
+    Raises RuntimeError if an event loop is running, ValueError if `replay` does not fit the scenario.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("explore() brings its own event loop, and cannot be called while one is running")
+    bounds = {
+        "late": late,
+        "cancels": cancels,
+        "timers": timers,
+        "deliveries": deliveries,
+        "reorders": reorders,
+        "kills": kills,
+        "ends": min(ends, 1),
+    }
+    budgets = tuple(_NO_LIMIT if bound is None else bound for bound in bounds.values())
+    rules = Rules(budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps)
+    search = _Search(_with_argument(scenario), rules, time_limit)
+    with _quiet_interpreter():
+        found = search.search() if replay is None else search.replay(tuple(zip(replay[::2], replay[1::2], strict=True)))
+    return Report(
+        scenario=getattr(scenario, "__name__", repr(scenario)),
+        bounds=bounds,
+        schedules=search.schedules,
+        seconds=time.perf_counter() - search.started,
+        exhausted=search.exhausted,
+        interventions=search.interventions,
+        counterexample=found,
+        replayed=replay is not None,
+    )
+
+
+class _Search:
+    def __init__(self, scenario: Scenario, rules: Rules, time_limit: float) -> None:
+        self.schedules = 0
+        self.interventions = 0
+        self.exhausted = False
+        self.started = time.perf_counter()
+        self._scenario = scenario
+        self._rules = rules
+        self._time_limit = time_limit
+
+    def search(self) -> Counterexample | None:
+        """Run all schedules, level by level; return the first that fails."""
+        try:
+            first, again = self._run(()), self._run(())
+            if (first.forks, first.log) != (again.forks, again.log):
+                raise MisfitError("the first run and its repetition differ")
+            if first.failure is not None:
+                return self._counterexample((), first.failure)
+            level: list[tuple[Schedule, list[Fork]]] = [((), first.forks)]
+            with Progress() as progress:
+                while level:
+                    following: list[tuple[Schedule, list[Fork]]] = []
+                    total = sum(len(fork[1]) for _, forks in level for fork in forks)
+                    for done, (schedule, fork) in enumerate(_extend(level)):
+                        execution = self._run(schedule, fork)
+                        if execution.failure is not None:
+                            return self._counterexample(self._shrink(schedule, execution), execution.failure)
+                        if execution.forks:
+                            following.append((schedule, execution.forks))
+                        if done % _BATCH == 0:
+                            gc.collect(0)
+                            if time.perf_counter() - self.started > self._time_limit:
+                                return None
+                            progress.show(self.interventions + 1, done / total, self.schedules)
+                        if self._rules.belated:
+                            return self._belated()
+                    self.interventions += bool(total)
+                    level = following
+            gc.collect()
+            if self._rules.belated:
+                return self._belated()
+            self.exhausted = True
+            return None
+        except MisfitError as misfit:
+            return self._nondeterminism(misfit)
+
+    def replay(self, schedule: Schedule) -> Counterexample | None:
+        """Run this schedule only."""
+        self.schedules += 1
+        told = Told(self._scenario, self._rules)
+        try:
+            told.execute(schedule)
+        except MisfitError as misfit:
+            raise ValueError(f"replay={list(_flat(schedule))} does not fit this scenario: {misfit}") from None
+        return None if told.failure is None else _tell(schedule, told, told.failure)
+
+    def _run(self, schedule: Schedule, fork: Fork | None = None) -> Execution:
+        self.schedules += 1
+        execution = Execution(self._scenario, self._rules)
+        execution.execute(schedule, fork)
+        return execution
+
+    def _shrink(self, schedule: Schedule, execution: Execution) -> Schedule:
+        """Among the schedules with one intervention moved, left out, and so on, one that fails soonest.
+
+        The search has found the fewest interventions; this makes the story short.
+        """
+        assert execution.failure is not None
+        kind, steps = execution.failure.kind, execution.steps
+        for place in range(len(schedule)):
+            step, code = schedule[place]
+            for earlier in range(step):
+                shorter = (*schedule[:place], (earlier, code), *schedule[place + 1 :])
+                try:
+                    attempt = self._run(shorter)
+                except MisfitError:
+                    continue
+                if attempt.failure is not None and attempt.failure.kind == kind and attempt.steps < steps:
+                    return self._shrink(shorter, attempt)
+        return schedule
+
+    def _counterexample(self, schedule: Schedule, failure: Failure) -> Counterexample:
+        told = Told(self._scenario, self._rules)
+        told.execute(schedule)
+        return _tell(schedule, told, told.failure or failure)
+
+    def _belated(self) -> Counterexample:
+        schedule, context = self._rules.belated[0]
+        cause = context.get("exception")
+        return self._counterexample(schedule, Failure("unhandled", f"{context.get('message')}: {cause!r}", cause))
+
+    def _nondeterminism(self, misfit: MisfitError) -> Counterexample:
+        message = (
+            f"the scenario does not do the same when it is run again: {misfit}. Look for state that is kept "
+            "between runs, sets of objects, random numbers, clocks"
+        )
+        return Counterexample("not deterministic", message, (), (), (), None)
+
+
+def _extend(level: list[tuple[Schedule, list[Fork]]]) -> Iterator[tuple[Schedule, Fork]]:
+    """All schedules with one more intervention."""
+    for schedule, forks in level:
+        for fork in forks:
+            for code in fork[1]:
+                yield (*schedule, (fork[0], code)), fork
+
+
+def _flat(schedule: Schedule) -> tuple[int, ...]:
+    return tuple(number for intervention in schedule for number in intervention)
+
+
+def _tell(schedule: Schedule, told: Told, failure: Failure) -> Counterexample:
+    return Counterexample(
+        failure.kind, failure.message, _flat(schedule), tuple(told.lines), tuple(told.log), failure.cause
+    )
+
+
+def _with_argument(scenario: Callable[..., object]) -> Scenario:
+    """The scenario as a function that takes a Run, whether it wants it or not."""
+    return scenario if inspect.signature(scenario).parameters else lambda _run: scenario()
+
+
+@contextmanager
+def _quiet_interpreter() -> Iterator[None]:
+    """No collector, except between runs; asynchronous generators are closed by the loop that ran them."""
+    enabled = gc.isenabled()
+    hooks = sys.get_asyncgen_hooks()
+    gc.collect()
+    gc.disable()
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=_close_async_generator)
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+        if enabled:
+            gc.enable()
+
+
+def _close_async_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    loop = asyncio._get_running_loop()
+    if loop is not None and not loop.is_closed():
+        loop.call_soon(loop.create_task, generator.aclose())

@@ -1,0 +1,112 @@
+"""A run, told: who did what, at which line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from .describe import position
+from .execution import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, TIMER, Execution, task_of
+from .loop import Task
+
+
+class Told(Execution):
+    """An execution that keeps a record, and looks for a failure after every step."""
+
+    lines: list[str]
+
+    def _begin(self) -> None:
+        self.lines = []
+        super()._begin()
+        self._tell_log(0)
+        self._check()
+
+    def _advance(self) -> bool:
+        logged = len(self.log)
+        number = self.steps
+        if self.loop.is_idle():
+            line = self._tell_idle()
+            going_on = super()._advance()
+            if line is not None:
+                self.lines.append(f"{number:5}  {line}" + (f": it is {self.loop.time():g} s" if "time" in line else ""))
+        else:
+            handle = self.loop.ready[0]
+            task = task_of(handle)
+            verb = "goes on" if isinstance(task, Task) and _has_begun(task) else "starts"
+            self.lines.append(f"{number:5}  {_callback(handle)} runs")
+            place = len(self.lines) - 1
+            try:
+                going_on = super()._advance()
+            finally:
+                if isinstance(task, Task):
+                    self.lines[place] = f"{number:5}  {task.get_name()} {verb}, {_outcome(task)}"
+                self._tell_log(logged)
+            if isinstance(task, Task) and task.done() and task in self.run._roots and not task.cancelled():
+                self._judge_task(task)
+        self._check()
+        return going_on
+
+    def _tell_idle(self) -> str | None:
+        if self.loop.inbox:
+            return f"{_callback(self.loop.inbox[0])} arrives from call_soon_threadsafe()"
+        if self.run._expected:
+            return f"{self.run._late[self.run._expected[0]][0]} comes, as nothing else can run"
+        if self.loop.has_timer():
+            return "time passes"
+        return None
+
+    def _tell_log(self, logged: int) -> None:
+        self.lines += [f"         log: {event}" for event in self.log[logged:]]
+
+    def _intervene(self, code: int) -> None:
+        self.lines.append(f"   >>  {self._tell_intervention(code)}")
+        logged = len(self.log)
+        try:
+            super()._intervene(code)
+        finally:
+            self._tell_log(logged)
+        self._check()
+
+    def _tell_intervention(self, code: int) -> str:
+        number, kind = divmod(code, BASE)
+        try:
+            if kind == LATE:
+                return f"{self.run._late[number][0]} comes"
+            if kind == CANCEL:
+                return f"cancel {self._tell_task(self.loop.tasks[number])}"
+            if kind == KILL:
+                return f"close the coroutine of {self._tell_task(self.loop.tasks[number])}"
+            if kind == REORDER:
+                return f"{_callback(self.loop.ready[number])} overtakes {number} that are ready"
+            if kind == DELIVER:
+                return f"{_callback(self.loop.inbox[0])} arrives from call_soon_threadsafe()"
+        except IndexError:
+            pass  # _intervene() will say so
+        return {TIMER: "time passes until the next timer", END: "the loop ends"}.get(kind, f"{code}")
+
+    def _tell_task(self, task: Task[Any]) -> str:
+        about_to = any(task_of(handle) is task for handle in self.loop.ready)
+        state = "about to go on " if about_to and _has_begun(task) else ""
+        return f"{task.get_name()}, which is {state}{position(task)}"
+
+
+def _callback(handle: asyncio.Handle) -> str:
+    task = task_of(handle)
+    if isinstance(task, Task):
+        return task.get_name()
+    callback: Any = handle._callback  # type: ignore[attr-defined]
+    return f"callback {getattr(callback, '__qualname__', callback)}()"
+
+
+def _has_begun(task: Task[Any]) -> bool:
+    return position(task) != "not started"
+
+
+def _outcome(task: Task[Any]) -> str:
+    if not task.done():
+        return f"waits {position(task)}"
+    if task.cancelled():
+        return "is cancelled"
+    if task._exception is not None:  # exception() would count as retrieving it
+        return f"raises {task._exception!r}"
+    return "finishes"
