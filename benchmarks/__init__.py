@@ -1,0 +1,1 @@
+"""holdfast beside asyncio, anyio, aiologic and trio: `python -m benchmarks`."""

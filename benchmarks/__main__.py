@@ -1,0 +1,73 @@
+"""Run the benchmarks; write the tables and plots."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from . import report
+from .checks import check
+from .competitors import fields
+from .imports import import_times
+from .measure import BUDGET, Result, measure
+from .memory import measure_memory
+from .workloads import ROWS
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    options = _options()
+    rows = [row for row in ROWS if options.only.lower() in row.label.lower()]
+    rounds, budget = options.rounds, BUDGET
+    if options.quick:
+        rows = [row for row in rows if row.size <= 1_000]
+        rounds, budget = 3, BUDGET / 10
+    competitors = fields()
+    results: list[Result] = []
+    start = perf_counter()
+    for field in competitors:
+        for row in rows:
+            _progress(f"{perf_counter() - start:4.0f} s  {row.label}, on {field.loop.name}")
+            earlier = [old for old in results if old.row.title == row.title and old.loop == field.loop.name]
+            results.append(measure(row, field, rounds if row.size < 10_000 else min(rounds, 5), budget, earlier))
+    _progress(f"{perf_counter() - start:4.0f} s  memory, import")
+    memory = [] if options.only else measure_memory(competitors[0])
+    imports = None if options.only else import_times(rounds)
+    _progress(f"{perf_counter() - start:4.0f} s  done\n")
+
+    plots: list[str] = []
+    if options.output:
+        plots = [str(path.relative_to(options.output)) for path in report.plot(results, options.output / report.PYTHON)]
+    text = report.markdown(results, memory, imports, check(results), plots, rounds)
+    if options.output:
+        (options.output / f"{report.PYTHON}.md").write_text(text, encoding="utf-8")
+    print(text, end="")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="how often each library runs in each row (default: 7)")
+    parser.add_argument("--only", metavar="SUBSTRING", default="", help="run the rows whose label contains this")
+    parser.add_argument("--quick", action="store_true", help="3 short rounds, and no row above 1,000 waiters")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help=f"where to write the tables and plots (default: {RESULTS.name}, beside"
+        " the code; with --only or --quick nowhere)",
+    )
+    options = parser.parse_args()
+    if options.output is None and not (options.only or options.quick):
+        options.output = RESULTS
+    return options
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
