@@ -17,12 +17,22 @@ def describe(task: asyncio.Task[Any]) -> str:
 
 def position(task: asyncio.Task[Any]) -> str:
     """Where a task is suspended: the line in its own function first, the innermost one last."""
-    coroutine = task.get_coro()
-    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+    if not has_begun(task):
         return "not started"
-    frames = list(_frames(coroutine))
+    frames = _frames(task.get_coro())
     path = " > ".join(f"{os.path.basename(f.f_code.co_filename)}:{f.f_lineno} in {f.f_code.co_name}" for f in frames)
     return f"at {path}" if path else "somewhere in C"
+
+
+def has_begun(task: asyncio.Task[Any]) -> bool:
+    """Whether the task has run."""
+    coroutine = task.get_coro()
+    return not (inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED)
+
+
+def is_suspended(task: asyncio.Task[Any]) -> bool:
+    """Whether the coroutine of the task waits for something."""
+    return getattr(task.get_coro(), "cr_await", None) is not None
 
 
 def _frames(awaited: object) -> Iterator[types.FrameType]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import sys
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
-from .describe import describe
-from .loop import Loop, Task
+from .describe import describe, has_begun, is_suspended
+from .loop import Loop, Task, unheard
 from .run import Check, Run
 
 Scenario = Callable[[Run], object]
@@ -50,6 +54,9 @@ class Failure(Exception):  # noqa: N818  # not an error of ours
         self.message = message
         self.cause = cause
 
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
 
 class MisfitError(Exception):
     """The schedule cannot be carried out, as the scenario behaves differently from the run it was made from."""
@@ -70,9 +77,11 @@ class Execution:
         self._scenario = scenario
         self._rules = rules
         self._left = list(rules.budgets)
-        self._main: asyncio.Task[Any] | None = None
-        self._any_hit = False
+        self._shielded: asyncio.Task[Any] | None = None  # from interventions: the main task
+        self._any_hit = False  # by an intervention that makes tasks raise CancelledError
         self._over = False
+        self._closing: Failure | None = None
+        self._remains: list[weakref.ref[Task[Any]]] = []  # of the loop that was ended
 
     @property
     def log(self) -> list[object]:
@@ -112,7 +121,8 @@ class Execution:
         except Exception as exc:
             raise Failure("exception", f"the scenario raised {exc!r}", exc) from exc
         if inspect.iscoroutine(main):
-            self._main = self.run._start("main", main)
+            task = self.run._start("main", main)
+            self._shielded = None if self._rules.cancel_main else task
         else:
             self.run._roots[:] = self.loop.tasks
 
@@ -136,9 +146,10 @@ class Execution:
     def _advance(self) -> bool:
         """Go on by one step; return False if there is nothing left to do."""
         loop = self.loop
-        if loop.is_idle():
+        ready = loop.ready
+        if not ready or (ready[0].cancelled() and loop.is_idle()):
             if loop.inbox:
-                loop.ready.append(loop.inbox.popleft())
+                ready.append(loop.inbox.popleft())
             elif self.run._expected:
                 self._start_late(self.run._expected[0])
             elif loop.has_timer():
@@ -146,7 +157,7 @@ class Execution:
             else:
                 return False
         else:
-            handle = loop.ready.popleft()
+            handle = ready.popleft()
             if self._any_hit and isinstance(task := task_of(handle), Task):
                 task.hit_since_step = False
             handle._run()
@@ -185,10 +196,12 @@ class Execution:
     def _judge(self) -> None:
         """Is this a good end?"""
         self._judge_tasks()
-        stuck = [describe(task) for task in self.loop.tasks if not is_over(task) and not waits_for_killed(task)]
+        stuck = [task for task in self.loop.tasks if not task.done() and not task.killed and not waits_for_killed(task)]
         if stuck:
-            raise Failure("deadlock", "nothing is left that would wake " + "; ".join(stuck))
+            raise Failure("deadlock", "nothing is left that would wake " + "; ".join(map(describe, stuck)))
         check_all("at end", self.run._at_end)
+        if self._closing is not None:
+            raise self._closing
 
     def _judge_tasks(self) -> None:
         for context in self.complaints:
@@ -227,32 +240,26 @@ class Execution:
             by_itself = idle and not loop.inbox
             codes += [LATE + BASE * number for number in self.run._expected[by_itself:]]
         if cancel:
-            codes += [CANCEL + BASE * task.index for task in loop.tasks if self._may_cancel(task)]
-        if timer and loop.has_timer() and (not idle or loop.inbox or self.run._expected):
+            codes += [  # a task twice only with a step in between
+                CANCEL + BASE * task.index
+                for task in loop.tasks
+                if not (task.done() or task.killed or task.hit_since_step or task is self._shielded)
+            ]
+        if timer and loop.timers and loop.has_timer() and (not idle or loop.inbox or self.run._expected):
             codes.append(TIMER)
         if deliver and loop.inbox and not idle:
             codes.append(DELIVER)
         if reorder:
             codes += [REORDER + BASE * place for place in range(1, len(loop.ready))]
         if kill:
-            codes += [KILL + BASE * task.index for task in loop.tasks if self._may_kill(task)]
+            codes += [
+                KILL + BASE * task.index
+                for task in loop.tasks
+                if not (task.done() or task.killed or task is self._shielded) and is_suspended(task)
+            ]
         if end:
             codes.append(END)
         return self.steps, tuple(codes), len(loop.ready), len(self.run._log)
-
-    def _may_cancel(self, task: Task[Any]) -> bool:
-        """Cancelling twice with no step in between adds nothing."""
-        return not (
-            task.done() or task.killed or task.hit_since_step or (task is self._main and not self._rules.cancel_main)
-        )
-
-    def _may_kill(self, task: Task[Any]) -> bool:
-        """What has begun, and is suspended, can be closed."""
-        return (
-            not is_over(task)
-            and (task is not self._main or self._rules.cancel_main)
-            and getattr(task.get_coro(), "cr_await", None) is not None
-        )
 
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
@@ -290,36 +297,77 @@ class Execution:
         ready = [handle for handle in self.loop.ready if task_of(handle) is not task]
         self.loop.ready.clear()
         self.loop.ready.extend(ready)
-        close(task)
+        task._log_destroy_pending = False
+        try:
+            task.get_coro().close()
+        except BaseException as exc:
+            self._note_closing(exc)
+
+    def _note_closing(self, exc: BaseException | None) -> None:
+        """Judge this last: what comes of it is more telling."""
+        if self._closing is None:
+            self._closing = Failure("closing", f"a coroutine that was closed raised {exc!r}", exc)
 
     def _end(self) -> None:
-        """Let the loop end as if run_until_complete() had returned: what is ready is lost, what sleeps is closed."""
+        """Let the loop end as if run_until_complete() had returned: what is ready is lost, what can be is collected.
+
+        A task stays if something that lives on, a primitive say, refers to the future that it awaits.
+        """
+        self._judge_tasks()
         self._left[:] = [0] * len(self._left)
-        self.run._expected.clear()
         self._over = True
-        old = self.loop
-        old.close()
-        asyncio._set_running_loop(None)
-        for task in old.tasks:
-            if not is_over(task):
-                task.killed = True
-                close(task)
-        self.loop = self.run._loop = Loop(successor_of=old)  # type: ignore[abstract]
+        self._shielded = None
+        self.run._expected.clear()
+        self.run._roots.clear()
+        self.loop.close()
+        self._prepare_to_collect()
+        self._collect()
+        self.loop = self.run._loop = Loop()  # type: ignore[abstract]
+        self.loop.complain = self.complaints.append
         asyncio._set_running_loop(self.loop)
         if self.run._afterwards is not None:
             self.run._start("afterwards", self.run._afterwards())
 
+    def _prepare_to_collect(self) -> None:
+        """Have no messages about it. Not part of _collect(), as local variables would keep tasks alive."""
+        self.loop.complain = unheard
+        for task in self.loop.tasks:
+            task._log_destroy_pending = False
+            if not has_begun(task):
+                task.get_coro().close()  # runs nothing, and does without the warning that it was never awaited
+            if not is_over(task):
+                self._remains.append(weakref.ref(task))
+
+    def _collect(self) -> None:
+        """Let go of the tasks. The collector has not run since before this run, so all that is of it is young."""
+        asyncio._set_running_loop(None)
+        hook = sys.unraisablehook
+        sys.unraisablehook = lambda unraisable: self._note_closing(unraisable.exc_value)
+        try:
+            self.loop.tasks.clear()
+            self.loop.futures.clear()
+            gc.collect(0)
+        finally:
+            sys.unraisablehook = hook
+
     def _dispose(self, schedule: Schedule) -> None:
         """Leave nothing for the collector but what the scenario left."""
         loop = self.loop
-        loop.complain = lambda context: self._rules.belated.append((schedule, context))
+        loop.complain = partial(_complain, self._rules.belated, schedule)
         loop.close()
+        if self._remains:
+            loop.tasks += filter(None, (remaining() for remaining in self._remains))
         for task in loop.tasks:
-            if not is_over(task):
-                with suppress(Failure):  # the run has been judged; what is torn down now need not behave
-                    close(task)
+            if not task.done() and not task.killed:
+                task._log_destroy_pending = False
+                with suppress(BaseException):  # the run has been judged; what is torn down now need not behave
+                    task.get_coro().close()
         loop.tasks.clear()
         loop.futures.clear()
+
+
+def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule, context: dict[str, Any]) -> None:
+    belated.append((schedule, context))
 
 
 def task_of(handle: asyncio.Handle) -> object:
@@ -333,15 +381,6 @@ def is_over(task: asyncio.Task[Any]) -> bool:
 
 def waits_for_killed(task: Task[Any]) -> bool:
     return getattr(task._fut_waiter, "killed", False)
-
-
-def close(task: Task[Any]) -> None:
-    """Close the coroutine of a task that will not run again."""
-    task._log_destroy_pending = False
-    try:
-        task.get_coro().close()
-    except BaseException as exc:
-        raise Failure("closing", f"{task.get_name()} raised {exc!r} when it was closed", exc) from exc
 
 
 def check_all(kind: str, checks: Iterable[Check]) -> None:

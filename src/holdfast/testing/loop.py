@@ -34,16 +34,16 @@ class Task(asyncio.Task[T]):
 class Loop(asyncio.AbstractEventLoop):
     """What is ready, what is due later, and what was sent from elsewhere; who drives it decides which comes next."""
 
-    def __init__(self, successor_of: Loop | None = None) -> None:
+    def __init__(self) -> None:
         self.ready: deque[asyncio.Handle] = deque()
         self.inbox: deque[asyncio.Handle] = deque()
         """What call_soon_threadsafe() sent, and has not arrived yet."""
-        self.tasks: list[Task[Any]] = successor_of.tasks if successor_of else []
+        self.tasks: list[Task[Any]] = []
         """All tasks, by their numbers."""
-        self.futures: list[asyncio.Future[Any]] = successor_of.futures if successor_of else []
-        self.complain: Callable[[dict[str, Any]], object] = successor_of.complain if successor_of else unheard
+        self.futures: list[asyncio.Future[Any]] = []
+        self.complain: Callable[[dict[str, Any]], object] = unheard
         """Called with what asyncio would log: errors in callbacks, exceptions never retrieved."""
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self.timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_made = 0
         self._now = 0.0
         self._closed = False
@@ -61,22 +61,22 @@ class Loop(asyncio.AbstractEventLoop):
 
     def has_timer(self) -> bool:
         """Whether time can pass until something happens."""
-        timers = self._timers
+        timers = self.timers
         while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
         return bool(timers)
 
     def pass_time(self) -> None:
         """Let it be the time of the next timer, and make ready all that is due then."""
-        self._now = self._timers[0][0]
-        while self._timers and self._timers[0][0] <= self._now:
-            self.ready.append(heapq.heappop(self._timers)[2])
+        self._now = self.timers[0][0]
+        while self.timers and self.timers[0][0] <= self._now:
+            self.ready.append(heapq.heappop(self.timers)[2])
 
     def drop_all(self) -> None:
         """Forget whatever was to happen."""
         self.ready.clear()
         self.inbox.clear()
-        self._timers.clear()
+        self.timers.clear()
 
     # What asyncio and the explored code call
 
@@ -110,7 +110,7 @@ class Loop(asyncio.AbstractEventLoop):
             raise RuntimeError("Event loop is closed")
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._timers_made += 1
-        heapq.heappush(self._timers, (when, self._timers_made, handle))
+        heapq.heappush(self.timers, (when, self._timers_made, handle))
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

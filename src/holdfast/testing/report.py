@@ -77,4 +77,6 @@ class Report:
             verdict = "passed, exhausted"
         else:
             verdict = f"not exhausted: only the schedules of up to {self.interventions} interventions are complete"
-        return f"{self.scenario}: {verdict}; {self.schedules:,} schedules in {self.seconds:.2f} s ({bounds})"
+        return f"{self.scenario}: {verdict}; {self.schedules:,} schedules in {self.seconds:.2f} s" + (
+            f" ({bounds})" if bounds else ""
+        )

@@ -78,6 +78,6 @@ class Run:
         return task
 
     def _name(self, function: Callable[..., object], wanted: str | None) -> str:
-        name = wanted or getattr(function, "__name__", type(function).__name__)
+        name = str(wanted or getattr(function, "__name__", type(function).__name__))
         number = self._names[name] = self._names.get(name, 0) + 1
         return name if number == 1 else f"{name}-{number}"

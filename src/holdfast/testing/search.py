@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ _NO_LIMIT: Final = 1 << 30
 def explore(
     scenario: Callable[[Run], object] | Callable[[], object],
     *,
+    against: Callable[[Run], object] | Callable[[], object] | None = None,
     cancels: int = 1,
     late: int | None = None,
     timers: int = 1,
@@ -48,6 +50,7 @@ def explore(
 
     scenario: a function that starts tasks, or a coroutine function, which is the main task; either may take a
         `Run`. It is called anew for each schedule, and must make all objects it uses anew.
+    against: another scenario. Under each schedule, it must do what this one does: log the same, and fail or not.
     cancels: how often a task is cancelled, at any moment from its creation to its end.
     late: how many tasks of `Run.late()` come before nothing else can run; None for all.
     timers: how often a timer is due while something is ready, as if that took long.
@@ -65,7 +68,7 @@ def explore(
     """
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("explore() brings its own event loop, and cannot be called while one is running")
-    bounds = {
+    bounds: dict[str, int | None] = {
         "late": late,
         "cancels": cancels,
         "timers": timers,
@@ -76,12 +79,12 @@ def explore(
     }
     budgets = tuple(_NO_LIMIT if bound is None else bound for bound in bounds.values())
     rules = Rules(budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps)
-    search = _Search(_with_argument(scenario), rules, time_limit)
+    search = _Search(_with_argument(scenario), against and _with_argument(against), rules, time_limit)
     with _quiet_interpreter():
         found = search.search() if replay is None else search.replay(tuple(zip(replay[::2], replay[1::2], strict=True)))
     return Report(
         scenario=getattr(scenario, "__name__", repr(scenario)),
-        bounds=bounds,
+        bounds=bounds if replay is None else {},
         schedules=search.schedules,
         seconds=time.perf_counter() - search.started,
         exhausted=search.exhausted,
@@ -92,12 +95,13 @@ def explore(
 
 
 class _Search:
-    def __init__(self, scenario: Scenario, rules: Rules, time_limit: float) -> None:
+    def __init__(self, scenario: Scenario, against: Scenario | None, rules: Rules, time_limit: float) -> None:
         self.schedules = 0
         self.interventions = 0
         self.exhausted = False
         self.started = time.perf_counter()
         self._scenario = scenario
+        self._against = against
         self._rules = rules
         self._time_limit = time_limit
 
@@ -105,9 +109,11 @@ class _Search:
         """Run all schedules, level by level; return the first that fails."""
         try:
             first, again = self._run(()), self._run(())
-            if (first.forks, first.log) != (again.forks, again.log):
+            if _trace(first) != _trace(again):
                 raise MisfitError("the first run and its repetition differ")
             if first.failure is not None:
+                if not isinstance(first.failure.cause, Exception | None):
+                    raise first.failure.cause  # pytest.skip() and the like, which no schedule has to do with
                 return self._counterexample((), first.failure)
             level: list[tuple[Schedule, list[Fork]]] = [((), first.forks)]
             with Progress() as progress:
@@ -143,6 +149,7 @@ class _Search:
         told = Told(self._scenario, self._rules)
         try:
             told.execute(schedule)
+            self._compare(schedule, told)
         except MisfitError as misfit:
             raise ValueError(f"replay={list(_flat(schedule))} does not fit this scenario: {misfit}") from None
         return None if told.failure is None else _tell(schedule, told, told.failure)
@@ -151,7 +158,23 @@ class _Search:
         self.schedules += 1
         execution = Execution(self._scenario, self._rules)
         execution.execute(schedule, fork)
+        self._compare(schedule, execution)
         return execution
+
+    def _compare(self, schedule: Schedule, execution: Execution) -> None:
+        """If the other scenario does not do the same, that is a failure."""
+        if self._against is not None and execution.failure is None:
+            other = Execution(self._against, self._rules)
+            try:
+                other.execute(schedule)
+            except MisfitError as misfit:
+                execution.failure = Failure("difference", f"the other scenario cannot do this: {misfit}")
+            else:
+                here, there = _events(execution), _events(other)
+                if other.failure is not None:
+                    execution.failure = Failure("difference", f"the other scenario fails: {other.failure}")
+                elif here != there:
+                    execution.failure = Failure("difference", f"the other scenario logs {there}, and this one {here}")
 
     def _shrink(self, schedule: Schedule, execution: Execution) -> Schedule:
         """Among the schedules with one intervention moved, left out, and so on, one that fails soonest.
@@ -198,6 +221,16 @@ def _extend(level: list[tuple[Schedule, list[Fork]]]) -> Iterator[tuple[Schedule
                 yield (*schedule, (fork[0], code)), fork
 
 
+def _trace(execution: Execution) -> tuple[object, ...]:
+    """What must be the same in each run under a schedule."""
+    return execution.steps, execution.forks, execution.failure and execution.failure.kind, _events(execution)
+
+
+def _events(execution: Execution) -> list[str]:
+    """The log, without addresses."""
+    return [re.sub(r"0x[0-9a-fA-F]+", "", str(event)) for event in execution.log]
+
+
 def _flat(schedule: Schedule) -> tuple[int, ...]:
     return tuple(number for intervention in schedule for number in intervention)
 
@@ -218,7 +251,6 @@ def _quiet_interpreter() -> Iterator[None]:
     """No collector, except between runs; asynchronous generators are closed by the loop that ran them."""
     enabled = gc.isenabled()
     hooks = sys.get_asyncgen_hooks()
-    gc.collect()
     gc.disable()
     sys.set_asyncgen_hooks(firstiter=None, finalizer=_close_async_generator)
     try:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .describe import position
+from .describe import has_begun, position
 from .execution import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, TIMER, Execution, task_of
 from .loop import Task
+
+
+TIME_PASSES = "time passes"
 
 
 class Told(Execution):
@@ -28,11 +31,11 @@ class Told(Execution):
             line = self._tell_idle()
             going_on = super()._advance()
             if line is not None:
-                self.lines.append(f"{number:5}  {line}" + (f": it is {self.loop.time():g} s" if "time" in line else ""))
+                self.lines.append(f"{number:5}  {line}{self._tell_time() if line == TIME_PASSES else ''}")
         else:
             handle = self.loop.ready[0]
             task = task_of(handle)
-            verb = "goes on" if isinstance(task, Task) and _has_begun(task) else "starts"
+            verb = "goes on" if isinstance(task, Task) and has_begun(task) else "starts"
             self.lines.append(f"{number:5}  {_callback(handle)} runs")
             place = len(self.lines) - 1
             try:
@@ -52,8 +55,11 @@ class Told(Execution):
         if self.run._expected:
             return f"{self.run._late[self.run._expected[0]][0]} comes, as nothing else can run"
         if self.loop.has_timer():
-            return "time passes"
+            return TIME_PASSES
         return None
+
+    def _tell_time(self) -> str:
+        return f": it is {self.loop.time():g} s"
 
     def _tell_log(self, logged: int) -> None:
         self.lines += [f"         log: {event}" for event in self.log[logged:]]
@@ -63,6 +69,8 @@ class Told(Execution):
         logged = len(self.log)
         try:
             super()._intervene(code)
+            if code == TIMER:
+                self.lines[-1] += self._tell_time()
         finally:
             self._tell_log(logged)
         self._check()
@@ -82,11 +90,11 @@ class Told(Execution):
                 return f"{_callback(self.loop.inbox[0])} arrives from call_soon_threadsafe()"
         except IndexError:
             pass  # _intervene() will say so
-        return {TIMER: "time passes until the next timer", END: "the loop ends"}.get(kind, f"{code}")
+        return {TIMER: TIME_PASSES, END: "the loop ends"}.get(kind, f"{code}")
 
     def _tell_task(self, task: Task[Any]) -> str:
         about_to = any(task_of(handle) is task for handle in self.loop.ready)
-        state = "about to go on " if about_to and _has_begun(task) else ""
+        state = "about to go on " if about_to and has_begun(task) else ""
         return f"{task.get_name()}, which is {state}{position(task)}"
 
 
@@ -96,10 +104,6 @@ def _callback(handle: asyncio.Handle) -> str:
         return task.get_name()
     callback: Any = handle._callback  # type: ignore[attr-defined]
     return f"callback {getattr(callback, '__qualname__', callback)}()"
-
-
-def _has_begun(task: Task[Any]) -> bool:
-    return position(task) != "not started"
 
 
 def _outcome(task: Task[Any]) -> str:

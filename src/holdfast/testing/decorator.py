@@ -1,0 +1,80 @@
+"""A test that is run under every schedule."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypedDict, Unpack, overload
+
+from .report import Report
+from .run import Run
+from .search import explore
+
+P = ParamSpec("P")
+
+finished: list[Report] = []
+"""The reports of all explored tests of this process, for the summary of the pytest plugin."""
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `explore()` that say how."""
+
+    cancels: int
+    late: int | None
+    timers: int
+    deliveries: int
+    reorders: int
+    kills: int
+    ends: int
+    cancel_main: bool
+    swallow_ok: bool
+    time_limit: float
+    max_steps: int
+    replay: Sequence[int] | None
+
+
+@overload
+def explored(function: Callable[P, object], /) -> Callable[P, None]: ...
+@overload
+def explored(**options: Unpack[Options]) -> Callable[[Callable[P, object]], Callable[P, None]]: ...
+def explored(function: Callable[..., object] | None = None, /, **options: Unpack[Options]) -> Any:
+    """Make a test function run under every schedule within bounds, and fail at the first one that fails.
+
+    For `async def` tests; every task that such a test creates is explored. A parameter named `run` is given the
+    `Run`; with it, a plain function can be a test too. All other parameters are left to pytest's fixtures and
+    parametrization, unittest's self, and so on; their values are made once, so what the test changes it must
+    make itself.
+
+    options: see `explore()`.
+
+    The test raises ExplorationError if a schedule fails, or not all could be run in time, and prints a summary
+    line, which pytest shows with -rP or -s. With `-p holdfast.testing.pytest_plugin`, it ends its output with them.
+    """
+    if function is None:
+        return functools.partial(_explored, options=options)
+    return _explored(function, options)
+
+
+def _explored(function: Callable[..., object], options: Options) -> Callable[..., None]:
+    signature = inspect.signature(function)
+    wants_run = "run" in signature.parameters
+
+    @functools.wraps(function)
+    def test(*args: Any, **kwargs: Any) -> None:
+        __tracebackhide__ = True
+
+        @functools.wraps(function)
+        def scenario(run: Run) -> object:
+            return function(*args, **kwargs, run=run) if wants_run else function(*args, **kwargs)
+
+        del scenario.__wrapped__  # its own signature counts
+        report = explore(scenario, **options)
+        finished.append(report)
+        sys.stdout.write(f"{report}\n")
+        report.check()
+
+    parameters = [parameter for name, parameter in signature.parameters.items() if name != "run"]
+    test.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    return test

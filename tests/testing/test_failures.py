@@ -1,0 +1,335 @@
+"""What counts as a failure, without being asked for."""
+
+import asyncio
+import random
+
+import pytest
+
+from holdfast.testing import explore
+
+ONCE = dict(cancels=0, timers=0)
+
+
+def kind(scenario, **bounds):
+    found = explore(scenario, **bounds).counterexample
+    return found and found.kind
+
+
+def test_exception_in_a_spawned_task():
+    async def fail():
+        raise ValueError("no")
+
+    found = explore(lambda run: run.spawn(fail)).counterexample
+    assert found.kind == "exception"
+    assert "fail raised ValueError('no')" in found.message
+    assert isinstance(found.exception, ValueError)
+    assert found.replay == ()
+
+
+def test_exception_in_the_scenario():
+    def scenario(run):
+        raise ValueError("no")
+
+    assert kind(scenario) == "exception"
+
+
+def test_an_exception_only_under_cancellation():
+    async def main():
+        done = []
+
+        async def child():
+            await asyncio.sleep(0)
+            done.append(1)
+
+        await asyncio.wait([asyncio.create_task(child())])
+        assert done
+
+    found = explore(main).counterexample
+    assert found.kind == "exception"
+    assert isinstance(found.exception, AssertionError)
+    assert kind(main, cancels=0) is None
+
+
+def test_an_exception_that_another_task_handles_is_none():
+    async def main():
+        async def fail():
+            raise ValueError("no")
+
+        task = asyncio.create_task(fail())
+        with pytest.raises((ValueError, asyncio.CancelledError)):
+            await task
+
+    assert explore(main).passed
+
+
+def test_task_exception_never_retrieved():
+    async def main():
+        async def fail():
+            raise ValueError("no")
+
+        task = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return task
+
+    assert kind(main, **ONCE) == "never retrieved"
+
+
+def test_future_exception_never_retrieved():
+    async def main():
+        asyncio.get_running_loop().create_future().set_exception(ValueError("no"))
+
+    assert kind(main) in ("never retrieved", "unhandled")
+
+
+def test_future_exception_never_retrieved_in_a_cycle():
+    async def main():
+        future = asyncio.Future()
+        future.me = [future]
+        future.set_exception(ValueError("no"))
+
+    found = explore(main).counterexample
+    assert found.kind == "unhandled"
+    assert "never retrieved" in found.message
+
+
+def test_exception_in_a_callback():
+    async def main():
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await asyncio.sleep(0)
+
+    found = explore(main).counterexample
+    assert found.kind == "unhandled"
+    assert isinstance(found.exception, ZeroDivisionError)
+
+
+def test_an_exception_handler_of_the_scenario_is_used():
+    async def main():
+        loop = asyncio.get_running_loop()
+        seen = []
+        loop.set_exception_handler(lambda loop, context: seen.append(context["exception"]))
+        loop.call_soon(lambda: 1 / 0)
+        await asyncio.sleep(0)
+        assert len(seen) == 1
+
+    assert explore(main).passed
+
+
+def test_deadlock():
+    def scenario(run):
+        first, second = asyncio.Lock(), asyncio.Lock()
+
+        async def user(one, other):
+            async with one:
+                await asyncio.sleep(0)
+                async with other:
+                    pass
+
+        run.spawn(user, first, second, name="A")
+        run.spawn(user, second, first, name="B")
+
+    found = explore(scenario).counterexample
+    assert found.kind == "deadlock"
+    assert "A, at test_failures.py:" in found.message
+    assert "B, at test_failures.py:" in found.message
+
+
+def test_livelock():
+    async def spin():
+        while True:
+            await asyncio.sleep(0)
+
+    report = explore(lambda run: run.spawn(spin), max_steps=100)
+    assert report.counterexample.kind == "livelock"
+    assert "100 steps" in report.counterexample.message
+
+
+def test_swallowed_cancellation():
+    async def deaf():
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            pass
+
+    def scenario(run):
+        run.spawn(deaf)
+
+    assert kind(scenario) == "swallowed"
+    assert explore(scenario, swallow_ok=True).passed
+
+
+def test_cancellation_that_is_handled_as_asyncio_wants_it_is_not_swallowed():
+    def scenario(run):
+        async def timed():
+            try:
+                async with asyncio.timeout(1):
+                    await asyncio.get_running_loop().create_future()
+            except TimeoutError:
+                run.log("timeout")
+
+        async def uncancelled():
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                asyncio.current_task().uncancel()
+
+        run.spawn(timed)
+        run.spawn(uncancelled)
+
+    assert explore(scenario, cancels=2).passed
+
+
+def test_a_task_that_its_program_cancels_may_swallow_it():
+    async def main():
+        async def deaf():
+            try:
+                await asyncio.sleep(1)
+            except asyncio.CancelledError:
+                return "heard"
+
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        task.cancel()
+        assert await task == "heard"
+
+    assert explore(main, cancels=0).passed
+
+
+def test_a_cancelled_error_out_of_nothing():
+    async def main():
+        raise asyncio.CancelledError
+
+    assert kind(main) == "cancelled"
+
+
+def test_the_cancellation_of_a_child_may_pass_through_the_parent():
+    async def main():
+        await asyncio.create_task(asyncio.sleep(0))
+
+    report = explore(main)
+    assert report.passed
+    assert report.schedules > 2
+
+
+def test_checks():
+    def scenario(run, when, check):
+        getattr(run, when)(check)
+        run.spawn(asyncio.sleep, 0)
+
+    def fail():
+        raise AssertionError("broken")
+
+    for when, expected in ("invariant", "invariant"), ("at_rest", "at rest"), ("at_end", "at end"):
+        assert kind(lambda run: scenario(run, when, lambda: False)) == expected
+        found = explore(lambda run: scenario(run, when, fail)).counterexample
+        assert (found.kind, found.message) == (expected, "broken")
+        assert kind(lambda run: scenario(run, when, lambda: None)) is None
+
+
+def test_an_invariant_is_checked_in_the_middle_of_a_run():
+    def scenario(run):
+        values = [0]
+
+        async def wobble():
+            values[0] += 1
+            await asyncio.sleep(0)
+            values[0] -= 1
+
+        run.spawn(wobble)
+        run.at_end(lambda: values == [0])
+        run.invariant(lambda: values == [0])
+
+    assert kind(scenario, cancels=0) == "invariant"
+
+
+def test_at_rest_is_before_time_passes_and_before_others_come():
+    def scenario(run):
+        state = ["initial"]
+
+        async def early():
+            await asyncio.sleep(1)
+            state[0] = "later"
+
+        async def late():
+            run.log("late")
+
+        def look():
+            run.log(f"rest, {state[0]}")
+
+        run.spawn(early)
+        run.late(late)
+        run.at_rest(look)
+        run.at_end(lambda: run._log == ["rest, initial", "late", "rest, initial", "rest, later"])
+
+    assert explore(scenario, late=0, timers=0, cancels=0).passed
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        pytest.param(lambda state: random.random() < 0.5, id="random"),
+        pytest.param(lambda state: state.append(0) or len(state) % 3 == 0, id="state kept between runs"),
+    ],
+)
+def test_nondeterminism_is_reported_as_such(choice):
+    state = []
+
+    async def main():
+        async def worker():
+            for _ in range(8):
+                if choice(state):
+                    await asyncio.sleep(0)
+
+        await asyncio.create_task(worker())
+
+    found = explore(main).counterexample
+    assert found.kind == "not deterministic"
+    assert "state that is kept between runs" in found.message
+
+
+def test_nondeterminism_of_the_log_is_noticed():
+    def scenario(run):
+        run.log(random.random())
+
+    assert kind(scenario) == "not deterministic"
+
+
+def test_addresses_in_the_log_do_not_matter():
+    def scenario(run):
+        run.log(object())
+        run.spawn(asyncio.sleep, 0)
+
+    assert explore(scenario).passed
+
+
+class Outcome(BaseException):
+    """Like pytest.skip.Exception and pytest.fail.Exception."""
+
+
+def test_what_is_no_exception_passes_through_when_nothing_intervened():
+    async def main():
+        raise Outcome
+
+    with pytest.raises(Outcome):
+        explore(main)
+
+
+def test_what_is_no_exception_is_a_failure_under_an_intervention():
+    async def main():
+        task = asyncio.create_task(asyncio.sleep(0))
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise Outcome
+
+    found = explore(main).counterexample
+    assert found.kind == "exception"
+    assert isinstance(found.exception, Outcome)
+
+
+def test_keyboard_interrupt_passes_through():
+    async def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explore(main)
+    assert asyncio._get_running_loop() is None
