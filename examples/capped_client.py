@@ -1,0 +1,84 @@
+"""An API client that never has more than so many requests under way.
+
+    python examples/capped_client.py 'http://127.0.0.1:8080/items/{}' --items 200 --limit 10
+
+It asks for items 0, 1, ... with a task for each, tries again where that may help, and prints what it got.
+Needs aiohttp.
+"""
+
+import argparse
+import asyncio
+import sys
+
+import aiohttp
+
+from holdfast import Semaphore
+
+ATTEMPTS = 3
+
+
+async def fetch(session: aiohttp.ClientSession, url: str, permits: Semaphore) -> bytes:
+    """Return what is at `url`; raise aiohttp.ClientError or TimeoutError if the last attempt fails too."""
+    attempt = 1
+    while True:
+        try:
+            # The permit is held until the body has been read, so a slow download counts as a request under way.
+            async with permits, session.get(url) as response:
+                response.raise_for_status()
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if attempt == ATTEMPTS or not may_pass(error):
+                raise
+        # Here the permit is back: while this task pauses, another one uses it.
+        await asyncio.sleep(0.05 * 2**attempt)
+        attempt += 1
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether another attempt may succeed: not if the server has said that the request itself is wrong."""
+    return not isinstance(error, aiohttp.ClientResponseError) or error.status == 429 or error.status >= 500
+
+
+async def fetch_all(template: str, items: int, limit: int, timeout: float) -> dict[int, bytes | Exception]:
+    """Fetch items 0 ... items-1, at most `limit` at a time; return for each its body, or the error."""
+    permits = Semaphore(limit)
+    results: dict[int, bytes | Exception] = {}
+
+    async def fetch_one(item: int) -> None:
+        try:
+            results[item] = await fetch(session, template.format(item), permits)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            results[item] = error  # one bad item is no reason to give up the others
+
+    # aiohttp opens at most 100 connections unless told otherwise; here the semaphore is the only cap. Its time limit
+    # starts with the request, not with the wait for a permit.
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(timeout))
+    # On Ctrl-C the task group cancels its tasks and waits for them, then the session closes its connections.
+    async with session, asyncio.TaskGroup() as group:
+        for item in range(items):
+            group.create_task(fetch_one(item))
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Fetch many items from an API, so many at a time.")
+    parser.add_argument("url", help="where an item is; {} stands for its number")
+    parser.add_argument("--items", type=int, default=100, metavar="N", help="how many items (100)")
+    parser.add_argument("--limit", type=int, default=10, metavar="N", help="requests under way at a time (10)")
+    parser.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="for each request (10)")
+    args = parser.parse_args()
+    try:
+        results = asyncio.run(fetch_all(args.url, args.items, args.limit, args.timeout))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    failures = {item: result for item, result in sorted(results.items()) if isinstance(result, Exception)}
+    size = sum(len(result) for result in results.values() if isinstance(result, bytes))
+    print(f"fetched {len(results) - len(failures)} of {args.items} items, {size} bytes")
+    for item, error in failures.items():
+        print(f"item {item}: {error or type(error).__name__}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

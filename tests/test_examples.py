@@ -1,0 +1,454 @@
+"""The programs in examples/, each run against a real thing on localhost."""
+
+import asyncio
+import collections
+import contextlib
+import importlib.util
+import json
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TIMEOUT = 20
+
+
+def load(name: str) -> ModuleType:
+    """Import an example, which is a program and not part of a package."""
+    spec = importlib.util.spec_from_file_location(f"examples_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def start(name: str, *arguments: object) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    program = str(EXAMPLES / f"{name}.py")
+    return await asyncio.create_subprocess_exec(
+        sys.executable, program, *map(str, arguments), stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+async def finish(process: asyncio.subprocess.Process, text: str = "") -> tuple[int, str, str]:
+    """Give the program its input; return its exit code, output and errors."""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            out, err = await process.communicate(text.encode())
+    except TimeoutError:
+        process.kill()
+        out, err = await process.communicate()
+        pytest.fail(f"the program did not end within {TIMEOUT} s: {out.decode()} {err.decode()}")
+    return process.returncode, out.decode(), err.decode()
+
+
+async def run(name: str, *arguments: object, text: str = "") -> tuple[int, str, str]:
+    return await finish(await start(name, *arguments), text)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """Serve every path with `handler` on a free port; the URL of the server."""
+    runner = web.AppRunner(make_app(handler), shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def make_app(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handler)
+    return app
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_each_example_tells_how_to_use_it(name: str) -> None:
+    code, out, err = asyncio.run(run(name, "--help"))
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: {name}.py")
+
+
+# The capped client
+
+
+class Api:
+    """Serves items, and records how many requests it has seen, and the most at a time."""
+
+    def __init__(self, hold_until: int) -> None:
+        self.under_way = self.peak = 0
+        self.requests: collections.Counter[int] = collections.Counter()
+        self.hold_until = hold_until
+        self.crowded = asyncio.Event()
+
+    async def item(self, request: web.Request) -> web.Response:
+        number = int(request.match_info["path"])
+        self.requests[number] += 1
+        self.under_way += 1
+        self.peak = max(self.peak, self.under_way)
+        try:
+            # Nobody is answered before so many are here; then there is time for one too many to come.
+            if self.under_way == self.hold_until:
+                self.crowded.set()
+            await self.crowded.wait()
+            await asyncio.sleep(0.005)
+            if number % 10 == 3 and self.requests[number] == 1:
+                raise web.HTTPServiceUnavailable
+            if number % 50 == 7:
+                raise web.HTTPNotFound
+            return web.Response(body=b"x" * 100)
+        finally:
+            self.under_way -= 1
+
+
+@pytest.mark.parametrize("limit", [1, 7, 150])
+def test_the_capped_client_never_exceeds_its_cap_and_uses_all_of_it(limit: int) -> None:
+    async def main() -> None:
+        api = Api(hold_until=limit)
+        async with http_server(api.item) as url:
+            code, out, err = await run("capped_client", url + "/{}", "--items", 200, "--limit", limit)
+        assert api.peak == limit
+        assert api.under_way == 0
+        assert api.requests == {number: 2 if number % 10 == 3 else 1 for number in range(200)}
+        missing = [7, 57, 107, 157]
+        assert code == 1
+        assert err == ""
+        first, *failures = out.splitlines()
+        assert first == "fetched 196 of 200 items, 19600 bytes"
+        assert [line.split(":")[0] for line in failures] == [f"item {number}" for number in missing]
+        assert all("404" in line for line in failures)
+
+    asyncio.run(main())
+
+
+def test_the_capped_client_goes_on_when_requests_time_out() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/2":
+            await asyncio.sleep(TIMEOUT)
+        return web.Response(text="hello")
+
+    async def main() -> None:
+        async with http_server(answer) as url:
+            code, out, err = await run("capped_client", url + "/{}", "--items", 5, "--limit", 1, "--timeout", 0.2)
+        assert (code, err) == (1, "")
+        first, failure = out.splitlines()
+        assert first == "fetched 4 of 5 items, 20 bytes"
+        assert failure.startswith("item 2: ")
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process on Windows")
+def test_an_interrupted_capped_client_ends_at_once() -> None:
+    async def main() -> None:
+        api = Api(hold_until=1000)  # never answers
+        async with http_server(api.item) as url:
+            process = await start("capped_client", url + "/{}", "--limit", 10)
+            await until(lambda: api.under_way == 10)
+            process.send_signal(signal.SIGINT)
+            assert await finish(process) == (130, "", "interrupted\n")
+            assert api.requests.total() == 10
+
+    asyncio.run(main())
+
+
+# The connection pool
+
+
+class EchoServer:
+    """Sends each line back, and counts its connections.
+
+    After a line with "break" it closes the connection without a reply, after one with "last" with one. A line with
+    "silence" has no reply, and the connection stays until the client closes it.
+    """
+
+    def __init__(self) -> None:
+        self.connections = self.peak = self.total = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.total += 1
+        self.connections += 1
+        self.peak = max(self.peak, self.connections)
+        try:
+            while line := await reader.readline():
+                if b"break" in line:
+                    break
+                if b"silence" in line:
+                    continue
+                writer.write(line)
+                await writer.drain()
+                if b"last" in line:
+                    break
+        except ConnectionError:
+            pass
+        finally:
+            self.connections -= 1
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    @contextlib.asynccontextmanager
+    async def on_free_port(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+            await until(lambda: self.connections == 0)  # whoever leaks a connection fails here
+
+
+def test_the_pool_asks_everything_over_few_connections() -> None:
+    async def main() -> None:
+        echo = EchoServer()
+        lines = [f"line {number}" for number in range(300)]
+        async with echo.on_free_port() as port:
+            code, out, err = await run("connection_pool", "127.0.0.1", port, "--size", 5, text="\n".join(lines))
+        assert (code, err) == (0, "")
+        assert out.splitlines() == [f"{line} -> {line}" for line in lines]
+        assert (echo.peak, echo.total) == (5, 5)
+
+    asyncio.run(main())
+
+
+def test_the_pool_survives_broken_connections_and_impatient_users() -> None:
+    async def main() -> None:
+        echo = EchoServer()
+        words = ["hello", "break", "hello", "silence", "last", "hello"]
+        lines = [f"{words[number % 6]} {number}" for number in range(60)]
+        async with echo.on_free_port() as port:
+            code, out, err = await run(
+                "connection_pool", "127.0.0.1", port, "--size", 20, "--patience", 0.7, text="\n".join(lines)
+            )
+        assert (code, err) == (0, "")
+        assert echo.peak <= 20
+        results = dict(line.split(" -> ") for line in out.splitlines())
+        assert list(results) == lines
+        for line, result in results.items():
+            if line.startswith("break"):
+                assert result.startswith("(failed: ")
+            elif line.startswith("silence"):
+                assert result == "(no reply in time)"
+            else:
+                assert result == line
+
+    asyncio.run(main())
+
+
+def test_the_pool_says_so_when_nobody_listens() -> None:
+    code, out, err = asyncio.run(run("connection_pool", "127.0.0.1", free_port(), text="hello\nhello"))
+    assert (code, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["hello -> (failed"] * 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cancelled_users_and_broken_connections_leak_nothing(seed: int) -> None:
+    pool_module = load("connection_pool")
+    rng = random.Random(seed)
+    words = ["hello"] * 10 + ["break", "last", "silence"]
+    size = 4
+
+    async def main() -> None:
+        echo = EchoServer()
+        async with asyncio.timeout(TIMEOUT), echo.on_free_port() as port:
+            async with pool_module.ConnectionPool("127.0.0.1", port, size) as pool:
+                lines = [f"{rng.choice(words)} {number}" for number in range(200)]
+                users = [asyncio.create_task(pool_module.ask(pool, line, 0.5)) for line in lines]
+                victims = set(rng.sample(range(200), 100))
+                for number in victims:  # at all stages: in the line, connecting, writing, reading, giving back
+                    users[number].cancel()
+                    for _ in range(rng.randrange(20)):
+                        await asyncio.sleep(0)
+                replies = await asyncio.gather(*users, return_exceptions=True)
+                for number, reply in enumerate(replies):
+                    if isinstance(reply, asyncio.CancelledError):
+                        assert number in victims
+                    elif not reply.startswith("("):
+                        assert reply == lines[number]  # its own, and not that of somebody who was cancelled
+                assert any(reply in lines for reply in replies)
+                assert echo.peak <= size
+
+                # All of the pool is there: so many can hold a connection at the same time, and each of them works.
+                together = asyncio.Barrier(size)
+
+                async def use_together(number: int) -> None:
+                    async with pool.connection() as (reader, writer):
+                        await together.wait()
+                        writer.write(b"still %d\n" % number)
+                        assert await reader.readline() == b"still %d\n" % number
+
+                await asyncio.gather(*map(use_together, range(size)))
+            assert echo.peak == size
+
+    asyncio.run(main())
+
+
+# The graceful start-up
+
+
+class Rates:
+    """Where the rates come from: fails at first, and then takes its time."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.available = asyncio.Event()
+
+    async def serve(self, request: web.Request) -> web.Response:
+        self.requests += 1
+        if self.requests == 1:
+            raise web.HTTPInternalServerError
+        await self.available.wait()
+        return web.Response(text=json.dumps({"EUR": 0.5, "CHF": 0.75}), content_type="application/json")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def converter(
+    rates_url: str, *arguments: object
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Callable[[str], Awaitable[tuple[int, str]]]]]:
+    """The service as a process of its own, and a function that asks it; ready for requests, not for answers."""
+    port = free_port()
+    async with aiohttp.ClientSession() as session:
+
+        async def get(path: str) -> tuple[int, str]:
+            async with session.get(f"http://127.0.0.1:{port}{path}") as response:
+                return response.status, await response.text()
+
+        process = await start("graceful_startup", rates_url, "--port", port, *arguments)
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                while True:
+                    try:
+                        await get("/health")
+                        break
+                    except aiohttp.ClientConnectionError:
+                        assert process.returncode is None
+                        await asyncio.sleep(0.02)
+            yield process, get
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+
+
+def test_requests_that_come_early_are_answered_once_the_service_is_ready() -> None:
+    async def main() -> None:
+        rates = Rates()
+        async with http_server(rates.serve) as url, converter(url) as (process, get):
+            assert await get("/health") == (503, "warming up\n")
+            early = [asyncio.create_task(get(f"/convert?amount={n}&to=EUR")) for n in range(20)]
+            await until(lambda: rates.requests == 2)
+            assert await get("/health") == (503, "warming up\n")
+            await asyncio.sleep(0.2)
+            assert not any(request.done() for request in early)
+
+            rates.available.set()
+            assert await asyncio.gather(*early) == [(200, f"{n / 2:.2f}\n") for n in range(20)]
+            assert await get("/health") == (200, "ready\n")
+            assert await get("/convert?amount=8&to=CHF") == (200, "6.00\n")
+            assert (await get("/convert?amount=8&to=XYZ"))[0] == 400
+            assert (await get("/convert"))[0] == 400
+            if sys.platform != "win32":
+                process.terminate()
+                code, out, err = await finish(process)
+                assert (code, err) == (0, "")
+                assert "no rates yet, next attempt in 0.1 s: 500" in out
+                assert "ready with 2 rates" in out
+
+    asyncio.run(main())
+
+
+def test_early_requests_do_not_wait_longer_than_their_patience() -> None:
+    async def main() -> None:
+        rates = Rates()
+        async with http_server(rates.serve) as url, converter(url, "--patience", 0.1) as (_, get):
+            assert await get("/convert?amount=1&to=EUR") == (503, "still warming up\n")
+            rates.available.set()
+            async with asyncio.timeout(TIMEOUT):
+                while (await get("/health"))[0] != 200:
+                    await asyncio.sleep(0.02)
+            assert await get("/convert?amount=1&to=EUR") == (200, "0.50\n")
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM on Windows")
+def test_the_service_can_be_stopped_before_it_is_ready() -> None:
+    async def main() -> None:
+        async with http_server(Rates().serve) as url, converter(url) as (process, _):
+            process.terminate()
+            code, _, err = await finish(process)
+            assert (code, err) == (0, "")
+
+    asyncio.run(main())
+
+
+# The phased computation
+
+
+def settle(size: int, tolerance: float) -> tuple[list[list[float]], int]:
+    """The same computation in one piece, without workers."""
+    now = [[100.0] * size] + [[0.0] * size for _ in range(size - 1)]
+    steps = 0
+    while True:
+        then = [row[:] for row in now]
+        for y in range(1, size - 1):
+            for x in range(1, size - 1):
+                then[y][x] = (now[y - 1][x] + now[y + 1][x] + now[y][x - 1] + now[y][x + 1]) / 4
+        change = max(abs(a - b) for row, old in zip(then, now, strict=True) for a, b in zip(row, old, strict=True))
+        now = then
+        steps += 1
+        if change <= tolerance:
+            return now, steps
+
+
+@pytest.mark.parametrize("workers", [1, 3, 8, 20])
+def test_workers_compute_what_the_sequential_program_does(workers: int) -> None:
+    plate = asyncio.run(load("heat_diffusion").solve(size=18, workers=workers, tolerance=0.05))
+    assert (plate.now, plate.steps) == settle(size=18, tolerance=0.05)
+
+
+def test_heat_diffusion_prints_the_plate() -> None:
+    code, out, err = asyncio.run(run("heat_diffusion", "--size", 10, "--workers", 3, "--tolerance", 0.05))
+    assert (code, err) == (0, "")
+    grid, steps = settle(10, 0.05)
+    first, *rows = out.splitlines()
+    assert first == f"10 x 10 points settled after {steps} steps of 3 workers"
+    assert rows == ["".join(" .:-=+*#%@"[min(int(degrees / 10), 9)] for degrees in row) for row in grid]
+
+
+def test_a_worker_that_fails_does_not_leave_the_others_at_the_barrier(monkeypatch: pytest.MonkeyPatch) -> None:
+    heat = load("heat_diffusion")
+    compute = heat.Plate.compute
+
+    def fail_later(plate: object, rows: range) -> float:
+        if plate.steps == 5 and 1 in rows:
+            raise OverflowError("too hot")
+        return compute(plate, rows)
+
+    monkeypatch.setattr(heat.Plate, "compute", fail_later)
+
+    async def main() -> None:
+        async with asyncio.timeout(TIMEOUT):
+            await heat.solve(size=18, workers=4, tolerance=0.05)
+
+    with pytest.raises(ExceptionGroup) as failure:
+        asyncio.run(main())
+    assert [type(error) for error in failure.value.exceptions] == [OverflowError]
