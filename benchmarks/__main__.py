@@ -11,7 +11,7 @@ from . import report
 from .checks import check
 from .competitors import fields
 from .imports import import_times
-from .measure import BUDGET, Result, measure
+from .measure import BUDGET, LARGE, LARGE_ROUNDS, Result, measure
 from .memory import measure_memory
 from .workloads import ROWS
 
@@ -32,7 +32,7 @@ def main() -> None:
         for row in rows:
             _progress(f"{perf_counter() - start:4.0f} s  {row.label}, on {field.loop.name}")
             earlier = [old for old in results if old.row.title == row.title and old.loop == field.loop.name]
-            results.append(measure(row, field, rounds if row.size < 10_000 else min(rounds, 5), budget, earlier))
+            results.append(measure(row, field, rounds, budget, earlier))
     _progress(f"{perf_counter() - start:4.0f} s  memory, import")
     memory = [] if options.only else measure_memory(competitors[0])
     imports = None if options.only else import_times(rounds)
@@ -49,15 +49,19 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="how often each library runs in each row (default: 7)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=7,
+        help=f"how often each library runs in a row (default: 7; at most {LARGE_ROUNDS} from {LARGE:,} waiters on)",
+    )
     parser.add_argument("--only", metavar="SUBSTRING", default="", help="run the rows whose label contains this")
     parser.add_argument("--quick", action="store_true", help="3 short rounds, and no row above 1,000 waiters")
     parser.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
-        help=f"where to write the tables and plots (default: {RESULTS.name}, beside"
-        " the code; with --only or --quick nowhere)",
+        help="where to write the tables and plots (default: benchmarks/results; with --only or --quick nowhere)",
     )
     options = parser.parse_args()
     if options.output is None and not (options.only or options.quick):

@@ -16,6 +16,8 @@ from .workloads import Row, Workload
 
 BUDGET = 0.03
 """Seconds that the batches of one sample may take; at least one batch is run."""
+LARGE, LARGE_ROUNDS = 10_000, 5
+"""From so many waiters on, at most so many rounds."""
 PATIENCE = 3.0
 """A library that would need more seconds for one batch is left out."""
 
@@ -49,7 +51,7 @@ def measure(row: Row, competitors: Field, rounds: int, budget: float, earlier: S
         if _predict(library.name, row.size, earlier) > PATIENCE:
             libraries.remove(library)
             result.skipped.add(library.name)
-    for turn in range(rounds):
+    for turn in range(min(rounds, LARGE_ROUNDS) if row.size >= LARGE else rounds):
         first = turn % len(libraries)
         for library in libraries[first:] + libraries[:first]:
             try:

@@ -5,28 +5,31 @@ from __future__ import annotations
 import math
 import os
 import platform
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .checks import Check
+from .clock import now
 from .competitors import ASYNCIO, FLOOR, HOLDFAST
-from .measure import PATIENCE, Result
+from .measure import LARGE, LARGE_ROUNDS, PATIENCE, Result
 from .memory import Memory
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
+_TIME = "CPU time" if now is time.thread_time_ns else "time"
 _HOW_TO_READ = f"""\
-Nanoseconds per operation, and in parentheses the ratio to asyncio on the same loop. Both are medians over the rounds;
-in each round every library runs once, and the ratio is taken within the round. An operation that wakes or cancels a
-task includes that task's run to its end. trio runs on its own loop, and is compared with asyncio on asyncio's.
+Nanoseconds of {_TIME} per operation, and in parentheses the ratio to asyncio on the same loop. Both are medians over
+the rounds; in each round every library runs once, and the ratio is taken within the round. An operation that wakes or
+cancels a task includes that task's run to its end. trio runs on its own loop, and is compared with asyncio on its own.
 
 *floor*: a no-op in the uncontended rows; in all others the same workload on bare futures, which a task can neither
 leave safely nor hand on, and under Conditions without a lock. *anyio, fast_acquire*: taking a free lock does not yield
 to the loop, as in asyncio and holdfast; without it, and in trio, it does.
 
-"-": the library has no such primitive. "…": left out, as one run would have taken more than {PATIENCE:g} s, by its
-growth over the smaller sizes."""
+"-": the library has no such primitive. "…": left out, as by its growth over the smaller sizes one run would have taken
+more than {PATIENCE:g} s."""
 
 
 def markdown(
@@ -62,7 +65,8 @@ def _setting(rounds: int) -> str:
             continue
     return (
         f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} CPUs; {', '.join(packages)}; {rounds} rounds. Made by `python -m benchmarks`."
+        f"{os.cpu_count()} CPUs; {', '.join(packages)}; {rounds} rounds, "
+        f"at most {LARGE_ROUNDS} from {LARGE:,} waiters on. Made by `python -m benchmarks`."
     )
 
 

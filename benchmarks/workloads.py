@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Any
 
+from .clock import now
 from .competitors import Condition, Library, Lock
 from .loops import Loop, Work
 
@@ -98,11 +98,11 @@ def settle_under(condition: Condition) -> Settle:
 def entering(make: Callable[[Library], Lock | Condition]) -> Workload:
     async def workload(library: Library, n: int) -> Timing:
         guard = make(library).raw
-        start = perf_counter_ns()
+        start = now()
         for _ in range(n):
             async with guard:
                 pass
-        return perf_counter_ns() - start, n
+        return now() - start, n
 
     return workload
 
@@ -111,31 +111,31 @@ def acquiring(make: Callable[[Library], Lock | Condition]) -> Workload:
     async def workload(library: Library, n: int) -> Timing:
         lock = make(library)
         acquire, release = lock.acquire, lock.release
-        start = perf_counter_ns()
+        start = now()
         for _ in range(n):
             await acquire()
             release()
-        return perf_counter_ns() - start, n
+        return now() - start, n
 
     return workload
 
 
 async def set_event(library: Library, n: int) -> Timing:
     setters = [library.event().set for _ in range(n)]
-    start = perf_counter_ns()
+    start = now()
     for set_ in setters:
         set_()
-    return perf_counter_ns() - start, n
+    return now() - start, n
 
 
 async def wait_for_set_event(library: Library, n: int) -> Timing:
     event = library.event()
     event.set()
     wait = event.wait
-    start = perf_counter_ns()
+    start = now()
     for _ in range(n):
         await wait()
-    return perf_counter_ns() - start, n
+    return now() - start, n
 
 
 # Hand-off
@@ -160,10 +160,10 @@ def handing_off(make: Callable[[Library], Lock]) -> Workload:
             for _ in range(n):
                 tasks.start(crowd.member(take_turns))
             await crowd.waits()
-            start = perf_counter_ns()
+            start = now()
             release()
             await crowd.has_left()
-            elapsed = perf_counter_ns() - start
+            elapsed = now() - start
         return elapsed, n * turns
 
     return workload
@@ -180,11 +180,11 @@ async def release_in_a_row(library: Library, n: int) -> Timing:
         for _ in range(n):
             tasks.start(crowd.member(semaphore.acquire))
         await crowd.waits()
-        start = perf_counter_ns()
+        start = now()
         for _ in range(n):
             release()
         await crowd.has_left()
-        elapsed = perf_counter_ns() - start
+        elapsed = now() - start
     return elapsed, n
 
 
@@ -197,11 +197,11 @@ async def notify_in_a_row(library: Library, n: int) -> Timing:
             tasks.start(crowd.member(wait_under(condition)))
         await crowd.waits()
         async with condition.raw:  # as in settle_under()
-            start = perf_counter_ns()
+            start = now()
             for _ in range(n):
                 notify()
         await crowd.has_left()
-        elapsed = perf_counter_ns() - start
+        elapsed = now() - start
     return elapsed, n
 
 
@@ -213,10 +213,10 @@ async def notify_all(library: Library, n: int) -> Timing:
             tasks.start(crowd.member(wait_under(condition)))
         await crowd.waits()
         async with condition.raw:
-            start = perf_counter_ns()
+            start = now()
             condition.notify_all()
         await crowd.has_left()
-        elapsed = perf_counter_ns() - start
+        elapsed = now() - start
     return elapsed, n
 
 
@@ -227,10 +227,10 @@ async def broadcast(library: Library, n: int) -> Timing:
         for _ in range(n):
             tasks.start(crowd.member(event.wait))
         await crowd.waits()
-        start = perf_counter_ns()
+        start = now()
         event.set()
         await crowd.has_left()
-        elapsed = perf_counter_ns() - start
+        elapsed = now() - start
     return elapsed, n
 
 
@@ -251,10 +251,10 @@ async def meet(library: Library, n: int) -> Timing:
         for _ in range(n - 1):
             tasks.start(crowd.member(attend))
         await crowd.waits()
-        start = perf_counter_ns()
+        start = now()
         await attend()
         await crowd.has_left()
-        elapsed = perf_counter_ns() - start
+        elapsed = now() - start
     return elapsed, n * rounds
 
 
@@ -285,12 +285,12 @@ async def pass_items(library: Library, n: int) -> Timing:
 
     crowd = Crowd(library.loop, n)
     async with library.loop.tasks() as tasks:
-        start = perf_counter_ns()
+        start = now()
         for _ in range(n // 2):
             tasks.start(crowd.member(produce))
             tasks.start(crowd.member(consume))
         await crowd.has_left()
-        elapsed = perf_counter_ns() - start
+        elapsed = now() - start
     return elapsed, n // 2 * items
 
 
@@ -328,11 +328,11 @@ def cancelling(prepare: Prepare, order: Callable[[Cancels], Cancels]) -> Workloa
             cancels = order([tasks.start_cancellable(crowd.member(wait)) for _ in range(n)])
             await crowd.waits()
             await settle()
-            start = perf_counter_ns()
+            start = now()
             for cancel in cancels:
                 cancel()
             await crowd.has_left()
-            elapsed = perf_counter_ns() - start
+            elapsed = now() - start
         return elapsed, n
 
     return workload
