@@ -446,8 +446,8 @@ async def test_debt_does_not_outlive_the_arrival_of_a_waiter(lock: Any) -> None:
     bare.close()
     waiter = start(hold(condition))
     holder.close()
-    assert condition.locked()
     resume(waiter)
+    assert condition.locked()
     finish(waiter)
     assert not condition.locked()
 
