@@ -89,7 +89,7 @@ def test_the_main_task_is_cancelled_only_on_request():
 def test_no_interventions_are_one_schedule():
     report = explore(lambda run: run.spawn(asyncio.sleep, 0), cancels=0)
     assert report.exhausted
-    assert report.schedules == 2  # the second one is to see that it does the same
+    assert report.schedules == 3  # two of them to see that they do the same
 
 
 # Late tasks
@@ -210,10 +210,9 @@ def test_wait_for_a_lock_of_ours_loses_nothing():
         run.at_end(lambda: not lock.locked())
 
     # Before 3.12 wait_for() itself loses what it waited for, and swallows cancellations (gh-86296 and kin).
-    timers_only = dict(cancels=0) if sys.version_info >= (3, 12) else dict(cancels=0, timers=0)
-    seen = outcomes(scenario, **timers_only)
-    assert ("acquired",) in seen
-    assert explore(scenario).passed == (sys.version_info >= (3, 12))
+    sound = sys.version_info >= (3, 12)
+    assert outcomes(scenario, cancels=0, timers=1 if sound else 0) >= {("acquired",)}
+    assert explore(scenario).passed == sound
 
 
 def test_a_cancelled_timer_does_not_fire():

@@ -53,6 +53,8 @@ class Failure(Exception):  # noqa: N818  # not an error of ours
         self.kind = kind
         self.message = message
         self.cause = cause
+        self.steps = 0
+        """How many steps it took."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -108,6 +110,7 @@ class Execution:
             self._go_on()
             self._judge()
         except Failure as failure:
+            failure.steps = self.steps
             self.failure = failure
         finally:
             self._dispose(schedule)
@@ -264,8 +267,8 @@ class Execution:
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
         loop = self.loop
-        self._left[kind] -= 1
         try:
+            self._left[kind] -= 1
             if kind == LATE:
                 self._start_late(number)
             elif kind == CANCEL:
@@ -286,8 +289,6 @@ class Execution:
                 self._kill(loop.tasks[number])
             elif kind == END:
                 self._end()
-            else:
-                raise MisfitError(f"{code} is no intervention")
         except (IndexError, ValueError):
             raise MisfitError(f"{code} is not possible after step {self.steps}") from None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
 from typing import Final, Self
 
 _PATIENCE: Final = 1.0  # seconds
+_INTERVAL: Final = 0.1
 _WIDTH: Final = 30
 
 
@@ -15,21 +17,20 @@ class Progress:
     """Shows nothing in the first second, or if stderr is no terminal."""
 
     def __init__(self) -> None:
-        self._started = self._shown = time.perf_counter()
-        self._wanted = sys.stderr is not None and sys.stderr.isatty()
+        self._started = time.perf_counter()
+        wanted = sys.stderr is not None and sys.stderr.isatty()
+        self.due = self._started + _PATIENCE if wanted else math.inf
+        """Show something when time.perf_counter() says this."""
         self._line = ""
 
-    def show(self, interventions: int, part: float, schedules: int) -> None:
-        """Show how far the search is: in the schedules with so many interventions, and how many there were in all."""
-        now = time.perf_counter()
-        if self._wanted and now - self._started > _PATIENCE and now - self._shown > 0.1:
-            self._shown = now
-            bar = "#" * int(part * _WIDTH)
-            rate = schedules / (now - self._started)
-            self._write(
-                f"exploring, {interventions} interventions: [{bar:.<{_WIDTH}}] {part:4.0%}, "
-                f"{schedules:,} schedules, {rate:,.0f}/s"
-            )
+    def show(self, now: float, interventions: int, part: float, schedules: int) -> None:
+        """Show how much is done of the schedules with so many interventions, and how many were run in all."""
+        self.due = now + _INTERVAL
+        bar = "#" * int(part * _WIDTH)
+        rate = schedules / (now - self._started)
+        self._write(
+            f"interventions: {interventions} [{bar:.<{_WIDTH}}] {part:4.0%}, {schedules:,} schedules, {rate:,.0f}/s"
+        )
 
     def _write(self, line: str) -> None:
         sys.stderr.write("\r" + line.ljust(len(self._line)))

@@ -67,7 +67,7 @@ class Report:
 
     def __str__(self) -> str:
         """One line: the verdict, the number of schedules, the seconds, the bounds."""
-        bounds = ", ".join(f"{name}={value}" for name, value in self.bounds.items() if value)
+        bounds = ", ".join(f"{name}={'any' if n is None else n}" for name, n in self.bounds.items() if n != 0)
         found = self.counterexample
         if found is not None:
             verdict = f"failed ({found.kind})"

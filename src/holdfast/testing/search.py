@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import re
 import sys
 import time
@@ -19,7 +20,9 @@ from .run import Run
 from .story import Told
 
 _BATCH: Final = 256
-"""After so many schedules, look at the clock, and let the collector run."""
+"""After so many schedules, the collector runs."""
+_OTHERS: Final = 1000
+"""How many schedules to try for a shorter story."""
 _NO_LIMIT: Final = 1 << 30
 
 
@@ -81,7 +84,7 @@ def explore(
     rules = Rules(budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps)
     search = _Search(_with_argument(scenario), against and _with_argument(against), rules, time_limit)
     with _quiet_interpreter():
-        found = search.search() if replay is None else search.replay(tuple(zip(replay[::2], replay[1::2], strict=True)))
+        found = search.search() if replay is None else search.replay(_schedule(replay))
     return Report(
         scenario=getattr(scenario, "__name__", repr(scenario)),
         bounds=bounds if replay is None else {},
@@ -109,33 +112,36 @@ class _Search:
         """Run all schedules, level by level; return the first that fails."""
         try:
             first, again = self._run(()), self._run(())
-            if _trace(first) != _trace(again):
-                raise MisfitError("the first run and its repetition differ")
+            self._compare_runs(first, again)
             if first.failure is not None:
                 if not isinstance(first.failure.cause, Exception | None):
                     raise first.failure.cause  # pytest.skip() and the like, which no schedule has to do with
                 return self._counterexample((), first.failure)
-            level: list[tuple[Schedule, list[Fork]]] = [((), first.forks)]
+            level: list[tuple[Schedule, list[Fork]]] = [((), first.forks)] if first.forks else []
             with Progress() as progress:
                 while level:
                     following: list[tuple[Schedule, list[Fork]]] = []
                     total = sum(len(fork[1]) for _, forks in level for fork in forks)
-                    for done, (schedule, fork) in enumerate(_extend(level)):
+                    extended = _extend(level)
+                    for done, (schedule, fork) in enumerate(extended):
                         execution = self._run(schedule, fork)
                         if execution.failure is not None:
-                            return self._counterexample(self._shrink(schedule, execution), execution.failure)
+                            return self._counterexample(*self._find_shorter(schedule, execution.failure, extended))
                         if execution.forks:
                             following.append((schedule, execution.forks))
-                        if done % _BATCH == 0:
+                        if self._rules.belated or done % _BATCH == 0:
                             gc.collect(0)
-                            if time.perf_counter() - self.started > self._time_limit:
-                                return None
-                            progress.show(self.interventions + 1, done / total, self.schedules)
-                        if self._rules.belated:
-                            return self._belated()
-                    self.interventions += bool(total)
+                            if self._rules.belated:
+                                return self._belated()
+                        now = time.perf_counter()
+                        if now > self.started + self._time_limit:
+                            return None
+                        if now > progress.due:
+                            progress.show(now, self.interventions + 1, done / total, self.schedules)
+                    self.interventions += 1
                     level = following
-            gc.collect()
+            self._compare_runs(first, self._run(()))
+            gc.collect(0)
             if self._rules.belated:
                 return self._belated()
             self.exhausted = True
@@ -176,34 +182,34 @@ class _Search:
                 elif here != there:
                     execution.failure = Failure("difference", f"the other scenario logs {there}, and this one {here}")
 
-    def _shrink(self, schedule: Schedule, execution: Execution) -> Schedule:
-        """Among the schedules with one intervention moved, left out, and so on, one that fails soonest.
+    def _find_shorter(
+        self, schedule: Schedule, failure: Failure, others: Iterator[tuple[Schedule, Fork]]
+    ) -> tuple[Schedule, Failure]:
+        """Among some schedules with as many interventions, the one that fails alike in the fewest steps."""
+        for other, fork in itertools.islice(others, _OTHERS):
+            found = self._run(other, fork).failure
+            if found is not None and found.kind == failure.kind and found.steps < failure.steps:
+                schedule, failure = other, found
+        return schedule, failure
 
-        The search has found the fewest interventions; this makes the story short.
-        """
-        assert execution.failure is not None
-        kind, steps = execution.failure.kind, execution.steps
-        for place in range(len(schedule)):
-            step, code = schedule[place]
-            for earlier in range(step):
-                shorter = (*schedule[:place], (earlier, code), *schedule[place + 1 :])
-                try:
-                    attempt = self._run(shorter)
-                except MisfitError:
-                    continue
-                if attempt.failure is not None and attempt.failure.kind == kind and attempt.steps < steps:
-                    return self._shrink(shorter, attempt)
-        return schedule
+    def _compare_runs(self, first: Execution, again: Execution) -> None:
+        if _trace(first) != _trace(again):
+            raise MisfitError("the first run and a repetition differ")
 
     def _counterexample(self, schedule: Schedule, failure: Failure) -> Counterexample:
         told = Told(self._scenario, self._rules)
         told.execute(schedule)
-        return _tell(schedule, told, told.failure or failure)
+        self._compare(schedule, told)
+        if told.failure is None:
+            raise MisfitError(f"a schedule failed ({failure}), and did not when repeated")
+        return _tell(schedule, told, told.failure)
 
     def _belated(self) -> Counterexample:
         schedule, context = self._rules.belated[0]
         cause = context.get("exception")
-        return self._counterexample(schedule, Failure("unhandled", f"{context.get('message')}: {cause!r}", cause))
+        told = Told(self._scenario, self._rules)
+        told.execute(schedule)
+        return _tell(schedule, told, Failure("unhandled", f"{context.get('message')}: {cause!r}", cause))
 
     def _nondeterminism(self, misfit: MisfitError) -> Counterexample:
         message = (
@@ -229,6 +235,12 @@ def _trace(execution: Execution) -> tuple[object, ...]:
 def _events(execution: Execution) -> list[str]:
     """The log, without addresses."""
     return [re.sub(r"0x[0-9a-fA-F]+", "", str(event)) for event in execution.log]
+
+
+def _schedule(replay: Sequence[int]) -> Schedule:
+    if len(replay) % 2:
+        raise ValueError(f"replay must have a step and an intervention, by turns, and not {len(replay)} numbers")
+    return tuple(zip(replay[::2], replay[1::2], strict=True))
 
 
 def _flat(schedule: Schedule) -> tuple[int, ...]:

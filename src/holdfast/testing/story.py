@@ -9,7 +9,6 @@ from .describe import has_begun, position
 from .execution import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, TIMER, Execution, task_of
 from .loop import Task
 
-
 TIME_PASSES = "time passes"
 
 
