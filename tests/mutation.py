@@ -1,0 +1,304 @@
+"""Does a test notice if a line is missing? Break the task tier in every small way, one at a time, and see.
+
+    python tests/mutation.py [--jobs N] [FILE.py ...]
+
+Every mutant is made mechanically from the source: a statement removed, a condition (or one side of an `and` or `or`)
+made true or false, a comparison moved by one. A mutant that survives all the tests is code that no test needs: a
+missing test, or a line too many. Those that have a right to survive are in ALLOWED, with the reason. The exit code is
+1 if another one survives, or if one in ALLOWED does not exist any more or no longer survives.
+
+pytest collects the tests once; then this process forks for each mutant, and the child puts the changed code into the
+function and runs the tests until one fails. So it needs a POSIX system, and nothing is written anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import os
+import signal
+import sys
+import time
+import types
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "holdfast"
+MUTATED = [
+    "_waitqueue.py",
+    "_primitive.py",
+    "_contextmanager.py",
+    "lock.py",
+    "event.py",
+    "condition.py",
+    "semaphore.py",
+    "barrier.py",
+]
+
+TESTS = [
+    "tests/conformance",
+    "tests/test_races.py",
+    "tests/test_loops.py",
+    "tests/test_closing.py",
+    "tests/test_misuse.py",
+    "tests/test_objects.py",
+    "tests/test_iterations.py",
+    "tests/test_asyncio_suite.py",
+]
+NOT_THESE = "not uvloop and not eager"  # which take the same paths
+SECONDS_PER_TEST = 3
+SECONDS_PER_MUTANT = 120
+
+ALLOWED: dict[str, list[str]] = {}
+"""Why they may survive -> which."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    file: str
+    line: int
+    function: str
+    code: types.CodeType
+    """Of the whole file, with the change."""
+    name: str
+    """What identifies it while lines move."""
+
+    def __str__(self) -> str:
+        return f"src/holdfast/{self.file}:{self.line}: {self.name}"
+
+    def apply(self) -> None:
+        """Put the changed code into the function."""
+        target: object = importlib.import_module(f"holdfast.{self.file.removesuffix('.py')}")
+        code = self.code
+        for name in self.function.split("."):
+            inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
+            code = next(const for const in inner if const.co_name == name)
+            target = vars(target)[name]
+            if isinstance(target, property):
+                target = target.fget
+            if isinstance(target, types.FunctionType):
+                target.__code__ = code
+                return
+        raise AssertionError(f"{self.function} is no function")
+
+
+def mutants_of(file: str) -> list[Mutant]:
+    source = (PACKAGE / file).read_text()
+    names: Counter[str] = Counter()
+    offsets = [0]
+    for text in source.splitlines(keepends=True):
+        offsets.append(offsets[-1] + len(text))
+    mutants = []
+    for function, node, replacement in _changes(ast.parse(source)):
+        start = offsets[node.lineno - 1] + node.col_offset
+        end = offsets[node.end_lineno - 1] + node.end_col_offset
+        original = " ".join(source[start:end].split())
+        name = f"{file.removesuffix('.py')}.{function}: {original} -> {replacement}"
+        names[name] += 1
+        if names[name] > 1:
+            name += f" ({names[name]})"
+        if "super()" in original:
+            replacement = f"if 0: super(); {replacement}"  # the code keeps its reference to the class
+        code = compile(source[:start] + replacement + source[end:], file, "exec")
+        mutants.append(Mutant(file, node.lineno, function, code, name))
+    return mutants
+
+
+Change = tuple[str, ast.expr | ast.stmt, str]
+
+
+def _changes(node: ast.AST, where: tuple[str, ...] = (), in_function: bool = False) -> Iterator[Change]:
+    """Every change below `node`: in which function, what is replaced, and by what."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _changes(child, (*where, child.name), not isinstance(child, ast.ClassDef))
+        else:
+            if in_function:
+                yield from ((".".join(where), *change) for change in _changes_of(child))
+            yield from _changes(child, where, in_function)
+
+
+def _changes_of(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
+    match node:
+        case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.Global() | ast.Nonlocal():
+            pass
+        case ast.AnnAssign(value=None):
+            pass
+        case ast.Return(value=None) | ast.Return(value=ast.Constant(value=None)):
+            yield node, "pass"
+        case ast.Return(value=ast.Constant(value=bool(value))):
+            yield node.value, repr(not value)
+        case ast.Return():
+            yield node, "return None"
+        case ast.Assign() | ast.AugAssign() | ast.AnnAssign() | ast.Delete() | ast.Expr() | ast.Assert():
+            yield node, "pass"
+        case ast.Raise() | ast.Continue() | ast.Break():
+            yield node, "pass"
+        case ast.If() | ast.IfExp():
+            yield from _conditions(node.test, [True, False])
+        case ast.While(test=ast.Constant()):
+            pass
+        case ast.While():
+            yield from _conditions(node.test, [False])
+        case ast.BoolOp():
+            neutral = isinstance(node.op, ast.And)
+            for operand in node.values:
+                yield operand, repr(neutral)
+        case ast.Compare(ops=[operator]):
+            moved = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">"}.get(type(operator))
+            if moved:
+                left, right = ast.unparse(node.left), ast.unparse(node.comparators[0])
+                yield node, f"{left} {moved} {right}"
+
+
+def _conditions(test: ast.expr, values: list[bool]) -> Iterator[tuple[ast.expr, str]]:
+    if isinstance(test, ast.BoolOp):  # without one operand it is true, or false, less often than altogether
+        values = [isinstance(test.op, ast.Or)] if isinstance(test.op, ast.Or) in values else []
+    for value in values:
+        yield test, repr(value)
+
+
+class Mutation:
+    """A pytest plugin that runs the collected tests on each mutant in a process of its own."""
+
+    def __init__(self, mutants: list[Mutant], jobs: int) -> None:
+        self.mutants = mutants
+        self.jobs = jobs
+        self.survivors: list[Mutant] = []
+        self.failing_anyway: list[str] = []
+        self.items: list[pytest.Item] = []
+        self.running: dict[int, tuple[Mutant, float]] = {}
+        self.on_failure = lambda test: os._exit(1)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            return True  # modules that cannot be imported
+        # asyncio's own classes, which the suite runs on too, do not change.
+        self.items = [item for item in session.items if not tests_asyncio(item)]
+        self.failing_anyway = self.run_unchanged()
+        self.items = [item for item in self.items if item.nodeid not in self.failing_anyway]
+        for done, mutant in enumerate(self.mutants):
+            show(f"{done} of {len(self.mutants)}, {len(self.survivors)} survive")
+            self.wait_until_running(self.jobs - 1)
+            pid = os.fork()
+            if pid == 0:
+                self.run_tests(mutant)
+            self.running[pid] = mutant, time.monotonic() + SECONDS_PER_MUTANT
+        self.wait_until_running(0)
+        return True
+
+    def run_unchanged(self) -> list[str]:
+        """Return which tests fail."""
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self.on_failure = lambda test: os.write(writing, f"{test}\n".encode())
+            self.run_tests(None)
+        os.close(writing)
+        with open(reading, encoding="utf-8") as failing:
+            found = failing.read().splitlines()
+        if os.waitpid(pid, 0)[1] != 0:
+            raise RuntimeError("the tests do not even come to an end")
+        return found
+
+    def run_tests(self, mutant: Mutant | None) -> NoReturn:
+        """In a child: exit with 0 if all tests pass."""
+        try:
+            silence = os.open(os.devnull, os.O_RDWR)
+            os.dup2(silence, sys.stdout.fileno())
+            os.dup2(silence, sys.stderr.fileno())
+            likely = ""
+            if mutant is not None:
+                mutant.apply()
+                likely = mutant.file.removesuffix(".py")
+            items = sorted(self.items, key=lambda item: likely not in item.nodeid)
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        except BaseException:
+            os._exit(3)
+        os._exit(0)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.on_failure(report.nodeid)
+
+    def wait_until_running(self, most: int) -> None:
+        while len(self.running) > most:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                mutant, _ = self.running.pop(pid)
+                if status == 0:
+                    self.survivors.append(mutant)
+            else:
+                time.sleep(0.01)
+                for pid, (_, deadline) in self.running.items():
+                    if time.monotonic() > deadline:
+                        os.kill(pid, signal.SIGKILL)  # it swallows even the timeout of the test
+
+
+def show(progress: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{progress} ", end="", file=sys.stderr)
+
+
+def tests_asyncio(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and getattr(callspec.params.get("tier"), "is_asyncio", False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="hanging costs no time of the CPU")
+    parser.add_argument("files", nargs="*", default=MUTATED, help="which files of src/holdfast to change")
+    arguments = parser.parse_args()
+
+    began = time.monotonic()
+    mutants = [mutant for file in arguments.files for mutant in mutants_of(file)]
+    mutation = Mutation(mutants, arguments.jobs)
+    os.chdir(ROOT)
+    tests = [test for test in TESTS if Path(test).exists()]
+    options = ["-qqq", "--no-header", "--no-summary", "--capture=no", "-p", "no:cacheprovider", "-k", NOT_THESE]
+    pytest.main([*options, "--timeout", str(SECONDS_PER_TEST), *tests], plugins=[mutation])
+    if not mutation.items:
+        print("There are no tests.")
+        return 1
+    minutes = (time.monotonic() - began) / 60
+    survivors = sorted(mutation.survivors, key=mutants.index)
+    print(f"\n{len(mutants)} mutants, {len(survivors)} survive, {minutes:.1f} minutes")
+    if mutation.failing_anyway:
+        print("\nLeft out, as they fail without any change:")
+        print("\n".join(f"  {test}" for test in mutation.failing_anyway))
+    return max(report(mutants, survivors), bool(mutation.failing_anyway))
+
+
+def report(mutants: list[Mutant], survivors: list[Mutant]) -> int:
+    allowed = {name for names in ALLOWED.values() for name in names}
+    alive = {mutant.name for mutant in survivors}
+    unexpected = [mutant for mutant in survivors if mutant.name not in allowed]
+    if unexpected:
+        print("\nNo test needs this:")
+        for mutant in unexpected:
+            print(f"  {mutant}")
+    killed = [mutant for mutant in mutants if mutant.name in allowed - alive]
+    if killed:
+        print("\nAllowed to survive, but a test notices:")
+        for mutant in killed:
+            print(f"  {mutant}")
+    files = {mutant.name.partition(".")[0] for mutant in mutants}
+    gone = {name for name in allowed - {mutant.name for mutant in mutants} if name.partition(".")[0] in files}
+    if gone:
+        print("\nAllowed to survive, but not in the source any more:")
+        for name in sorted(gone):
+            print(f"  {name}")
+    return 1 if unexpected or killed or gone else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
