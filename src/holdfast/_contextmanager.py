@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
 import types
 import warnings
-from collections.abc import Coroutine, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, final
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _NOTHING: Iterator[None] = iter(())
 
@@ -34,6 +39,14 @@ class _Finished(Coroutine[Any, Any, None]):
 
 
 FINISHED = _Finished()
+
+
+def returns_awaitable(function: F) -> F:
+    """Mark a function as one to be awaited, which `async def` does by itself: AsyncMock(spec=...) looks for it."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
 
 
 class NotAsyncWithError(TypeError, RuntimeError):
@@ -73,8 +86,13 @@ class ContextManager:
 
     def _exit_closed(self) -> None:
         """Leave an `async with` block whose coroutine is being closed, maybe by the collector in any thread."""
-        raise NotImplementedError
+        self._release_closed()
 
+    def _release_closed(self) -> None:
+        """Release without refusing to wake a task of another loop."""
+        self.release()
+
+    @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Acquire; the `as` value is None. What can be had without waiting is taken at once."""
         return self._enter()
@@ -82,6 +100,7 @@ class ContextManager:
     async def _enter(self) -> None:
         await self.acquire()
 
+    @returns_awaitable
     def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: types.TracebackType | None
     ) -> Coroutine[Any, Any, None]:
@@ -93,10 +112,12 @@ class ContextManager:
         return FINISHED
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Send `async with` through an `acquire()` that a subclass overrides, as asyncio's does."""
+        """Send `async with` through the `acquire()` and `release()` that a subclass overrides, as asyncio's does."""
         super().__init_subclass__(**kwargs)
         if "acquire" in cls.__dict__ and "__aenter__" not in cls.__dict__:
             cls.__aenter__ = ContextManager.__aenter__  # type: ignore[method-assign]
+        if "release" in cls.__dict__ and "_release_closed" not in cls.__dict__:
+            cls._release_closed = ContextManager._release_closed  # type: ignore[method-assign]
 
     def __await__(self) -> Generator[Any, Any, _Held]:
         _warn_deprecated("await lock")

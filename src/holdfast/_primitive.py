@@ -28,7 +28,8 @@ class Primitive:
         queue = self._queue
         if queue is None:
             queue = self._queue = WaitQueue(self)
-        if queue.loop is not _get_running_loop():
+        running = _get_running_loop()
+        if running is None or running is not queue.loop:
             queue.enter()
         return queue
 

@@ -95,7 +95,7 @@ class WaitQueue:
         self.granted = 0
         """How many waiters have been granted and have not run yet."""
         self.owed_exits = 0
-        """See Lock._reacquire_closed()."""
+        """See Lock._owe_exit()."""
         self.line: deque[Waiter] = deque()
         """The entries of the waiters, queued or dead. Others may ask whether there is any."""
         self._notes: dict[Waiter, _Note | SteadfastWaiter] = {}
@@ -282,6 +282,7 @@ class WaitQueue:
                 raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
             self._forget_waiters()
         self.loop = running
+        self._owner._queue = self  # forgetting may have retired it
 
     def check_wake(self) -> None:
         """Check, before anything changes, that a waiter may be woken from here.

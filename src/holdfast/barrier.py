@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from ._contextmanager import FINISHED
+from ._contextmanager import FINISHED, returns_awaitable
 from ._primitive import Primitive
 from ._waitqueue import WaitQueue
 
@@ -142,6 +142,7 @@ class Barrier(Primitive, asyncio.Barrier):
         """Wait for the other parties; the `as` value is the index."""
         return await self.wait()
 
+    @returns_awaitable
     def __aexit__(self, *exc_info: object) -> Coroutine[Any, Any, None]:
         """Nothing to undo."""
         return FINISHED

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from ._contextmanager import ContextManager
+from ._contextmanager import ContextManager, returns_awaitable
 from ._primitive import Primitive
 from .lock import Lock, LockStatistics
 
@@ -50,8 +50,8 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         self._lock = lock
         self._grip = _grip(lock)
         self.locked = lock.locked  # type: ignore[method-assign]
-        self.acquire = lock.acquire  # type: ignore[method-assign]
-        self.release = lock.release  # type: ignore[method-assign]
+        self.acquire = self._grip.acquire  # type: ignore[method-assign]
+        self.release = self._grip.release  # type: ignore[method-assign]
         self._bind(loop)
 
     def __repr__(self) -> str:
@@ -61,6 +61,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         """Return whether the lock is locked, and how many tasks wait to be notified."""
         return LockStatistics(self.locked(), self._tasks_waiting())
 
+    @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Acquire the lock; the `as` value is None."""
         return self._grip.__aenter__()
@@ -79,7 +80,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("wait"))
         line = self._enter_line()
-        self._lock.release()
+        self.release()
         waiter = line.join()
         notified = False
         try:
@@ -133,7 +134,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
             raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}") from None
         queue = self._queue
         if queue is not None and some:
-            if queue.line:
+            if queue.line or queue.bound is not None:
                 queue.wake(n)
             elif not queue.granted:
                 queue.retire()
@@ -158,8 +159,10 @@ class NotALockError(TypeError, AttributeError):
 
 
 class _Grip(Protocol):
-    """How a Condition takes its lock. A Lock is its own; see there."""
+    """How a Condition handles its lock. A Lock is its own; see there."""
 
+    async def acquire(self) -> Literal[True]: ...
+    def release(self) -> None: ...
     def __aenter__(self) -> Coroutine[Any, Any, None]: ...
     async def _reacquire(self) -> None: ...
     def _reacquire_closed(self) -> None: ...
@@ -173,7 +176,8 @@ def _grip(lock: AsyncioLock) -> _Grip:
     return _ForeignGrip(lock)
 
 
-_foreign_owed_exits: WeakKeyDictionary[AsyncioLock, int] = WeakKeyDictionary()  # conditions may share a lock
+_owed_exits: WeakKeyDictionary[AsyncioLock, int] = WeakKeyDictionary()
+"""The owed exits of asyncio's locks; see Lock._owe_exit(). Several conditions may share the lock."""
 
 
 class _ForeignGrip:
@@ -182,7 +186,16 @@ class _ForeignGrip:
     def __init__(self, lock: AsyncioLock) -> None:
         self._lock = lock
 
+    async def acquire(self) -> Literal[True]:
+        _owed_exits.pop(self._lock, None)
+        return await self._lock.acquire()
+
+    def release(self) -> None:
+        _owed_exits.pop(self._lock, None)
+        self._lock.release()
+
     def __aenter__(self) -> Coroutine[Any, Any, None]:
+        _owed_exits.pop(self._lock, None)
         return self._lock.__aenter__()
 
     async def _reacquire(self) -> None:
@@ -203,8 +216,12 @@ class _ForeignGrip:
                 del cancelled  # its traceback refers to this frame: no cycle
 
     def _reacquire_closed(self) -> None:
-        if not self._acquire_without_waiting():
-            _foreign_owed_exits[self._lock] = _foreign_owed_exits.get(self._lock, 0) + 1
+        if self._acquire_without_waiting():
+            return
+        if isinstance(self._lock, Lock):
+            self._lock._owe_exit()
+        else:
+            _owed_exits[self._lock] = _owed_exits.get(self._lock, 0) + 1
 
     def _acquire_without_waiting(self) -> bool:
         """Run acquire() up to its first wait, and close it there."""
@@ -219,10 +236,11 @@ class _ForeignGrip:
         return False
 
     def _exit_closed(self) -> None:
-        owed = _foreign_owed_exits.pop(self._lock, 0)
-        if owed:
+        if isinstance(self._lock, Lock):
+            self._lock._exit_closed()
+        elif owed := _owed_exits.pop(self._lock, 0):
             if owed > 1:
-                _foreign_owed_exits[self._lock] = owed - 1
+                _owed_exits[self._lock] = owed - 1
         else:
             self._lock.release()
 

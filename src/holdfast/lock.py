@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._contextmanager import FINISHED, ContextManager
+from ._contextmanager import FINISHED, ContextManager, returns_awaitable
 from ._primitive import Primitive
 from ._waitqueue import WaitQueue
 
@@ -112,6 +112,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         if queue is None or not queue.grant():
             self._locked = False
 
+    @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take the lock at once if it is free, else wait as acquire() does. The `as` value is None."""
         if self._queue is None and not self._locked:
@@ -160,16 +161,19 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
                 del interruption  # its traceback refers to this frame: no cycle
 
     def _reacquire_closed(self) -> None:
-        """Take the lock if it is free, else owe an exit.
-
-        A coroutine that is closed in Condition.wait() cannot wait for the lock. Its GeneratorExit goes on to the
-        `async with` around the wait, whose exit must not release the lock of the task that holds it now. As no
-        other task can run in between, that exit is the next one that sees a GeneratorExit; any other use of the
-        lock shows that there was no `async with`, and clears the debt.
-        """
-        if not self._locked:
+        """Take the lock if it is free, else owe an exit."""
+        if self._locked:
+            self._owe_exit()
+        else:
             self._locked = True
-            return
+
+    def _owe_exit(self) -> None:
+        """Note that a coroutine left Condition.wait() without the lock, closed while another task holds it.
+
+        Its GeneratorExit goes on to the `async with` around the wait, whose exit must not release the lock of that
+        other task. As nothing else can run in between, that exit is the next one that sees a GeneratorExit; any
+        other use of the lock shows that there was no `async with`, and clears the debt.
+        """
         if self._queue is None:
             self._queue = WaitQueue(self)
         self._queue.owed_exits += 1
@@ -179,7 +183,11 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         if queue is not None and queue.owed_exits:
             queue.owed_exits -= 1
             queue.retire()
-        elif self._locked:
+        else:
+            self._release_closed()
+
+    def _release_closed(self) -> None:
+        if self._locked:
             self._give_back()
         else:
             self.release()

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._contextmanager import FINISHED, ContextManager
+from ._contextmanager import FINISHED, ContextManager, returns_awaitable
 from ._primitive import Primitive
 
 
@@ -109,12 +109,14 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
     def _hand_out(self) -> None:
         if self._queue is not None:
-            self._value -= self._queue.grant(self._value)
+            granted = self._queue.grant(self._value)  # which may change the value, if a loop was closed
+            self._value -= granted
 
     def _give_back(self) -> None:
         self._value += 1
         self._hand_out()
 
+    @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take a permit at once if that needs no waiting, else wait as acquire() does. The `as` value is None."""
         if self._queue is None and self._value > 0:
@@ -122,7 +124,7 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
             return FINISHED
         return self._enter()
 
-    def _exit_closed(self) -> None:
+    def _release_closed(self) -> None:
         self._give_back()
 
 
@@ -147,9 +149,9 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
         self._check_bound_value()
         super().release()
 
-    def _exit_closed(self) -> None:
+    def _release_closed(self) -> None:
         self._check_bound_value()
-        super()._exit_closed()
+        super()._release_closed()
 
     def _check_bound_value(self) -> None:
         if self._value >= self._bound_value:
