@@ -336,6 +336,43 @@ async def test_several_closed_at_once_do_not_release_anothers_lock(lock: Any) ->
     assert condition.statistics().tasks_waiting == 0
 
 
+async def test_closed_while_another_is_being_closed(lock: Any) -> None:
+    condition = Condition(lock)
+
+    async def wait_and_close(other: Driven) -> None:
+        async with condition:
+            try:
+                await condition.wait()
+            finally:
+                other.close()
+
+    inner = start(wait_once(condition))
+    outer = start(wait_and_close(inner))
+    holder = start(hold(condition))
+    outer.close()
+    assert condition.locked()
+    finish(holder)
+    assert not condition.locked()
+
+
+async def test_closed_with_the_lock_free_takes_it_again(lock: Any) -> None:
+    """So that explicit acquire() and release() are in balance."""
+    condition = Condition(lock)
+    locked = []
+
+    async def wait() -> None:
+        await condition.acquire()
+        try:
+            await condition.wait()
+        finally:
+            locked.append(condition.locked())
+            condition.release()
+
+    start(wait()).close()
+    assert locked == [True]
+    assert not condition.locked()
+
+
 async def test_closed_in_conditions_that_share_a_lock(lock: Any) -> None:
     first, second = Condition(lock), Condition(lock)
     closed = [start(wait_once(first)), start(wait_once(second)), start(wait_once(first))]
@@ -432,6 +469,19 @@ async def test_debt_does_not_outlive_a_release_to_a_waiter(lock: Any) -> None:
     await leave_a_debt(condition)
     waiter = start(hold(condition))
     condition.release()
+    resume(waiter)
+    assert condition.locked()
+    waiter.close()
+    assert not condition.locked()
+
+
+async def test_debt_does_not_outlive_a_release_to_a_waiter_that_was_there_before(lock: Any) -> None:
+    condition = Condition(lock)
+    finish(condition.acquire())
+    bare = start(condition.wait())
+    holder, waiter = start(hold(condition)), start(hold(condition))
+    bare.close()
+    finish(holder)
     resume(waiter)
     assert condition.locked()
     waiter.close()

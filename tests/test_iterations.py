@@ -438,6 +438,24 @@ def test_barrier_of_one_never_waits() -> None:
     assert log_of(program, holdfast) == [(0, 0)] * 3
 
 
+async def test_cancelled_task_is_no_party_of_a_barrier_even_before_it_runs() -> None:
+    barrier = holdfast.Barrier(2)
+    (cancelled,) = tasks(barrier.wait())
+    await step(0)
+    await step(0)
+    cancelled.cancel()
+    arrival = barrier.wait()
+    arrival.send(None)  # waits, in this very step
+    arrival.close()
+    (waiter,) = tasks(barrier.wait())
+    await step(0)
+    await step(0)
+    assert cancelled.cancelled()
+    assert not waiter.done()
+    assert await barrier.wait() == 1
+    assert await waiter == 0
+
+
 def test_next_round_of_a_barrier_waits_for_the_round_before() -> None:
     async def program(classes: ModuleType, log: Log) -> None:
         barrier = classes.Barrier(2)

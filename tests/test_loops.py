@@ -326,6 +326,22 @@ def test_waiting_is_refused_while_tasks_of_a_paused_loop_wait(kind: Kind, new_lo
     assert waiter.result() == kind.woken
 
 
+def test_waiting_is_refused_while_a_granted_task_of_a_paused_loop_has_not_run(kind: Kind, new_loop: NewLoop) -> None:
+    first, second = new_loop(), new_loop()
+    primitive = kind.make()
+    kind.hold(primitive)
+    granted = start(first, kind.wait(primitive))
+    kind.wake(primitive)
+    if isinstance(primitive, Event):
+        primitive.clear()
+    before = state(primitive)
+    refused = start(second, kind.wait(primitive))
+    assert isinstance(refused.exception(), RuntimeError)
+    assert state(primitive) == before
+    first.run_until_complete(iterations())
+    assert granted.result() == kind.woken
+
+
 def test_waking_a_task_of_a_paused_loop_is_refused_in_another(kind: Kind, new_loop: NewLoop) -> None:
     first, second = new_loop(), new_loop()
     primitive = kind.make()
@@ -341,6 +357,18 @@ def test_waking_a_task_of_a_paused_loop_is_refused_in_another(kind: Kind, new_lo
     call_in(first, kind.wake, primitive)
     first.run_until_complete(iterations())
     assert waiter.result() == kind.woken
+
+
+def test_aborting_a_barrier_of_a_paused_loop_is_refused_in_another(new_loop: NewLoop) -> None:
+    first, second = new_loop(), new_loop()
+    barrier = Barrier(2)
+    waiter = start(first, barrier.wait())
+    with pytest.raises(RuntimeError, match="has waiting tasks in"):
+        second.run_until_complete(barrier.abort())
+    assert not barrier.broken
+    assert not waiter.done()
+    assert start(first, barrier.wait()).result() == 1
+    assert waiter.result() == 0
 
 
 def test_waiting_and_waking_are_refused_while_tasks_of_another_thread_wait(
@@ -649,9 +677,11 @@ def test_giving_back_to_a_loop_that_closes_before_it_notices(held: tuple[Any, li
         await iterations()
         ready.set()
         assert go_on.wait(PATIENCE)
-        del task
+        loop.stop()  # at the end of this iteration
+        await task
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(wait_and_stop(),))
+    stopping = loop.create_task(wait_and_stop())
+    thread = threading.Thread(target=loop.run_forever)
     thread.start()
     assert ready.wait(PATIENCE)
     cycle.pop(0).close()
@@ -660,6 +690,7 @@ def test_giving_back_to_a_loop_that_closes_before_it_notices(held: tuple[Any, li
     thread.join(PATIENCE)
     loop.close()
     assert not primitive.locked()
+    del stopping
     gc.collect()
     check_usable(kind, primitive)
 
