@@ -216,7 +216,7 @@ class _ForeignGrip:
                 del cancelled  # its traceback refers to this frame: no cycle
 
     def _reacquire_closed(self) -> None:
-        if self._acquire_without_waiting():
+        if not self._lock.locked() and self._acquire_without_waiting():
             return
         if isinstance(self._lock, Lock):
             self._lock._owe_exit()
