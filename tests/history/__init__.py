@@ -1,0 +1,1 @@
+"""Faults that others shipped, found again by the explorer."""
