@@ -20,9 +20,9 @@ PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 _TIME = "CPU time" if now is time.thread_time_ns else "time"
 _HOW_TO_READ = f"""\
-Nanoseconds of {_TIME} per operation, and in parentheses the ratio to asyncio on the same loop. Both are medians over
-the rounds; in each round every library runs once, and the ratio is taken within the round. An operation that wakes or
-cancels a task includes that task's run to its end. trio runs on its own loop, and is compared with asyncio on its own.
+Nanoseconds of {_TIME} per operation, and in parentheses the ratio to asyncio on the same loop; for trio, which has its
+own, to asyncio on asyncio's. Both are medians over the rounds; in each round every library runs once, and the ratio is
+taken within the round. An operation that wakes or cancels a task includes that task's run to its end.
 
 *floor*: a no-op in the uncontended rows; in all others the same workload on bare futures, which a task can neither
 leave safely nor hand on, and under Conditions without a lock. *anyio, fast_acquire*: taking a free lock does not yield
@@ -99,7 +99,9 @@ def _memory_cells(row: Memory, libraries: Sequence[str]) -> list[str]:
 
 
 def _imports(asyncio: float, holdfast: float) -> str:
-    return f"`import asyncio` takes {asyncio * 1e3:.1f} ms, `import holdfast` after it {holdfast * 1e3:.1f} ms more."
+    return (
+        f"CPU time: `import asyncio` {asyncio * 1e3:.1f} ms, `import holdfast` after it {holdfast * 1e3:.1f} ms more."
+    )
 
 
 def _checks(checks: Sequence[Check]) -> Iterator[str]:
@@ -108,8 +110,8 @@ def _checks(checks: Sequence[Check]) -> Iterator[str]:
         kept = sum(check.holds for check in mine)
         lines = [f"**{promise[0].upper()}{promise[1:]}**: holds in {kept} of {len(mine)}.", ""]
         # Many rows, of which only those that do not hold are of interest; few, whose values are.
-        shown = mine if len(mine) <= 10 else [check for check in mine if not check.holds]
-        lines += [f"- {'yes' if check.holds else '**no**'}: {check.subject}: {check.value:.2f}" for check in shown]
+        shown = mine if len(mine) <= 20 else [check for check in mine if not check.holds]
+        lines += [f"- {'yes' if check.holds else '**no**'}: {check.subject}: {check.value:.3f}" for check in shown]
         yield "\n".join(lines).rstrip()
 
 
