@@ -97,10 +97,10 @@ def test_a_failure_fails_the_test(capsys):
     with pytest.raises(ExplorationError, match="deadlock") as caught:
         function()
     assert "replay=[" in str(caught.value)
-    assert capsys.readouterr().out.startswith("function: failed (deadlock); ")
+    assert capsys.readouterr().out.startswith("test_a_failure_fails_the_test.function: failed (deadlock); ")
     lock_class = holdfast.Lock
     function()
-    assert capsys.readouterr().out.startswith("function: passed, exhausted; ")
+    assert capsys.readouterr().out.startswith("test_a_failure_fails_the_test.function: passed, exhausted; ")
 
 
 def test_a_search_that_is_out_of_time_fails():

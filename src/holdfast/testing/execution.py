@@ -21,8 +21,10 @@ Scenario = Callable[[Run], object]
 """Starts tasks and returns None, or is a coroutine function, which then is the main task."""
 
 # What can be done besides going on. To go on is: run the next ready handle. If there is none, receive what
-# call_soon_threadsafe() sent; else start the next late task; else let time pass until the next timer; else the end.
+# call_soon_threadsafe() sent; else start the next late task; else, if all that must finish has, stop the others;
+# else let time pass until the next timer.
 LATE, CANCEL, TIMER, DELIVER, REORDER, KILL, END = KINDS = range(7)
+STOP, RUN, NOTHING = range(7, 10)
 BASE: Final = 8
 
 Intervention = tuple[int, int]
@@ -81,7 +83,7 @@ class Execution:
         self._left = list(rules.budgets)
         self._shielded: asyncio.Task[Any] | None = None  # from interventions: the main task
         self._any_hit = False  # by an intervention that makes tasks raise CancelledError
-        self._over = False
+        self._stopped = False
         self._closing: Failure | None = None
         self._remains: list[weakref.ref[Task[Any]]] = []  # of the loop that was ended
 
@@ -90,8 +92,8 @@ class Execution:
         """What the scenario logged."""
         return self.run._log
 
-    def execute(self, schedule: Schedule, expected: Fork | None = None) -> None:
-        """Go through the schedule, then on to the end, taking note of the forks.
+    def execute(self, schedule: Schedule, expected: Fork | None = None, all_forks: bool = False) -> None:
+        """Go through the schedule, then on to the end, taking note of the forks: of all, or only of the first one.
 
         expected: the fork at which the last intervention was found. Raises MisfitError if it is different now.
         """
@@ -107,7 +109,7 @@ class Execution:
                 if expected is not None and expected != self._fork():
                     raise MisfitError(f"what was possible at step {step} no longer is")
                 self._intervene(code)
-            self._go_on()
+            self._go_on(all_forks)
             self._judge()
         except Failure as failure:
             failure.steps = self.steps
@@ -124,25 +126,26 @@ class Execution:
         except Exception as exc:
             raise Failure("exception", f"the scenario raised {exc!r}", exc) from exc
         if inspect.iscoroutine(main):
-            task = self.run._start("main", main)
+            task = self.run._start("main", True, main)
             self._shielded = None if self._rules.cancel_main else task
-        else:
-            self.run._roots[:] = self.loop.tasks
+        for task in self.loop.tasks:
+            if not task.spawned:  # by asyncio.create_task() in a plain function
+                task.spawned = task.must_finish = True
 
     def _go_to(self, step: int) -> None:
         while self.steps < step:
             if not self._advance():
                 raise MisfitError(f"it was over after {self.steps} steps")
 
-    def _go_on(self) -> None:
-        left = self._left
-        search = any(left)
+    def _go_on(self, all_forks: bool) -> None:
+        search = any(self._left)
         while True:
             self._check()
             if search:
                 fork = self._fork()
                 if fork[1]:
                     self.forks.append(fork)
+                    search = all_forks
             if not self._advance():
                 return
 
@@ -151,41 +154,51 @@ class Execution:
         loop = self.loop
         ready = loop.ready
         if not ready or (ready[0].cancelled() and loop.is_idle()):
-            if loop.inbox:
+            kind = self._when_idle()
+            if kind == DELIVER:
                 ready.append(loop.inbox.popleft())
-            elif self.run._expected:
+            elif kind == LATE:
                 self._start_late(self.run._expected[0])
-            elif loop.has_timer():
+            elif kind == STOP:
+                self._cancel_rest()
+            elif kind == TIMER:
                 loop.pass_time()
             else:
                 return False
         else:
-            handle = ready.popleft()
-            if self._any_hit and isinstance(task := task_of(handle), Task):
-                task.hit_since_step = False
-            handle._run()
-            if not self._over and len(loop.tasks) > len(self.run._roots):
-                self._cancel_rest()
+            if self._any_hit:
+                note_step(ready[0])
+            ready.popleft()._run()  # no local variable: tracebacks would keep it, and the task, until collected
         self.steps += 1
         if self.steps >= self._rules.max_steps:
             self._judge_tasks()
-            unfinished = "; ".join(describe(task) for task in loop.tasks if not is_over(task))
+            unfinished = "; ".join(map(describe, self._unfinished()))
             raise Failure("livelock", f"not at rest after {self.steps} steps: {unfinished}")
         return True
 
+    def _when_idle(self) -> int:
+        """What comes next if nothing is ready."""
+        if self.loop.inbox:
+            return DELIVER
+        if self.run._expected:
+            return LATE
+        unfinished = self._unfinished()
+        if unfinished and not self._stopped and not any(task.must_finish for task in unfinished):
+            return STOP
+        return TIMER if unfinished and self.loop.has_timer() else NOTHING
+
+    def _unfinished(self) -> list[Task[Any]]:
+        return [task for task in self.loop.tasks if not task.done() and not task.killed]
+
     def _cancel_rest(self) -> None:
-        """When all that must finish has, cancel the other tasks, as asyncio.run() does."""
-        if not self.run._expected and all(map(is_over, self.run._roots)):
-            self._over = True
-            self._left[:] = [0] * len(self._left)
-            for task in self.loop.tasks:
-                if not is_over(task):
-                    task.cancel()
+        self._stopped = True
+        self._left[:] = [0] * len(self._left)
+        for task in self._unfinished():
+            task.cancel()
 
     def _start_late(self, number: int) -> None:
         self.run._expected.remove(number)
-        name, function = self.run._late[number]
-        self.run._start(name, function())
+        self.run._start(*self.run._late[number][:2], self.run._late[number][2]())
 
     # Checks
 
@@ -199,7 +212,7 @@ class Execution:
     def _judge(self) -> None:
         """Is this a good end?"""
         self._judge_tasks()
-        stuck = [task for task in self.loop.tasks if not task.done() and not task.killed and not waits_for_killed(task)]
+        stuck = [task for task in self._unfinished() if not waits_for_killed(task)]
         if stuck:
             raise Failure("deadlock", "nothing is left that would wake " + "; ".join(map(describe, stuck)))
         check_all("at end", self.run._at_end)
@@ -221,9 +234,9 @@ class Execution:
 
     def _judge_task(self, task: Task[Any]) -> None:
         if task.cancelled():
-            if not (task.cancelling() or self._any_hit) and task in self.run._roots:
+            if task.spawned and not (task.cancelling() or self._any_hit):
                 raise Failure("cancelled", f"{task.get_name()} raised CancelledError, though nobody was cancelled")
-        elif task in self.run._roots and (exc := task.exception()) is not None:
+        elif task.spawned and (exc := task.exception()) is not None:
             raise Failure("exception", f"{task.get_name()} raised {exc!r}", exc)
         elif task._log_traceback:
             exc = task.exception()
@@ -237,20 +250,19 @@ class Execution:
         """What could be done now instead of going on."""
         loop = self.loop
         late, cancel, timer, deliver, reorder, kill, end = self._left
-        idle = loop.is_idle()
+        anyway = self._when_idle() if loop.is_idle() else RUN
         codes: list[int] = []
         if late and self.run._expected:
-            by_itself = idle and not loop.inbox
-            codes += [LATE + BASE * number for number in self.run._expected[by_itself:]]
+            codes += [LATE + BASE * number for number in self.run._expected[anyway == LATE :]]
         if cancel:
             codes += [  # a task twice only with a step in between
                 CANCEL + BASE * task.index
                 for task in loop.tasks
                 if not (task.done() or task.killed or task.hit_since_step or task is self._shielded)
             ]
-        if timer and loop.timers and loop.has_timer() and (not idle or loop.inbox or self.run._expected):
+        if timer and loop.timers and loop.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
-        if deliver and loop.inbox and not idle:
+        if deliver and loop.inbox and anyway != DELIVER:
             codes.append(DELIVER)
         if reorder:
             codes += [REORDER + BASE * place for place in range(1, len(loop.ready))]
@@ -273,6 +285,8 @@ class Execution:
                 self._start_late(number)
             elif kind == CANCEL:
                 task = loop.tasks[number]
+                if is_over(task):
+                    raise MisfitError(f"{task.get_name()} is over, and cannot be cancelled")
                 self._any_hit = task.hit = task.hit_since_step = True
                 task.cancel()
             elif kind == TIMER:
@@ -314,12 +328,12 @@ class Execution:
 
         A task stays if something that lives on, a primitive say, refers to the future that it awaits.
         """
-        self._judge_tasks()
         self._left[:] = [0] * len(self._left)
-        self._over = True
         self._shielded = None
         self.run._expected.clear()
-        self.run._roots.clear()
+        self.run._invariants.clear()
+        self.run._at_rest.clear()
+        self.run._at_end.clear()
         self.loop.close()
         self._prepare_to_collect()
         self._collect()
@@ -327,7 +341,7 @@ class Execution:
         self.loop.complain = self.complaints.append
         asyncio._set_running_loop(self.loop)
         if self.run._afterwards is not None:
-            self.run._start("afterwards", self.run._afterwards())
+            self.run._start("afterwards", True, self.run._afterwards())
 
     def _prepare_to_collect(self) -> None:
         """Have no messages about it. Not part of _collect(), as local variables would keep tasks alive."""
@@ -365,6 +379,7 @@ class Execution:
                     task.get_coro().close()
         loop.tasks.clear()
         loop.futures.clear()
+        self._shielded = None
 
 
 def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule, context: dict[str, Any]) -> None:
@@ -374,6 +389,13 @@ def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule
 def task_of(handle: asyncio.Handle) -> object:
     """The task that a handle runs, if it does that."""
     return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+
+
+def note_step(handle: asyncio.Handle) -> None:
+    """Its task, if it has one, may be cancelled again."""
+    task = task_of(handle)
+    if isinstance(task, Task):
+        task.hit_since_step = False
 
 
 def is_over(task: asyncio.Task[Any]) -> bool:

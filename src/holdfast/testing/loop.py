@@ -18,6 +18,10 @@ class Task(asyncio.Task[T]):
     """The interpreter's Task. Its hash is its number, so that sets of tasks have the same order in every run."""
 
     index: int
+    spawned = False
+    """Whether the scenario started it, and no other task; its exception fails the run."""
+    must_finish = False
+    """Whether it is a fault if it waits for ever."""
     hit = False
     """Whether it was cancelled by an intervention."""
     hit_since_step = False

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from .loop import Loop
+from .loop import Loop, Task
 
 T = TypeVar("T")
 Check = Callable[[], object]
@@ -21,8 +21,7 @@ class Run:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._roots: list[asyncio.Task[Any]] = []
-        self._late: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = []
+        self._late: list[tuple[str, bool, Callable[[], Coroutine[Any, Any, Any]]]] = []
         self._expected: list[int] = []  # which of them have not come yet
         self._invariants: list[Check] = []
         self._at_rest: list[Check] = []
@@ -32,19 +31,32 @@ class Run:
         self._log: list[object] = []
 
     def spawn(
-        self, function: Callable[..., Coroutine[Any, Any, T]], *args: object, name: str | None = None
+        self,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        *args: object,
+        name: str | None = None,
+        must_finish: bool = True,
     ) -> asyncio.Task[T]:
         """Start `function(*args)` as a task, and return that.
 
-        The task must finish, or be cancelled, by itself; an exception in it fails the run. The story calls it by
-        `name`, or by that of the function, with a number if there are several.
-        """
-        return self._start(self._name(function, name), function(*args))
+        An exception in it fails the run.
 
-    def late(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: object, name: str | None = None) -> None:
+        name: what the story calls it; the name of the function by default, with a number if there are several.
+        must_finish: False for a task that may wait for ever. When those that must finish have, and nothing is
+            ready, all others are cancelled, as asyncio.run() does; as are all tasks that tasks have created.
+        """
+        return self._start(self._name(function, name), must_finish, function(*args))
+
+    def late(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        *args: object,
+        name: str | None = None,
+        must_finish: bool = True,
+    ) -> None:
         """Start a task like `spawn()`, but at any moment; at the latest when nothing else can run."""
         self._expected.append(len(self._late))
-        self._late.append((self._name(function, name), lambda: function(*args)))
+        self._late.append((self._name(function, name), must_finish, lambda: function(*args)))
 
     def invariant(self, check: Check) -> None:
         """Make `check` after each step, that is, whenever no task is running."""
@@ -64,7 +76,8 @@ class Run:
     def afterwards(self, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run `function()` to its end in a new event loop when the loop was ended (see `ends=`).
 
-        The place to say that a primitive is free when the tasks that used it are gone.
+        The place to say that a primitive is free when the tasks that used it are gone. The other checks are not
+        made any more, as those tasks may not have left properly what they were in.
         """
         self._afterwards = function
 
@@ -72,9 +85,10 @@ class Run:
         """Note that something happened. The story shows it; equal schedules must give equal logs."""
         self._log.append(event)
 
-    def _start(self, name: str, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T]) -> Task[T]:
         task = self._loop.create_task(coroutine, name=name)
-        self._roots.append(task)
+        task.spawned = True
+        task.must_finish = must_finish
         return task
 
     def _name(self, function: Callable[..., object], wanted: str | None) -> str:

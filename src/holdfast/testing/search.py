@@ -21,6 +21,8 @@ from .story import Told
 
 _BATCH: Final = 256
 """After so many schedules, the collector runs."""
+_ROOM: Final = 50_000
+"""Of so many schedules the forks are remembered, which takes some 30 MB."""
 _OTHERS: Final = 1000
 """How many schedules to try for a shorter story."""
 _NO_LIMIT: Final = 1 << 30
@@ -86,7 +88,7 @@ def explore(
     with _quiet_interpreter():
         found = search.search() if replay is None else search.replay(_schedule(replay))
     return Report(
-        scenario=getattr(scenario, "__name__", repr(scenario)),
+        scenario=getattr(scenario, "__qualname__", repr(scenario)).replace("<locals>.", ""),
         bounds=bounds if replay is None else {},
         schedules=search.schedules,
         seconds=time.perf_counter() - search.started,
@@ -107,29 +109,34 @@ class _Search:
         self._against = against
         self._rules = rules
         self._time_limit = time_limit
+        self._known: dict[Schedule, list[Fork]] = {}
+        self._forks: dict[Fork, Fork] = {}  # each one once, as most schedules have the same
 
     def search(self) -> Counterexample | None:
-        """Run all schedules, level by level; return the first that fails."""
+        """Run all schedules, those with fewer interventions first; return the first that fails."""
         try:
-            first, again = self._run(()), self._run(())
-            self._compare_runs(first, again)
+            first = self._run((), all_forks=True)
+            self._compare_runs(first, self._run((), all_forks=True))
+            self.schedules = 1
             if first.failure is not None:
                 if not isinstance(first.failure.cause, Exception | None):
                     raise first.failure.cause  # pytest.skip() and the like, which no schedule has to do with
                 return self._counterexample((), first.failure)
-            level: list[tuple[Schedule, list[Fork]]] = [((), first.forks)] if first.forks else []
+            more = bool(first.forks)
             with Progress() as progress:
-                while level:
-                    following: list[tuple[Schedule, list[Fork]]] = []
-                    total = sum(len(fork[1]) for _, forks in level for fork in forks)
-                    extended = _extend(level)
-                    for done, (schedule, fork) in enumerate(extended):
-                        execution = self._run(schedule, fork)
+                while more:
+                    more = False
+                    schedules = self._extend((), first.forks, self.interventions, 0.0, 1.0)
+                    for schedule, fork, part in schedules:
+                        room = len(self._known) < _ROOM
+                        execution = self._run(schedule, fork, all_forks=room)
+                        self.schedules += 1
                         if execution.failure is not None:
-                            return self._counterexample(*self._find_shorter(schedule, execution.failure, extended))
-                        if execution.forks:
-                            following.append((schedule, execution.forks))
-                        if self._rules.belated or done % _BATCH == 0:
+                            return self._counterexample(*self._find_shorter(schedule, execution.failure, schedules))
+                        more = more or bool(execution.forks)
+                        if room:
+                            self._known[schedule] = [self._forks.setdefault(fork, fork) for fork in execution.forks]
+                        if self._rules.belated or self.schedules % _BATCH == 0:
                             gc.collect(0)
                             if self._rules.belated:
                                 return self._belated()
@@ -137,10 +144,9 @@ class _Search:
                         if now > self.started + self._time_limit:
                             return None
                         if now > progress.due:
-                            progress.show(now, self.interventions + 1, done / total, self.schedules)
+                            progress.show(now, self.interventions + 1, part, self.schedules)
                     self.interventions += 1
-                    level = following
-            self._compare_runs(first, self._run(()))
+            self._compare_runs(first, self._run((), all_forks=True))
             gc.collect(0)
             if self._rules.belated:
                 return self._belated()
@@ -148,6 +154,27 @@ class _Search:
             return None
         except MisfitError as misfit:
             return self._nondeterminism(misfit)
+
+    def _extend(
+        self, schedule: Schedule, forks: list[Fork], between: int, start: float, width: float
+    ) -> Iterator[tuple[Schedule, Fork, float]]:
+        """All schedules with one more intervention and `between` before it, and how much is done, from `start` on.
+
+        Those between have been run before. When there are too many to remember the forks they have, they are run
+        again: they are few compared with the schedules that come of them.
+        """
+        width /= sum(len(codes) for _, codes, *_ in forks) or 1
+        for fork in forks:
+            for code in fork[1]:
+                longer = (*schedule, (fork[0], code))
+                if between:
+                    deeper = self._known.get(longer)
+                    if deeper is None:
+                        deeper = self._run(longer, fork, all_forks=True).forks
+                    yield from self._extend(longer, deeper, between - 1, start, width)
+                else:
+                    yield longer, fork, start
+                start += width
 
     def replay(self, schedule: Schedule) -> Counterexample | None:
         """Run this schedule only."""
@@ -158,12 +185,14 @@ class _Search:
             self._compare(schedule, told)
         except MisfitError as misfit:
             raise ValueError(f"replay={list(_flat(schedule))} does not fit this scenario: {misfit}") from None
+        gc.collect(0)
+        if told.failure is None and self._rules.belated:
+            return self._belated()
         return None if told.failure is None else _tell(schedule, told, told.failure)
 
-    def _run(self, schedule: Schedule, fork: Fork | None = None) -> Execution:
-        self.schedules += 1
+    def _run(self, schedule: Schedule, fork: Fork | None = None, all_forks: bool = False) -> Execution:
         execution = Execution(self._scenario, self._rules)
-        execution.execute(schedule, fork)
+        execution.execute(schedule, fork, all_forks)
         self._compare(schedule, execution)
         return execution
 
@@ -183,10 +212,11 @@ class _Search:
                     execution.failure = Failure("difference", f"the other scenario logs {there}, and this one {here}")
 
     def _find_shorter(
-        self, schedule: Schedule, failure: Failure, others: Iterator[tuple[Schedule, Fork]]
+        self, schedule: Schedule, failure: Failure, others: Iterator[tuple[Schedule, Fork, float]]
     ) -> tuple[Schedule, Failure]:
         """Among some schedules with as many interventions, the one that fails alike in the fewest steps."""
-        for other, fork in itertools.islice(others, _OTHERS):
+        for other, fork, _ in itertools.islice(others, _OTHERS):
+            self.schedules += 1
             found = self._run(other, fork).failure
             if found is not None and found.kind == failure.kind and found.steps < failure.steps:
                 schedule, failure = other, found
@@ -217,14 +247,6 @@ class _Search:
             "between runs, sets of objects, random numbers, clocks"
         )
         return Counterexample("not deterministic", message, (), (), (), None)
-
-
-def _extend(level: list[tuple[Schedule, list[Fork]]]) -> Iterator[tuple[Schedule, Fork]]:
-    """All schedules with one more intervention."""
-    for schedule, forks in level:
-        for fork in forks:
-            for code in fork[1]:
-                yield (*schedule, (fork[0], code)), fork
 
 
 def _trace(execution: Execution) -> tuple[object, ...]:

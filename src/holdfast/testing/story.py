@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from .describe import has_begun, position
-from .execution import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, TIMER, Execution, task_of
+from .execution import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, STOP, TIMER, Execution, task_of
 from .loop import Task
 
 TIME_PASSES = "time passes"
@@ -29,7 +29,7 @@ class Told(Execution):
         if self.loop.is_idle():
             line = self._tell_idle()
             going_on = super()._advance()
-            if line is not None:
+            if line:
                 self.lines.append(f"{number:5}  {line}{self._tell_time() if line == TIME_PASSES else ''}")
         else:
             handle = self.loop.ready[0]
@@ -43,19 +43,20 @@ class Told(Execution):
                 if isinstance(task, Task):
                     self.lines[place] = f"{number:5}  {task.get_name()} {verb}, {_outcome(task)}"
                 self._tell_log(logged)
-            if isinstance(task, Task) and task.done() and task in self.run._roots and not task.cancelled():
+            if isinstance(task, Task) and task.done() and task.spawned and not task.cancelled():
                 self._judge_task(task)
         self._check()
         return going_on
 
-    def _tell_idle(self) -> str | None:
-        if self.loop.inbox:
+    def _tell_idle(self) -> str:
+        kind = self._when_idle()
+        if kind == DELIVER:
             return f"{_callback(self.loop.inbox[0])} arrives from call_soon_threadsafe()"
-        if self.run._expected:
+        if kind == LATE:
             return f"{self.run._late[self.run._expected[0]][0]} comes, as nothing else can run"
-        if self.loop.has_timer():
-            return TIME_PASSES
-        return None
+        if kind == STOP:
+            return "all that must finish has: the other tasks are cancelled"
+        return TIME_PASSES if kind == TIMER else ""
 
     def _tell_time(self) -> str:
         return f": it is {self.loop.time():g} s"
