@@ -67,6 +67,8 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=10, metavar="N", help="requests under way at a time (10)")
     parser.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="for each request (10)")
     args = parser.parse_args()
+    if args.limit < 1:
+        parser.error("with a --limit below 1, nothing would ever be fetched")
     try:
         results = asyncio.run(fetch_all(args.url, args.items, args.limit, args.timeout))
     except KeyboardInterrupt:
@@ -76,7 +78,7 @@ def main() -> int:
     size = sum(len(result) for result in results.values() if isinstance(result, bytes))
     print(f"fetched {len(results) - len(failures)} of {args.items} items, {size} bytes")
     for item, error in failures.items():
-        print(f"item {item}: {error or type(error).__name__}")
+        print(f"item {item}: {type(error).__name__}: {error}")
     return 1 if failures else 0
 
 

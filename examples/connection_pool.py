@@ -114,6 +114,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=4, metavar="N", help="connections at a time (4)")
     parser.add_argument("--patience", type=float, default=10, metavar="SECONDS", help="wait for a reply (10)")
     args = parser.parse_args()
+    if args.size < 1:
+        parser.error("with a --size below 1, there would never be a connection")
     lines = sys.stdin.read().splitlines()
     try:
         replies = asyncio.run(ask_all(args.host, args.port, args.size, lines, args.patience))

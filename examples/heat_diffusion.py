@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="how many compute (4)")
     parser.add_argument("--tolerance", type=float, default=0.01, metavar="DEGREES", help="when to stop (0.01)")
     args = parser.parse_args()
+    if args.size < 3 or args.workers < 1 or args.tolerance <= 0:
+        parser.error("it takes at least 3 points along an edge, 1 worker, and a tolerance above 0")
     plate = asyncio.run(solve(args.size, args.workers, args.tolerance))
     print(f"{args.size} x {args.size} points settled after {plate.steps} steps of {args.workers} workers")
     shades = " .:-=+*#%@"

@@ -84,6 +84,20 @@ def test_each_example_tells_how_to_use_it(name: str) -> None:
     assert out.startswith(f"usage: {name}.py")
 
 
+@pytest.mark.parametrize(
+    "command_line",
+    [
+        ["capped_client", "http://127.0.0.1/{}", "--limit", 0],
+        ["connection_pool", "127.0.0.1", 7, "--size", 0],
+        ["heat_diffusion", "--workers", 0],
+    ],
+)
+def test_what_could_never_end_is_refused(command_line: list[object]) -> None:
+    code, out, err = asyncio.run(run(*command_line))
+    assert (code, out) == (2, "")
+    assert "error: " in err
+
+
 # The capped client
 
 
@@ -144,7 +158,7 @@ def test_the_capped_client_goes_on_when_requests_time_out() -> None:
 
     async def main() -> None:
         async with http_server(answer) as url:
-            code, out, err = await run("capped_client", url + "/{}", "--items", 5, "--limit", 1, "--timeout", 0.2)
+            code, out, err = await run("capped_client", url + "/{}", "--items", 5, "--limit", 1, "--timeout", 0.5)
         assert (code, err) == (1, "")
         first, failure = out.splitlines()
         assert first == "fetched 4 of 5 items, 20 bytes"
@@ -226,11 +240,11 @@ def test_the_pool_asks_everything_over_few_connections() -> None:
 def test_the_pool_survives_broken_connections_and_impatient_users() -> None:
     async def main() -> None:
         echo = EchoServer()
-        words = ["hello", "break", "hello", "silence", "last", "hello"]
-        lines = [f"{words[number % 6]} {number}" for number in range(60)]
+        words = ["hello", "break", "hello", "silence", "hello"]
+        lines = [f"{words[number % 5]} {number}" for number in range(50)]
         async with echo.on_free_port() as port:
             code, out, err = await run(
-                "connection_pool", "127.0.0.1", port, "--size", 20, "--patience", 0.7, text="\n".join(lines)
+                "connection_pool", "127.0.0.1", port, "--size", 20, "--patience", 1.5, text="\n".join(lines)
             )
         assert (code, err) == (0, "")
         assert echo.peak <= 20
@@ -243,6 +257,22 @@ def test_the_pool_survives_broken_connections_and_impatient_users() -> None:
                 assert result == "(no reply in time)"
             else:
                 assert result == line
+
+    asyncio.run(main())
+
+
+def test_the_pool_does_not_hand_out_what_the_server_has_closed() -> None:
+    pool_module = load("connection_pool")
+
+    async def main() -> None:
+        echo = EchoServer()
+        async with echo.on_free_port() as port, pool_module.ConnectionPool("127.0.0.1", port, 1) as pool:
+            for number in range(3):
+                assert await pool_module.ask(pool, f"last {number}", TIMEOUT) == f"last {number}"
+                await until(lambda: echo.connections == 0)
+                await asyncio.sleep(0.05)  # until the news has come
+            assert await pool_module.ask(pool, "hello", TIMEOUT) == "hello"
+            assert (echo.connections, echo.peak, echo.total) == (1, 1, 4)
 
     asyncio.run(main())
 
@@ -281,6 +311,7 @@ def test_cancelled_users_and_broken_connections_leak_nothing(seed: int) -> None:
                 assert echo.peak <= size
 
                 # All of the pool is there: so many can hold a connection at the same time, and each of them works.
+                await asyncio.sleep(0.05)  # until the pool knows which ones the server has closed
                 together = asyncio.Barrier(size)
 
                 async def use_together(number: int) -> None:
