@@ -50,8 +50,16 @@ class Primitive:
         return f"<{module}.{cls.__qualname__} object at {id(self):#x} [{state}]>"
 
     def _describe_with_waiters(self, state: str) -> str:
-        waiters = 0 if self._queue is None else self._queue.granted + len(self._queue)
+        queue = self._live_queue()
+        waiters = 0 if queue is None else queue.granted + len(queue)
         return self._describe(f"{state}, waiters:{waiters}" if waiters else state)
 
     def _tasks_waiting(self) -> int:
-        return 0 if self._queue is None else len(self._queue)
+        queue = self._live_queue()
+        return 0 if queue is None else len(queue)
+
+    def _live_queue(self) -> WaitQueue | None:
+        """The queue, without the waiters of a closed loop."""
+        if self._queue is not None:
+            self._queue.forget_closed_loop()
+        return self._queue

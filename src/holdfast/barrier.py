@@ -107,7 +107,6 @@ class Barrier(Primitive, asyncio.Barrier):
             if early and self._spared:
                 self._spared -= 1
             line.abandon(waiter)
-            self._end_round()
             raise
         line.granted -= 1
         complete = self._state is _State.DRAINING
@@ -122,7 +121,6 @@ class Barrier(Primitive, asyncio.Barrier):
 
         Tasks that wait for the next round, as the current one has not left yet, keep waiting. Never waits itself.
         """
-        self._check_wake()
         if self._state is _State.FILLING and self._queue is not None:
             self._queue.wake_all(behind=self._spared)
         self._state = _State.RESETTING
@@ -133,10 +131,9 @@ class Barrier(Primitive, asyncio.Barrier):
 
         Never waits itself.
         """
-        self._check_wake()
-        self._state = _State.BROKEN
         if self._queue is not None:
             self._queue.wake_all()
+        self._state = _State.BROKEN
 
     async def __aenter__(self) -> int:  # type: ignore[override]  # typeshed says Self
         """Wait for the other parties; the `as` value is the index."""
@@ -146,10 +143,6 @@ class Barrier(Primitive, asyncio.Barrier):
     def __aexit__(self, *exc_info: object) -> Coroutine[Any, Any, None]:
         """Nothing to undo."""
         return FINISHED
-
-    def _check_wake(self) -> None:
-        if self._queue is not None:
-            self._queue.check_wake()
 
     def _trip(self, line: WaitQueue, waiting: int) -> bool:
         """If at least `waiting` tasks wait, let the first of them go as a complete round."""

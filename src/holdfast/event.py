@@ -21,7 +21,7 @@ class EventStatistics:
 class Event(Primitive, asyncio.Event):
     """A flag that tasks of one event loop can wait for. Not thread-safe.
 
-    loop: bind the event to this event loop; any use from another one raises RuntimeError.
+    loop: bind the event to this event loop; to wait, set or clear from another one raises RuntimeError.
 
     Source: asyncio.Event. `loop=` was removed there in 3.10, and works here.
     """

@@ -40,12 +40,11 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         self._bind(loop)
 
     def __repr__(self) -> str:
-        return self._describe_with_waiters("locked" if self._locked else "unlocked")
+        return self._describe_with_waiters("locked" if self.locked() else "unlocked")
 
     def locked(self) -> bool:
         """Return True if the lock is held, or on its way to a task that has not run yet."""
-        if self._queue is not None:
-            self._queue.forget_closed_loop()
+        self._live_queue()
         return self._locked
 
     def statistics(self) -> LockStatistics:
@@ -59,8 +58,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         """
         if self._queue is not None:
             self._queue.check_bound()
-            self._queue.forget_closed_loop()
-        if self._locked:
+        if self.locked():
             return False
         self._locked = True
         return True

@@ -50,13 +50,13 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
     def locked(self) -> bool:
         """Return True if a permit cannot be acquired at once."""
-        if self._queue is not None:
-            self._queue.forget_closed_loop()
-        return self._value == 0 or (self._queue is not None and self._queue.granted > 0)
+        queue = self._live_queue()
+        return self._value == 0 or (queue is not None and queue.granted > 0)
 
     def statistics(self) -> SemaphoreStatistics:
         """Return how many permits are free, and how many tasks wait for one."""
-        return SemaphoreStatistics(self._value, self._tasks_waiting())
+        waiting = self._tasks_waiting()
+        return SemaphoreStatistics(self._value, waiting)
 
     def try_acquire(self) -> bool:
         """Take a permit if that needs no waiting; return whether it did. Never overtakes a waiting task.
