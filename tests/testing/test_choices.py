@@ -215,6 +215,19 @@ def test_wait_for_a_lock_of_ours_loses_nothing():
     assert explore(scenario).passed == sound
 
 
+def test_a_timer_that_is_due_at_once_fires_though_others_are_ready():
+    def scenario(run):
+        async def main():
+            asyncio.get_running_loop().call_later(0, run.log, "timer")
+            asyncio.get_running_loop().call_later(-1, run.log, "past")
+            await asyncio.sleep(0)
+            run.log("main")
+
+        return main()
+
+    assert outcomes(scenario) == {("timer", "past", "main")}
+
+
 def test_a_cancelled_timer_does_not_fire():
     async def main():
         handle = asyncio.get_running_loop().call_later(1, lambda: 1 / 0)
@@ -318,6 +331,13 @@ def test_who_waits_for_a_killed_task_is_not_stuck_by_a_fault_of_its_own():
         await asyncio.create_task(asyncio.sleep(0))
 
     assert explore(main, kills=1).passed
+
+
+def test_a_killed_task_is_not_woken_by_what_it_waited_for():
+    async def parent():
+        await asyncio.create_task(asyncio.sleep(1))
+
+    assert explore(lambda run: run.spawn(parent), kills=2).passed
 
 
 def test_an_error_on_closing_is_a_failure():

@@ -220,7 +220,8 @@ class Execution:
             raise self._closing
 
     def _judge_tasks(self) -> None:
-        for context in self.complaints:
+        if self.complaints:
+            context = self.complaints[0]
             cause = context.get("exception")
             message = str(context.get("message"))
             raise Failure("unhandled", message if cause is None else f"{message}: {cause!r}", cause)
@@ -279,32 +280,28 @@ class Execution:
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
         loop = self.loop
-        try:
+        if kind in KINDS:
             self._left[kind] -= 1
-            if kind == LATE:
-                self._start_late(number)
-            elif kind == CANCEL:
-                task = loop.tasks[number]
-                if is_over(task):
-                    raise MisfitError(f"{task.get_name()} is over, and cannot be cancelled")
-                self._any_hit = task.hit = task.hit_since_step = True
-                task.cancel()
-            elif kind == TIMER:
-                if not loop.has_timer():
-                    raise MisfitError("there is no timer to fire")
-                loop.pass_time()
-            elif kind == DELIVER:
-                loop.ready.append(loop.inbox.popleft())
-            elif kind == REORDER:
-                handle = loop.ready[number]
-                del loop.ready[number]
-                loop.ready.appendleft(handle)
-            elif kind == KILL:
-                self._kill(loop.tasks[number])
-            elif kind == END:
-                self._end()
-        except (IndexError, ValueError):
-            raise MisfitError(f"{code} is not possible after step {self.steps}") from None
+        if kind == LATE and number in self.run._expected:
+            self._start_late(number)
+        elif kind == CANCEL and number < len(loop.tasks) and not is_over(loop.tasks[number]):
+            task = loop.tasks[number]
+            self._any_hit = task.hit = task.hit_since_step = True
+            task.cancel()
+        elif kind == TIMER and loop.has_timer():
+            loop.pass_time()
+        elif kind == DELIVER and loop.inbox:
+            loop.ready.append(loop.inbox.popleft())
+        elif kind == REORDER and number < len(loop.ready):
+            handle = loop.ready[number]
+            del loop.ready[number]
+            loop.ready.appendleft(handle)
+        elif kind == KILL and number < len(loop.tasks) and not is_over(loop.tasks[number]):
+            self._kill(loop.tasks[number])
+        elif kind == END:
+            self._end()
+        else:
+            raise MisfitError(f"{code} is not possible after step {self.steps}")
 
     def _kill(self, task: Task[Any]) -> None:
         """Do to a task what the garbage collector does: close its coroutine, and never run it again."""
@@ -312,6 +309,11 @@ class Execution:
         ready = [handle for handle in self.loop.ready if task_of(handle) is not task]
         self.loop.ready.clear()
         self.loop.ready.extend(ready)
+        awaited = task._fut_waiter
+        if awaited is not None:
+            for callback, _ in tuple(awaited._callbacks or ()):
+                if getattr(callback, "__self__", None) is task:
+                    awaited.remove_done_callback(callback)
         task._log_destroy_pending = False
         try:
             task.get_coro().close()
@@ -398,19 +400,24 @@ def note_step(handle: asyncio.Handle) -> None:
         task.hit_since_step = False
 
 
-def is_over(task: asyncio.Task[Any]) -> bool:
-    return task.done() or (isinstance(task, Task) and task.killed)
+def is_over(task: Task[Any]) -> bool:
+    """Whether it will not run again."""
+    return task.done() or task.killed
 
 
 def waits_for_killed(task: Task[Any]) -> bool:
+    """Whether it waits for ever, and is not to blame."""
     return getattr(task._fut_waiter, "killed", False)
 
 
 def check_all(kind: str, checks: Iterable[Check]) -> None:
+    """Make the checks, one after the other."""
     for check in checks:
         try:
             good = check()
-        except Exception as exc:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
             raise Failure(kind, f"{exc}" or repr(exc), exc) from exc
         if good is False:
             raise Failure(kind, f"{getattr(check, '__name__', check)} was false")

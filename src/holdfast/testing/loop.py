@@ -113,8 +113,11 @@ class Loop(asyncio.AbstractEventLoop):
         if self._closed:
             raise RuntimeError("Event loop is closed")
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._timers_made += 1
-        heapq.heappush(self.timers, (when, self._timers_made, handle))
+        if when <= self._now:
+            self.ready.append(handle)
+        else:
+            self._timers_made += 1
+            heapq.heappush(self.timers, (when, self._timers_made, handle))
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
