@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from ._waitqueue import Waiter, WaitQueue
@@ -28,9 +27,7 @@ class Primitive:
         queue = self._queue
         if queue is None:
             queue = self._queue = WaitQueue(self)
-        running = _get_running_loop()
-        if running is None or running is not queue.loop:
-            queue.enter()
+        queue.enter()
         return queue
 
     def _give_back(self) -> None:

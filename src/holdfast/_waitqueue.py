@@ -187,41 +187,18 @@ class WaitQueue:
 
     # Granting
 
-    def wake(self, n: float = 1) -> int:
+    def grant(self, n: float = 1, *, refusing: bool = True) -> int:
         """Grant the first `n` waiters, with the results 0, 1, ...; return how many there were.
 
-        Raises RuntimeError, before anything changes, if they might not notice: see `check_wake()`.
+        Raises RuntimeError, before anything changes, if they might not notice: see `check_wake()`. With
+        `refusing=False` it never raises: what is given back may come from anywhere, as from the collector in
+        another thread.
         """
         if self.loop is not _get_running_loop():
-            self.check_wake()
-        return self._grant(n)
-
-    def wake_all(self, behind: int = 0) -> None:
-        """Grant every waiter, or every one behind so many. Raises as wake() does."""
-        if self.loop is not _get_running_loop():
-            self.check_wake()
-        if self._notes:
-            self._sweep()
-        line, self.line = self.line, deque()  # faster than one by one
-        while behind and line:
-            self.line.append(line.popleft())
-            behind -= 1
-        granted = 0
-        for waiter in line:
-            if waiter.done():
-                self._notes[waiter] = _Note.OVERLOOKED
-            else:
-                waiter.set_result(granted)
-                granted += 1
-        self.granted += granted
-
-    def grant(self, n: float = 1) -> int:
-        """As wake(), but never raise, as what is given back may come from anywhere: the collector, any thread."""
-        if self.loop is _get_running_loop() or self._wakes_by_plain_call():
-            return self._grant(n)
-        return self._send_grant()
-
-    def _grant(self, n: float) -> int:
+            if refusing:
+                self.check_wake()
+            elif not self._wakes_by_plain_call():
+                return self._send_grant()
         line, notes = self.line, self._notes
         granted = 0
         while line and granted < n:
@@ -238,10 +215,30 @@ class WaitQueue:
             else:
                 waiter.set_result(granted)
                 granted += 1
-        self.granted += granted
-        if not self.granted and not line:
+        if granted:
+            self.granted += granted
+        elif not self.granted:
             self.retire()
         return granted
+
+    def grant_all(self, behind: int = 0) -> None:
+        """Grant every waiter, or every one behind so many. Raises as grant() does."""
+        if self.loop is not _get_running_loop():
+            self.check_wake()
+        if self._notes:
+            self._sweep()
+        line, self.line = self.line, deque()  # faster than one by one
+        while behind and line:
+            self.line.append(line.popleft())
+            behind -= 1
+        overlooked = 0
+        for waiter in line:
+            if waiter.done():
+                self._notes[waiter] = _Note.OVERLOOKED
+                overlooked += 1
+            else:
+                waiter.set_result(True)
+        self.granted += len(line) - overlooked
 
     def _wakes_by_plain_call(self) -> bool:
         """With the loop of the waiters not running here: does setting a future suffice to wake its task?"""

@@ -122,7 +122,7 @@ class Barrier(Primitive, asyncio.Barrier):
         Tasks that wait for the next round, as the current one has not left yet, keep waiting. Never waits itself.
         """
         if self._state is _State.FILLING and self._queue is not None:
-            self._queue.wake_all(behind=self._spared)
+            self._queue.grant_all(behind=self._spared)
         self._state = _State.RESETTING
         self._end_round()
 
@@ -132,7 +132,7 @@ class Barrier(Primitive, asyncio.Barrier):
         Never waits itself.
         """
         if self._queue is not None:
-            self._queue.wake_all()
+            self._queue.grant_all()
         self._state = _State.BROKEN
 
     async def __aenter__(self) -> int:  # type: ignore[override]  # typeshed says Self
@@ -149,7 +149,7 @@ class Barrier(Primitive, asyncio.Barrier):
         if len(line) < waiting or line.count_live() < waiting:
             return False
         self._spared = 0
-        if line.grant(waiting):
+        if line.grant(waiting, refusing=False):
             self._state = _State.DRAINING
         return True
 

@@ -79,7 +79,9 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         """
         if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("wait"))
-        line = self._enter_line()
+        line = self._queue
+        if line is None or line.loop is None or line.loop is not _get_running_loop():
+            line = self._enter_line()
         self.release()
         waiter = line.join()
         notified = False
@@ -135,7 +137,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         queue = self._queue
         if queue is not None and some:
             if queue.line or queue.bound is not None:
-                queue.wake(n)
+                queue.grant(n)
             elif not queue.granted:
                 queue.retire()
 
@@ -147,11 +149,11 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         if not self._lock.locked():
             raise RuntimeError(_NOT_LOCKED.format("notify"))
         if self._queue is not None:
-            self._queue.wake_all()
+            self._queue.grant_all()
 
     def _give_back(self) -> None:
         if self._queue is not None:
-            self._queue.grant()
+            self._queue.grant(refusing=False)
 
 
 class NotALockError(TypeError, AttributeError):

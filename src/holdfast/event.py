@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +49,7 @@ class Event(Primitive, asyncio.Event):
         notice: one that runs in another thread, or not the one running here.
         """
         if self._queue is not None:
-            self._queue.wake_all()
+            self._queue.grant_all()
         self._value = True
 
     def clear(self) -> None:
@@ -66,7 +67,9 @@ class Event(Primitive, asyncio.Event):
         """
         if self._value:
             return True
-        line = self._enter_line()
+        line = self._queue
+        if line is None or line.loop is None or line.loop is not _get_running_loop():
+            line = self._enter_line()
         waiter = line.join()
         try:
             await waiter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -74,7 +75,9 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         if self._queue is None and not self._locked:
             self._locked = True
             return True
-        line = self._enter_line()
+        line = self._queue
+        if line is None or line.loop is None or line.loop is not _get_running_loop():
+            line = self._enter_line()
         line.owed_exits = 0
         if not self._locked:
             self._locked = True
@@ -102,12 +105,12 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             self._locked = False
         else:
             queue.owed_exits = 0
-            if not queue.wake():
+            if not queue.grant():
                 self._locked = False
 
     def _give_back(self) -> None:
         queue = self._queue
-        if queue is None or not queue.grant():
+        if queue is None or not queue.grant(refusing=False):
             self._locked = False
 
     @returns_awaitable
@@ -131,7 +134,9 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             self._locked = True
             return
         interruption: BaseException | None = None
-        line = self._enter_line()
+        line = self._queue
+        if line is None or line.loop is None or line.loop is not _get_running_loop():
+            line = self._enter_line()
         if not self._locked:
             self._locked = True
             line.retire()
@@ -150,7 +155,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
                     waiter = line.rejoin(waiter)
                     if not self._locked:  # released between the cancellation and now
                         self._locked = True
-                        line.grant()
+                        line.grant(refusing=False)
         line.granted -= 1
         if interruption is not None:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+from asyncio import _get_running_loop
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -81,7 +82,9 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         if self._queue is None and self._value > 0:
             self._value -= 1
             return True
-        line = self._enter_line()
+        line = self._queue
+        if line is None or line.loop is None or line.loop is not _get_running_loop():
+            line = self._enter_line()
         if self._value > 0 and not line.granted:
             self._value -= 1
             line.retire()
@@ -104,12 +107,12 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         task runs in another event loop.
         """
         queue = self._queue
-        if queue is None or not queue.wake():
+        if queue is None or not queue.grant():
             self._value += 1
 
     def _hand_out(self) -> None:
         if self._queue is not None:
-            granted = self._queue.grant(self._value)  # which may change the value, if a loop was closed
+            granted = self._queue.grant(self._value, refusing=False)  # which may change the value, if a loop was closed
             self._value -= granted
 
     def _give_back(self) -> None:
