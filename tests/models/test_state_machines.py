@@ -1,0 +1,587 @@
+"""Model and implementation of each primitive, driven with the same operations, must do the same.
+
+Nothing runs between two operations unless a rule lets it, so that a release, a cancellation and a newcomer may all fall
+into one iteration of the loop, in any order. After each operation the two are compared: who has finished, with what and
+in which order; who would go on now; what the primitive says of itself; and, when nothing moves, how many wait.
+
+HYPOTHESIS_PROFILE=deep looks at many more sequences, different ones in each run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import holdfast
+
+from . import models
+from .driven_loop import DrivenLoop, Stage
+from .models import BROKEN, CANCELLED, Actor
+
+DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
+SETTINGS = settings(
+    derandomize=not DEEP,
+    database=None,
+    deadline=None,
+    max_examples=5000 if DEEP else 150,
+    stateful_step_count=60 if DEEP else 30,
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
+)
+WHICH = st.integers(0, 7)
+"""Picks one of those whom a rule may be about: the n-th, going round."""
+
+
+@dataclass
+class Waiting:
+    """The task of an actor."""
+
+    loop: DrivenLoop
+    closable: bool
+    task: asyncio.Task[None] = field(init=False)
+    messages: list[str] = field(default_factory=list)
+    """Of the cancellations it was sent."""
+    timed: bool = False
+    expired: bool = False
+
+
+def attempt(call: Callable[[], Any]) -> Any:
+    """The result of a call, or the type of the error that a caller is meant to see."""
+    try:
+        return call()
+    except (RuntimeError, ValueError) as error:
+        return RuntimeError if isinstance(error, RuntimeError) else ValueError
+
+
+class Machine(RuleBasedStateMachine):
+    """What the machines of all primitives share: actors that wait, are cancelled and closed, and loops that end."""
+
+    model: Any
+    primitive: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage()
+        self.loop = DrivenLoop(self.stage)
+        self.tasks: dict[Actor, Waiting] = {}
+        self.names = (f"actor {number}" for number in range(10_000))
+        self.outcomes: list[tuple[Actor, object]] = []
+        self.garbage: list[Waiting] = []
+
+    # Driving both
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        """A call of a method that may wait."""
+        raise NotImplementedError
+
+    def both(self, modelled: Callable[[], Any], real: Callable[[], Any], *, inside: bool = True) -> None:
+        """Call a method that does not wait, from within the loop or between two runs of it."""
+        with self.loop.running() if inside else nullcontext():
+            result = attempt(real)
+        assert result == attempt(modelled)
+
+    def start(
+        self,
+        modelled: Callable[[Actor], None],
+        coroutine: Coroutine[Any, Any, Any],
+        *,
+        timed: bool = False,
+        closable: bool = True,
+    ) -> None:
+        """A new actor, which runs up to where it waits."""
+        actor = next(self.names)
+        waiting = self.tasks[actor] = Waiting(self.loop, closable, timed=timed)
+        waiting.task = self.loop.start(actor, self._play(actor, coroutine))
+        if (error := attempt(lambda: modelled(actor))) is not None:
+            self.model.finish(actor, error)
+
+    async def _play(self, actor: Actor, coroutine: Coroutine[Any, Any, Any]) -> None:
+        waiting = self.tasks[actor]
+        outcome: object
+        try:
+            outcome = await (self._within_timeout(coroutine) if waiting.timed else coroutine)
+        except asyncio.CancelledError as error:
+            outcome = CANCELLED
+            assert waiting.messages, "cancelled by nobody"
+            assert waiting.expired or error.args[0] in waiting.messages, "not the cancellation that was sent"
+        except TimeoutError:
+            outcome = CANCELLED
+            assert waiting.expired, "the timeout has not expired"
+            assert not waiting.messages, "the cancellation was swallowed"
+        except asyncio.BrokenBarrierError:
+            outcome = BROKEN
+        except RuntimeError:
+            outcome = RuntimeError
+        self.outcomes.append((actor, outcome))
+
+    async def _within_timeout(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if sys.version_info >= (3, 12):
+            return await asyncio.wait_for(coroutine, 1)
+        async with asyncio.timeout(1):  # wait_for() has a task of its own there
+            return await coroutine
+
+    def alive(self) -> list[Actor]:
+        """Who has not finished yet."""
+        return [actor for actor, waiting in self.tasks.items() if not waiting.task.done()]
+
+    def closable(self) -> list[Actor]:
+        return [actor for actor in self.alive() if self.tasks[actor].closable]
+
+    def pick(self, which: int, actors: list[Actor]) -> Actor:
+        return actors[which % len(actors)]
+
+    # What may happen to anybody
+
+    @precondition(alive)
+    @rule(which=WHICH, times=st.integers(1, 2))
+    def cancel(self, which: int, times: int) -> None:
+        actor = self.pick(which, self.alive())
+        waiting = self.tasks[actor]
+        self.before_cancelling()
+        for _ in range(times):
+            waiting.messages.append(f"{actor}, {len(waiting.messages)}")
+            with self.loop.running():
+                waiting.task.cancel(waiting.messages[-1])
+            self.model.cancel(actor)
+
+    def before_cancelling(self) -> None:
+        """Stay clear of what is known to go wrong."""
+
+    def timed(self) -> list[Actor]:
+        return [actor for actor in self.alive() if self.tasks[actor].timed and not self.tasks[actor].expired]
+
+    @precondition(timed)
+    @rule(which=WHICH)
+    def expire(self, which: int) -> None:
+        """The timeout around a waiting method expires."""
+        actor = self.pick(which, self.timed())
+        self.before_cancelling()
+        self.tasks[actor].expired = True
+        self.stage.expire(actor)
+        self.model.cancel(actor)
+
+    @rule()
+    def wait_no_time_at_all(self) -> None:
+        """A timeout of zero never even starts what it is put around."""
+        actor = next(self.names)
+        task = self.loop.start(actor, asyncio.wait_for(self.waiting_call(), 0))
+        assert isinstance(task.exception(), TimeoutError)
+
+    @precondition(closable)
+    @rule(which=WHICH, inside=st.booleans())
+    def close(self, which: int, inside: bool) -> None:
+        """A coroutine is closed where it waits, as the collector does."""
+        self.close_one(self.pick(which, self.closable()), inside)
+
+    def close_one(self, actor: Actor, inside: bool) -> None:
+        waiting = self.remove(actor)
+        with self.loop.running() if inside else nullcontext():
+            waiting.task.get_coro().close()
+        self.model.close(actor)
+
+    def remove(self, actor: Actor) -> Waiting:
+        """Forget an actor whose task will not run again."""
+        waiting = self.tasks.pop(actor)
+        waiting.task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self.stage.forget(actor)
+        return waiting
+
+    # Time passes
+
+    @precondition(lambda self: self.stage.ready())
+    @rule(which=WHICH)
+    def run_one(self, which: int) -> None:
+        """Somebody who can go on does, in whatever order."""
+        actor = self.pick(which, self.stage.ready())
+        self.stage.run(actor)
+        self.model.run(actor)
+
+    @rule()
+    def settle(self) -> None:
+        """Everybody goes on until nothing moves."""
+        self.stage.settle()
+        self.model.settle()
+
+    # Loops
+
+    @precondition(lambda self: not self.alive())
+    @rule()
+    def go_to_another_loop(self) -> None:
+        """The loop stays open, and is never run again."""
+        self.settle()
+        self.loop = DrivenLoop(self.stage)
+
+    @precondition(lambda self: all(self.tasks[actor].closable for actor in self.alive()))
+    @rule(collect=st.booleans())
+    def end_loop(self, collect: bool) -> None:
+        """The loop is closed with all that waits there; the coroutines may be collected much later."""
+        self.loop.close()
+        actors = sorted(self.alive(), key=lambda actor: actor in self.model.granted)
+        for actor in actors:
+            self.garbage.append(self.remove(actor))
+            self.model.close(actor)
+        self.stage.forget(None)
+        self.loop = DrivenLoop(self.stage)
+        if collect:
+            self.collect()
+
+    @precondition(lambda self: self.garbage)
+    @rule()
+    def collect(self) -> None:
+        for waiting in self.garbage:
+            waiting.task.get_coro().close()
+        self.garbage.clear()
+
+    # Comparing
+
+    @invariant()
+    def same(self) -> None:
+        assert self.outcomes == self.model.outcomes
+        assert self.stage.ready() == self.model.ready
+        assert not self.stage.errors
+        self.compare()
+        if not self.model.ready and not self.garbage:
+            self.compare_settled()
+
+    def compare(self) -> None:
+        """At any time."""
+
+    def compare_settled(self) -> None:
+        """When nothing moves."""
+        assert self.primitive.statistics().tasks_waiting == len(self.model.line)
+        self.compare_repr(len(self.model.line))
+
+    def state_in_repr(self) -> str:
+        raise NotImplementedError
+
+    def compare_repr(self, waiters: int) -> None:
+        kind = type(self.primitive).__name__
+        state = self.state_in_repr() + (f", waiters:{waiters}" if waiters else "")
+        assert repr(self.primitive) == f"<holdfast.{kind} object at {id(self.primitive):#x} [{state}]>"
+
+    # The end
+
+    def teardown(self) -> None:
+        """Everybody leaves; after that the primitive is free, and works in another loop."""
+        if sys.exc_info()[0] is not None or not hasattr(self, "primitive"):
+            return
+        while self.alive():
+            for which in reversed(range(len(self.alive()))):
+                self.cancel(which, 1)
+            self.settle()
+            self.same()
+            self.empty()
+        self.collect()
+        self.empty()
+        self.settle()
+        self.same()
+        self.loop = DrivenLoop(self.stage)
+        self.use()
+        self.settle()
+        self.same()
+        assert not self.alive()
+        assert self.primitive._queue is None, "something is remembered of what is over"
+
+    def empty(self) -> None:
+        """Make it free."""
+
+    def use(self) -> None:
+        """Let a few wait and go on, to show that it works."""
+        raise NotImplementedError
+
+
+class LockMachine(Machine):
+    @initialize()
+    def make(self) -> None:
+        self.model, self.primitive = models.Lock(), holdfast.Lock()
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.primitive.acquire()
+
+    async def enter(self) -> bool:
+        return await self.primitive.__aenter__() is None
+
+    @rule(timed=st.booleans(), enter=st.booleans())
+    def acquire(self, timed: bool, enter: bool) -> None:
+        self.start(self.model.acquire, self.enter() if enter else self.primitive.acquire(), timed=timed)
+
+    @rule(inside=st.booleans())
+    def try_acquire(self, inside: bool) -> None:
+        self.both(self.model.try_acquire, self.primitive.try_acquire, inside=inside)
+
+    @rule(inside=st.booleans())
+    def release(self, inside: bool) -> None:
+        """Whoever holds it, and also if nobody does."""
+        self.both(self.model.release, self.primitive.release, inside=inside)
+
+    def compare(self) -> None:
+        assert self.primitive.locked() == self.model.locked
+
+    def state_in_repr(self) -> str:
+        return "locked" if self.model.locked else "unlocked"
+
+    def empty(self) -> None:
+        if self.model.locked:
+            self.release(inside=True)
+
+    def use(self) -> None:
+        for _ in range(3):
+            self.acquire(timed=False, enter=False)
+        for _ in range(3):
+            self.settle()
+            self.same()
+            self.release(inside=True)
+        assert not self.primitive.locked()
+
+
+class EventMachine(Machine):
+    @initialize()
+    def make(self) -> None:
+        self.model, self.primitive = models.Event(), holdfast.Event()
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.primitive.wait()
+
+    @rule(timed=st.booleans())
+    def wait(self, timed: bool) -> None:
+        self.start(self.model.wait, self.primitive.wait(), timed=timed)
+
+    @rule(inside=st.booleans())
+    def set(self, inside: bool) -> None:
+        self.both(self.model.set, self.primitive.set, inside=inside)
+
+    @rule(inside=st.booleans())
+    def clear(self, inside: bool) -> None:
+        self.both(self.model.clear, self.primitive.clear, inside=inside)
+
+    def compare(self) -> None:
+        assert self.primitive.is_set() == self.model.is_set
+
+    def state_in_repr(self) -> str:
+        return "set" if self.model.is_set else "unset"
+
+    def use(self) -> None:
+        self.clear(inside=True)
+        for _ in range(3):
+            self.wait(timed=False)
+        self.set(inside=True)
+        self.clear(inside=True)
+        self.settle()
+
+
+class SemaphoreMachine(Machine):
+    modelled: type[models.Semaphore] = models.Semaphore
+    made: type[holdfast.Semaphore] = holdfast.Semaphore
+
+    @initialize(value=st.integers(0, 3))
+    def make(self, value: int) -> None:
+        self.value = value
+        self.model, self.primitive = self.modelled(value), self.made(value)
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.primitive.acquire()
+
+    async def enter(self) -> bool:
+        return await self.primitive.__aenter__() is None
+
+    @rule(timed=st.booleans(), enter=st.booleans())
+    def acquire(self, timed: bool, enter: bool) -> None:
+        self.start(self.model.acquire, self.enter() if enter else self.primitive.acquire(), timed=timed)
+
+    @rule(inside=st.booleans())
+    def try_acquire(self, inside: bool) -> None:
+        self.both(self.model.try_acquire, self.primitive.try_acquire, inside=inside)
+
+    @rule(times=st.integers(1, 3), inside=st.booleans())
+    def release(self, times: int, inside: bool) -> None:
+        for _ in range(times):
+            self.both(self.model.release, self.primitive.release, inside=inside)
+
+    def compare(self) -> None:
+        assert self.primitive.locked() == self.model.locked
+        assert self.primitive.statistics().value == self.model.value
+
+    def state_in_repr(self) -> str:
+        return "locked" if self.model.locked else f"unlocked, value:{self.model.value}"
+
+    def empty(self) -> None:
+        """All permits are taken."""
+        while not self.model.locked:
+            self.try_acquire(inside=True)
+
+    def use(self) -> None:
+        for _ in range(3):
+            self.acquire(timed=False, enter=False)
+        self.release(times=3, inside=True)
+        self.settle()
+        self.release(times=2, inside=True)
+
+
+class BoundedSemaphoreMachine(SemaphoreMachine):
+    modelled = models.BoundedSemaphore
+    made = holdfast.BoundedSemaphore
+
+    def use(self) -> None:
+        for _ in range(self.value):
+            self.acquire(timed=False, enter=False)
+        self.release(times=self.value + 1, inside=True)
+        self.settle()
+        self.release(times=self.value + 1, inside=True)
+        assert self.primitive.statistics().value == self.value
+
+
+class BarrierMachine(Machine):
+    @initialize(parties=st.integers(1, 4))
+    def make(self, parties: int) -> None:
+        self.model, self.primitive = models.Barrier(parties), holdfast.Barrier(parties)
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.primitive.wait()
+
+    @rule(timed=st.booleans(), enter=st.booleans())
+    def wait(self, timed: bool, enter: bool) -> None:
+        call = self.primitive.__aenter__ if enter else self.primitive.wait
+        self.start(self.model.wait, call(), timed=timed)
+
+    def run_now(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """reset() and abort() are coroutines that never wait."""
+        try:
+            coroutine.send(None)
+        except StopIteration:
+            return
+        raise AssertionError("it waits")
+
+    @rule()
+    def reset(self) -> None:
+        self.both(self.model.reset, lambda: self.run_now(self.primitive.reset()))
+
+    @rule()
+    def abort(self) -> None:
+        self.both(self.model.abort, lambda: self.run_now(self.primitive.abort()))
+
+    def compare(self) -> None:
+        assert self.primitive.broken == self.model.broken
+
+    def compare_settled(self) -> None:
+        super().compare_settled()
+        assert self.primitive.n_waiting == len(self.model.line)
+
+    def compare_repr(self, waiters: int) -> None:
+        state = "broken" if self.model.broken else f"filling, waiters:{waiters}/{self.model.parties}"
+        assert repr(self.primitive) == f"<holdfast.Barrier object at {id(self.primitive):#x} [{state}]>"
+
+    def use(self) -> None:
+        self.reset()
+        for _ in range(self.model.parties):
+            self.wait(timed=False, enter=False)
+        self.settle()
+        last = self.outcomes[-self.model.parties :]
+        assert sorted(index for _, index in last) == list(range(self.model.parties))
+
+
+class ConditionMachine(Machine):
+    """Two conditions over one lock."""
+
+    @initialize()
+    def make(self) -> None:
+        self.model, self.primitive = models.Condition(), holdfast.Lock()
+        self.conditions = [holdfast.Condition(self.primitive) for _ in range(2)]
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.conditions[0].wait()
+
+    @rule(timed=st.booleans(), room=st.integers(0, 1))
+    def acquire(self, timed: bool, room: int) -> None:
+        self.start(self.model.acquire, self.conditions[room].acquire(), timed=timed)
+
+    @precondition(lambda self: not self.model.granted)
+    @rule(timed=st.booleans(), room=st.integers(0, 1))
+    def wait(self, timed: bool, room: int) -> None:
+        """In the name of whoever holds the lock; an error if nobody does."""
+        self.start(
+            lambda actor: self.model.wait(actor, room), self.conditions[room].wait(), timed=timed, closable=False
+        )
+
+    async def _visit(self, room: int) -> bool:
+        async with self.conditions[room]:
+            return await self.conditions[room].wait()
+
+    @rule(timed=st.booleans(), room=st.integers(0, 1))
+    def visit(self, timed: bool, room: int) -> None:
+        self.start(lambda actor: self.model.visit(actor, room), self._visit(room), timed=timed)
+
+    def closable(self) -> list[Actor]:
+        """Without `async with`, a coroutine closed in wait() owes an exit if somebody else holds the lock then."""
+        return [actor for actor in self.alive() if self.tasks[actor].closable or not self.model.locked]
+
+    def before_cancelling(self) -> None:
+        """One at a time: see test_known_defects.test_cancelled_in_the_line_for_the_lock_keep_their_order."""
+        for actor in list(self.model.away):
+            self.stage.run(actor)
+            self.model.run(actor)
+
+    @rule(n=st.integers(-1, 3), room=st.integers(0, 1), inside=st.booleans())
+    def notify(self, n: int, room: int, inside: bool) -> None:
+        self.both(lambda: self.model.notify(n, room), lambda: self.conditions[room].notify(n), inside=inside)
+
+    @rule(room=st.integers(0, 1), inside=st.booleans())
+    def notify_all(self, room: int, inside: bool) -> None:
+        self.both(lambda: self.model.notify(100, room), self.conditions[room].notify_all, inside=inside)
+
+    @rule(inside=st.booleans())
+    def try_acquire(self, inside: bool) -> None:
+        self.both(self.model.try_acquire, self.primitive.try_acquire, inside=inside)
+
+    @precondition(lambda self: not self.model.granted)
+    @rule(inside=st.booleans())
+    def release(self, inside: bool) -> None:
+        """Whoever holds the lock; not in the name of somebody to whom it is on its way."""
+        self.both(self.model.release, self.conditions[0].release, inside=inside)
+
+    def compare(self) -> None:
+        assert [condition.locked() for condition in self.conditions] == [self.model.locked] * 2
+
+    def state_in_repr(self) -> str:
+        return "locked" if self.model.locked else "unlocked"
+
+    def compare_settled(self) -> None:
+        super().compare_settled()
+        for room, condition in enumerate(self.conditions):
+            assert condition.statistics().tasks_waiting == len(self.model.waiting_in(room))
+
+    def empty(self) -> None:
+        if self.model.locked:
+            self.release(inside=True)
+
+    def use(self) -> None:
+        for room in (0, 0, 1):
+            self.visit(timed=False, room=room)
+        self.try_acquire(inside=True)
+        self.notify(n=2, room=0, inside=True)
+        self.notify_all(room=1, inside=True)
+        self.release(inside=True)
+        self.settle()
+        assert not self.primitive.locked()
+
+
+def case(machine: type[Machine]) -> type:
+    """The test of a machine."""
+    machine.TestCase.settings = SETTINGS
+    return machine.TestCase
+
+
+TestLock = case(LockMachine)
+TestEvent = case(EventMachine)
+TestSemaphore = case(SemaphoreMachine)
+TestBoundedSemaphore = case(BoundedSemaphoreMachine)
+TestBarrier = case(BarrierMachine)
+TestCondition = case(ConditionMachine)
