@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench explore mutation clean
 
 demo: $(VENV)/demo
 	$(VENV)/demo/bin/python -m holdfast demo
@@ -13,6 +13,15 @@ test: $(VENV)/nox
 
 check: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session check
+
+# Every schedule of every primitive, within larger bounds than in the tests; stops after so many minutes.
+MINUTES ?= 30
+explore: $(VENV)/nox
+	HOLDFAST_EXPLORE_MINUTES=$(MINUTES) $(VENV)/nox/bin/nox --session explore
+
+# Takes out each guarding line in turn, and shows that some test fails.
+mutation: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session mutation
 
 # Takes a while; writes benchmarks/results/.
 bench: $(VENV)/nox

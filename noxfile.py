@@ -42,6 +42,20 @@ def check(session: nox.Session) -> None:
     session.run("codespell", "README.md", "CHANGELOG.md", "docs", "src", "examples", "benchmarks", "tests")
 
 
+@nox.session(python=HERE)
+def explore(session: nox.Session) -> None:
+    """Search the schedules of all primitives within larger bounds."""
+    session.install("--quiet", "--editable", ".[test]")
+    session.run("pytest", "-s", "tests/exploration", *session.posargs, env={"HOLDFAST_EXPLORE": "deep"})
+
+
+@nox.session(python=HERE)
+def mutation(session: nox.Session) -> None:
+    """Take out each guarding line in turn, and show that some test fails."""
+    session.install("--quiet", "--editable", ".[test]")
+    session.run("python", "tests/mutation.py", *session.posargs)
+
+
 @nox.session(python=[version for version in interpreters() if version in ("3.11", "3.13")] or HERE)
 def bench(session: nox.Session) -> None:
     """Measure against asyncio, anyio, aiologic and trio."""
