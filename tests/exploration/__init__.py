@@ -1,0 +1,1 @@
+"""Every primitive under every schedule, within bounds, and beside asyncio's."""

@@ -1,0 +1,172 @@
+"""Every primitive, under every schedule within bounds: with cancellation, timeouts, closing, the end of the loop.
+
+The small size is run always; HOLDFAST_EXPLORE=ci, or CI in the environment, makes it larger. HOLDFAST_EXPLORE=deep goes
+as far as it gets in HOLDFAST_EXPLORE_MINUTES (60) in all, and says how far that was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+import holdfast
+from holdfast.testing import Run, explore
+
+from .conftest import MINUTES, SIZE
+from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout, wait_for
+
+ALL = {**SCENARIOS, **ONLY_HOLDFAST}
+WAIT_FOR_MAKES_A_TASK = sys.version_info < (3, 12)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is done to all scenarios."""
+
+    setup: Setup
+    bounds: dict[str, dict[str, Any]]
+    """By size. `waiters` and `late_tasks` are how many there are, the rest is for `explore()`."""
+    without: Callable[[str], bool] = lambda name: False
+    """Which scenarios it does not apply to."""
+    trimmed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Other bounds for some scenarios, by the start of their name, in the size ci."""
+
+
+def over_asyncio_lock(name: str) -> bool:
+    """asyncio.Lock loses a grant whose task is closed, and stays with the event loop that once waited for it."""
+    return "over asyncio.Lock" in name
+
+
+def condition(name: str) -> bool:
+    return name.startswith("Condition")
+
+
+KINDS = {
+    "cancelled": Kind(
+        Setup(),
+        {
+            "small": {"cancels": 1},
+            "ci": {"waiters": 3, "cancels": 2},
+            "deep": {"waiters": 4, "late_tasks": 2, "cancels": 3},
+        },
+    ),
+    "timeout": Kind(
+        Setup(around=timeout),
+        {
+            "small": {"cancels": 1, "timers": 1, "late": 0},
+            "ci": {"cancels": 1, "timers": 1},
+            "deep": {"waiters": 3, "cancels": 2, "timers": 2},
+        },
+    ),
+    "wait_for": Kind(
+        Setup(around=wait_for),
+        {
+            "small": {"cancels": 1, "timers": 1, "late": 0},
+            "ci": {"cancels": 1, "timers": 1, "late": 0 if WAIT_FOR_MAKES_A_TASK else None},
+            "deep": {"waiters": 3, "cancels": 2, "timers": 2},
+        },
+    ),
+    "closed": Kind(
+        Setup(),
+        {
+            "small": {"cancels": 0, "kills": 1},
+            "ci": {"cancels": 1, "kills": 1},
+            "deep": {"waiters": 3, "cancels": 1, "kills": 2},
+        },
+        without=over_asyncio_lock,
+    ),
+    "loop ended, tasks collected": Kind(
+        Setup(keep_tasks=False),
+        {
+            "small": {"cancels": 1, "ends": 1, "late": 0},
+            "ci": {"cancels": 1, "ends": 1},
+            "deep": {"waiters": 3, "cancels": 2, "ends": 1},
+        },
+        without=over_asyncio_lock,
+        trimmed={"Barrier(2), ": {"cancels": 1, "ends": 1, "late": 1}},
+    ),
+    "loop ended, tasks kept": Kind(
+        Setup(keep_tasks=True),
+        {
+            "small": {"cancels": 1, "ends": 1, "late": 0},
+            "ci": {"cancels": 1, "ends": 1},
+            "deep": {"waiters": 3, "cancels": 2, "ends": 1},
+        },
+        without=over_asyncio_lock,
+        trimmed={"Barrier(2), ": {"cancels": 1, "ends": 1, "late": 1}},
+    ),
+    "another order": Kind(
+        Setup(in_order=False),
+        {
+            "small": {"cancels": 1, "reorders": 1, "late": 0},
+            "ci": {"cancels": 1, "reorders": 1},
+            "deep": {"waiters": 3, "cancels": 2, "reorders": 2},
+        },
+    ),
+    "eager tasks": Kind(
+        Setup(eager=True),
+        {
+            "small": {"cancels": 1, "kills": 1},
+            "ci": {"waiters": 3, "cancels": 1, "kills": 1},
+            "deep": {"waiters": 4, "cancels": 2, "kills": 1},
+        },
+        without=over_asyncio_lock,
+    ),
+}
+if sys.version_info < (3, 12):
+    del KINDS["eager tasks"]
+
+
+def searches() -> Iterator[Any]:
+    for kind, rules in KINDS.items():
+        for name in ALL:
+            if not rules.without(name):
+                bounds = dict(rules.bounds[SIZE])
+                if SIZE == "ci":
+                    bounds = next((other for start, other in rules.trimmed.items() if name.startswith(start)), bounds)
+                sizes = {to: bounds.pop(by) for by, to in SIZES_OF_SETUP.items() if by in bounds}
+                yield pytest.param(kind, name, replace(rules.setup, **sizes), bounds, id=f"{kind}: {name}")
+
+
+SIZES_OF_SETUP = {"waiters": "waiters", "late_tasks": "late"}
+SEARCHES = [*searches()]
+SECONDS = MINUTES * 60 / len(SEARCHES) if SIZE == "deep" else 50 if SIZE == "small" else 240
+
+
+@pytest.mark.timeout(SECONDS * 1.5 + 60)
+@pytest.mark.parametrize(("kind", "name", "setup", "bounds"), SEARCHES)
+def test_every_schedule(kind, name, setup, bounds, keep):
+    bounds = {"timers": 0, "deliveries": 0, **bounds}
+    if kind == "wait_for" and WAIT_FOR_MAKES_A_TASK:
+        # Python 3.11's wait_for returns the result to a task that is cancelled once there is one (gh-86296), and a
+        # second interruption ends it before the task that it has made; then nobody waits for the lock of a Condition
+        # to be taken again.
+        bounds["swallow_ok"] = True
+        if condition(name):
+            bounds["cancels"] = 0
+    report = explore(ALL[name](holdfast, setup), time_limit=SECONDS, **bounds)
+    keep(report)
+    if SIZE != "deep" or report.counterexample is not None:
+        report.check()
+    if "ends" in bounds:
+        gc.collect()  # the tasks of loops that were ended
+
+
+@pytest.mark.xfail(strict=True, reason="Event.wait() does not retire the queue when it is left after set()")
+def test_an_idle_event_has_no_queue():
+    """A task that is cancelled between set() and its wake-up leaves an empty queue in the event."""
+
+    async def scenario(run: Run) -> None:
+        event = holdfast.Event()
+        run.spawn(event.wait, name="waiter")
+        run.at_end(lambda: event._queue is None)
+        await asyncio.sleep(0)
+        event.set()
+
+    explore(scenario).check()
