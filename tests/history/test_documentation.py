@@ -1,0 +1,128 @@
+"""docs/testing.md does what it says: its programs are run, and print what it shows.
+
+A python block begins with a comment that names its file. A diff block changes that file. A console block runs a command
+with the files as they are there, and shows what it prints; a line of dots stands for any lines. Line numbers and times
+may differ. `<!-- needs python < 3.13 -->` says what the next command needs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+PART = re.compile(r"^```(\w+)\n(.*?)^```$|^<!-- needs (.*?) -->$", re.MULTILINE | re.DOTALL)
+DOTS = "..."
+
+
+@dataclass
+class Command:
+    """Something to run, and what the page shows of its output."""
+
+    text: str
+    shown: list[str]
+    files: dict[str, str]
+    need: str | None
+
+
+def read(page: str) -> list[Command]:
+    commands = []
+    files: dict[str, str] = {}
+    need = None
+    for kind, body, needed in PART.findall(page):
+        first, _, rest = body.partition("\n")
+        if needed:
+            need = needed
+        elif kind == "python":
+            files[first.removeprefix("# ")] = body
+        elif kind == "diff":
+            name = first.removeprefix("--- ")
+            lines = rest.splitlines(keepends=True)
+            old, new = ("".join(line[1:] for line in lines if line[0] in side) for side in (" -", " +"))
+            assert files[name].count(old) == 1
+            files[name] = files[name].replace(old, new)
+        elif kind == "console" and first.startswith("$ python "):
+            commands.append(Command(first.removeprefix("$ "), normal(rest), dict(files), need))
+            need = None
+    return commands
+
+
+def normal(text: str) -> list[str]:
+    text = re.sub(r"(\w\.py):\d+", r"\1:0", text)
+    return re.sub(r"\b\d+\.\d\d ?s\b", "0.00 s", text).splitlines()
+
+
+def missing(shown: list[str], printed: list[str]) -> list[str] | None:
+    """The first piece of what is shown that was not printed after the pieces before it."""
+    pieces: list[list[str]] = [[]]
+    for line in shown:
+        if line == DOTS:
+            pieces.append([])
+        else:
+            pieces[-1].append(line)
+    start = 0
+    for number, piece in enumerate(pieces):
+        first, last = number == 0, number == len(pieces) - 1
+        for at in range(start, len(printed) - len(piece) + 1):
+            fits = printed[at : at + len(piece)] == piece
+            if fits and not (first and at) and not (last and piece and at + len(piece) != len(printed)):
+                start = at + len(piece)
+                break
+        else:
+            return piece
+    return None
+
+
+def unmet(need: str) -> str | None:
+    """Why something that is needed is not there."""
+    name, relation, version = need.split()
+    wanted = tuple(map(int, version.split(".")))
+    if name == "python":
+        here = sys.version_info[: len(wanted)]
+    else:
+        try:
+            here = tuple(map(int, re.findall(r"\d+", importlib.metadata.version(name))))
+        except importlib.metadata.PackageNotFoundError:
+            here = ()
+    met = {"<": here < wanted, ">=": here >= wanted, "==": here == wanted}[relation]
+    return None if met else f"needs {need}"
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, id=command.text) for command in read(PAGE.read_text())])
+def test_a_command_of_the_page_prints_what_the_page_shows(command, tmp_path):
+    if command.need and (reason := unmet(command.need)):
+        pytest.skip(reason)
+    for name, text in command.files.items():
+        (tmp_path / name).write_text(text)
+    arguments = [sys.executable, *shlex.split(command.text)[1:]]
+    if arguments[1:3] == ["-m", "pytest"]:
+        arguments += ["-p", "no:cacheprovider", "-p", "no:anyio"]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    printed = normal(result.stdout)
+    piece = missing(command.shown, printed)
+    assert piece is None, "\n".join(["not printed:", *piece, "", "printed:", result.stdout, result.stderr])
+
+
+@pytest.mark.parametrize(
+    ("shown", "whole"),
+    [
+        ("a b c", True),
+        ("a b", False),
+        ("b c", False),
+        ("... c", True),
+        ("a ...", True),
+        ("... b ...", True),
+        ("... c b ...", False),
+        ("... c ... b ...", False),
+        ("a ... c", True),
+    ],
+)
+def test_the_comparison(shown, whole):
+    assert (missing(shown.split(), ["a", "b", "c"]) is None) == whole
