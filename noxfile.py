@@ -61,3 +61,4 @@ def bench(session: nox.Session) -> None:
     """Measure against asyncio, anyio, aiologic and trio."""
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks", *session.posargs)
+    session.run("python", "-m", "benchmarks.explorer")
