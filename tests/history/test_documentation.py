@@ -8,6 +8,7 @@ may differ. `<!-- needs python < 3.13 -->` says what the next command needs.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 PART = re.compile(r"^```(\w+)\n(.*?)^```$|^<!-- needs (.*?) -->$", re.MULTILINE | re.DOTALL)
 DOTS = "..."
+DISTURBING = ["FORCE_COLOR", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHON_COLORS", "PY_COLORS"]
 
 
 @dataclass
@@ -104,7 +106,8 @@ def test_a_command_of_the_page_prints_what_the_page_shows(command, tmp_path):
     arguments = [sys.executable, *shlex.split(command.text)[1:]]
     if arguments[1:3] == ["-m", "pytest"]:
         arguments += ["-p", "no:cacheprovider", "-p", "no:anyio"]
-    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    environment = {name: value for name, value in os.environ.items() if name not in DISTURBING} | {"COLUMNS": "80"}
+    result = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50)
     printed = normal(result.stdout)
     piece = missing(command.shown, printed)
     assert piece is None, "\n".join(["not printed:", *piece, "", "printed:", result.stdout, result.stderr])
