@@ -14,19 +14,20 @@ ROUNDS = 5
 
 
 def three_tasks(run: Run) -> None:
-    """Three tasks take a lock; any three cancellations hit them at any moment."""
+    """Three tasks take a lock twice; any three cancellations hit them at any moment."""
     lock = holdfast.Lock()
     inside = 0
 
     async def task() -> None:
         nonlocal inside
-        async with lock:
-            inside += 1
-            assert inside == 1
-            try:
-                await asyncio.sleep(0)
-            finally:
-                inside -= 1
+        for _ in range(2):
+            async with lock:
+                inside += 1
+                assert inside == 1
+                try:
+                    await asyncio.sleep(0)
+                finally:
+                    inside -= 1
 
     for _ in range(3):
         run.spawn(task)
