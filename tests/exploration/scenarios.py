@@ -683,7 +683,7 @@ def broadcast(make_lock: Callable[[ModuleType], Any]) -> Builder:
 
 
 def shared_lock(library: ModuleType, setup: Setup) -> Scenario:
-    """A buffer for one item: two conditions over one lock."""
+    """A buffer for one item: two conditions over one lock, which is kept for a moment after each change."""
 
     async def scenario(run: Run) -> None:
         lock = library.Lock()
@@ -701,6 +701,7 @@ def shared_lock(library: ModuleType, setup: Setup) -> Scenario:
                     items -= 1
                     run.log(f"{name} takes an item")
                     emptied.notify()
+                    await asyncio.sleep(0)
 
             try:
                 await filled.hold(name, take)
@@ -716,6 +717,7 @@ def shared_lock(library: ModuleType, setup: Setup) -> Scenario:
                     items += 1
                     run.log(f"{name} puts an item")
                     filled.notify()
+                    await asyncio.sleep(0)
 
             try:
                 for _ in range(2):
