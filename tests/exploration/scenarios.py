@@ -420,6 +420,8 @@ def event(library: ModuleType, setup: Setup) -> Scenario:
             flag.clear()
             await asyncio.sleep(1 if setup.timed else 0)
         await asyncio.sleep(CLOSING)
+        flag.clear()  # which must not wake who waits
+        await asyncio.sleep(0)
         flag.set()
         sets += 1
 
