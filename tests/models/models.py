@@ -243,6 +243,7 @@ class Barrier(Model):
     def abort(self) -> None:
         """Everyone leaves with BROKEN, and so does whoever comes before the next reset()."""
         self.broken = True
+        self.spared = []
         while self.line:
             self.grant(self.line[0])
         self.results = dict.fromkeys(self.granted, BROKEN)
@@ -280,8 +281,8 @@ class Barrier(Model):
 class Condition(Lock):
     """A lock, and rooms (conditions that share it) where actors wait to be notified before they take it again.
 
-    Who leaves wait() by a return or a cancellation holds the lock. A notification that its receiver cannot act on goes to
-    another one of the same room; nothing else wakes anybody.
+    Who leaves wait() by a return or a cancellation holds the lock. A notification that its receiver cannot act on
+    goes to another one of the same room; nothing else wakes anybody.
     """
 
     def __init__(self) -> None:

@@ -110,13 +110,10 @@ class Machine(RuleBasedStateMachine):
         try:
             outcome = await (self._within_timeout(coroutine) if waiting.timed else coroutine)
         except asyncio.CancelledError as error:
-            outcome = CANCELLED
-            assert waiting.messages, "cancelled by nobody"
-            assert waiting.expired or error.args[0] in waiting.messages, "not the cancellation that was sent"
+            sent = waiting.expired or error.args[:1] in [(message,) for message in waiting.messages]
+            outcome = CANCELLED if sent and waiting.messages else f"another cancellation, {error!r}"
         except TimeoutError:
-            outcome = CANCELLED
-            assert waiting.expired, "the timeout has not expired"
-            assert not waiting.messages, "the cancellation was swallowed"
+            outcome = CANCELLED if waiting.expired and not waiting.messages else "a cancellation was swallowed"
         except asyncio.BrokenBarrierError:
             outcome = BROKEN
         except RuntimeError:
@@ -154,6 +151,9 @@ class Machine(RuleBasedStateMachine):
             self.model.cancel(actor)
 
     def before_cancelling(self) -> None:
+        """Stay clear of what is known to go wrong."""
+
+    def before_ending_loop(self) -> None:
         """Stay clear of what is known to go wrong."""
 
     def timed(self) -> list[Actor]:
@@ -224,6 +224,8 @@ class Machine(RuleBasedStateMachine):
     @rule(collect=st.booleans())
     def end_loop(self, collect: bool) -> None:
         """The loop is closed with all that waits there; the coroutines may be collected much later."""
+        collect = collect or not self.may_be_collected_late()
+        self.before_ending_loop()
         self.loop.close()
         actors = sorted(self.alive(), key=lambda actor: actor in self.model.granted)
         for actor in actors:
@@ -233,6 +235,10 @@ class Machine(RuleBasedStateMachine):
         self.loop = DrivenLoop(self.stage)
         if collect:
             self.collect()
+
+    def may_be_collected_late(self) -> bool:
+        """Whether it makes no difference to the others."""
+        return True
 
     @precondition(lambda self: self.garbage)
     @rule()
@@ -249,7 +255,7 @@ class Machine(RuleBasedStateMachine):
         assert self.stage.ready() == self.model.ready
         assert not self.stage.errors
         self.compare()
-        if not self.model.ready and not self.garbage:
+        if not self.model.ready:
             self.compare_settled()
 
     def compare(self) -> None:
@@ -430,6 +436,10 @@ class BoundedSemaphoreMachine(SemaphoreMachine):
     modelled = models.BoundedSemaphore
     made = holdfast.BoundedSemaphore
 
+    @initialize(value=st.integers(1, 3))
+    def make(self, value: int) -> None:
+        super().make(value)
+
     def use(self) -> None:
         for _ in range(self.value):
             self.acquire(timed=False, enter=False)
@@ -452,6 +462,15 @@ class BarrierMachine(Machine):
         call = self.primitive.__aenter__ if enter else self.primitive.wait
         self.start(self.model.wait, call(), timed=timed)
 
+    def let_early_ones_in(self) -> None:
+        """Those who came while the last round left have run, and are in the round like everybody else."""
+        self.stage.run(None)
+        self.model.spared = []
+
+    def before_ending_loop(self) -> None:
+        """See test_known_defects.test_reset_hits_who_came_in_another_loop."""
+        self.let_early_ones_in()
+
     def run_now(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """reset() and abort() are coroutines that never wait."""
         try:
@@ -460,12 +479,17 @@ class BarrierMachine(Machine):
             return
         raise AssertionError("it waits")
 
+    def close_one(self, actor: Actor, inside: bool) -> None:
+        """Within the loop: outside, there is no moment in which who came early has yet to run."""
+        super().close_one(actor, inside=True)
+
     @rule()
     def reset(self) -> None:
         self.both(self.model.reset, lambda: self.run_now(self.primitive.reset()))
 
     @rule()
     def abort(self) -> None:
+        self.let_early_ones_in()  # see test_known_defects.test_reset_hits_who_came_after_an_abort
         self.both(self.model.abort, lambda: self.run_now(self.primitive.abort()))
 
     def compare(self) -> None:
@@ -476,6 +500,8 @@ class BarrierMachine(Machine):
         assert self.primitive.n_waiting == len(self.model.line)
 
     def compare_repr(self, waiters: int) -> None:
+        if self.garbage:
+            return  # see test_known_defects.test_repr_of_a_barrier_whose_round_ended_with_its_loop
         state = "broken" if self.model.broken else f"filling, waiters:{waiters}/{self.model.parties}"
         assert repr(self.primitive) == f"<holdfast.Barrier object at {id(self.primitive):#x} [{state}]>"
 
@@ -522,6 +548,10 @@ class ConditionMachine(Machine):
     def closable(self) -> list[Actor]:
         """Without `async with`, a coroutine closed in wait() owes an exit if somebody else holds the lock then."""
         return [actor for actor in self.alive() if self.tasks[actor].closable or not self.model.locked]
+
+    def may_be_collected_late(self) -> bool:
+        """Who has been notified and waits for the lock passes the notification on when it is collected."""
+        return not self.model.notified
 
     def before_cancelling(self) -> None:
         """One at a time: see test_known_defects.test_cancelled_in_the_line_for_the_lock_keep_their_order."""
