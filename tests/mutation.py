@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -25,7 +27,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -58,6 +59,8 @@ SECONDS_PER_MUTANT = 120
 
 ALLOWED: dict[str, list[str]] = {}
 """Why they may survive -> which."""
+
+EXPECTED = {name for names in ALLOWED.values() for name in names}
 
 
 @dataclass(frozen=True)
@@ -174,52 +177,48 @@ class Mutation:
         self.survivors: list[Mutant] = []
         self.failing_anyway: list[str] = []
         self.items: list[pytest.Item] = []
-        self.running: dict[int, tuple[Mutant, float]] = {}
-        self.on_failure = lambda test: os._exit(1)
+        self.running: dict[int, tuple[Mutant | None, float]] = {}
+        self.failed: Counter[str] = Counter()
+        """How many mutants each test has noticed first."""
+        self.stop_at_failure = False
+        self.reports, self.reporting = os.pipe()
+        os.set_blocking(self.reports, False)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             return True  # modules that cannot be imported
         # asyncio's own classes, which the suite runs on too, do not change.
         self.items = [item for item in session.items if not tests_asyncio(item)]
-        self.failing_anyway = self.run_unchanged()
-        self.items = [item for item in self.items if item.nodeid not in self.failing_anyway]
+        self.start(None)
+        self.wait_until_running(0)
+        self.failing_anyway = [item.nodeid for item in self.items if self.failed[item.nodeid]]
+        self.items = [item for item in self.items if not self.failed[item.nodeid]]
+        gc.collect()
+        gc.freeze()  # what is here already is no business of the collector in the children
         for done, mutant in enumerate(self.mutants):
             show(f"{done} of {len(self.mutants)}, {len(self.survivors)} survive")
             self.wait_until_running(self.jobs - 1)
-            pid = os.fork()
-            if pid == 0:
-                self.run_tests(mutant)
-            self.running[pid] = mutant, time.monotonic() + SECONDS_PER_MUTANT
+            self.start(mutant)
         self.wait_until_running(0)
+        gc.unfreeze()
         return True
 
-    def run_unchanged(self) -> list[str]:
-        """Return which tests fail."""
-        reading, writing = os.pipe()
+    def start(self, mutant: Mutant | None) -> None:
+        """Run the tests in a child, those first that are most likely to fail."""
+        likely = "" if mutant is None else mutant.file.removesuffix(".py")
+        self.items.sort(key=lambda item: (-self.failed[item.nodeid], likely not in item.nodeid))
         pid = os.fork()
-        if pid == 0:
-            self.on_failure = lambda test: os.write(writing, f"{test}\n".encode())
-            self.run_tests(None)
-        os.close(writing)
-        with open(reading, encoding="utf-8") as failing:
-            found = failing.read().splitlines()
-        if os.waitpid(pid, 0)[1] != 0:
-            raise RuntimeError("the tests do not even come to an end")
-        return found
-
-    def run_tests(self, mutant: Mutant | None) -> NoReturn:
-        """In a child: exit with 0 if all tests pass."""
+        if pid:
+            self.running[pid] = mutant, time.monotonic() + SECONDS_PER_MUTANT
+            return
         try:
             silence = os.open(os.devnull, os.O_RDWR)
             os.dup2(silence, sys.stdout.fileno())
             os.dup2(silence, sys.stderr.fileno())
-            likely = ""
             if mutant is not None:
+                self.stop_at_failure = True
                 mutant.apply()
-                likely = mutant.file.removesuffix(".py")
-            items = sorted(self.items, key=lambda item: likely not in item.nodeid)
-            for item, following in zip(items, [*items[1:], None], strict=True):
+            for item, following in zip(self.items, [*self.items[1:], None], strict=True):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         except BaseException:
             os._exit(3)
@@ -227,15 +226,21 @@ class Mutation:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            self.on_failure(report.nodeid)
+            os.write(self.reporting, f"{report.nodeid}\n".encode())
+            if self.stop_at_failure:
+                os._exit(1)
 
     def wait_until_running(self, most: int) -> None:
         while len(self.running) > most:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid:
                 mutant, _ = self.running.pop(pid)
-                if status == 0:
+                if mutant is not None and status == 0:
                     self.survivors.append(mutant)
+                    if mutant.name not in EXPECTED:
+                        show(f"{mutant}\n")
+                with contextlib.suppress(BlockingIOError):
+                    self.failed.update(os.read(self.reports, 1 << 16).decode().splitlines())
             else:
                 time.sleep(0.01)
                 for pid, (_, deadline) in self.running.items():
@@ -244,8 +249,8 @@ class Mutation:
 
 
 def show(progress: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{progress} ", end="", file=sys.stderr)
+    if sys.stderr.isatty() or progress.endswith("\n"):
+        print(f"\r{progress} ", end="", file=sys.stderr, flush=True)
 
 
 def tests_asyncio(item: pytest.Item) -> bool:
@@ -279,20 +284,19 @@ def main() -> int:
 
 
 def report(mutants: list[Mutant], survivors: list[Mutant]) -> int:
-    allowed = {name for names in ALLOWED.values() for name in names}
     alive = {mutant.name for mutant in survivors}
-    unexpected = [mutant for mutant in survivors if mutant.name not in allowed]
+    unexpected = [mutant for mutant in survivors if mutant.name not in EXPECTED]
     if unexpected:
         print("\nNo test needs this:")
         for mutant in unexpected:
             print(f"  {mutant}")
-    killed = [mutant for mutant in mutants if mutant.name in allowed - alive]
+    killed = [mutant for mutant in mutants if mutant.name in EXPECTED - alive]
     if killed:
         print("\nAllowed to survive, but a test notices:")
         for mutant in killed:
             print(f"  {mutant}")
     files = {mutant.name.partition(".")[0] for mutant in mutants}
-    gone = {name for name in allowed - {mutant.name for mutant in mutants} if name.partition(".")[0] in files}
+    gone = {name for name in EXPECTED - {mutant.name for mutant in mutants} if name.partition(".")[0] in files}
     if gone:
         print("\nAllowed to survive, but not in the source any more:")
         for name in sorted(gone):

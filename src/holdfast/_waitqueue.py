@@ -53,7 +53,7 @@ Waiter = asyncio.Future[int]
 
 
 class SteadfastWaiter(Waiter):
-    """A waiter that stays in the line when its task is cancelled.
+    """A waiter whose task does not run when it is cancelled, but when it is granted.
 
     `Task.cancel()` first asks the future that the task awaits. Refused, it marks the task, and the
     CancelledError, with its message, comes out of the await together with the grant. A task that must have
@@ -70,6 +70,8 @@ class _Note(enum.Enum):
 
     GONE = "left, its entry is still in the line"
     OVERLOOKED = "cancelled, a grant has met it and dropped its entry, its task has not run yet"
+    KEEPS_PLACE = "to be granted also if it is cancelled"
+    GRANTED = "cancelled, and granted all the same, its task has not run yet"
 
 
 class Owner(Protocol):
@@ -107,7 +109,8 @@ class WaitQueue:
 
     def count_live(self) -> int:
         """How many waiters are queued and not cancelled. O(n)."""
-        return sum(not waiter.done() for waiter in self._queued())
+        notes = self._notes
+        return sum(not waiter.done() or notes.get(waiter) is _Note.KEEPS_PLACE for waiter in self._queued())
 
     def waiters(self) -> tuple[Waiter | None, ...]:
         """Who is not gone yet, None standing for one that was granted."""
@@ -126,23 +129,25 @@ class WaitQueue:
 
     # Waiting
 
-    def join(self) -> Waiter:
-        """Put a new waiter at the end of the line. `enter()` has been called before."""
+    def join(self, *, keeps_place: bool = False) -> Waiter:
+        """Put a new waiter at the end of the line. `enter()` has been called before.
+
+        keeps_place: it is granted in its turn even if it has been cancelled; see `rejoin()`.
+        """
         assert self.loop is not None
         waiter = self.loop.create_future()
         self.line.append(waiter)
+        if keeps_place:
+            self._notes[waiter] = _Note.KEEPS_PLACE
         return waiter
 
-    def rejoin(self, waiter: Waiter) -> Waiter:
-        """Return a steadfast waiter at the place of one that was cancelled."""
+    def rejoin(self, waiter: Waiter) -> Waiter | None:
+        """Put a steadfast waiter at the place of one that was cancelled; return None if that was granted before."""
+        if self._notes[waiter] is _Note.GRANTED:
+            del self._notes[waiter]
+            return None
         steadfast = SteadfastWaiter(loop=waiter.get_loop())
-        if self.loop is not waiter.get_loop():  # another loop came and found nobody but the cancelled
-            self.enter()
-            self.line.append(steadfast)
-        elif self._notes.pop(waiter, None) is _Note.OVERLOOKED:
-            self.line.appendleft(steadfast)
-        else:
-            self._notes[waiter] = steadfast
+        self._notes[waiter] = steadfast
         return steadfast
 
     def abandon(self, waiter: Waiter) -> None:
@@ -154,30 +159,31 @@ class WaitQueue:
         """Make `waiter` gone; return True if it had been granted, which the caller must give back."""
         if self.loop is not waiter.get_loop():
             return False  # forgotten, and if its loop was closed, whatever had been granted there was given back
-        if waiter.done() and not waiter.cancelled():
-            self.granted -= 1
-            return True
         line, notes = self.line, self._notes
-        if notes and notes.get(waiter) is _Note.OVERLOOKED:
-            del notes[waiter]
-        elif line[0] is waiter:
-            line.popleft()
-        elif line[-1] is waiter:
-            line.pop()
-        else:
-            notes[waiter] = _Note.GONE
-            self._dead += 1
+        note = notes.pop(waiter, None) if notes else None
+        granted = note is _Note.GRANTED or (waiter.done() and not waiter.cancelled())
+        if granted:
+            self.granted -= 1
+        elif note is not _Note.OVERLOOKED:
+            if line[0] is waiter:
+                line.popleft()
+            elif line[-1] is waiter:
+                line.pop()
+            else:
+                notes[waiter] = _Note.GONE
+                self._dead += 1
             if self._dead * 2 > len(line):
                 self._sweep()
-        if not line:
+        if not self.line:
             self.retire()
-        return False
+        return granted
 
     def _sweep(self) -> None:
         """Remove the dead entries from the line."""
         self.line = deque(self._queued())
         self._dead = 0
-        self._notes = {waiter: note for waiter, note in self._notes.items() if note is _Note.OVERLOOKED}
+        kept = (_Note.OVERLOOKED, _Note.KEEPS_PLACE, _Note.GRANTED)
+        self._notes = {waiter: note for waiter, note in self._notes.items() if note in kept}
 
     def retire(self) -> None:
         """Let go of an empty queue, so that an idle primitive has none."""
@@ -209,6 +215,10 @@ class WaitQueue:
                     waiter, note = note, notes.pop(note, None)
                 if note is _Note.GONE:
                     self._dead -= 1
+                    continue
+                if note is _Note.KEEPS_PLACE and waiter.done():
+                    notes[waiter] = _Note.GRANTED
+                    granted += 1
                     continue
             if waiter.done():
                 notes[waiter] = _Note.OVERLOOKED

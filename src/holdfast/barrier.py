@@ -61,6 +61,7 @@ class Barrier(Primitive, asyncio.Barrier):
         self._bind(None)
 
     def __repr__(self) -> str:
+        self._live_queue()
         if self.broken:
             return self._describe(self._state.value)
         return self._describe(f"{self._state.value}, waiters:{self.n_waiting}/{self.parties}")
@@ -73,7 +74,8 @@ class Barrier(Primitive, asyncio.Barrier):
     @property
     def n_waiting(self) -> int:
         """How many tasks wait for the others; 0 while a round is leaving."""
-        return self._tasks_waiting() if self._state is _State.FILLING else 0
+        waiting = self._tasks_waiting()
+        return waiting if self._state is _State.FILLING else 0
 
     @property
     def broken(self) -> bool:
@@ -100,6 +102,8 @@ class Barrier(Primitive, asyncio.Barrier):
         if not early and self._trip(line, self._parties - 1):
             line.retire()
             return self._parties - 1
+        if not line.line:
+            self._spared = 0
         waiter = line.join()
         try:
             index = await waiter
@@ -133,6 +137,7 @@ class Barrier(Primitive, asyncio.Barrier):
         """
         if self._queue is not None:
             self._queue.grant_all()
+        self._spared = 0
         self._state = _State.BROKEN
 
     async def __aenter__(self) -> int:  # type: ignore[override]  # typeshed says Self

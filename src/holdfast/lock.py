@@ -141,7 +141,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             self._locked = True
             line.retire()
             return
-        waiter = line.join()
+        waiter = line.join(keeps_place=True)
         while not waiter.done():
             try:
                 await waiter
@@ -152,10 +152,10 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             except BaseException as exc:
                 interruption = exc
                 if waiter.cancelled():
-                    waiter = line.rejoin(waiter)
-                    if not self._locked:  # released between the cancellation and now
-                        self._locked = True
-                        line.grant(refusing=False)
+                    steadfast = line.rejoin(waiter)
+                    if steadfast is None:
+                        break
+                    waiter = steadfast
         line.granted -= 1
         if interruption is not None:
             try:

@@ -291,7 +291,6 @@ class Condition(Lock):
         self.waiting: list[Actor] = []  # to be notified
         self.notified: set[Actor] = set()
         self.steadfast: set[Actor] = set()  # cancelled in the lock's line: they keep their places there
-        self.away: set[Actor] = set()  # those of them who have not run since: the lock passes over them
         self.entering: dict[Actor, int] = {}  # see visit()
         self.visitors: set[Actor] = set()
 
@@ -322,12 +321,13 @@ class Condition(Lock):
     def waiting_in(self, room: int) -> list[Actor]:
         return [actor for actor in self.waiting if self.room[actor] == room]
 
-    def give_back(self) -> None:
-        here = [actor for actor in self.line if actor not in self.away]
-        if here:
-            self.grant(here[0])
+    def grant(self, actor: Actor) -> None:
+        """In its turn, cancelled or not: who was cancelled in the line is going to run anyway."""
+        if actor in self.ready:
+            self.line.remove(actor)
+            self.granted.append(actor)
         else:
-            self.locked = False
+            super().grant(actor)
 
     def cancel(self, actor: Actor) -> None:
         """Inside wait() it only leaves once it has the lock again."""
@@ -340,7 +340,6 @@ class Condition(Lock):
             self.ready.append(actor)
         elif actor in self.line and actor not in self.steadfast:
             self.steadfast.add(actor)
-            self.away.add(actor)
             self.ready.append(actor)
 
     def close(self, actor: Actor) -> None:
@@ -360,7 +359,6 @@ class Condition(Lock):
             super().run(actor)
             return
         self.ready.remove(actor)
-        self.away.discard(actor)
         if actor in self.granted:
             self.granted.remove(actor)
         elif not self.locked:
@@ -382,7 +380,6 @@ class Condition(Lock):
         if actor in self.waiting:
             self.waiting.remove(actor)
         self.steadfast.discard(actor)
-        self.away.discard(actor)
         if actor in self.notified:
             self.notified.remove(actor)
             self.wake(1, room)

@@ -467,10 +467,6 @@ class BarrierMachine(Machine):
         self.stage.run(None)
         self.model.spared = []
 
-    def before_ending_loop(self) -> None:
-        """See test_known_defects.test_reset_hits_who_came_in_another_loop."""
-        self.let_early_ones_in()
-
     def run_now(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """reset() and abort() are coroutines that never wait."""
         try:
@@ -489,7 +485,6 @@ class BarrierMachine(Machine):
 
     @rule()
     def abort(self) -> None:
-        self.let_early_ones_in()  # see test_known_defects.test_reset_hits_who_came_after_an_abort
         self.both(self.model.abort, lambda: self.run_now(self.primitive.abort()))
 
     def compare(self) -> None:
@@ -500,8 +495,6 @@ class BarrierMachine(Machine):
         assert self.primitive.n_waiting == len(self.model.line)
 
     def compare_repr(self, waiters: int) -> None:
-        if self.garbage:
-            return  # see test_known_defects.test_repr_of_a_barrier_whose_round_ended_with_its_loop
         state = "broken" if self.model.broken else f"filling, waiters:{waiters}/{self.model.parties}"
         assert repr(self.primitive) == f"<holdfast.Barrier object at {id(self.primitive):#x} [{state}]>"
 
@@ -552,12 +545,6 @@ class ConditionMachine(Machine):
     def may_be_collected_late(self) -> bool:
         """Who has been notified and waits for the lock passes the notification on when it is collected."""
         return not self.model.notified
-
-    def before_cancelling(self) -> None:
-        """One at a time: see test_known_defects.test_cancelled_in_the_line_for_the_lock_keep_their_order."""
-        for actor in list(self.model.away):
-            self.stage.run(actor)
-            self.model.run(actor)
 
     @rule(n=st.integers(-1, 3), room=st.integers(0, 1), inside=st.booleans())
     def notify(self, n: int, room: int, inside: bool) -> None:

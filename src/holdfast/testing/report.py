@@ -59,7 +59,6 @@ class Report:
 
     def check(self) -> None:
         """Raise ExplorationError, an AssertionError, unless all schedules were run and none failed."""
-        __tracebackhide__ = True  # pytest then shows the story, and not this code
         if not self.passed:
             found = self.counterexample
             if found is None:
