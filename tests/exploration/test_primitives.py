@@ -6,16 +6,17 @@ as far as it gets in HOLDFAST_EXPLORE_MINUTES (60) in all, and says how far that
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 import holdfast
-from holdfast.testing import explore
+from holdfast.testing import Run, explore
 
 from .conftest import MINUTES, SIZE
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout, wait_for
@@ -33,8 +34,6 @@ class Kind:
     """By size. `waiters` and `late_tasks` are how many there are, the rest is for `explore()`."""
     without: Callable[[str], bool] = lambda name: False
     """Which scenarios it does not apply to."""
-    trimmed: dict[str, Any] = field(default_factory=dict)
-    """Tighter bounds in the size ci, for the scenarios with the most schedules: see TRIMMED."""
 
 
 def over_asyncio_lock(name: str) -> bool:
@@ -54,7 +53,6 @@ KINDS = {
             "ci": {"waiters": 3, "cancels": 2},
             "deep": {"waiters": 4, "late_tasks": 2, "cancels": 3},
         },
-        trimmed={"late": 1},
     ),
     "timeout": Kind(
         Setup(around=timeout),
@@ -63,7 +61,6 @@ KINDS = {
             "ci": {"cancels": 1, "timers": 1},
             "deep": {"waiters": 3, "cancels": 2, "timers": 2},
         },
-        trimmed={"late": 1},
     ),
     "wait_for": Kind(
         Setup(around=wait_for),
@@ -72,7 +69,6 @@ KINDS = {
             "ci": {"cancels": 1, "timers": 1, "late": 0 if WAIT_FOR_MAKES_A_TASK else None},
             "deep": {"waiters": 3, "cancels": 2, "timers": 2},
         },
-        trimmed={"late": 0},
     ),
     "closed": Kind(
         Setup(),
@@ -91,7 +87,6 @@ KINDS = {
             "deep": {"waiters": 3, "cancels": 2, "ends": 1},
         },
         without=over_asyncio_lock,
-        trimmed={"late": 1},
     ),
     "loop ended, tasks kept": Kind(
         Setup(keep_tasks=True),
@@ -101,7 +96,6 @@ KINDS = {
             "deep": {"waiters": 3, "cancels": 2, "ends": 1},
         },
         without=over_asyncio_lock,
-        trimmed={"late": 1},
     ),
     "another order": Kind(
         Setup(in_order=False),
@@ -110,7 +104,6 @@ KINDS = {
             "ci": {"cancels": 1, "reorders": 1},
             "deep": {"waiters": 3, "cancels": 2, "reorders": 2},
         },
-        trimmed={"late": 0},
     ),
     "eager tasks": Kind(
         Setup(eager=True),
@@ -119,7 +112,6 @@ KINDS = {
             "ci": {"waiters": 3, "cancels": 1, "kills": 1},
             "deep": {"waiters": 4, "cancels": 2, "kills": 1},
         },
-        trimmed={"late": 1},
         without=over_asyncio_lock,
     ),
 }
@@ -127,7 +119,12 @@ if sys.version_info < (3, 12):
     del KINDS["eager tasks"]
 
 
-TRIMMED = {"Barrier(2), reset()", "Barrier(2), abort() and reset()", "Condition, place kept"}
+TRIMMED = {
+    "Barrier(2), reset()": {"late": 1},
+    "Barrier(2), abort() and reset()": {"late": 1},
+    "Condition, place kept": {"late": 0},
+}
+"""Tighter bounds in the size ci, for the scenarios with the most schedules: not all late tasks come at any moment."""
 SIZES_OF_SETUP = {"waiters": "waiters", "late_tasks": "late"}
 
 
@@ -136,8 +133,8 @@ def searches() -> Iterator[Any]:
         for name in ALL:
             if not rules.without(name):
                 bounds = dict(rules.bounds[SIZE])
-                if SIZE == "ci" and name in TRIMMED:
-                    bounds |= rules.trimmed
+                if SIZE == "ci":
+                    bounds |= TRIMMED.get(name, {})
                 sizes = {to: bounds.pop(by) for by, to in SIZES_OF_SETUP.items() if by in bounds}
                 yield pytest.param(kind, name, replace(rules.setup, **sizes), bounds, id=f"{kind}: {name}")
 
@@ -163,3 +160,32 @@ def test_every_schedule(kind, name, setup, bounds, keep):
         report.check()
     if "ends" in bounds:
         gc.collect()  # the tasks of loops that were ended
+
+
+@pytest.mark.xfail(
+    strict=True, reason="asyncio.Lock passes its grant on after CancelledError only, and wait() does not help"
+)
+def test_closed_while_an_asyncio_lock_is_granted_again():
+    """Who is closed in wait() when it has been granted the lock again does not keep the next one waiting."""
+
+    async def scenario(run: Run) -> None:
+        lock = asyncio.Lock()
+        condition = holdfast.Condition(lock)
+
+        async def waiter() -> None:
+            async with condition:
+                await condition.wait()
+
+        async def next_one() -> None:
+            async with lock:
+                pass
+
+        run.spawn(waiter)
+        await asyncio.sleep(0)
+        async with condition:
+            condition.notify()
+            await asyncio.sleep(0)  # the waiter is in the line for the lock
+            run.spawn(next_one)
+            await asyncio.sleep(0)
+
+    explore(scenario, cancels=0, kills=1).check()
