@@ -13,7 +13,8 @@ A primitive waits like this, and the queue does the rest:
     try:
         await waiter                   # granted, by another task's line.grant()
     except BaseException:              # CancelledError; GeneratorExit too, and whatever is thrown in
-        line.abandon(waiter)           # gone; if it had been granted, the primitive's _give_back() was called
+        if line.leave(waiter):         # gone; it had been granted:
+            self._give_back()
         raise
     line.granted -= 1                  # gone, with what it was granted
 
@@ -32,7 +33,7 @@ What must hold, and who broke it elsewhere:
  5. All waiters of a queue belong to one event loop. Once that is closed they are gone, and what was granted to
     them and not taken is given back.
  6. The garbage collector may close a granted waiter (one whose loop was dropped) between any two steps, which calls
-    `abandon()` and `grant()`. So each step leaves the queue consistent. A queued waiter it cannot close: the
+    `leave()` and `grant()`. So each step leaves the queue consistent. A queued waiter it cannot close: the
     line holds the future, and that its task.
 
 The idea of such a room is trio's ParkingLot. Unlike there, the number of grants under way is remembered, as
@@ -43,10 +44,25 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import sys
 import threading
 from asyncio import _get_running_loop  # in asyncio.__all__, for authors of event loops: None instead of an error
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    running_loop = _get_running_loop
+else:
+
+    def running_loop() -> asyncio.AbstractEventLoop | None:
+        """The loop that runs in this thread, if that can be told cheaply; else something that is no loop.
+
+        In Python 3.11 asyncio's own function asks the kernel for the id of the process each time, which is a
+        tenth of a hand-off. Here the answer comes from the hooks that a loop sets while it runs (PEP 525). Who gets
+        another loop than hoped for asks `_get_running_loop()`.
+        """
+        return getattr(sys.get_asyncgen_hooks().firstiter, "__self__", None)
+
 
 Waiter = asyncio.Future[int]
 """What a waiting task awaits. Its result tells how many were granted before it in the same step."""
@@ -134,8 +150,7 @@ class WaitQueue:
 
         keeps_place: it is granted in its turn even if it has been cancelled; see `rejoin()`.
         """
-        assert self.loop is not None
-        waiter = self.loop.create_future()
+        waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
         if keeps_place:
             self._notes[waiter] = _Note.KEEPS_PLACE
@@ -150,16 +165,16 @@ class WaitQueue:
         self._notes[waiter] = steadfast
         return steadfast
 
-    def abandon(self, waiter: Waiter) -> None:
-        """Leave, and let the primitive take back what `waiter` had been granted."""
-        if self.leave(waiter):
-            self._owner._give_back()
-
     def leave(self, waiter: Waiter) -> bool:
         """Make `waiter` gone; return True if it had been granted, which the caller must give back."""
+        line, notes = self.line, self._notes
+        if not notes and line and line[0] is waiter:  # the short way for the oldest; the rest would do the same
+            line.popleft()
+            if not line:
+                self.retire()
+            return False
         if self.loop is not waiter.get_loop():
             return False  # forgotten, and if its loop was closed, whatever had been granted there was given back
-        line, notes = self.line, self._notes
         note = notes.pop(waiter, None) if notes else None
         granted = note is _Note.GRANTED or (waiter.done() and not waiter.cancelled())
         if granted:
@@ -200,10 +215,10 @@ class WaitQueue:
         `refusing=False` it never raises: what is given back may come from anywhere, as from the collector in
         another thread.
         """
-        if self.loop is not _get_running_loop():
+        if self.loop is not running_loop():
             if refusing:
                 self.check_wake()
-            elif not self._wakes_by_plain_call():
+            elif self.loop is not _get_running_loop() and not self._wakes_by_plain_call():
                 return self._send_grant()
         line, notes = self.line, self._notes
         granted = 0
@@ -233,7 +248,7 @@ class WaitQueue:
 
     def grant_all(self, behind: int = 0) -> None:
         """Grant every waiter, or every one behind so many. Raises as grant() does."""
-        if self.loop is not _get_running_loop():
+        if self.loop is not running_loop():
             self.check_wake()
         if self._notes:
             self._sweep()

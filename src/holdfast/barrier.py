@@ -110,7 +110,8 @@ class Barrier(Primitive, asyncio.Barrier):
         except BaseException:
             if early and self._spared:
                 self._spared -= 1
-            line.abandon(waiter)
+            if line.leave(waiter):
+                self._give_back()
             raise
         line.granted -= 1
         complete = self._state is _State.DRAINING

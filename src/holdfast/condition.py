@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ._contextmanager import ContextManager, returns_awaitable
 from ._primitive import Primitive
+from ._waitqueue import running_loop
 from .lock import Lock, LockStatistics
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("wait"))
         line = self._queue
-        if line is None or line.loop is None or line.loop is not _get_running_loop():
+        if line is None or line.loop is None or line.loop is not running_loop():
             line = self._enter_line()
         self.release()
         waiter = line.join()

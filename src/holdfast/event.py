@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop
 from dataclasses import dataclass
 from typing import Literal
 
 from ._primitive import Primitive
+from ._waitqueue import running_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ class Event(Primitive, asyncio.Event):
         if self._value:
             return True
         line = self._queue
-        if line is None or line.loop is None or line.loop is not _get_running_loop():
+        if line is None or line.loop is None or line.loop is not running_loop():
             line = self._enter_line()
         waiter = line.join()
         try:
             await waiter
         except BaseException:
-            line.abandon(waiter)
+            line.leave(waiter)
             raise
         line.granted -= 1
         if not line.granted:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._contextmanager import FINISHED, ContextManager, returns_awaitable
 from ._primitive import Primitive
-from ._waitqueue import WaitQueue
+from ._waitqueue import WaitQueue, running_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             self._locked = True
             return True
         line = self._queue
-        if line is None or line.loop is None or line.loop is not _get_running_loop():
+        if line is None or line.loop is None or line.loop is not running_loop():
             line = self._enter_line()
         line.owed_exits = 0
         if not self._locked:
@@ -87,7 +86,8 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         try:
             await waiter
         except BaseException:
-            line.abandon(waiter)
+            if line.leave(waiter):
+                self._give_back()
             raise
         line.granted -= 1
         return True
@@ -135,7 +135,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             return
         interruption: BaseException | None = None
         line = self._queue
-        if line is None or line.loop is None or line.loop is not _get_running_loop():
+        if line is None or line.loop is None or line.loop is not running_loop():
             line = self._enter_line()
         if not self._locked:
             self._locked = True
@@ -146,7 +146,8 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             try:
                 await waiter
             except GeneratorExit:
-                line.abandon(waiter)
+                if line.leave(waiter):
+                    self._give_back()
                 self._reacquire_closed()
                 raise
             except BaseException as exc:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from asyncio import _get_running_loop
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._contextmanager import FINISHED, ContextManager, returns_awaitable
 from ._primitive import Primitive
+from ._waitqueue import running_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
             self._value -= 1
             return True
         line = self._queue
-        if line is None or line.loop is None or line.loop is not _get_running_loop():
+        if line is None or line.loop is None or line.loop is not running_loop():
             line = self._enter_line()
         if self._value > 0 and not line.granted:
             self._value -= 1
@@ -93,7 +93,8 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         try:
             await waiter
         except BaseException:
-            line.abandon(waiter)
+            if line.leave(waiter):
+                self._give_back()
             raise
         line.granted -= 1
         if self._value > 0:
