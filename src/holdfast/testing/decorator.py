@@ -21,6 +21,7 @@ finished: list[Report] = []
 class Options(TypedDict, total=False):
     """The keyword arguments of `explore()` that say how."""
 
+    against: Callable[[Run], object] | Callable[[], object] | None
     cancels: int
     late: int | None
     timers: int
