@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     running_loop = _get_running_loop
 else:
+    from sys import get_asyncgen_hooks
 
     def running_loop() -> asyncio.AbstractEventLoop | None:
         """The loop that runs in this thread, if that can be told cheaply; else something that is no loop.
@@ -61,7 +62,10 @@ else:
         tenth of a hand-off. Here the answer comes from the hooks that a loop sets while it runs (PEP 525). Who gets
         another loop than hoped for asks `_get_running_loop()`.
         """
-        return getattr(sys.get_asyncgen_hooks().firstiter, "__self__", None)
+        try:
+            return get_asyncgen_hooks()[0].__self__
+        except AttributeError:  # no hook is set, or it is not a loop's method
+            return None
 
 
 Waiter = asyncio.Future[int]
@@ -252,10 +256,11 @@ class WaitQueue:
             self.check_wake()
         if self._notes:
             self._sweep()
-        line, self.line = self.line, deque()  # faster than one by one
-        while behind and line:
-            self.line.append(line.popleft())
-            behind -= 1
+        line = tuple(self.line)  # faster than one by one
+        self.line.clear()
+        if behind:
+            self.line.extend(line[:behind])
+            line = line[behind:]
         overlooked = 0
         for waiter in line:
             if waiter.done():
