@@ -9,6 +9,7 @@ import holdfast
 
 TASK_TIER = {
     "holdfast",
+    "holdfast._connect",
     "holdfast._contextmanager",
     "holdfast._install",
     "holdfast._primitive",

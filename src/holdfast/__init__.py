@@ -2,6 +2,7 @@
 
 from asyncio import BrokenBarrierError as BrokenBarrierError
 
+from ._connect import connect as connect
 from ._install import install as install
 from ._install import uninstall as uninstall
 from .barrier import Barrier as Barrier
@@ -20,6 +21,7 @@ __all__ = [
     "Event",
     "Lock",
     "Semaphore",
+    "connect",
     "install",
     "uninstall",
 ]

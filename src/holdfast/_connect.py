@@ -1,0 +1,24 @@
+"""The door to the cluster tier, which is loaded when somebody goes through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .cluster.session import Session
+
+
+def connect(url: str | None = None, *, namespace: str = "default", name: str | None = None) -> Session:
+    """Return a session, to be opened with `async with`, in which primitives are shared with other processes.
+
+    url: where the state is: `sqlite:///DIRECTORY` for the processes of this machine (the directory is made if it is
+        missing; the path is absolute), `memory:` for this process alone. By default what HOLDFAST_URL says, else a
+        directory of the user's.
+    namespace: sessions share what they name only within a namespace.
+    name: what the session is called in reports; by default host and pid.
+
+    Raises ValueError for a URL that no engine knows. Opening raises EngineError if the engine cannot be used.
+    """
+    from .cluster.session import connect as connect_session
+
+    return connect_session(url, namespace, name)

@@ -1,0 +1,287 @@
+"""The processes of one machine: a directory with an SQLite database, a lock file and a socket for each session.
+
+    state.db        the texts, and the sessions
+    s/ID.lock       flock()ed by the session's process as long as that lives: whoever can lock it has found it dead
+    s/ID.sock       a datagram socket, where the session is woken
+
+A session's file is locked before its row is written, so a row without a locked file is a dead session, and who buries
+it deletes the row in the transaction that buries it. The kernel drops the lock when a process ends, in whatever
+way. A pidfd tells when to look; where there is none, those who wait look now and then.
+
+Linux, and other POSIX systems without pidfd. Not on network file systems, whose locks and mappings SQLite and flock()
+cannot rely on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import secrets
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from weakref import WeakSet
+
+from holdfast.cluster.errors import EngineError, FormatError, SessionLost
+
+from .contract import Change, OnWake, T
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL) STRICT;
+CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, PRIMARY KEY (namespace, name)) STRICT;
+"""
+_BUSY_PAUSE = 0.0002, 0.002
+"""Seconds, at least and at most, before a transaction is tried again while another process is in one."""
+_FULL_SOCKET_PAUSE = 0.001
+"""Seconds until a wake-up is sent again to a session whose socket is full."""
+_LONGEST_SOCKET_PATH = 100
+
+
+def default_directory() -> Path:
+    """Depends on the user only: an environment variable would split what cron starts from what a shell starts."""
+    return Path(f"/tmp/holdfast-{os.getuid()}")
+
+
+class EmbeddedEngine:
+    """An engine in a directory; see `contract.Engine`."""
+
+    def __init__(self, directory: Path, namespace: str) -> None:
+        self._directory = directory
+        self._namespace = namespace
+        self._id = ""
+
+    # The session
+
+    async def open(self, label: str, on_wake: OnWake) -> str:
+        self._loop = asyncio.get_running_loop()
+        self._on_wake = on_wake
+        try:
+            _make_directory(self._directory)
+            self._sessions = self._directory / "s"
+            self._sessions.mkdir(exist_ok=True)
+            self._folder = os.open(self._sessions, os.O_RDONLY | os.O_DIRECTORY)
+            self._database = sqlite3.connect(self._directory / "state.db", timeout=0, isolation_level=None)
+        except (OSError, sqlite3.Error) as exc:
+            raise EngineError(f"cannot use the directory {self._directory}: {exc}") from exc
+        with self._closing_on_error():
+            await self._prepare()
+            self._id = secrets.token_hex(8)
+            self._lock = self._make_lock()
+            _open.add(self)
+            self._socket = self._make_socket()
+            row = (self._id, label, os.getpid(), socket.gethostname(), time.time())
+            await self._transact(lambda: self._database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", row))
+            self._loop.add_reader(self._socket, self._receive)
+        return self._id
+
+    @contextlib.contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._database.close()
+            os.close(self._folder)
+            raise
+
+    async def _prepare(self) -> None:
+        await self._retrying(lambda: self._database.execute("PRAGMA journal_mode = WAL"))
+        self._database.execute("PRAGMA synchronous = NORMAL")
+
+        def create() -> None:
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, SCHEMA):
+                raise FormatError(
+                    f"{self._directory}/state.db has schema {version}, and this version of holdfast knows {SCHEMA}. "
+                    "Upgrade holdfast here, or use another directory; nothing was changed"
+                )
+            for statement in _TABLES.strip().splitlines():
+                self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+
+        await self._transact(create)
+
+    def _make_lock(self) -> int:
+        """The liveness file, locked before anybody can see it under its name."""
+        path, hidden = self._sessions / f"{self._id}.lock", self._sessions / f".{self._id}"
+        lock = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hidden.rename(path)
+        return lock
+
+    def _make_socket(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        made.setblocking(False)
+        made.bind(self._socket_path(self._id))
+        return made
+
+    def _socket_path(self, session: str) -> str:
+        path = str(self._sessions / f"{session}.sock")
+        return path if len(path) <= _LONGEST_SOCKET_PATH else f"/proc/self/fd/{self._folder}/{session}.sock"
+
+    async def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        with contextlib.suppress(EngineError):  # then the next one who looks finds it dead
+            await self._transact(lambda: self._database.execute("DELETE FROM sessions WHERE id = ?", (self._id,)))
+        self._database.close()
+        for suffix in ("sock", "lock"):
+            (self._sessions / f"{self._id}.{suffix}").unlink(missing_ok=True)
+        _open.discard(self)
+        os.close(self._lock)
+        os.close(self._folder)
+
+    def close_in_child(self) -> None:
+        """After a fork: let go of what would look like the parent's life."""
+        os.close(self._lock)
+        self._socket.close()
+
+    # Texts
+
+    async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
+        def transaction() -> T:
+            if os.fstat(self._lock).st_nlink == 0:
+                raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
+            if not self._database.execute("SELECT 1 FROM sessions WHERE id = ?", (self._id,)).fetchone():
+                raise SessionLost(f"session {self._id} has been evicted")
+            for session in evicted:
+                self._database.execute("DELETE FROM sessions WHERE id = ?", (session,))
+            text, result = change(self._text(name))
+            self._database.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", (self._namespace, name, text))
+            return result
+
+        result = await self._transact(transaction)
+        for session in evicted:
+            for suffix in ("sock", "lock"):
+                (self._sessions / f"{session}.{suffix}").unlink(missing_ok=True)
+        return result
+
+    async def read(self, name: str) -> str | None:
+        return await self._retrying(lambda: self._text(name))
+
+    def _text(self, name: str) -> str | None:
+        query = "SELECT text FROM texts WHERE namespace = ? AND name = ?"
+        row = self._database.execute(query, (self._namespace, name)).fetchone()
+        return None if row is None else row[0]
+
+    async def _transact(self, function: Callable[[], T]) -> T:
+        """Run it in a transaction of its own. It takes some 50 µs, so it runs on the loop; another process's is
+        waited for."""
+
+        def transaction() -> T:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                result = function()
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+            return result
+
+        return await self._retrying(transaction)
+
+    async def _retrying(self, function: Callable[[], T]) -> T:
+        while True:
+            try:
+                return function()
+            except sqlite3.Error as exc:
+                if getattr(exc, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT):
+                    raise EngineError(f"{self._directory}/state.db: {exc}") from exc
+            await asyncio.sleep(random.uniform(*_BUSY_PAUSE))
+
+    # Life and death
+
+    async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
+        return frozenset(session for session in sessions if session != self._id and self._is_dead(session))
+
+    def _is_dead(self, session: str) -> bool:
+        try:
+            file = os.open(f"{session}.lock", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(file)
+        return True
+
+    def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
+        row = self._database.execute("SELECT pid FROM sessions WHERE id = ?", (session,)).fetchone()
+        pidfd = None
+        if row is not None:
+            with contextlib.suppress(OSError, AttributeError):  # gone already, or a system without pidfd
+                pidfd = os.pidfd_open(row[0])
+        if pidfd is None:
+            handle = self._loop.call_soon(on_death)
+            return handle.cancel
+        watched = pidfd
+
+        def stop() -> None:
+            nonlocal pidfd
+            if pidfd is not None:
+                self._loop.remove_reader(watched)
+                os.close(watched)
+                pidfd = None
+
+        def died() -> None:
+            stop()
+            on_death()
+
+        self._loop.add_reader(watched, died)
+        return stop
+
+    # Wake-ups
+
+    def wake(self, session: str, name: str, message: str) -> None:
+        self._send(f"{message}\n{self._namespace}\n{name}".encode(), session)
+
+    def _send(self, packet: bytes, session: str) -> None:
+        if self._socket.fileno() < 0:
+            return  # closed meanwhile; the other one looks for itself
+        try:
+            self._socket.sendto(packet, self._socket_path(session))
+        except BlockingIOError:
+            if not self._is_dead(session):
+                self._loop.call_later(_FULL_SOCKET_PAUSE, self._send, packet, session)
+        except OSError:
+            return  # nobody is there any more, or looks for itself
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                packet = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return
+            message, namespace, name = packet.decode().split("\n", 2)
+            if namespace == self._namespace:
+                self._on_wake(name, message)
+
+
+def _make_directory(path: Path) -> None:
+    """Make it if it is missing. The default one must be the user's own: anybody may make one in its place."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = path.stat().st_uid
+    if path == default_directory() and owner != os.getuid():
+        raise PermissionError(
+            f"it belongs to user {owner}, not to {os.getuid()}; name another one: sqlite:///DIRECTORY"
+        )
+
+
+_open: WeakSet[EmbeddedEngine] = WeakSet()
+
+
+def _close_after_fork() -> None:
+    """The child must not keep its parent's sessions alive; closing its own descriptors does not unlock the file."""
+    for engine in _open:
+        engine.close_in_child()
+
+
+os.register_at_fork(after_in_child=_close_after_fork)

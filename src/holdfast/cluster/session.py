@@ -1,0 +1,151 @@
+"""A session: one process's (or one event loop's) membership, to which all belongs that it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from .engines.contract import Engine
+from .errors import EngineError, LeaseLost, SessionLost
+from .lock import Grant, Lock
+from .register import Register
+
+CLOSING = 5.0
+"""Seconds that closing a session waits for the engine, at most. What is left then is for the others to clean up."""
+LONGEST_NAME = 200
+
+
+class Session:
+    """What `holdfast.connect()` returns. Use it with `async with`, in one event loop.
+
+    Closing it gives back everything that it holds. So does the end of the process, however it comes.
+    """
+
+    def __init__(self, engine: Engine, label: str) -> None:
+        self.engine = engine
+        self.id = ""
+        self.over: SessionLost | None = None
+        """Why it has ended, if it has."""
+        self._label = label
+        self._registers: dict[str, Register] = {}
+        self._grants: set[Grant] = set()
+        self._pid = 0
+
+    def __repr__(self) -> str:
+        state = "not open yet" if not self.id else "over" if self.over else "open"
+        return f"<holdfast.cluster.Session {self._label!r} {self.id} [{state}]>"
+
+    async def __aenter__(self) -> Self:
+        if self.id:
+            raise RuntimeError(f"{self!r} has been opened before; call holdfast.connect() for another one")
+        self.loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self.id = await self.engine.open(self._label, self._on_wake)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give back all that is held, withdraw all who wait (they get SessionLost), and end the session.
+
+        Waits for the engine at most a few seconds. Does nothing if the session is over already.
+
+        Cancellation: the session ends all the same; what it held is found by the others.
+        """
+        if not self.id or self.over is not None:
+            return
+        self._end(SessionLost(f"{self!r} was closed"))
+        try:
+            with contextlib.suppress(TimeoutError, EngineError, SessionLost):
+                async with asyncio.timeout(CLOSING):
+                    for register in self._registers.values():
+                        await register.leave()
+        finally:
+            await self.engine.close()
+
+    def lock(self, name: str) -> Lock:
+        """A Lock; all that have this name, in all sessions of the namespace, are one.
+
+        Two objects of one name in one session contend as if they were in two.
+
+        name: any text of 1 to 200 characters.
+        """
+        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+            raise ValueError(f"a name is a text of 1 to {LONGEST_NAME} characters, not {name!r}")
+        return Lock(self, name)
+
+    # For the primitives
+
+    def check(self) -> None:
+        """Raise an error if the session cannot be used here and now."""
+        if not self.id:
+            raise RuntimeError(f"{self!r} is not open; write 'async with holdfast.connect() as session:'")
+        if os.getpid() != self._pid:
+            raise RuntimeError(f"{self!r} belongs to process {self._pid}; after a fork the child must connect() itself")
+        if self.over is not None:
+            raise SessionLost(str(self.over))
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError(f"{self!r} belongs to the event loop {self.loop!r}; connect() in each loop")
+
+    def register(self, name: str) -> Register:
+        """The one register of the name."""
+        if name not in self._registers:
+            self._registers[name] = Register(self, name)
+        return self._registers[name]
+
+    def hold(self, grant: Grant) -> None:
+        """Remember a grant, to be told when the session is lost."""
+        self._grants.add(grant)
+
+    def drop(self, grant: Grant) -> None:
+        """Forget a grant that has ended."""
+        self._grants.discard(grant)
+
+    def lose(self, exc: SessionLost) -> None:
+        """The session is dead for the others: nothing that it held may be believed held any more."""
+        if self.over is None:
+            self._end(exc)
+            self.loop.create_task(self.engine.close())
+
+    def _end(self, exc: SessionLost) -> None:
+        self.over = exc
+        for register in self._registers.values():
+            register.lose(exc)
+        for grant in self._grants:
+            grant._lose(LeaseLost(f"{grant!r} was lost: {exc}"))
+        self._grants.clear()
+
+    def _on_wake(self, name: str, message: str) -> None:
+        register = self._registers.get(name)
+        if register is not None:
+            register.on_wake(message)
+
+
+def connect(url: str | None, namespace: str, name: str | None) -> Session:
+    """See `holdfast.connect()`."""
+    url = url or os.environ.get("HOLDFAST_URL")
+    return Session(_engine(url, namespace), name or f"{socket.gethostname()}:{os.getpid()}")
+
+
+def _engine(url: str | None, namespace: str) -> Engine:
+    parts = urlsplit(url or "sqlite:")
+    if parts.scheme == "memory":
+        from .engines.memory import MemoryEngine
+
+        return MemoryEngine(namespace)
+    if parts.scheme == "sqlite":
+        from .engines.embedded import EmbeddedEngine, default_directory
+
+        if parts.netloc:
+            raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
+        return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace)
+    raise ValueError(f"unknown URL scheme in {url!r}; known are sqlite:///DIRECTORY and memory:")
