@@ -26,8 +26,11 @@ class Primitive:
         """The queue, made if there is none, after the check that the running loop may wait in it."""
         queue = self._queue
         if queue is None:
+            loop = asyncio.get_running_loop()
             queue = self._queue = WaitQueue(self)
-        queue.enter()
+            queue.loop = loop
+        else:
+            queue.enter()
         return queue
 
     def _give_back(self) -> None:

@@ -129,7 +129,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         Raises RuntimeError, and wakes nobody, if the lock is not held, or the waiting tasks belong to an event
         loop that would not notice; TypeError if `n` is not a number.
         """
-        if not self._lock.locked():
+        if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("notify"))
         try:
             some = n > 0
@@ -147,7 +147,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
 
         Raises RuntimeError as notify() does.
         """
-        if not self._lock.locked():
+        if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("notify"))
         if self._queue is not None:
             self._queue.grant_all()

@@ -44,7 +44,9 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
 
     def locked(self) -> bool:
         """Return True if the lock is held, or on its way to a task that has not run yet."""
-        self._live_queue()
+        queue = self._queue
+        if queue is not None and queue.granted:
+            queue.forget_closed_loop()  # which may have been on its way there
         return self._locked
 
     def statistics(self) -> LockStatistics:
@@ -142,9 +144,10 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             line.retire()
             return
         waiter = line.join(keeps_place=True)
-        while not waiter.done():
+        while True:
             try:
                 await waiter
+                break
             except GeneratorExit:
                 if line.leave(waiter):
                     self._give_back()
@@ -157,6 +160,8 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
                     if steadfast is None:
                         break
                     waiter = steadfast
+                elif waiter.done():
+                    break
         line.granted -= 1
         if interruption is not None:
             try:
