@@ -207,6 +207,24 @@ def test_the_body_is_cancelled_when_the_lease_is_lost(url):
     run(main)
 
 
+def test_a_grant_is_not_believed_if_the_session_ends_before_its_task_runs(url):
+    async def main():
+        async with connect(url) as other:
+            session = connect(url)
+            await session.__aenter__()
+            await other.lock("x").acquire()
+            task = asyncio.create_task(session.lock("x").acquire())
+            await settle()
+            register = session.register("x")
+            register.on_wake("1 99")  # its future has the token, and its task has not run
+            session.lose(SessionLost("evicted"))
+            with pytest.raises(SessionLost):
+                await task
+            await session.close()
+
+    run(main)
+
+
 def test_a_foreign_cancellation_wins_over_a_lost_lease(url):
     async def main():
         session = connect(url)

@@ -158,3 +158,17 @@ def test_a_stopped_holder_keeps_the_lock(url):
         await worker.rest()
 
     run(main)
+
+
+def test_what_a_killed_process_leaves_is_swept_by_the_next_one(url, tmp_path):
+    async def main():
+        worker = await Worker.start(url, 1, 60)
+        await worker.kill()
+        files = tmp_path / "locks" / "s"
+        left = set(files.iterdir())
+        assert left
+        async with holdfast.connect(url):
+            assert not left & set(files.iterdir())
+        assert not set(files.iterdir())
+
+    run(main)

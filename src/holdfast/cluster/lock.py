@@ -90,7 +90,9 @@ class Lock:
         Cancellation: raises at once; the place in the line, or the lock if it was on its way, goes to the next.
         """
         self._session.check()
-        grant = Grant(self._name, await self._register.acquire())
+        token = await self._register.acquire()
+        self._session.check()  # it may have been lost after the grant and before this task ran
+        grant = Grant(self._name, token)
         self._current = grant
         self._session.hold(grant)
         return grant

@@ -145,7 +145,7 @@ class Register:
             try:
                 dead: frozenset[str] = frozenset()
                 if self._suspicious:
-                    dead = await engine.dead((await self.read()).sessions())
+                    dead = await engine.dead((await self.read()).sessions() - {self._session.id})
                     self._suspicious = False
                 done = await engine.apply(self._name, self._change(batch, dead), evicted=dead)
                 break
@@ -153,6 +153,8 @@ class Register:
                 self._pending[:0] = entries  # to be told
                 raise
             except EngineError as exc:
+                if self._session.over is not None:
+                    raise SessionLost(str(self._session.over)) from exc
                 self._refuse(batch, exc)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)

@@ -36,6 +36,7 @@ class Session:
         self._registers: dict[str, Register] = {}
         self._grants: set[Grant] = set()
         self._pid = 0
+        self._losing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         state = "not open yet" if not self.id else "over" if self.over else "open"
@@ -61,6 +62,8 @@ class Session:
 
         Cancellation: the session ends all the same; what it held is found by the others.
         """
+        if self._losing is not None:
+            await self._losing
         if not self.id or self.over is not None:
             return
         self._end(SessionLost(f"{self!r} was closed"))
@@ -114,7 +117,7 @@ class Session:
         """The session is dead for the others: nothing that it held may be believed held any more."""
         if self.over is None:
             self._end(exc)
-            self.loop.create_task(self.engine.close())
+            self._losing = self.loop.create_task(self.engine.close())
 
     def _end(self, exc: SessionLost) -> None:
         self.over = exc

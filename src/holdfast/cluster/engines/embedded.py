@@ -33,8 +33,8 @@ from .contract import Change, OnWake, T
 
 SCHEMA = 1
 _TABLES = """
-CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL) STRICT;
-CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, PRIMARY KEY (namespace, name)) STRICT;
+CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL);
+CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, PRIMARY KEY (namespace, name));
 """
 _BUSY_PAUSE = 0.0002, 0.002
 """Seconds, at least and at most, before a transaction is tried again while another process is in one."""
@@ -75,6 +75,7 @@ class EmbeddedEngine:
             self._lock = self._make_lock()
             _open.add(self)
             self._socket = self._make_socket()
+            await self._sweep()
             row = (self._id, label, os.getpid(), socket.gethostname(), time.time())
             await self._transact(lambda: self._database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", row))
             self._loop.add_reader(self._socket, self._receive)
@@ -87,6 +88,10 @@ class EmbeddedEngine:
         except BaseException:
             self._database.close()
             os.close(self._folder)
+            if self in _open:
+                _open.discard(self)
+                self._unlink([self._id])
+                os.close(self._lock)
             raise
 
     async def _prepare(self) -> None:
@@ -128,13 +133,28 @@ class EmbeddedEngine:
         self._loop.remove_reader(self._socket)
         self._socket.close()
         with contextlib.suppress(EngineError):  # then the next one who looks finds it dead
-            await self._transact(lambda: self._database.execute("DELETE FROM sessions WHERE id = ?", (self._id,)))
+            await self._transact(lambda: self._delete([self._id]))
         self._database.close()
-        for suffix in ("sock", "lock"):
-            (self._sessions / f"{self._id}.{suffix}").unlink(missing_ok=True)
+        self._unlink([self._id])
         _open.discard(self)
         os.close(self._lock)
         os.close(self._folder)
+
+    async def _sweep(self) -> None:
+        """Remove what sessions have left that ended without closing, and that nobody has met in a record."""
+        rows = await self._retrying(lambda: self._database.execute("SELECT id FROM sessions").fetchall())
+        dead = await self.dead(session for (session,) in rows)
+        if dead:
+            await self._transact(lambda: self._delete(dead))
+            self._unlink(dead)
+
+    def _delete(self, sessions: Iterable[str]) -> None:
+        self._database.executemany("DELETE FROM sessions WHERE id = ?", [(session,) for session in sessions])
+
+    def _unlink(self, sessions: Iterable[str]) -> None:
+        for session in sessions:
+            for suffix in ("sock", "lock"):
+                (self._sessions / f"{session}.{suffix}").unlink(missing_ok=True)
 
     def close_in_child(self) -> None:
         """After a fork: let go of what would look like the parent's life."""
@@ -149,16 +169,13 @@ class EmbeddedEngine:
                 raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
             if not self._database.execute("SELECT 1 FROM sessions WHERE id = ?", (self._id,)).fetchone():
                 raise SessionLost(f"session {self._id} has been evicted")
-            for session in evicted:
-                self._database.execute("DELETE FROM sessions WHERE id = ?", (session,))
+            self._delete(evicted)
             text, result = change(self._text(name))
             self._database.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", (self._namespace, name, text))
             return result
 
         result = await self._transact(transaction)
-        for session in evicted:
-            for suffix in ("sock", "lock"):
-                (self._sessions / f"{session}.{suffix}").unlink(missing_ok=True)
+        self._unlink(evicted)
         return result
 
     async def read(self, name: str) -> str | None:
@@ -205,6 +222,8 @@ class EmbeddedEngine:
             file = os.open(f"{session}.lock", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         except FileNotFoundError:
             return True
+        except OSError as exc:
+            raise EngineError(f"cannot look after session {session}: {exc}") from exc
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -217,11 +236,14 @@ class EmbeddedEngine:
         row = self._database.execute("SELECT pid FROM sessions WHERE id = ?", (session,)).fetchone()
         pidfd = None
         if row is not None:
-            with contextlib.suppress(OSError, AttributeError):  # gone already, or a system without pidfd
+            try:
                 pidfd = os.pidfd_open(row[0])
+            except AttributeError:  # a system without pidfd: those who wait look now and then
+                return lambda: None
+            except OSError:  # the process has ended
+                row = None
         if pidfd is None:
-            handle = self._loop.call_soon(on_death)
-            return handle.cancel
+            return self._loop.call_soon(on_death).cancel
         watched = pidfd
 
         def stop() -> None:
