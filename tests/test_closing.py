@@ -740,3 +740,42 @@ async def test_another_exception_takes_the_lock_before_it_comes_out(lock: Any, e
     with pytest.raises(exception):
         other.send(None)
     assert not condition.locked()
+
+
+@pytest.mark.timeout(5)  # forgotten, it could not even be cancelled
+async def test_cancelled_while_it_takes_the_lock_again_it_keeps_its_place_when_others_are_swept_out() -> None:
+    """More than half of those behind it in the line leave, and the line is made anew."""
+    condition = Condition()
+    await condition.acquire()
+    order: list[str] = []
+
+    async def consume() -> None:
+        async with condition:
+            try:
+                await condition.wait()
+            finally:
+                order.append("consumer")
+
+    async def use(name: str) -> None:
+        async with condition:
+            order.append(name)
+
+    consumer = asyncio.create_task(consume())
+    await asyncio.sleep(0)
+    condition.release()
+    await asyncio.sleep(0)
+    await condition.acquire()
+    condition.notify()
+    await asyncio.sleep(0)  # it queues for the lock
+    others = [asyncio.create_task(use(name)) for name in "abcde"]
+    await asyncio.sleep(0)
+    consumer.cancel()
+    await asyncio.sleep(0)
+    for other in others[:4]:
+        other.cancel()
+    await asyncio.sleep(0)
+    condition.release()
+    await asyncio.gather(consumer, *others, return_exceptions=True)
+    assert consumer.cancelled()
+    assert order == ["consumer", "e"]
+    assert not condition.locked()

@@ -869,3 +869,37 @@ def test_waiting_without_a_loop_is_an_error(name: str) -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         kind.wait(primitive).send(None)
     assert state(primitive) == before
+
+
+def test_what_is_closed_in_another_thread_reaches_a_waiter_whose_loop_sleeps() -> None:
+    """The collector may close a holder in any thread. The loop of the next one waits for I/O, and must be told."""
+    lock = Lock()
+    got_it = threading.Event()
+    loop = asyncio.new_event_loop()
+    waits = threading.Event()
+
+    async def hold() -> None:
+        async with lock:
+            await suspended()
+
+    @types.coroutine
+    def suspended() -> Generator[None, None, None]:
+        yield
+
+    async def wait() -> None:
+        holder.send(None)
+        loop.call_later(0, waits.set)
+        async with lock:
+            got_it.set()
+
+    holder = hold()
+    thread = threading.Thread(target=loop.run_until_complete, args=(wait(),))
+    thread.start()
+    assert waits.wait(PATIENCE)
+    holder.close()
+    told = got_it.wait(1)
+    loop.call_soon_threadsafe(lambda: None)  # so that it ends, told or not
+    thread.join(PATIENCE)
+    loop.close()
+    assert told
+    assert not lock.locked()
