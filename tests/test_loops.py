@@ -903,3 +903,55 @@ def test_what_is_closed_in_another_thread_reaches_a_waiter_whose_loop_sleeps() -
     loop.close()
     assert told
     assert not lock.locked()
+    assert "waiters" not in repr(lock)
+
+
+@pytest.mark.parametrize("name", BINDABLE)
+def test_bound_it_may_be_used_where_no_loop_runs(name: str) -> None:
+    loop = asyncio.new_event_loop()
+    primitive = KINDS[name].make(loop=loop)
+    if name == "Event":
+        primitive.set()
+        primitive.clear()
+    elif hasattr(primitive, "try_acquire"):
+        assert primitive.try_acquire()
+        primitive.release()
+    loop.close()
+
+
+def test_waking_nobody_but_cancelled_tasks_of_a_paused_loop_is_no_error() -> None:
+    event = Event()
+    paused, running = asyncio.new_event_loop(), asyncio.new_event_loop()
+    waiter = paused.create_task(event.wait())
+    paused.run_until_complete(asyncio.sleep(0))
+    waiter.cancel()
+    call_in(running, event.set)
+    assert event.is_set()
+    with pytest.raises(asyncio.CancelledError):
+        paused.run_until_complete(waiter)
+    paused.close()
+    running.close()
+
+
+def test_a_subclass_that_overrides_release_is_released_through_it_when_closed() -> None:
+    released = []
+
+    class Counted(Semaphore):
+        def release(self) -> None:
+            released.append(self)
+            super().release()
+
+    @types.coroutine
+    def suspended() -> Generator[None, None, None]:
+        yield
+
+    async def hold() -> None:
+        async with semaphore:
+            await suspended()
+
+    semaphore = Counted()
+    holder = hold()
+    holder.send(None)
+    holder.close()
+    assert released == [semaphore]
+    assert not semaphore.locked()

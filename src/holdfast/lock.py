@@ -160,8 +160,6 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
                     if steadfast is None:
                         break
                     waiter = steadfast
-                elif waiter.done():
-                    break
         line.granted -= 1
         if interruption is not None:
             try:
