@@ -955,3 +955,81 @@ def test_a_subclass_that_overrides_release_is_released_through_it_when_closed() 
     holder.close()
     assert released == [semaphore]
     assert not semaphore.locked()
+
+
+def test_dead_entries_are_forgotten_with_the_loop_of_their_tasks() -> None:
+    lock = Lock()
+    first = asyncio.new_event_loop()
+    run_without_waiting(lock.acquire())
+    waiters = [first.create_task(lock.acquire()) for _ in range(5)]
+    first.run_until_complete(asyncio.sleep(0))
+    waiters[2].cancel()
+    first.run_until_complete(asyncio.sleep(0))
+    assert lock.statistics().tasks_waiting == 4
+    first.close()
+    for waiter in waiters:
+        waiter._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    async def wait() -> int:
+        waiter = asyncio.create_task(lock.acquire())
+        await asyncio.sleep(0)
+        waiting = lock.statistics().tasks_waiting
+        lock.release()
+        await waiter
+        lock.release()
+        return waiting
+
+    assert asyncio.run(wait()) == 1
+    assert not lock.locked()
+
+
+@pytest.mark.parametrize(
+    ("cls", "error"),
+    [(Lock, RuntimeError), (BoundedSemaphore, ValueError)],
+)
+def test_closed_in_its_body_after_it_has_released_the_lock_is_told(cls: Any, error: type[Exception]) -> None:
+    @types.coroutine
+    def suspended() -> Generator[None, None, None]:
+        yield
+
+    async def hold() -> None:
+        async with lock:
+            lock.release()
+            await suspended()
+
+    lock = cls()
+    holder = hold()
+    holder.send(None)
+    with pytest.raises(error, match="Release it once for each"):
+        holder.close()
+
+
+@pytest.mark.parametrize("method", ["acquire", "release"])
+def test_a_condition_calls_what_the_subclass_of_its_lock_overrides(method: str) -> None:
+    calls = []
+
+    class Acquiring(Lock):
+        async def acquire(self) -> Any:
+            calls.append("acquire")
+            return await super().acquire()
+
+    class Releasing(Lock):
+        def release(self) -> None:
+            calls.append("release")
+            super().release()
+
+    async def main() -> None:
+        condition = Condition(Acquiring() if method == "acquire" else Releasing())
+
+        async def wait() -> None:
+            async with condition:
+                await condition.wait()
+
+        waiter = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        async with condition:
+            condition.notify()
+        await waiter
+
+    asyncio.run(main())
+    assert calls == [method] * 3
