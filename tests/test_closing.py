@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore
+from holdfast import Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, Semaphore
 
 Driven = Coroutine[Any, Any, Any]
 
@@ -779,3 +779,88 @@ async def test_cancelled_while_it_takes_the_lock_again_it_keeps_its_place_when_o
     assert consumer.cancelled()
     assert order == ["consumer", "e"]
     assert not condition.locked()
+
+
+async def test_who_comes_while_a_round_leaves_is_spared_by_a_reset_in_the_iteration_that_ends_it() -> None:
+    barrier = Barrier(2)
+
+    async def attend_and_reset() -> None:
+        await barrier.wait()
+        await barrier.reset()
+
+    attending = asyncio.create_task(attend_and_reset())
+    await asyncio.sleep(0)
+    await barrier.wait()
+    early = barrier.wait()
+    waiter = early.send(None)
+    await attending
+    assert not waiter.done()
+    assert barrier.n_waiting == 1
+    await asyncio.sleep(0)
+    await barrier.reset()
+    assert waiter.done()
+    with pytest.raises(BrokenBarrierError):
+        early.send(None)
+
+
+@pytest.mark.parametrize("leaving", [0, 1])
+async def test_a_reset_spares_no_other_in_place_of_an_early_one_that_left(leaving: int) -> None:
+    """Two come while a round leaves, and one of them goes. One comes after the round, and a reset follows at once."""
+    barrier = Barrier(3)
+    late = barrier.wait()
+    waiters: list[asyncio.Future[int]] = []
+
+    async def attend_and_reset() -> None:
+        await barrier.wait()
+        early[leaving].close()
+        waiters.append(late.send(None))
+        await barrier.reset()
+
+    others = [asyncio.create_task(barrier.wait()), asyncio.create_task(attend_and_reset())]
+    await asyncio.sleep(0)
+    await barrier.wait()
+    early = [barrier.wait(), barrier.wait()]
+    waiters += [coroutine.send(None) for coroutine in early]
+    await asyncio.gather(*others)
+    *spared, hit = waiters
+    assert not spared[1 - leaving].done()
+    assert hit.done()
+    with pytest.raises(BrokenBarrierError):
+        late.send(None)
+    early[1 - leaving].close()
+
+
+async def test_a_late_one_that_left_does_not_cost_an_early_one_its_sparing() -> None:
+    barrier = Barrier(3)
+
+    async def attend_and_reset() -> None:
+        await barrier.wait()
+        late = start(barrier.wait())
+        late.close()
+        await barrier.reset()
+
+    others = [asyncio.create_task(barrier.wait()), asyncio.create_task(attend_and_reset())]
+    await asyncio.sleep(0)
+    await barrier.wait()
+    early = barrier.wait()
+    waiter = early.send(None)
+    await asyncio.gather(*others)
+    assert not waiter.done()
+    early.close()
+
+
+async def test_an_early_one_that_leaves_when_it_is_not_spared_any_more_spares_nobody() -> None:
+    barrier = Barrier(4)
+    others = [asyncio.create_task(barrier.wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    await barrier.wait()
+    early = [barrier.wait() for _ in range(3)]
+    waiters = [coroutine.send(None) for coroutine in early]
+    await asyncio.gather(*others)
+    await asyncio.sleep(0)
+    early[0].close()
+    await barrier.reset()
+    for waiter, coroutine in zip(waiters[1:], early[1:], strict=True):
+        assert waiter.done()
+        with pytest.raises(BrokenBarrierError):
+            coroutine.send(None)
