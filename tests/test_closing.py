@@ -864,3 +864,41 @@ async def test_an_early_one_that_leaves_when_it_is_not_spared_any_more_spares_no
         assert waiter.done()
         with pytest.raises(BrokenBarrierError):
             coroutine.send(None)
+
+
+async def test_over_a_lock_of_asyncios_a_debt_does_not_outlive_acquire() -> None:
+    lock = asyncio.Lock()
+    condition = Condition(lock)
+    waiting = start(wait_alone(condition))
+    await lock.acquire()
+    waiting.close()  # a bare wait(), so nothing pays
+    lock.release()
+    await condition.acquire()
+    await condition.__aexit__(GeneratorExit, GeneratorExit(), None)
+    assert not condition.locked()
+
+
+async def wait_alone(condition: Condition) -> None:
+    await condition.acquire()
+    await condition.wait()
+
+
+async def test_over_a_lock_of_asyncios_that_is_on_its_way_to_another_a_closed_waiter_leaves_it_alone() -> None:
+    """asyncio's locked() is false then."""
+    lock = asyncio.Lock()
+    condition = Condition(lock)
+
+    async def consume() -> None:
+        async with condition:
+            await condition.wait()
+
+    consumer = start(consume())
+    await lock.acquire()
+    other = asyncio.create_task(lock.acquire())
+    await asyncio.sleep(0)
+    lock.release()
+    assert not lock.locked()
+    consumer.close()
+    assert await other
+    assert lock.locked()
+    lock.release()

@@ -1033,3 +1033,38 @@ def test_a_condition_calls_what_the_subclass_of_its_lock_overrides(method: str) 
 
     asyncio.run(main())
     assert calls == [method] * 3
+
+
+def test_a_condition_over_a_bound_lock_is_made_where_no_loop_runs() -> None:
+    loop = asyncio.new_event_loop()
+    condition = Condition(Lock(loop=loop))
+    call_in(loop, lambda: run_without_waiting(condition.acquire()))
+    condition.release()
+    loop.close()
+
+
+def test_taking_the_lock_again_where_tasks_of_another_loop_wait_for_it_is_an_error() -> None:
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    condition = Condition()
+
+    async def consume() -> None:
+        await condition.acquire()
+        await condition.wait()
+
+    consumer = first.create_task(consume())
+    first.run_until_complete(asyncio.sleep(0))
+
+    async def produce() -> None:
+        await condition.acquire()
+
+    run_without_waiting(produce())
+    condition.notify()
+    other = second.create_task(condition.acquire())
+    second.run_until_complete(asyncio.sleep(0))
+    with pytest.raises(RuntimeError, match="has waiting tasks in"):
+        first.run_until_complete(consumer)
+    call_in(second, condition.release)
+    assert second.run_until_complete(other)
+    call_in(second, condition.release)
+    first.close()
+    second.close()
