@@ -900,10 +900,10 @@ def test_what_is_closed_in_another_thread_reaches_a_waiter_whose_loop_sleeps() -
     told = got_it.wait(1)
     loop.call_soon_threadsafe(lambda: None)  # so that it ends, told or not
     thread.join(PATIENCE)
-    loop.close()
     assert told
     assert not lock.locked()
     assert "waiters" not in repr(lock)
+    loop.close()
 
 
 @pytest.mark.parametrize("name", BINDABLE)
