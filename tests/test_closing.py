@@ -902,3 +902,33 @@ async def test_over_a_lock_of_asyncios_that_is_on_its_way_to_another_a_closed_wa
     assert await other
     assert lock.locked()
     lock.release()
+
+
+def test_over_a_lock_of_asyncios_a_waiter_closed_where_no_loop_runs_leaves_it_to_whom_it_goes() -> None:
+    loop = asyncio.new_event_loop()
+    lock = asyncio.Lock()
+    condition = Condition(lock)
+
+    async def consume() -> None:
+        async with condition:
+            await condition.wait()
+
+    async def prepare() -> tuple[Driven, asyncio.Task[bool]]:
+        consumer = start(consume())
+        await lock.acquire()
+        other = asyncio.create_task(lock.acquire())
+        await asyncio.sleep(0)
+        return consumer, other
+
+    def release_and_stop() -> None:
+        lock.release()
+        loop.stop()
+
+    consumer, other = loop.run_until_complete(prepare())
+    loop.call_soon(release_and_stop)
+    loop.run_forever()
+    assert not other.done()
+    consumer.close()
+    assert loop.run_until_complete(other)
+    assert lock.locked()
+    loop.close()
