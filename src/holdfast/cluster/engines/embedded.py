@@ -23,7 +23,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from weakref import WeakSet
 
@@ -69,7 +69,7 @@ class EmbeddedEngine:
             self._database = sqlite3.connect(self._directory / "state.db", timeout=0, isolation_level=None)
         except (OSError, sqlite3.Error) as exc:
             raise EngineError(f"cannot use the directory {self._directory}: {exc}") from exc
-        with self._closing_on_error():
+        try:
             await self._prepare()
             self._id = secrets.token_hex(8)
             self._lock = self._make_lock()
@@ -79,20 +79,19 @@ class EmbeddedEngine:
             row = (self._id, label, os.getpid(), socket.gethostname(), time.time())
             await self._transact(lambda: self._database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", row))
             self._loop.add_reader(self._socket, self._receive)
+        except BaseException:
+            self._let_go()
+            raise
         return self._id
 
-    @contextlib.contextmanager
-    def _closing_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._database.close()
-            os.close(self._folder)
-            if self in _open:
-                _open.discard(self)
-                self._unlink([self._id])
-                os.close(self._lock)
-            raise
+    def _let_go(self) -> None:
+        """Close and remove what is this session's own."""
+        self._database.close()
+        if self in _open:  # else open() did not get as far as the lock
+            _open.discard(self)
+            self._unlink([self._id])
+            os.close(self._lock)
+        os.close(self._folder)
 
     async def _prepare(self) -> None:
         await self._retrying(lambda: self._database.execute("PRAGMA journal_mode = WAL"))
@@ -134,11 +133,7 @@ class EmbeddedEngine:
         self._socket.close()
         with contextlib.suppress(EngineError):  # then the next one who looks finds it dead
             await self._transact(lambda: self._delete([self._id]))
-        self._database.close()
-        self._unlink([self._id])
-        _open.discard(self)
-        os.close(self._lock)
-        os.close(self._folder)
+        self._let_go()
 
     async def _sweep(self) -> None:
         """Remove what sessions have left that ended without closing, and that nobody has met in a record."""

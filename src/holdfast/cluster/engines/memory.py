@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from holdfast.cluster.errors import SessionLost
 
@@ -19,18 +20,8 @@ class _Store:
         self.mutex = threading.RLock()
         self.texts: dict[str, str] = {}
         self.sessions: dict[str, MemoryEngine] = {}
-        self.watchers: dict[str, list[MemoryWatch]] = {}
-
-
-class MemoryWatch:
-    """Somebody who is to be told of a death, in their own event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_death: Callable[[], None]) -> None:
-        self._loop = loop
-        self._on_death = on_death
-
-    def fire(self) -> None:
-        _call(self._loop, self._on_death)
+        self.watchers: dict[str, list[Callable[[], None]]] = {}
+        """By the session that they watch: each tells somebody, in their own event loop."""
 
 
 _stores: dict[str, _Store] = {}
@@ -77,17 +68,17 @@ class MemoryEngine:
             _call(other._loop, other._on_wake, name, message)
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
-        watch = MemoryWatch(self._loop, on_death)
+        tell = partial(_call, self._loop, on_death)
         with self._store.mutex:
             watches = self._store.watchers.setdefault(session, [])
-            watches.append(watch)
+            watches.append(tell)
             if session not in self._store.sessions:
-                watch.fire()
+                tell()
 
         def stop() -> None:
             with self._store.mutex:
-                if watch in watches:
-                    watches.remove(watch)
+                if tell in watches:
+                    watches.remove(tell)
                 if not watches:
                     self._store.watchers.pop(session, None)
 
@@ -99,8 +90,8 @@ class MemoryEngine:
     def _end(self) -> None:
         with self._store.mutex:
             if self._store.sessions.pop(self._id, None) is not None:
-                for watch in self._store.watchers.get(self._id, ()):
-                    watch.fire()
+                for tell in self._store.watchers.get(self._id, ()):
+                    tell()
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:
