@@ -888,11 +888,7 @@ async def test_over_a_lock_of_asyncios_that_is_on_its_way_to_another_a_closed_wa
     lock = asyncio.Lock()
     condition = Condition(lock)
 
-    async def consume() -> None:
-        async with condition:
-            await condition.wait()
-
-    consumer = start(consume())
+    consumer = start(wait_once(condition))
     await lock.acquire()
     other = asyncio.create_task(lock.acquire())
     await asyncio.sleep(0)
@@ -909,12 +905,8 @@ def test_over_a_lock_of_asyncios_a_waiter_closed_where_no_loop_runs_leaves_it_to
     lock = asyncio.Lock()
     condition = Condition(lock)
 
-    async def consume() -> None:
-        async with condition:
-            await condition.wait()
-
     async def prepare() -> tuple[Driven, asyncio.Task[bool]]:
-        consumer = start(consume())
+        consumer = start(wait_once(condition))
         await lock.acquire()
         other = asyncio.create_task(lock.acquire())
         await asyncio.sleep(0)

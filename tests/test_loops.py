@@ -878,21 +878,13 @@ def test_what_is_closed_in_another_thread_reaches_a_waiter_whose_loop_sleeps() -
     loop = asyncio.new_event_loop()
     waits = threading.Event()
 
-    async def hold() -> None:
-        async with lock:
-            await suspended()
-
-    @types.coroutine
-    def suspended() -> Generator[None, None, None]:
-        yield
-
     async def wait() -> None:
         holder.send(None)
         loop.call_later(0, waits.set)
         async with lock:
             got_it.set()
 
-    holder = hold()
+    holder = hold_for_ever(lock)
     thread = threading.Thread(target=loop.run_until_complete, args=(wait(),))
     thread.start()
     assert waits.wait(PATIENCE)
@@ -941,16 +933,8 @@ def test_a_subclass_that_overrides_release_is_released_through_it_when_closed() 
             released.append(self)
             super().release()
 
-    @types.coroutine
-    def suspended() -> Generator[None, None, None]:
-        yield
-
-    async def hold() -> None:
-        async with semaphore:
-            await suspended()
-
     semaphore = Counted()
-    holder = hold()
+    holder = hold_for_ever(semaphore)
     holder.send(None)
     holder.close()
     assert released == [semaphore]
@@ -988,14 +972,10 @@ def test_dead_entries_are_forgotten_with_the_loop_of_their_tasks() -> None:
     [(Lock, RuntimeError), (BoundedSemaphore, ValueError)],
 )
 def test_closed_in_its_body_after_it_has_released_the_lock_is_told(cls: Any, error: type[Exception]) -> None:
-    @types.coroutine
-    def suspended() -> Generator[None, None, None]:
-        yield
-
     async def hold() -> None:
         async with lock:
             lock.release()
-            await suspended()
+            await suspend()
 
     lock = cls()
     holder = hold()
@@ -1020,12 +1000,7 @@ def test_a_condition_calls_what_the_subclass_of_its_lock_overrides(method: str) 
 
     async def main() -> None:
         condition = Condition(Acquiring() if method == "acquire" else Releasing())
-
-        async def wait() -> None:
-            async with condition:
-                await condition.wait()
-
-        waiter = asyncio.create_task(wait())
+        waiter = asyncio.create_task(wait_for_notification(condition))
         await asyncio.sleep(0)
         async with condition:
             condition.notify()
@@ -1054,10 +1029,7 @@ def test_taking_the_lock_again_where_tasks_of_another_loop_wait_for_it_is_an_err
     consumer = first.create_task(consume())
     first.run_until_complete(asyncio.sleep(0))
 
-    async def produce() -> None:
-        await condition.acquire()
-
-    run_without_waiting(produce())
+    run_without_waiting(condition.acquire())
     condition.notify()
     other = second.create_task(condition.acquire())
     second.run_until_complete(asyncio.sleep(0))

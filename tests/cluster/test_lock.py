@@ -22,6 +22,29 @@ def connect(url: str, **options):
     return holdfast.connect(url, namespace=url, **options)
 
 
+async def opened(url: str):
+    """A session that the test itself closes, or loses."""
+    session = connect(url)
+    await session.__aenter__()
+    return session
+
+
+async def start_body(session, *names):
+    """A task that is in the `async with` body of these locks."""
+    entered = asyncio.Event()
+
+    async def body():
+        async with contextlib.AsyncExitStack() as stack:
+            for name in names:
+                await stack.enter_async_context(session.lock(name))
+            entered.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(body())
+    await entered.wait()
+    return task
+
+
 def run(test, *args):
     async def bounded():
         async with asyncio.timeout(20):
@@ -165,8 +188,7 @@ def test_names_and_namespaces_are_apart(url):
 def test_closing_a_session_gives_back_what_it_holds_and_ends_what_waits(url):
     async def main():
         async with connect(url) as two:
-            one = connect(url)
-            await one.__aenter__()
+            one = await opened(url)
             grant = await one.lock("x").acquire()
             waiting = asyncio.create_task(one.lock("x").acquire())
             next_one = asyncio.create_task(two.lock("x").acquire())
@@ -187,17 +209,8 @@ def test_closing_a_session_gives_back_what_it_holds_and_ends_what_waits(url):
 
 def test_the_body_is_cancelled_when_the_lease_is_lost(url):
     async def main():
-        session = connect(url)
-        await session.__aenter__()
-        entered = asyncio.Event()
-
-        async def body():
-            async with session.lock("outer"), session.lock("inner"):
-                entered.set()
-                await asyncio.sleep(60)
-
-        task = asyncio.create_task(body())
-        await entered.wait()
+        session = await opened(url)
+        task = await start_body(session, "outer", "inner")
         await session.close()
         with pytest.raises(LeaseLost, match="outer"):
             await task
@@ -210,8 +223,7 @@ def test_the_body_is_cancelled_when_the_lease_is_lost(url):
 def test_a_grant_is_not_believed_if_the_session_ends_before_its_task_runs(url):
     async def main():
         async with connect(url) as other:
-            session = connect(url)
-            await session.__aenter__()
+            session = await opened(url)
             await other.lock("x").acquire()
             task = asyncio.create_task(session.lock("x").acquire())
             await settle()
@@ -227,17 +239,8 @@ def test_a_grant_is_not_believed_if_the_session_ends_before_its_task_runs(url):
 
 def test_a_foreign_cancellation_wins_over_a_lost_lease(url):
     async def main():
-        session = connect(url)
-        await session.__aenter__()
-        entered = asyncio.Event()
-
-        async def body():
-            async with session.lock("x"):
-                entered.set()
-                await asyncio.sleep(60)
-
-        task = asyncio.create_task(body())
-        await entered.wait()
+        session = await opened(url)
+        task = await start_body(session, "x")
         task.cancel()
         await session.close()
         with pytest.raises(asyncio.CancelledError):
@@ -255,8 +258,7 @@ def test_what_the_body_raises_itself_passes(url):
                 then()
 
         for then, error in ((lambda: 1 / 0, ZeroDivisionError), (lambda: None, LeaseLost)):
-            session = connect(url)
-            await session.__aenter__()
+            session = await opened(url)
             task = asyncio.create_task(body(session, then))
             await settle()
             await session.close()

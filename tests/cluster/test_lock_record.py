@@ -88,7 +88,6 @@ class LockMachine(RuleBasedStateMachine):
         self.line: deque[tuple[str, int]] = deque()
         self.batches = dict.fromkeys("abc", 0)
         self.tickets = dict.fromkeys("abc", 0)
-        self.granted: list[tuple[str, int]] = []
         self.tokens: list[int] = []
         self.names = {letter: letter for letter in "abc"}
 
@@ -103,15 +102,14 @@ class LockMachine(RuleBasedStateMachine):
         assert len(set(answers)) == 1
         for operation, outcome in zip(operations, answers[0], strict=True):
             if isinstance(operation, Acquire) and outcome:
-                self.note_grant((session, operation.ticket), outcome)
+                self.note_grant(outcome)
 
     def note(self) -> None:
         if self.record.holder is not None:
-            self.note_grant(self.record.holder[:2], self.record.holder.token)
+            self.note_grant(self.record.holder.token)
 
-    def note_grant(self, who: tuple[str, int], token: int) -> None:
+    def note_grant(self, token: int) -> None:
         if not self.tokens or self.tokens[-1] != token:
-            self.granted.append(who)
             self.tokens.append(token)
 
     @rule(letter=SESSIONS, repeats=st.integers(1, 3))
