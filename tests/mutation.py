@@ -85,6 +85,8 @@ ALLOWED: dict[str, list[str]] = {
         "_waitqueue.WaitQueue.grant_all: self.loop is not running_loop() -> True",
         "_waitqueue.WaitQueue.grant_all: self._notes -> True",
         "_waitqueue.WaitQueue.grant_all: behind -> True",
+        "_waitqueue.WaitQueue.release_all: self.loop is not running_loop() -> True",
+        "_waitqueue.WaitQueue.release_all: self._notes -> True",
         "_waitqueue.WaitQueue._wakes_by_plain_call: return loop is None or not (loop.is_closed() or loop.is_running()) -> return None",  # noqa: E501
         "_waitqueue.WaitQueue._wakes_by_plain_call: not (loop.is_closed() or loop.is_running()) -> False",
         "_waitqueue.WaitQueue._send_grant: not self.forget_closed_loop() -> True",
@@ -102,7 +104,6 @@ ALLOWED: dict[str, list[str]] = {
         "lock.Lock._reacquire: line.loop is None -> False",
         "event.Event.wait: line is None or line.loop is None or line.loop is not running_loop() -> True",
         "event.Event.wait: line.loop is None -> False",
-        "event.Event.wait: not line.granted -> True",
         "condition.Condition.wait: line is None or line.loop is None or line.loop is not running_loop() -> True",
         "condition.Condition.wait: line.loop is None -> False",
         "condition.Condition.notify: n > 0 -> n >= 0",

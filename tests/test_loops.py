@@ -325,19 +325,48 @@ def test_waiting_is_refused_while_tasks_of_a_paused_loop_wait(kind: Kind, new_lo
 
 
 def test_waiting_is_refused_while_a_granted_task_of_a_paused_loop_has_not_run(kind: Kind, new_loop: NewLoop) -> None:
+    if kind.make is Event:
+        pytest.skip("nothing is granted: see the next test")
     first, second = new_loop(), new_loop()
     primitive = kind.make()
     kind.hold(primitive)
     granted = start(first, kind.wait(primitive))
     kind.wake(primitive)
-    if isinstance(primitive, Event):
-        primitive.clear()
     before = state(primitive)
     refused = start(second, kind.wait(primitive))
     assert isinstance(refused.exception(), RuntimeError)
     assert state(primitive) == before
     first.run_until_complete(iterations())
     assert granted.result() == kind.woken
+
+
+def test_an_event_may_be_waited_for_while_a_woken_task_of_a_paused_loop_has_not_run(new_loop: NewLoop) -> None:
+    first, second = new_loop(), new_loop()
+    event = Event()
+    woken = start(first, event.wait())
+    event.set()
+    event.clear()
+    waiter = start(second, event.wait())
+    first.run_until_complete(iterations())
+    assert woken.result() is True
+    assert not waiter.done()
+    call_in(second, event.set)
+    second.run_until_complete(iterations())
+    assert waiter.result() is True
+    assert repr(event).endswith("[set]>")
+
+
+def test_the_repr_of_an_event_counts_the_woken_tasks_that_have_not_run(new_loop: NewLoop) -> None:
+    loop = new_loop()
+    event = Event()
+    tasks = [start(loop, event.wait()) for _ in range(2)]
+    event.set()
+    assert repr(event).endswith("[set, waiters:2]>")
+    tasks[0].cancel()  # granted before: it leaves with an error
+    loop.run_until_complete(iterations())
+    assert tasks[0].cancelled()
+    assert tasks[1].result() is True
+    assert repr(event).endswith("[set]>")
 
 
 def test_waking_a_task_of_a_paused_loop_is_refused_in_another(kind: Kind, new_loop: NewLoop) -> None:

@@ -50,9 +50,13 @@ class Primitive:
         return f"<{module}.{cls.__qualname__} object at {id(self):#x} [{state}]>"
 
     def _describe_with_waiters(self, state: str) -> str:
-        queue = self._live_queue()
-        waiters = 0 if queue is None else queue.granted + len(queue)
+        waiters = self._count_waiters()
         return self._describe(f"{state}, waiters:{waiters}" if waiters else state)
+
+    def _count_waiters(self) -> int:
+        """How many tasks have not left the wait yet."""
+        queue = self._live_queue()
+        return 0 if queue is None else queue.granted + len(queue)
 
     def _tasks_waiting(self) -> int:
         queue = self._live_queue()

@@ -276,6 +276,25 @@ class WaitQueue:
                 waiter.set_result(True)
         self.granted += len(line) - overlooked
 
+    def release_all(self) -> int:
+        """Grant every waiter what nobody can give back; return how many there were. The next ones get a new queue.
+
+        Raises as grant() does. The queue does not count them: see Event, where that would cost 5 % of a wake-up.
+        """
+        if self.loop is not running_loop():
+            self.check_wake()
+        if self._notes:
+            self._sweep()
+        self._owner._queue = None if self.bound is None else WaitQueue(self._owner, bound=self.bound)
+        self.loop = None
+        released = len(self.line)
+        for waiter in self.line:
+            if waiter.done():
+                released -= 1
+            else:
+                waiter.set_result(True)
+        return released
+
     def _wakes_by_plain_call(self) -> bool:
         """With the loop of the waiters not running here: does setting a future suffice to wake its task?"""
         loop = self.loop

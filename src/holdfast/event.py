@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ._primitive import Primitive
-from ._waitqueue import running_loop
+from ._waitqueue import Waiter, running_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Event(Primitive, asyncio.Event):
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._value = False
+        self._woken = 0  # how many tasks have been woken and have not run yet
         self._bind(loop)
 
     def __repr__(self) -> str:
@@ -49,7 +50,7 @@ class Event(Primitive, asyncio.Event):
         notice: one that runs in another thread, or not the one running here.
         """
         if self._queue is not None:
-            self._queue.grant_all()
+            self._woken += self._queue.release_all()
         self._value = True
 
     def clear(self) -> None:
@@ -74,9 +75,19 @@ class Event(Primitive, asyncio.Event):
         try:
             await waiter
         except BaseException:
-            line.leave(waiter)
+            if waiter.done() and not waiter.cancelled():
+                self._woken -= 1
+            else:
+                line.leave(waiter)
             raise
-        line.granted -= 1
-        if not line.granted:
-            line.retire()
+        self._woken -= 1
         return True
+
+    def _count_waiters(self) -> int:
+        return self._woken + super()._count_waiters()
+
+    if not TYPE_CHECKING:
+
+        @property
+        def _waiters(self) -> tuple[Waiter | None, ...]:
+            return (*[None] * self._woken, *super()._waiters)
