@@ -11,20 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from holdfast.cluster import FormatError
-from holdfast.cluster.lock_record import (
-    Acquire,
-    Batch,
-    Holder,
-    LockRecord,
-    Operation,
-    Release,
-    Run,
-    Wake,
-    Withdraw,
-    decode,
-    encode,
-    step,
-)
+from holdfast.cluster.lock_record import Acquire, Holder, LockRecord, Operation, Release
+from holdfast.cluster.record import Batch, Run, Wake, Withdraw, decode, encode, step
 
 
 def apply(record: LockRecord, session: str, number: int, *operations: Operation, dead: tuple[str, ...] = ()):
@@ -34,7 +22,7 @@ def apply(record: LockRecord, session: str, number: int, *operations: Operation,
 def test_a_release_names_the_next_owner_in_the_same_change():
     held = apply(LockRecord(), "a", 1, Acquire(1)).record
     queued = apply(held, "b", 1, Acquire(1), Acquire(2)).record
-    assert queued.queue == (Run("b", 1, 3),)
+    assert queued.line == (Run("b", 1, 3),)
     record, outcomes, wakes = apply(queued, "a", 2, Release(1))
     assert record.holder == Holder("b", 1, 2)
     assert outcomes == (1,)
@@ -43,7 +31,7 @@ def test_a_release_names_the_next_owner_in_the_same_change():
 
 def test_a_ticket_in_the_middle_of_a_run_is_withdrawn():
     record = apply(LockRecord(), "a", 1, *map(Acquire, range(1, 6))).record
-    assert apply(record, "a", 2, Withdraw(3)).record.queue == (Run("a", 2, 3), Run("a", 4, 6))
+    assert apply(record, "a", 2, Withdraw(3)).record.line == (Run("a", 2, 3), Run("a", 4, 6))
 
 
 def test_a_batch_that_is_sent_again_counts_once_and_is_answered_the_same():
@@ -66,14 +54,14 @@ def test_who_waits_for_whom():
     record = apply(LockRecord(), "a", 1, Acquire(1)).record
     record = apply(record, "b", 1, Acquire(1)).record
     record = apply(record, "c", 1, Acquire(1)).record
-    assert [record.predecessor(session) for session in "abc"] == [None, "a", "b"]
+    assert [record.watched_by(session) for session in "abc"] == [frozenset(), {"a"}, {"b"}]
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"kind": "semaphore"}])
+@pytest.mark.parametrize("change", [{"format": 2}, {"kind": "ladder"}])
 def test_a_record_that_this_version_does_not_know_is_refused(change):
     document = json.loads(encode(LockRecord())) | change
     with pytest.raises(FormatError, match=r"Upgrade holdfast here; nothing was changed"):
-        decode(json.dumps(document), "deploy")
+        decode(json.dumps(document), "deploy", LockRecord())
 
 
 SESSIONS = st.sampled_from("abc")
@@ -96,7 +84,7 @@ class LockMachine(RuleBasedStateMachine):
         batch = Batch(session, self.batches[session], operations)
         answers = []
         for _ in range(repeats):
-            self.record, outcomes, _ = step(decode(encode(self.record), "x"), batch, dead)
+            self.record, outcomes, _ = step(decode(encode(self.record), "x", LockRecord()), batch, dead)
             answers.append(outcomes)
             self.note()
         assert len(set(answers)) == 1
@@ -147,7 +135,7 @@ class LockMachine(RuleBasedStateMachine):
     @invariant()
     def same(self) -> None:
         holder = None if self.record.holder is None else self.record.holder[:2]
-        queued = [(run.session, ticket) for run in self.record.queue for ticket in range(run.first, run.end)]
+        queued = [(run.session, ticket) for run in self.record.line for ticket in range(run.first, run.end)]
         assert [holder, *queued] == (list(self.line) or [None])
         assert self.tokens == sorted(set(self.tokens)), "a token went back"
 

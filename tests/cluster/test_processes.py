@@ -14,6 +14,7 @@ from statistics import median
 import pytest
 
 import holdfast
+from holdfast.cluster.lock_record import LockRecord
 
 WORKER = """
 import asyncio, json, os, sys, time
@@ -109,7 +110,7 @@ def test_a_killed_holder_is_buried_at_once(url):
                 await worker.go()
                 token = json.loads(await worker.line())[2]
                 waiting = asyncio.create_task(lock.acquire())
-                while not (await session.register("x").read()).queue:
+                while not (await session.register("x", LockRecord()).read()).line:
                     await asyncio.sleep(0.001)
                 worker.process.kill()
                 killed = time.monotonic()
@@ -129,10 +130,10 @@ def test_a_killed_waiter_holds_up_nobody(url):
             await lock.acquire()
             worker = await Worker.start(url, 1, 60)
             await worker.go()
-            while not (await session.register("x").read()).queue:
+            while not (await session.register("x", LockRecord()).read()).line:
                 await asyncio.sleep(0.001)
             waiting = asyncio.create_task(behind.lock("x").acquire())
-            while len((await session.register("x").read()).queue) < 2:
+            while len((await session.register("x", LockRecord()).read()).line) < 2:
                 await asyncio.sleep(0.001)
             await worker.kill()
             await lock.release()

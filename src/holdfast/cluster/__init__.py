@@ -1,9 +1,15 @@
 """The primitives across processes. `holdfast.connect()` opens a session."""
 
+from .barrier import Barrier as Barrier
+from .condition import Condition as Condition
 from .errors import EngineError as EngineError
 from .errors import FormatError as FormatError
 from .errors import LeaseLost as LeaseLost
+from .errors import NameConflict as NameConflict
 from .errors import SessionLost as SessionLost
-from .lock import Grant as Grant
+from .event import Event as Event
+from .grant import Grant as Grant
 from .lock import Lock as Lock
+from .semaphore import BoundedSemaphore as BoundedSemaphore
+from .semaphore import Semaphore as Semaphore
 from .session import Session as Session

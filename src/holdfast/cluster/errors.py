@@ -15,3 +15,7 @@ class EngineError(OSError):
 
 class FormatError(EngineError):
     """What is stored was written by another version of holdfast, which this one does not understand."""
+
+
+class NameConflict(ValueError):  # noqa: N818  # see above
+    """The name is in use for another kind of primitive, or for one with another value."""

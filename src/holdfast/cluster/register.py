@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import EngineError, SessionLost
-from .lock_record import Acquire, Batch, LockRecord, Operation, Release, Step, Withdraw, decode, encode, step
+from .errors import EngineError, FormatError, NameConflict, SessionLost
+from .record import Batch, Record, Step, Withdraw, decode, encode, step
 
 if TYPE_CHECKING:
     from .session import Session
@@ -28,72 +29,107 @@ RETRY = 0.01, 1.0
 
 
 class _Entry(NamedTuple):
-    operation: Operation
-    done: asyncio.Future[int] | None
+    operation: Any
+    done: asyncio.Future[int] | None = None
     """Gets the outcome, if somebody waits for it."""
+    ticket: int = 0
+    """If it asks: granted what the outcome says, unless that is 0."""
 
 
 class Register:
     """The operations of one session on one name."""
 
-    def __init__(self, session: Session, name: str) -> None:
+    def __init__(self, session: Session, name: str, initial: Record) -> None:
         self._session = session
         self._name = name
+        self.initial = initial
+        """What the record is before its first change: this has the kind and the value."""
         self._pending: list[_Entry] = []
         self._asked: dict[int, asyncio.Future[int]] = {}  # by ticket
         self._tickets = 0
         self._batches = 0
         self._pump: asyncio.Task[None] | None = None
         self._suspicious = False  # somebody may have died, or a wake-up may be lost
-        self._watched: str | None = None
-        self._stop_watching: Callable[[], None] | None = None
+        self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
         self._timer: asyncio.TimerHandle | None = None
 
     # What the primitives do
 
-    async def acquire(self) -> int:
-        """Wait for the lock; return the token of the grant.
-
-        Cancellation: raises at once, the withdrawal follows by itself.
-        """
+    def begin(self, make: Callable[[int], Any]) -> tuple[int, asyncio.Future[int]]:
+        """Ask for something with a new ticket; return that, and a future of what it is granted (never 0)."""
         self._tickets += 1
         ticket = self._tickets
         future: asyncio.Future[int] = self._session.loop.create_future()
         self._asked[ticket] = future
-        self._submit(_Entry(Acquire(ticket), None))
-        try:
-            return await future
-        except SessionLost:
-            raise
-        except BaseException:
-            self._asked.pop(ticket, None)
-            self._submit(_Entry(Withdraw(ticket), None))
-            raise
+        self._submit(_Entry(make(ticket), ticket=ticket))
+        return ticket, future
 
-    async def release(self, token: int) -> int:
-        """End a grant; return 1, or 0 if it had ended before.
+    async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
+        """Ask for something and wait for it; return the ticket and what it is granted.
 
-        Cancellation: the grant ends all the same.
+        Cancellation: raises at once, the withdrawal follows by itself.
         """
-        future: asyncio.Future[int] = self._session.loop.create_future()
-        self._submit(_Entry(Release(token), future))
-        return await future
+        ticket, future = self.begin(make)
+        try:
+            return ticket, await future
+        except BaseException as exc:
+            if not isinstance(exc, SessionLost):
+                self.withdraw(ticket)
+            raise
 
-    async def read(self) -> LockRecord:
-        """The record as it is."""
-        return decode(await self._session.engine.read(self._name), self._name)
+    async def ask_at_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
+        """Ask for something that does not wait for others; return the ticket and the outcome.
+
+        Cancellation: raises at once; what was granted all the same is withdrawn as soon as that is known.
+        """
+        ticket, future = self.begin(make)
+        try:
+            await asyncio.wait([future])
+        except BaseException:
+            future.add_done_callback(lambda done: self._withdraw_granted(ticket, done))
+            raise
+        return ticket, future.result()
+
+    def _withdraw_granted(self, ticket: int, done: asyncio.Future[int]) -> None:
+        if done.exception() is None and done.result() > 0:
+            self.withdraw(ticket)
+
+    def withdraw(self, ticket: int) -> None:
+        """Give the ticket up, soon, whatever it was granted."""
+        self._asked.pop(ticket, None)
+        self._submit(_Entry(Withdraw(ticket)))
+
+    def send(self, operation: Any) -> asyncio.Future[int]:
+        """Have an operation done; return a future of its outcome. It is done also if nobody awaits that."""
+        future: asyncio.Future[int] = self._session.loop.create_future()
+        if self._session.over is not None:
+            future.set_exception(SessionLost(str(self._session.over)))
+        self._submit(_Entry(operation, future))
+        return future
+
+    async def tell(self, operation: Any) -> int:
+        """Have an operation done; return its outcome.
+
+        Cancellation: it is done all the same.
+        """
+        return await self.send(operation)
+
+    async def read(self) -> Any:
+        """The record as it is, of the type of `initial`."""
+        return decode(await self._session.engine.read(self._name), self._name, self.initial)
 
     def on_wake(self, message: str) -> None:
-        """Another session says that it has granted one of the tickets."""
-        ticket, token = map(int, message.split())
-        self._grant(ticket, token)
+        """Another session says what it has granted to some of the tickets."""
+        ticket, value, count = map(int, message.split())
+        for each in range(ticket, ticket + count):
+            self._grant(each, value)
 
     def lose(self, exc: SessionLost) -> None:
         """The session is over: nobody waits here any more."""
-        self._watch(None)
         futures = [*self._asked.values(), *(entry.done for entry in self._pending if entry.done is not None)]
         self._asked.clear()
         self._pending.clear()
+        self._watch(frozenset())
         for future in futures:
             if not future.done():
                 future.set_exception(exc)
@@ -103,10 +139,11 @@ class Register:
         if self._pump is not None:
             await asyncio.wait([self._pump])
         if self._batches:
-            done = await self._session.engine.apply(
-                self._name, self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
-            )
-            self._send_wakes(done)
+            change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
+            try:
+                self._send_wakes(await self._session.engine.apply(self._name, change))
+            except NameConflict:
+                return  # so nothing of this session is in it
 
     # The pump
 
@@ -117,7 +154,7 @@ class Register:
             self._start()
 
     def _suspect(self) -> None:
-        self._watch(None)
+        self._watch(frozenset())
         self._suspicious = True
         self._start()
 
@@ -152,69 +189,84 @@ class Register:
             except SessionLost:
                 self._pending[:0] = entries  # to be told
                 raise
+            except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
+                self._suspicious = False
+                self._refuse(entries, exc)
+                for entry in entries:
+                    if entry.done is not None and not entry.done.done():
+                        entry.done.set_exception(exc)
+                return
             except EngineError as exc:
                 if self._session.over is not None:
                     raise SessionLost(str(self._session.over)) from exc
-                self._refuse(batch, exc)
+                self._refuse(entries, exc)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
         for entry, outcome in zip(entries, done.outcomes, strict=True):
-            if isinstance(entry.operation, Acquire):
-                if outcome:
-                    self._grant(entry.operation.ticket, outcome)
+            if entry.ticket and outcome:
+                self._grant(entry.ticket, outcome)
             elif entry.done is not None and not entry.done.done():
                 entry.done.set_result(outcome)
         self._send_wakes(done)
-        holder = done.record.holder
-        if holder is not None and holder.session == self._session.id:
-            self._grant(holder.ticket, holder.token)  # also if the wake-up was lost
+        self._look_for_grants(done.record)
         await self._watch_over(done.record)
+
+    def _look_for_grants(self, record: Record) -> None:
+        """Take what the record says was granted here, in case the wake-up is lost."""
+        asked_later = {entry.ticket for entry in self._pending}
+        asked = [ticket for ticket in self._asked if ticket not in asked_later]
+        if asked:
+            for ticket, value in record.granted(self._session.id, asked).items():
+                self._grant(ticket, value)
 
     def _change(self, batch: Batch, dead: frozenset[str]) -> Callable[[str | None], tuple[str, Step]]:
         def change(text: str | None) -> tuple[str, Step]:
-            done = step(decode(text, self._name), batch, dead)
+            record = decode(text, self._name, self.initial)
+            if text is None:
+                record = replace(record, made_by=self._session.label)
+            done = step(record, batch, dead)
             return encode(done.record), done
 
         return change
 
-    def _refuse(self, batch: Batch, exc: EngineError) -> None:
+    def _refuse(self, entries: list[_Entry], exc: Exception) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""
-        for operation in batch.operations:
-            if isinstance(operation, Acquire):
-                future = self._asked.pop(operation.ticket, None)
-                if future is not None and not future.done():
-                    future.set_exception(exc)
+        for entry in entries:
+            future = self._asked.pop(entry.ticket, None)
+            if future is not None and not future.done():
+                future.set_exception(exc)
 
-    def _grant(self, ticket: int, token: int) -> None:
+    def _grant(self, ticket: int, value: int) -> None:
         future = self._asked.pop(ticket, None)
         if future is not None and not future.done():
-            future.set_result(token)
+            future.set_result(value)
 
     def _send_wakes(self, done: Step) -> None:
-        for session, ticket, token in done.wakes:
+        for session, ticket, value, count in done.wakes:
             if session == self._session.id:
-                self._grant(ticket, token)
+                for each in range(ticket, ticket + count):
+                    self._grant(each, value)
             else:
-                self._session.engine.wake(session, self._name, f"{ticket} {token}")
+                self._session.engine.wake(session, self._name, f"{ticket} {value} {count}")
 
     # Who buries the dead
 
-    async def _watch_over(self, record: LockRecord) -> None:
-        """While somebody waits here, watch the session that is next before this one in the line."""
-        before = record.predecessor(self._session.id) if self._asked else None
-        if before == self._session.id:
-            before = None
-        if before != self._watched:
-            self._watch(before)
-            if before is not None and await self._session.engine.dead([before]):
-                self._suspicious = True
+    async def _watch_over(self, record: Record) -> None:
+        """While somebody waits here, watch the sessions that this one waits for, and the clock."""
+        wanted = record.watched_by(self._session.id) if self._asked else frozenset()
+        new = wanted - self._watched.keys()
+        self._watch(wanted)
+        if new and await self._session.engine.dead(new):
+            self._suspicious = True
 
-    def _watch(self, session: str | None) -> None:
-        if self._stop_watching is not None:
-            self._stop_watching()
+    def _watch(self, sessions: frozenset[str]) -> None:
+        for session in [*self._watched]:
+            if session not in sessions:
+                self._watched.pop(session)()
+        for session in sessions - self._watched.keys():
+            self._watched[session] = self._session.engine.watch(session, self._suspect)
         if self._timer is not None:
             self._timer.cancel()
-        self._watched, self._stop_watching, self._timer = session, None, None
-        if session is not None:
-            self._stop_watching = self._session.engine.watch(session, self._suspect)
+            self._timer = None
+        if self._asked:
             self._timer = self._session.loop.call_later(LOOK_AGAIN * random.uniform(0.8, 1.2), self._suspect)

@@ -11,10 +11,16 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from .barrier import Barrier
+from .condition import Condition
 from .engines.contract import Engine
-from .errors import EngineError, LeaseLost, SessionLost
-from .lock import Grant, Lock
+from .errors import EngineError, LeaseLost, NameConflict, SessionLost
+from .event import Event
+from .grant import Grant
+from .lock import Lock
+from .record import Record
 from .register import Register
+from .semaphore import BoundedSemaphore, Semaphore
 
 CLOSING = 5.0
 """Seconds that closing a session waits for the engine, at most. What is left then is for the others to clean up."""
@@ -32,7 +38,8 @@ class Session:
         self.id = ""
         self.over: SessionLost | None = None
         """Why it has ended, if it has."""
-        self._label = label
+        self.label = label
+        """What it is called in reports."""
         self._registers: dict[str, Register] = {}
         self._grants: set[Grant] = set()
         self._pid = 0
@@ -40,14 +47,14 @@ class Session:
 
     def __repr__(self) -> str:
         state = "not open yet" if not self.id else "over" if self.over else "open"
-        return f"<holdfast.cluster.Session {self._label!r} {self.id} [{state}]>"
+        return f"<holdfast.cluster.Session {self.label!r} {self.id} [{state}]>"
 
     async def __aenter__(self) -> Self:
         if self.id:
             raise RuntimeError(f"{self!r} has been opened before; call holdfast.connect() for another one")
         self.loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self.id = await self.engine.open(self._label, self._on_wake)
+        self.id = await self.engine.open(self.label, self._on_wake)
         return self
 
     async def __aexit__(
@@ -82,9 +89,32 @@ class Session:
 
         name: any text of 1 to 200 characters.
         """
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-            raise ValueError(f"a name is a text of 1 to {LONGEST_NAME} characters, not {name!r}")
-        return Lock(self, name)
+        return Lock(self, _checked(name))
+
+    def semaphore(self, name: str, value: int = 1) -> Semaphore:
+        """A Semaphore of `value` permits; see lock(). Its first use fixes the value while its record lives."""
+        return Semaphore(self, _checked(name), value)
+
+    def bounded_semaphore(self, name: str, value: int = 1) -> BoundedSemaphore:
+        """A BoundedSemaphore of `value` permits; see semaphore()."""
+        return BoundedSemaphore(self, _checked(name), value)
+
+    def event(self, name: str) -> Event:
+        """An Event; see lock()."""
+        return Event(self, _checked(name))
+
+    def condition(self, name: str, lock: Lock | None = None) -> Condition:
+        """A Condition over `lock`, by default over the Lock of the same name.
+
+        name: tells apart the conditions of one lock.
+        """
+        if lock is not None and (not isinstance(lock, Lock) or lock._session is not self):
+            raise TypeError(f"a condition needs a lock that {self!r} has made, or None, not {lock!r}")
+        return Condition(self, _checked(name), self.lock(name) if lock is None else lock)
+
+    def barrier(self, name: str, parties: int) -> Barrier:
+        """A Barrier of `parties` tasks; see lock(). Its first use fixes their number while its record lives."""
+        return Barrier(self, _checked(name), parties)
 
     # For the primitives
 
@@ -99,11 +129,14 @@ class Session:
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError(f"{self!r} belongs to the event loop {self.loop!r}; connect() in each loop")
 
-    def register(self, name: str) -> Register:
-        """The one register of the name."""
-        if name not in self._registers:
-            self._registers[name] = Register(self, name)
-        return self._registers[name]
+    def register(self, name: str, initial: Record) -> Register:
+        """The one register of the name. Raises NameConflict if that is for another kind or value."""
+        register = self._registers.setdefault(name, Register(self, name, initial))
+        if register.initial.kind != initial.kind:
+            raise NameConflict(
+                f"{name!r} is used as a {register.initial.kind} in {self!r} already, and here as a {initial.kind}"
+            )
+        return register
 
     def hold(self, grant: Grant) -> None:
         """Remember a grant, to be told when the session is lost."""
@@ -152,3 +185,9 @@ def _engine(url: str | None, namespace: str) -> Engine:
             raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
         return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace)
     raise ValueError(f"unknown URL scheme in {url!r}; known are sqlite:///DIRECTORY and memory:")
+
+
+def _checked(name: str) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        raise ValueError(f"a name is a text of 1 to {LONGEST_NAME} characters, not {name!r}")
+    return name

@@ -1,0 +1,142 @@
+"""Condition: tasks of all sessions wait, under a Lock, until one of them tells that something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from .errors import LeaseLost, SessionLost
+from .grant import Grant
+from .lock import Lock
+from .lock_record import Notify, Relock, Wait
+
+if TYPE_CHECKING:
+    from .session import Session
+
+T = TypeVar("T")
+ALL = -1
+
+
+class Condition:
+    """A lock, and a place to wait for a change of what it protects. Made by `Session.condition()`.
+
+    It lives in the record of its lock. Waiting releases the lock in the same change that joins the line, and a
+    notification moves to the lock's own line: nobody is woken before the lock is theirs.
+    """
+
+    def __init__(self, session: Session, name: str, lock: Lock) -> None:
+        self._session = session
+        self._name = name
+        self._lock = lock
+        self.acquire = lock.acquire
+        self.try_acquire = lock.try_acquire
+        self.release = lock.release
+        self.locked = lock.locked
+
+    def __repr__(self) -> str:
+        return f"<holdfast.cluster.Condition {self._name!r} of {self._lock!r}>"
+
+    async def __aenter__(self) -> Grant:
+        """Acquire the lock; the `as` value is the grant."""
+        return await self._lock.__aenter__()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Release the lock; see Lock."""
+        await self._lock.__aexit__(exc_type, exc, tb)
+
+    async def wait(self) -> Literal[True]:
+        """Release the lock, wait to be notified, take the lock again, return True. The grant gets a new token.
+
+        Raises RuntimeError if this condition's lock object does not hold the lock; LeaseLost, without the lock, if the
+        session ends.
+
+        Cancellation: the task takes the lock again, however long that lasts, and then raises. If it had been
+        notified, the notification goes to another waiter.
+        """
+        grant = self._grant("wait")
+        register, condition = self._lock._register, self._name
+        token = grant.token
+        self._session.drop(grant)  # while it waits nothing is held that could be lost
+        ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token))
+        relock: asyncio.Future[int] | None = None
+        interruption: BaseException | None = None
+        while not granted.done() or (relock is not None and not relock.done()):
+            try:
+                await asyncio.wait([granted] if relock is None else [granted, relock])
+            except GeneratorExit:
+                register.withdraw(ticket)
+                self._lost(grant, "its task was closed in wait()")
+                raise
+            except BaseException as exc:
+                interruption = exc
+                if relock is None:
+                    relock = register.send(Relock(ticket, condition))
+        try:
+            token = granted.result()
+            notified = relock is None or relock.result() < 0
+            if token < 0:
+                raise SessionLost("the grant had ended")
+        except SessionLost as exc:
+            raise self._lost(grant, str(exc)) from exc
+        grant.token = token
+        self._session.hold(grant)
+        if interruption is None:
+            return True
+        if notified:
+            register.send(Notify(condition, 1, token))
+        try:
+            raise interruption
+        finally:
+            del interruption  # its traceback refers to this frame: no cycle
+
+    async def wait_for(self, predicate: Callable[[], T]) -> T:
+        """Wait until `predicate()` is true; return its value. It is called with the lock held.
+
+        Cancellation: as for wait().
+        """
+        result = predicate()
+        while not result:
+            await self.wait()
+            result = predicate()
+        return result
+
+    async def notify(self, n: int = 1) -> None:
+        """Move the first `n` tasks that wait here to the lock's line.
+
+        Raises RuntimeError if this condition's lock object does not hold the lock, LeaseLost if it was lost.
+
+        Cancellation: they are notified all the same.
+        """
+        if not isinstance(n, int):
+            raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}")
+        await self._notify(max(n, 0))
+
+    async def notify_all(self) -> None:
+        """Move all tasks that wait here to the lock's line. Raises as notify() does.
+
+        Cancellation: they are notified all the same.
+        """
+        await self._notify(ALL)
+
+    async def _notify(self, n: int) -> None:
+        grant = self._grant("notify")
+        if await self._lock._register.tell(Notify(self._name, n, grant.token)) < 0:
+            raise self._lost(grant, "the grant had ended")
+
+    def _grant(self, what: str) -> Grant:
+        self._session.check()
+        if not self._lock._held:
+            raise RuntimeError(f"cannot {what} on un-acquired lock; write 'async with condition:' around {what}()")
+        grant = self._lock._held[0]
+        grant.check()
+        return grant
+
+    def _lost(self, grant: Grant, why: str) -> LeaseLost:
+        self._session.drop(grant)
+        exc = LeaseLost(f"{grant!r} was lost: {why}")
+        grant._lose(exc, cancel=False)
+        return exc

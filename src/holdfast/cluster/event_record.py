@@ -1,0 +1,63 @@
+"""The record of an Event, and every change of it. Pure.
+
+Setting it empties the line, so whoever waited then is through, even if it is unset at once (`set(); clear()`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from .record import Record, Wake, Withdraw, join, leave, stands_in, without
+
+
+class Wait(NamedTuple):
+    """Wait until it is set. Outcome: 1 if it is, or 0 if the ticket waits now."""
+
+    ticket: int
+
+
+class Set(NamedTuple):
+    """Set it. Outcome: 1."""
+
+
+class Clear(NamedTuple):
+    """Unset it. Outcome: 1."""
+
+
+Operation = Wait | Set | Clear | Withdraw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord(Record):
+    """All that the cluster knows of one Event."""
+
+    KIND = "event"
+
+    is_set: bool = False
+
+    def apply(self, session: str, operation: Operation, wakes: list[Wake]) -> tuple[EventRecord, int]:
+        match operation:
+            case Wait(ticket):
+                return (self, 1) if self.is_set else (replace(self, line=join(self.line, session, ticket)), 0)
+            case Set():
+                wakes += [Wake(run.session, run.first, 1, run.end - run.first) for run in self.line]
+                return replace(self, is_set=True, line=()), 1
+            case Clear():
+                return replace(self, is_set=False), 1
+            case Withdraw(ticket):
+                waits = stands_in(self.line, session, ticket)
+                return replace(self, line=leave(self.line, session, ticket)), int(waits)
+
+    def bury(self, dead: Collection[str], wakes: list[Wake]) -> EventRecord:
+        return replace(self, line=without(self.line, dead))
+
+    def is_initial(self) -> bool:
+        return not self.line and not self.is_set
+
+    def state(self) -> dict[str, Any]:
+        return {"is_set": self.is_set}
+
+    def with_state(self, document: dict[str, Any]) -> EventRecord:
+        return replace(self, is_set=document["is_set"])

@@ -1,0 +1,251 @@
+"""What the records of all primitives share: tickets, batches, the line, and how a record is stored. Pure.
+
+A record is all that the cluster knows under one name. A session numbers its tickets there 1, 2, ...; a ticket asks
+once, is in the line while it waits, and is granted by leaving the line. So a lost wake-up is made good by looking at
+the record, and a line is a list of runs of tickets, which grows with the sessions that wait and not with their tasks.
+
+What must hold for every kind, and who broke it elsewhere:
+
+ 1. First come, first served, in the order in which the batches are applied (redis-py: whoever polls next).
+ 2. A batch is applied once, however often it is sent: a session has one answer here, that of its last batch.
+ 3. A ticket that is withdrawn leaves nothing behind, waiting or granted (redis-py: locked for ever).
+ 4. A dead session leaves nothing behind. Death is final, so whoever learns of it may bury it.
+ 5. A name has one kind and one value while its record lives; who disagrees changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+
+from .errors import FormatError, NameConflict
+
+FORMAT = 1
+KINDS = "lock", "semaphore", "bounded semaphore", "event", "barrier"
+
+
+class Run(NamedTuple):
+    """The tickets `first` ... `end - 1` of one session in a line."""
+
+    session: str
+    first: int
+    end: int
+
+    def __contains__(self, ticket: object) -> bool:
+        return ticket in range(self.first, self.end)
+
+
+Line = tuple[Run, ...]
+
+
+def join(line: Line, session: str, ticket: int) -> Line:
+    """The line with the ticket behind all others."""
+    if line and line[-1].session == session and line[-1].end == ticket:
+        return (*line[:-1], Run(session, line[-1].first, ticket + 1))
+    return (*line, Run(session, ticket, ticket + 1))
+
+
+def take_first(line: Line) -> tuple[str, int, Line]:
+    """The session and the ticket that stand first, and the line without them."""
+    (session, ticket, end), *rest = line
+    return session, ticket, ((Run(session, ticket + 1, end), *rest) if ticket + 1 < end else tuple(rest))
+
+
+def stands_in(line: Line, session: str, ticket: int) -> bool:
+    return any(run.session == session and ticket in run for run in line)
+
+
+def leave(line: Line, session: str, ticket: int) -> Line:
+    """The line without the ticket."""
+    left: list[Run] = []
+    for run in line:
+        if run.session == session and ticket in run:
+            parts = Run(session, run.first, ticket), Run(session, ticket + 1, run.end)
+            left += [part for part in parts if part.first < part.end]
+        else:
+            left.append(run)
+    return tuple(left)
+
+
+def without(line: Line, dead: Collection[str]) -> Line:
+    """The line without the tickets of these sessions."""
+    return tuple(run for run in line if run.session not in dead)
+
+
+def tickets(line: Line) -> Iterator[tuple[str, int]]:
+    """The tickets one by one, with their sessions."""
+    return ((run.session, ticket) for run in line for ticket in range(run.first, run.end))
+
+
+class Answer(NamedTuple):
+    """What a session's last batch came to; see `Step.outcomes`."""
+
+    batch: int
+    outcomes: tuple[int, ...]
+
+
+class Withdraw(NamedTuple):
+    """Give up the ticket, be it waiting or granted. Outcome: 1, or 0 if it was neither."""
+
+    ticket: int
+
+
+class Batch(NamedTuple):
+    """Operations of one session, applied together or not at all. A number is never used for another batch."""
+
+    session: str
+    number: int
+    operations: tuple[Any, ...]
+    """Those of the primitive's own module."""
+
+
+class Wake(NamedTuple):
+    """A session must be told what some of its tickets, in succession, have been granted."""
+
+    session: str
+    ticket: int
+    value: int
+    tickets: int = 1
+    """How many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(ABC):
+    """All that the cluster knows under one name; a subclass for each kind."""
+
+    KIND: ClassVar[str]
+
+    made_by: str = ""
+    """Who used the name first, for the message to who uses it differently."""
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    """By session."""
+    line: Line = ()
+    """Who waits."""
+
+    @property
+    def kind(self) -> str:
+        """What the user calls it, with the value it was made with: "semaphore of 10"."""
+        return self.KIND
+
+    @abstractmethod
+    def apply(self, session: str, operation: Any, wakes: list[Wake]) -> tuple[Self, int]:
+        """One operation: the new record and the outcome. More wakes may be appended."""
+
+    @abstractmethod
+    def bury(self, dead: Collection[str], wakes: list[Wake]) -> Self:
+        """The record without what dead sessions hold and wait for."""
+
+    @abstractmethod
+    def is_initial(self) -> bool:
+        """Whether nothing is held, waited for or set."""
+
+    def holding(self) -> frozenset[str]:
+        """The sessions that hold something."""
+        return frozenset()
+
+    def sessions(self) -> set[str]:
+        """Every session that is named here."""
+        return {run.session for run in self.line} | self.holding() | {*self.answers}
+
+    def watched_by(self, session: str) -> frozenset[str]:
+        """Whose death the waiting session has to notice: the holders if it is first, else who waits before it."""
+        before = self.holding()
+        for run in self.line:
+            if run.session == session:
+                return before - {session}
+            before = frozenset({run.session})
+        return frozenset()
+
+    def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
+        """Which of the tickets that the session has asked for do not wait any more, and what they got."""
+        waiting = {ticket for other, ticket in tickets(self.line) if other == session}
+        return {ticket: 1 for ticket in asked if ticket not in waiting}
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What is stored besides the fields of every kind."""
+
+    @abstractmethod
+    def with_state(self, document: dict[str, Any]) -> Self:
+        """The inverse of state(), on the initial record."""
+
+
+class Step(NamedTuple):
+    """What a batch came to."""
+
+    record: Any
+    """Of the type that went in."""
+    outcomes: tuple[int, ...]
+    """One number for each operation of the batch, in order."""
+    wakes: tuple[Wake, ...]
+
+
+def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
+    """Bury the dead, then apply the batch; return the new record, what came out, and who is to be woken."""
+    wakes: list[Wake] = []
+    buried = frozenset(dead)
+    if buried & record.sessions():
+        record = record.bury(buried, wakes)
+        record = replace(record, answers={who: answer for who, answer in record.answers.items() if who not in buried})
+    answer = record.answers.get(batch.session)
+    if answer is not None and answer.batch == batch.number:
+        return Step(record, answer.outcomes, tuple(wakes))
+    outcomes = []
+    for operation in batch.operations:
+        record, outcome = record.apply(batch.session, operation, wakes)
+        outcomes.append(outcome)
+    if batch.operations:
+        record = replace(record, answers={**record.answers, batch.session: Answer(batch.number, tuple(outcomes))})
+    return Step(record, tuple(outcomes), tuple(wakes))
+
+
+def encode(record: Record) -> str:
+    """The record as it is stored."""
+    document = {
+        "format": FORMAT,
+        "kind": record.kind,
+        "made_by": record.made_by,
+        "answers": record.answers,
+        "line": record.line,
+        **record.state(),
+    }
+    return json.dumps(document, separators=(",", ":"))
+
+
+R = TypeVar("R", bound=Record)
+
+
+def decode(text: str | None, name: str, initial: R) -> R:
+    """A record as it was stored; None stands for `initial`.
+
+    Raises FormatError if a newer version wrote it, NameConflict if it is of another kind or value than `initial`.
+    """
+    if text is None:
+        return initial
+    document: dict[str, Any] = json.loads(text)
+    kind = document.get("kind")
+    if document.get("format") != FORMAT or not isinstance(kind, str) or not kind.startswith(KINDS):
+        raise FormatError(
+            f"the record of {name!r} has the format {document.get('format')!r} and the kind {kind!r}, which this "
+            f"version of holdfast does not know (format {FORMAT}). Upgrade holdfast here; nothing was changed"
+        )
+    if kind != initial.kind:
+        raise NameConflict(
+            f"{name!r} is a {kind}, made by {document['made_by']}, and is used here as a {initial.kind}. Use another "
+            "name, or the same kind and value; nothing was changed"
+        )
+    kept = replace(
+        initial,
+        made_by=document["made_by"],
+        answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
+        line=line_of(document["line"]),
+    )
+    return kept.with_state(document)
+
+
+def line_of(runs: Iterable[Iterable[Any]]) -> Line:
+    """A line as it was stored."""
+    return tuple(Run(*run) for run in runs)

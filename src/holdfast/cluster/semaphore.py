@@ -1,0 +1,66 @@
+"""Semaphore and BoundedSemaphore: so many holders at a time, among all sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .grant import Grant, Leased
+from .semaphore_record import Acquire, Release, SemaphoreRecord, TryAcquire
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class Semaphore(Leased):
+    """So many permits for all tasks of all sessions that name it. Made by `Session.semaphore()`.
+
+    Permits are granted in the order of asking. Those that a session holds are free again when it or its process
+    ends, so it is no way to signal from one session to another: an Event or a Condition is.
+    """
+
+    _bounded = False
+
+    def __init__(self, session: Session, name: str, value: int) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"a semaphore needs an int, the number of permits, not {value!r}")
+        if value < 0:
+            raise ValueError(f"a semaphore needs 0 permits or more, not {value}")
+        super().__init__(session, name, SemaphoreRecord(value=value, bounded=self._bounded, free=value))
+        self._held = []
+        self._entered = []
+
+    async def locked(self) -> bool:
+        """Whether acquire() would have to wait."""
+        return bool((await self._read()).free == 0)
+
+    async def release(self) -> None:
+        """Give a permit back, to who is next. A session that holds none adds one, as in asyncio.
+
+        Raises LeaseLost if the permit was lost; of a BoundedSemaphore ValueError if the session holds none.
+
+        Cancellation: it is given back all the same.
+        """
+        if self._held:
+            await self._release(self._held[0])
+        else:
+            self._session.check()
+            if not await self._register.tell(Release()):
+                raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
+
+    def _acquiring(self, ticket: int) -> Acquire:
+        return Acquire(ticket)
+
+    def _trying(self, ticket: int) -> TryAcquire:
+        return TryAcquire(ticket)
+
+    def _releasing(self, grant: Grant) -> Release:
+        return Release()
+
+    def _token(self, ticket: int, value: int) -> int:
+        return ticket
+
+
+class BoundedSemaphore(Semaphore):
+    """A Semaphore that refuses a release in a session that holds no permit. Made by `Session.bounded_semaphore()`."""
+
+    _bounded = True
