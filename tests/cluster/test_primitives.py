@@ -231,7 +231,8 @@ def test_a_name_has_one_kind_and_one_value(url):
     async def main():
         async with connect(url, name="the api") as one, connect(url) as two:
             async with one.semaphore("s", 10):
-                with pytest.raises(NameConflict, match=r"'s' is a semaphore of 10, made by the api, .* semaphore of 20"):
+                taken = r"'s' is a semaphore of 10, made by the api, .* semaphore of 20"
+                with pytest.raises(NameConflict, match=taken):
                     await two.semaphore("s", 20).acquire()
             with pytest.raises(NameConflict, match=r"used as a semaphore of 10"):
                 one.lock("s")
