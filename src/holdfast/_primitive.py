@@ -28,7 +28,7 @@ class Primitive:
         if queue is None:
             loop = asyncio.get_running_loop()
             queue = self._queue = WaitQueue(self)
-            queue.loop = loop
+            queue.start(loop)
         else:
             queue.enter()
         return queue

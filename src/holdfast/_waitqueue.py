@@ -51,21 +51,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
-    running_loop = _get_running_loop
+    this_run = _get_running_loop
 else:
     from sys import get_asyncgen_hooks
 
-    def running_loop() -> asyncio.AbstractEventLoop | None:
-        """The loop that runs in this thread, if that can be told cheaply; else something that is no loop.
+    def this_run() -> object:
+        """What tells the loop that runs in this thread from any other, cheaply; None if that can't be told.
 
         In Python 3.11 asyncio's own function asks the kernel for the id of the process each time, which is a
-        tenth of a hand-off. Here the answer comes from the hooks that a loop sets while it runs (PEP 525). Who gets
-        another loop than hoped for asks `_get_running_loop()`.
+        tenth of a hand-off. Here the answer is the hook that a loop makes and sets each time it starts to run
+        (PEP 525). Who gets another one than hoped for asks `_get_running_loop()`.
         """
-        try:
-            return get_asyncgen_hooks()[0].__self__
-        except AttributeError:  # no hook is set, or it is not a loop's method
-            return None
+        return get_asyncgen_hooks()[0]
 
 
 Waiter = asyncio.Future[int]
@@ -98,6 +95,10 @@ class _Note(enum.Enum):
 _GONE, _OVERLOOKED, _KEEPS_PLACE, _GRANTED = _Note
 
 
+NOWHERE = object()
+"""What `this_run()` never is."""
+
+
 class Owner(Protocol):
     """A primitive, as its queue sees it."""
 
@@ -110,7 +111,7 @@ class Owner(Protocol):
 class WaitQueue:
     """The tasks that wait for one primitive. It exists only while there is something to remember."""
 
-    __slots__ = ("_dead", "_notes", "_owner", "bound", "granted", "line", "loop", "owed_exits")
+    __slots__ = ("_dead", "_notes", "_owner", "bound", "granted", "line", "loop", "owed_exits", "run")
 
     def __init__(self, owner: Owner, bound: asyncio.AbstractEventLoop | None = None) -> None:
         self._owner = owner
@@ -118,6 +119,8 @@ class WaitQueue:
         """The loop that was given as `loop=`, if any."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The loop of the waiters."""
+        self.run: object = NOWHERE
+        """What `this_run()` is where they wait. Equal there means: the running loop is theirs."""
         self.granted = 0
         """How many waiters have been granted and have not run yet."""
         self.owed_exits = 0
@@ -153,7 +156,7 @@ class WaitQueue:
 
     # Waiting
 
-    def join(self, *, keeps_place: bool = False) -> Waiter:
+    def join(self, keeps_place: bool = False) -> Waiter:
         """Put a new waiter at the end of the line. `enter()` has been called before.
 
         keeps_place: it is granted in its turn even if it has been cancelled; see `rejoin()`.
@@ -216,19 +219,23 @@ class WaitQueue:
 
     # Granting
 
-    def grant(self, n: float = 1, *, refusing: bool = True) -> int:
+    def grant(self, n: float = 1, refusing: bool = True) -> int:
         """Grant the first `n` waiters, with the results 0, 1, ...; return how many there were.
 
         Raises RuntimeError, before anything changes, if they might not notice: see `check_wake()`. With
         `refusing=False` it never raises: what is given back may come from anywhere, as from the collector in
         another thread.
         """
-        if self.loop is not running_loop():
+        if self.run is not this_run():
             if refusing:
                 self.check_wake()
             elif self.loop is not _get_running_loop() and not self._wakes_by_plain_call():
                 return self._send_grant()
         line, notes = self.line, self._notes
+        if n == 1 and not notes and line and not line[0].done():  # the short way; the rest would do the same
+            line.popleft().set_result(0)
+            self.granted += 1
+            return 1
         granted = 0
         while line and granted < n:
             waiter = line.popleft()
@@ -258,7 +265,7 @@ class WaitQueue:
 
     def grant_all(self, behind: int = 0) -> None:
         """Grant every waiter, or every one behind so many. Raises as grant() does."""
-        if self.loop is not running_loop():
+        if self.run is not this_run():
             self.check_wake()
         if self._notes:
             self._sweep()
@@ -281,12 +288,12 @@ class WaitQueue:
 
         Raises as grant() does. The queue does not count them: see Event, where that would cost 5 % of a wake-up.
         """
-        if self.loop is not running_loop():
+        if self.run is not this_run():
             self.check_wake()
         if self._notes:
             self._sweep()
         self._owner._queue = None if self.bound is None else WaitQueue(self._owner, bound=self.bound)
-        self.loop = None
+        self.loop, self.run = None, NOWHERE
         released = len(self.line)
         for waiter in self.line:
             if waiter.done():
@@ -333,8 +340,13 @@ class WaitQueue:
             if self.granted or self.count_live():
                 raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
             self._forget_waiters()
-        self.loop = running
+        self.start(running)
         self._owner._queue = self  # forgetting may have retired it
+
+    def start(self, running: asyncio.AbstractEventLoop) -> None:
+        """Make it a queue of tasks of the running loop."""
+        self.loop = running
+        self.run = this_run() or NOWHERE
 
     def check_wake(self) -> None:
         """Check, before anything changes, that a waiter may be woken from here.
@@ -364,7 +376,7 @@ class WaitQueue:
         """If the loop of the waiters is closed, they are gone, and their grants are given back; return whether."""
         if self.loop is None or not self.loop.is_closed():
             return False
-        self.loop = None
+        self.loop, self.run = None, NOWHERE
         self._forget_waiters()
         lost, self.granted = self.granted, 0
         for _ in range(lost):

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ._contextmanager import ContextManager, returns_awaitable
 from ._primitive import Primitive
-from ._waitqueue import running_loop
+from ._waitqueue import this_run
 from .lock import Lock, LockStatistics
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("wait"))
         line = self._queue
-        if line is None or line.loop is None or line.loop is not running_loop():
+        if line is None or line.run is not this_run():
             line = self._enter_line()
         self.release()
         waiter = line.join()

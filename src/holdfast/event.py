@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ._primitive import Primitive
-from ._waitqueue import Waiter, running_loop
+from ._waitqueue import Waiter, this_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Event(Primitive, asyncio.Event):
         if self._value:
             return True
         line = self._queue
-        if line is None or line.loop is None or line.loop is not running_loop():
+        if line is None or line.run is not this_run():
             line = self._enter_line()
         waiter = line.join()
         try:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ._contextmanager import FINISHED, ContextManager, returns_awaitable
 from ._primitive import Primitive
-from ._waitqueue import WaitQueue, running_loop
+from ._waitqueue import WaitQueue, this_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         Cancellation: the task has left the line, and does not hold the lock; if the lock was already on its
         way to it, the next task gets it.
         """
-        if self._queue is None and not self._locked:
+        line = self._queue
+        if line is None and not self._locked:
             self._locked = True
             return True
-        line = self._queue
-        if line is None or line.loop is None or line.loop is not running_loop():
+        if line is None or line.run is not this_run():
             line = self._enter_line()
         line.owed_exits = 0
         if not self._locked:
@@ -137,13 +137,13 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             return
         interruption: BaseException | None = None
         line = self._queue
-        if line is None or line.loop is None or line.loop is not running_loop():
+        if line is None or line.run is not this_run():
             line = self._enter_line()
         if not self._locked:
             self._locked = True
             line.retire()
             return
-        waiter = line.join(keeps_place=True)
+        waiter = line.join(True)  # keeps its place
         while True:
             try:
                 await waiter
