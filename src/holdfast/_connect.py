@@ -8,17 +8,23 @@ if TYPE_CHECKING:
     from .cluster.session import Session
 
 
-def connect(url: str | None = None, *, namespace: str = "default", name: str | None = None) -> Session:
+def connect(
+    url: str | None = None, *, ttl: float | None = None, namespace: str = "default", name: str | None = None
+) -> Session:
     """Return a session, to be opened with `async with`, in which primitives are shared with other processes.
 
     url: where the state is: `sqlite:///DIRECTORY` for the processes of this machine (the directory is made if it is
         missing; the path is absolute), `memory:` for this process alone. By default what HOLDFAST_URL says, else a
         directory of the user's.
+    ttl: seconds, at least 0.1, after which the session is dead if it could not be renewed, as when its process is
+        stopped or its event loop is blocked: what it holds then goes to the next. By default the engine's: for those
+        of one machine none, so a session lives as long as its process, and a stopped holder keeps what it has.
     namespace: sessions share what they name only within a namespace.
     name: what the session is called in reports; by default host and pid.
 
-    Raises ValueError for a URL that no engine knows. Opening raises EngineError if the engine cannot be used.
+    Raises ValueError for a URL that no engine knows, or a ttl that is none.
+    Opening raises EngineError if the engine cannot be used.
     """
     from .cluster.session import connect as connect_session
 
-    return connect_session(url, namespace, name)
+    return connect_session(url, ttl, namespace, name)

@@ -23,9 +23,9 @@ def connect(url: str, **options):
     return holdfast.connect(url, namespace=url, **options)
 
 
-async def opened(url: str):
+async def opened(url: str, **options):
     """A session that the test itself closes, or loses."""
-    session = connect(url)
+    session = connect(url, **options)
     await session.__aenter__()
     return session
 

@@ -2,6 +2,7 @@
 
 from .barrier import Barrier as Barrier
 from .condition import Condition as Condition
+from .engines.contract import SessionInfo as SessionInfo
 from .errors import EngineError as EngineError
 from .errors import FormatError as FormatError
 from .errors import LeaseLost as LeaseLost
@@ -9,6 +10,9 @@ from .errors import NameConflict as NameConflict
 from .errors import SessionLost as SessionLost
 from .event import Event as Event
 from .grant import Grant as Grant
+from .inspection import Holding as Holding
+from .inspection import Inspection as Inspection
+from .inspection import Waiting as Waiting
 from .lock import Lock as Lock
 from .semaphore import BoundedSemaphore as BoundedSemaphore
 from .semaphore import Semaphore as Semaphore

@@ -98,6 +98,9 @@ class BarrierRecord(Record):
         places = {place.ticket: place.place for place in self.places if place.session == session}
         return {ticket: places.get(ticket, BROKEN) for ticket in Record.granted(self, session, asked)}
 
+    def figures(self) -> dict[str, int | bool]:
+        return {"parties": self.parties, "arrived": self.arrived(), "broken": self.broken}
+
     def state(self) -> dict[str, Any]:
         return {"broken": self.broken, "places": self.places}
 

@@ -56,6 +56,9 @@ class EventRecord(Record):
     def is_initial(self) -> bool:
         return not self.line and not self.is_set
 
+    def figures(self) -> dict[str, int | bool]:
+        return {"is_set": self.is_set}
+
     def state(self) -> dict[str, Any]:
         return {"is_set": self.is_set}
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import LeaseLost, SessionLost
 from .primitive import Primitive
+
+if TYPE_CHECKING:
+    from .session import Session
 
 
 class Grant:
     """One holding of a Lock or of a permit, from the moment it was granted until it is released or lost."""
 
-    def __init__(self, name: str, token: int) -> None:
+    def __init__(self, session: Session, name: str, token: int) -> None:
+        self._session = session
         self.name = name
         self.token = token
         """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
@@ -33,6 +37,7 @@ class Grant:
 
     def check(self) -> None:
         """Raise LeaseLost if the grant has been lost: for code between awaits."""
+        self._session.look_at_clock()
         if self._why is not None:
             raise LeaseLost(str(self._why))
 
@@ -120,6 +125,7 @@ class Leased(Primitive):
         task = asyncio.current_task()
         grant = next((grant for grant in reversed(self._entered) if grant._body is task), self._entered[0])
         self._entered.remove(grant)
+        self._session.look_at_clock()
         if grant.lost.is_set():
             if grant in self._held:
                 self._held.remove(grant)
@@ -132,7 +138,7 @@ class Leased(Primitive):
 
     def _hold(self, ticket: int, value: int) -> Grant:
         self._session.check()  # it may have been lost after the grant and before this task ran
-        grant = Grant(self._name, self._token(ticket, value))
+        grant = Grant(self._session, self._name, self._token(ticket, value))
         self._held.append(grant)
         self._session.hold(grant)
         return grant

@@ -15,17 +15,19 @@ What must hold here, besides what `record.py` names, and who broke it elsewhere:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .record import Line, Record, Wake, Withdraw, join, leave, line_of, stands_in, take_first, without
+from .record import Held, Line, Record, Run, Wake, Withdraw, join, leave, line_of, stands_in, take_first, without
 
 
 class Holder(NamedTuple):
     session: str
     ticket: int
     token: int
+    since: float = 0.0
+    """As in `Batch.at`."""
 
 
 class Acquire(NamedTuple):
@@ -138,6 +140,23 @@ class LockRecord(Record):
         holder = self.holder
         return {} if holder is None or holder.session != session else {holder.ticket: holder.token}
 
+    def last_token(self) -> int:
+        return self.tokens
+
+    def starting_at(self, floor: int) -> LockRecord:
+        return replace(self, tokens=floor)
+
+    def held(self) -> Iterator[Held]:
+        if self.holder is not None:
+            yield Held(self.holder.session, 1, self.holder.token, self.holder.since)
+
+    def waiting(self) -> Iterator[tuple[Run, str | None]]:
+        yield from Record.waiting(self)
+        yield from ((run, condition) for condition, line in self.conditions.items() for run in line)
+
+    def figures(self) -> dict[str, int | bool]:
+        return {"locked": self.holder is not None, "tokens": self.tokens}
+
     def state(self) -> dict[str, Any]:
         return {"tokens": self.tokens, "holder": self.holder, "conditions": self.conditions}
 
@@ -155,7 +174,7 @@ class LockRecord(Record):
 
     def _grant(self, session: str, ticket: int) -> LockRecord:
         token = self.tokens + 1
-        return replace(self, tokens=token, holder=Holder(session, ticket, token))
+        return replace(self, tokens=token, holder=Holder(session, ticket, token, self.changed))
 
     def _hand_over(self, wakes: list[Wake]) -> LockRecord:
         """Grant the first ticket of the line what the holder has had."""

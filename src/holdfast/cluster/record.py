@@ -99,7 +99,19 @@ class Batch(NamedTuple):
     session: str
     number: int
     operations: tuple[Any, ...]
-    """Those of the primitive's own module."""
+    """Those of the primitive's own module. An empty batch says that the answers to all before are known."""
+    at: float = 0.0
+    """The engine's time, in seconds since 1970. It is carried along for inspect(), and decides nothing."""
+
+
+class Held(NamedTuple):
+    """What a session holds."""
+
+    session: str
+    permits: int
+    token: int | None
+    since: float | None
+    """The engine's time of the grant, in seconds since 1970, if that is kept."""
 
 
 class Wake(NamedTuple):
@@ -124,6 +136,8 @@ class Record(ABC):
     """By session."""
     line: Line = ()
     """Who waits."""
+    changed: float = 0.0
+    """When it was, as in `Batch.at`."""
 
     @property
     def kind(self) -> str:
@@ -145,6 +159,26 @@ class Record(ABC):
     def holding(self) -> frozenset[str]:
         """The sessions that hold something."""
         return frozenset()
+
+    def last_token(self) -> int:
+        """No higher one has been given out here."""
+        return 0
+
+    def starting_at(self, floor: int) -> Self:
+        """The initial record, to give out only tokens that are higher."""
+        return self
+
+    def held(self) -> Iterator[Held]:
+        """What each session holds, for reports."""
+        return iter(())
+
+    def waiting(self) -> Iterator[tuple[Run, str | None]]:
+        """The runs of tickets that wait, in order, each with the condition that it waits for, if any."""
+        return ((run, None) for run in self.line)
+
+    @abstractmethod
+    def figures(self) -> dict[str, int | bool]:
+        """What there is to report besides who holds and who waits."""
 
     def sessions(self) -> set[str]:
         """Every session that is named here."""
@@ -188,17 +222,20 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     wakes: list[Wake] = []
     buried = frozenset(dead)
     if buried & record.sessions():
-        record = record.bury(buried, wakes)
+        record = replace(record, changed=batch.at).bury(buried, wakes)
         record = replace(record, answers={who: answer for who, answer in record.answers.items() if who not in buried})
     answer = record.answers.get(batch.session)
     if answer is not None and answer.batch == batch.number:
         return Step(record, answer.outcomes, tuple(wakes))
     outcomes = []
+    record = replace(record, changed=batch.at)
     for operation in batch.operations:
         record, outcome = record.apply(batch.session, operation, wakes)
         outcomes.append(outcome)
+    answers = {who: answer for who, answer in record.answers.items() if who != batch.session}
     if batch.operations:
-        record = replace(record, answers={**record.answers, batch.session: Answer(batch.number, tuple(outcomes))})
+        answers[batch.session] = Answer(batch.number, tuple(outcomes))
+    record = replace(record, answers=answers)
     return Step(record, tuple(outcomes), tuple(wakes))
 
 
@@ -210,9 +247,27 @@ def encode(record: Record) -> str:
         "made_by": record.made_by,
         "answers": record.answers,
         "line": record.line,
+        "changed": record.changed,
         **record.state(),
     }
     return json.dumps(document, separators=(",", ":"))
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """A record's fields as they were stored. Raises FormatError if this version does not know them."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise FormatError(f"the record of {name!r} is not one of holdfast's: {text[:80]!r}. Nothing was changed")
+    kind = document.get("kind")
+    if document.get("format") != FORMAT or not isinstance(kind, str) or not kind.startswith(KINDS):
+        raise FormatError(
+            f"the record of {name!r} has the format {document.get('format')!r} and the kind {kind!r}, which this "
+            f"version of holdfast does not know (format {FORMAT}). Upgrade holdfast here; nothing was changed"
+        )
+    return document
 
 
 R = TypeVar("R", bound=Record)
@@ -225,13 +280,8 @@ def decode(text: str | None, name: str, initial: R) -> R:
     """
     if text is None:
         return initial
-    document: dict[str, Any] = json.loads(text)
-    kind = document.get("kind")
-    if document.get("format") != FORMAT or not isinstance(kind, str) or not kind.startswith(KINDS):
-        raise FormatError(
-            f"the record of {name!r} has the format {document.get('format')!r} and the kind {kind!r}, which this "
-            f"version of holdfast does not know (format {FORMAT}). Upgrade holdfast here; nothing was changed"
-        )
+    document = parse(text, name)
+    kind = document["kind"]
     if kind != initial.kind:
         raise NameConflict(
             f"{name!r} is a {kind}, made by {document['made_by']}, and is used here as a {initial.kind}. Use another "
@@ -242,6 +292,7 @@ def decode(text: str | None, name: str, initial: R) -> R:
         made_by=document["made_by"],
         answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
         line=line_of(document["line"]),
+        changed=document["changed"],
     )
     return kept.with_state(document)
 

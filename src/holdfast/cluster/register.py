@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .engines.contract import Change, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
 from .record import Batch, Record, Step, Withdraw, decode, encode, step
 
@@ -48,6 +49,8 @@ class Register:
         self._asked: dict[int, asyncio.Future[int]] = {}  # by ticket
         self._tickets = 0
         self._batches = 0
+        self._answered = False  # whether the record has an answer for this session
+        self._used = 0.0  # the loop's time of the last request
         self._pump: asyncio.Task[None] | None = None
         self._suspicious = False  # somebody may have died, or a wake-up may be lost
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
@@ -118,6 +121,18 @@ class Register:
         """The record as it is, of the type of `initial`."""
         return decode(await self._session.engine.read(self._name), self._name, self.initial)
 
+    def idle_for(self, seconds: float) -> bool:
+        """Whether nothing has been asked for here for so long, and the record may still know the session."""
+        idle = self._pump is None and not self._asked and self._answered
+        return idle and self._session.loop.time() >= self._used + seconds
+
+    async def forget(self) -> None:
+        """Have the record forget the answer to the last batch, so that it can be removed."""
+        self._suspicious = True
+        self._start()
+        if self._pump is not None:
+            await asyncio.wait([self._pump])
+
     def on_wake(self, message: str) -> None:
         """Another session says what it has granted to some of the tickets."""
         ticket, value, count = map(int, message.split())
@@ -151,6 +166,7 @@ class Register:
         """Have it done soon. Where the loop or the session has ended, there is nothing left to do it to."""
         if not (self._session.over or self._session.loop.is_closed()):
             self._pending.append(entry)
+            self._used = self._session.loop.time()
             self._start()
 
     def _suspect(self) -> None:
@@ -185,6 +201,7 @@ class Register:
                     dead = await engine.dead((await self.read()).sessions() - {self._session.id})
                     self._suspicious = False
                 done = await engine.apply(self._name, self._change(batch, dead), evicted=dead)
+                self._session.check_deadline()  # an answer that comes too late is not believed
                 break
             except SessionLost:
                 self._pending[:0] = entries  # to be told
@@ -207,6 +224,7 @@ class Register:
                 self._grant(entry.ticket, outcome)
             elif entry.done is not None and not entry.done.done():
                 entry.done.set_result(outcome)
+        self._answered = bool(entries)
         self._send_wakes(done)
         self._look_for_grants(done.record)
         await self._watch_over(done.record)
@@ -219,12 +237,12 @@ class Register:
             for ticket, value in record.granted(self._session.id, asked).items():
                 self._grant(ticket, value)
 
-    def _change(self, batch: Batch, dead: frozenset[str]) -> Callable[[str | None], tuple[str, Step]]:
-        def change(text: str | None) -> tuple[str, Step]:
-            record = decode(text, self._name, self.initial)
-            if text is None:
-                record = replace(record, made_by=self._session.label)
-            done = step(record, batch, dead)
+    def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
+        def change(stored: Stored) -> tuple[str, Step]:
+            record = decode(stored.text, self._name, self.initial)
+            if stored.text is None:
+                record = replace(record, made_by=self._session.label).starting_at(stored.floor)
+            done = step(record, batch._replace(at=stored.now), dead)
             return encode(done.record), done
 
         return change

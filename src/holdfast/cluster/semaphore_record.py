@@ -9,11 +9,11 @@ that holds none, which adds one (and which a bounded semaphore refuses).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .record import Record, Wake, Withdraw, join, leave, stands_in, take_first, without
+from .record import Held, Record, Wake, Withdraw, join, leave, stands_in, take_first, without
 
 
 class Acquire(NamedTuple):
@@ -45,7 +45,7 @@ class SemaphoreRecord(Record):
     """How many permits it was made with."""
     bounded: bool = False
     free: int
-    held: Mapping[str, int] = field(default_factory=dict)
+    permits: Mapping[str, int] = field(default_factory=dict)
     """By session; none that holds nothing."""
 
     @property
@@ -61,7 +61,7 @@ class SemaphoreRecord(Record):
                     return self, -1
                 return replace(self, line=join(self.line, session, ticket)), 0
             case Release():
-                if session in self.held:
+                if session in self.permits:
                     return self._take_back(session)._serve(wakes), 1
                 if self.bounded:
                     return self, 0
@@ -69,35 +69,41 @@ class SemaphoreRecord(Record):
             case Withdraw(ticket):
                 if stands_in(self.line, session, ticket):
                     return replace(self, line=leave(self.line, session, ticket)), 1
-                if session in self.held:  # a ticket that does not wait has been granted
+                if session in self.permits:  # a ticket that does not wait has been granted
                     return self._take_back(session)._serve(wakes), 1
                 return self, 0
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> SemaphoreRecord:
-        lost = sum(count for session, count in self.held.items() if session in dead)
-        held = {session: count for session, count in self.held.items() if session not in dead}
-        return replace(self, line=without(self.line, dead), held=held, free=self.free + lost)._serve(wakes)
+        lost = sum(count for session, count in self.permits.items() if session in dead)
+        held = {session: count for session, count in self.permits.items() if session not in dead}
+        return replace(self, line=without(self.line, dead), permits=held, free=self.free + lost)._serve(wakes)
 
     def is_initial(self) -> bool:
-        return not self.line and not self.held and self.free == self.value
+        return not self.line and not self.permits and self.free == self.value
 
     def holding(self) -> frozenset[str]:
-        return frozenset(self.held)
+        return frozenset(self.permits)
+
+    def held(self) -> Iterator[Held]:
+        return (Held(session, permits, None, None) for session, permits in self.permits.items())
+
+    def figures(self) -> dict[str, int | bool]:
+        return {"value": self.value, "free": self.free, "bounded": self.bounded}
 
     def state(self) -> dict[str, Any]:
-        return {"free": self.free, "held": self.held}
+        return {"free": self.free, "permits": self.permits}
 
     def with_state(self, document: dict[str, Any]) -> SemaphoreRecord:
-        return replace(self, free=document["free"], held=document["held"])
+        return replace(self, free=document["free"], permits=document["permits"])
 
     def _grant(self, session: str) -> SemaphoreRecord:
-        return replace(self, free=self.free - 1, held={**self.held, session: self.held.get(session, 0) + 1})
+        return replace(self, free=self.free - 1, permits={**self.permits, session: self.permits.get(session, 0) + 1})
 
     def _take_back(self, session: str) -> SemaphoreRecord:
-        held = {**self.held, session: self.held[session] - 1}
+        held = {**self.permits, session: self.permits[session] - 1}
         if not held[session]:
             del held[session]
-        return replace(self, free=self.free + 1, held=held)
+        return replace(self, free=self.free + 1, permits=held)
 
     def _serve(self, wakes: list[Wake]) -> SemaphoreRecord:
         """Grant free permits to who waits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 from pathlib import Path
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 
 from .barrier import Barrier
 from .condition import Condition
+from .engines.clock import monotonic
 from .engines.contract import Engine
-from .errors import EngineError, LeaseLost, NameConflict, SessionLost
+from .errors import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
 from .event import Event
 from .grant import Grant
+from .inspection import Inspection, decode_any, report
 from .lock import Lock
 from .record import Record
 from .register import Register
@@ -25,6 +28,16 @@ from .semaphore import BoundedSemaphore, Semaphore
 CLOSING = 5.0
 """Seconds that closing a session waits for the engine, at most. What is left then is for the others to clean up."""
 LONGEST_NAME = 200
+RENEWALS = 3
+"""How often a session with a ttl is renewed in one."""
+MARGIN = 0.05
+"""How much of its ttl before the engine a session gives up what it holds."""
+RETRY_RENEWAL = 0.1
+"""Seconds until a renewal is tried again that the engine has failed to make, at least."""
+SHORTEST_TTL = 0.1
+"""Seconds."""
+KEPT = 3600.0
+"""Seconds that a record is kept in which nothing is held, waited for or set."""
 
 
 class Session:
@@ -44,6 +57,11 @@ class Session:
         self._grants: set[Grant] = set()
         self._pid = 0
         self._losing: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._deadline = math.inf  # of monotonic(): when others may take it for dead
+        self._alarm: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.Task[None] | None = None
+        self._tidied = 0.0  # the loop's time when that began
 
     def __repr__(self) -> str:
         state = "not open yet" if not self.id else "over" if self.over else "open"
@@ -54,7 +72,12 @@ class Session:
             raise RuntimeError(f"{self!r} has been opened before; call holdfast.connect() for another one")
         self.loop = asyncio.get_running_loop()
         self._pid = os.getpid()
+        self._tidied = self.loop.time()
+        asked = monotonic()
         self.id = await self.engine.open(self.label, self._on_wake)
+        if self.engine.ttl is not None:
+            self._extend(asked, self.engine.ttl)
+            self._renewal = self.loop.create_task(self._renew(self.engine.ttl), name=f"renewal of {self!r}")
         return self
 
     async def __aexit__(
@@ -75,10 +98,13 @@ class Session:
             return
         self._end(SessionLost(f"{self!r} was closed"))
         try:
+            if self._tidying is not None:
+                self._tidying.cancel()
             with contextlib.suppress(TimeoutError, EngineError, SessionLost):
                 async with asyncio.timeout(CLOSING):
                     for register in self._registers.values():
                         await register.leave()
+                    await self._tidy(KEPT)
         finally:
             await self.engine.close()
 
@@ -116,6 +142,51 @@ class Session:
         """A Barrier of `parties` tasks; see lock(). Its first use fixes their number while its record lives."""
         return Barrier(self, _checked(name), parties)
 
+    async def names(self) -> list[str]:
+        """All names of the namespace that are in use, or were a while ago, sorted."""
+        self.check()
+        return await self.engine.names()
+
+    async def inspect(self, name: str) -> Inspection:
+        """Who holds a name and who waits for it, whatever it is.
+
+        Raises KeyError if nobody has used it (or not for long), EngineError if the engine fails, FormatError if
+        another version wrote it.
+        """
+        self.check()
+        text = await self.engine.read(_checked(name))
+        if text is None:
+            raise KeyError(name)
+        record = decode_any(text, name)
+        return report(record, name, await self.engine.describe(record.sessions()))
+
+    async def tidy(self, seconds: float = KEPT) -> int:
+        """Remove the records in which nothing has happened for so long; return how many.
+
+        Done by itself now and then. Only what is as good as new goes: nothing held, waited for or set, and no
+        living session that may ask about its last request. Tokens go on rising all the same.
+        """
+        self.check()
+        return await self._tidy(seconds)
+
+    async def _tidy(self, seconds: float) -> int:
+        self._tidied = self.loop.time()
+        for register in self._registers.values():
+            if register.idle_for(seconds):
+                await register.forget()
+        removed = 0
+        for name in await self.engine.old(seconds):
+            text = await self.engine.read(name)
+            if text is None:
+                continue
+            try:
+                record = decode_any(text, name)
+            except FormatError:
+                continue  # it is for a newer version to say
+            if record.is_initial() and record.sessions() <= await self.engine.dead(record.sessions()):
+                removed += await self.engine.remove(name, text, record.last_token())
+        return removed
+
     # For the primitives
 
     def check(self) -> None:
@@ -126,11 +197,15 @@ class Session:
             raise RuntimeError(f"{self!r} belongs to process {self._pid}; after a fork the child must connect() itself")
         if self.over is not None:
             raise SessionLost(str(self.over))
+        self.check_deadline()
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError(f"{self!r} belongs to the event loop {self.loop!r}; connect() in each loop")
 
     def register(self, name: str, initial: Record) -> Register:
         """The one register of the name. Raises NameConflict if that is for another kind or value."""
+        if self.id and self.over is None and self.loop.time() > self._tidied + KEPT:
+            self._tidied = self.loop.time()
+            self._tidying = self.loop.create_task(self._keep_tidy(), name=f"tidying of {self!r}")
         register = self._registers.setdefault(name, Register(self, name, initial))
         if register.initial.kind != initial.kind:
             raise NameConflict(
@@ -152,8 +227,54 @@ class Session:
             self._end(exc)
             self._losing = self.loop.create_task(self.engine.close())
 
+    # Life
+
+    def check_deadline(self) -> None:
+        """Raise SessionLost if others may take the session for dead already."""
+        self.look_at_clock()
+        if self.over is not None:
+            raise SessionLost(str(self.over))
+
+    def look_at_clock(self) -> None:
+        """End the session if others may take it for dead already."""
+        if self.over is None and monotonic() >= self._deadline:
+            self.lose(SessionLost(f"{self!r} could not be renewed within its ttl of {self.engine.ttl} s"))
+
+    def _extend(self, asked: float, ttl: float) -> None:
+        """It was renewed by a request that was sent at `asked`."""
+        self.look_at_clock()  # an answer that comes too late is not believed
+        self._deadline = asked + ttl * (1 - MARGIN)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self.over is None:
+            self._alarm = self.loop.call_later(self._deadline - monotonic(), self.look_at_clock)
+
+    async def _renew(self, ttl: float) -> None:
+        pause = ttl / RENEWALS
+        while self.over is None:
+            await asyncio.sleep(pause)
+            asked = monotonic()
+            try:
+                await self.engine.renew()
+            except SessionLost as exc:
+                self._renewal = None
+                self.lose(exc)
+            except EngineError:
+                pause = min(RETRY_RENEWAL, ttl / RENEWALS)  # until the deadline, which ends it
+            else:
+                self._extend(asked, ttl)
+                pause = ttl / RENEWALS
+
+    async def _keep_tidy(self) -> None:
+        with contextlib.suppress(EngineError, SessionLost):  # then somebody else will do it
+            await self._tidy(KEPT)
+
     def _end(self, exc: SessionLost) -> None:
         self.over = exc
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._renewal is not None:
+            self._renewal.cancel()
         for register in self._registers.values():
             register.lose(exc)
         for grant in self._grants:
@@ -166,24 +287,26 @@ class Session:
             register.on_wake(message)
 
 
-def connect(url: str | None, namespace: str, name: str | None) -> Session:
+def connect(url: str | None, ttl: float | None, namespace: str, name: str | None) -> Session:
     """See `holdfast.connect()`."""
     url = url or os.environ.get("HOLDFAST_URL")
-    return Session(_engine(url, namespace), name or f"{socket.gethostname()}:{os.getpid()}")
+    if ttl is not None and not (isinstance(ttl, (int, float)) and SHORTEST_TTL <= ttl < math.inf):
+        raise ValueError(f"ttl must be a number of seconds, at least {SHORTEST_TTL}, or None, not {ttl!r}")
+    return Session(_engine(url, ttl, namespace), name or f"{socket.gethostname()}:{os.getpid()}")
 
 
-def _engine(url: str | None, namespace: str) -> Engine:
+def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
     parts = urlsplit(url or "sqlite:")
     if parts.scheme == "memory":
         from .engines.memory import MemoryEngine
 
-        return MemoryEngine(namespace)
+        return MemoryEngine(namespace, ttl)
     if parts.scheme == "sqlite":
         from .engines.embedded import EmbeddedEngine, default_directory
 
         if parts.netloc:
             raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
-        return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace)
+        return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace, ttl)
     raise ValueError(f"unknown URL scheme in {url!r}; known are sqlite:///DIRECTORY and memory:")
 
 

@@ -8,23 +8,56 @@
    be tried again; SessionLost says that it did not, and never will.
 4. A wake-up is a hint. It may be lost, doubled or late.
 5. A process that dies takes its sessions with it; a session that is watched by another one is missed soon.
+6. A session with a ttl dies when it has not been renewed for so long, by the engine's clock. A renewal never brings one
+   back.
+7. A text is removed only as it is, and its floor is kept: no record that is made later starts below it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
-Change = Callable[[str | None], tuple[str, T]]
-"""From the text under a name, or None, to the new one and a result. May be called more than once."""
+
+class Stored(NamedTuple):
+    """What a change finds."""
+
+    text: str | None
+    """What is kept under the name, if anything."""
+    now: float
+    """The engine's time, in seconds since 1970. No client's clock decides anything."""
+    floor: int
+    """The highest that `remove()` has been given in this namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """Who a session is."""
+
+    id: str
+    name: str
+    """What `connect(name=)` said; by default host and pid."""
+    host: str
+    pid: int
+    since: datetime
+    """When it was opened."""
+
+
+Change = Callable[[Stored], tuple[str, T]]
+"""From what is stored under a name to the new text and a result. May be called more than once."""
 OnWake = Callable[[str, str], None]
 """Called in the loop of the session with a name and a message."""
 
 
 class Engine(Protocol):
     """One session's way to what the sessions share. All methods are called in the session's event loop."""
+
+    ttl: float | None
+    """Seconds without a renewal after which the session is dead; None if it lives as long as its process."""
 
     async def open(self, label: str, on_wake: OnWake) -> str:
         """Begin the session; return its id, which no other session ever has."""
@@ -35,8 +68,23 @@ class Engine(Protocol):
         Raises SessionLost if this session is dead, EngineError if the engine fails.
         """
 
+    async def renew(self) -> None:
+        """Live on for another ttl from now. Raises as apply() does. Only called if there is a ttl."""
+
     async def read(self, name: str) -> str | None:
         """The text under a name."""
+
+    async def names(self) -> list[str]:
+        """The names in this namespace under which there is a text, sorted."""
+
+    async def old(self, seconds: float) -> list[str]:
+        """Some names that have not been changed for so long, by the engine's clock."""
+
+    async def remove(self, name: str, text: str, floor: int) -> bool:
+        """Remove the text under a name and raise the namespace's floor, if it is still this one; return whether."""
+
+    async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
+        """Who they are, by id. Those that are dead may be missing."""
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
         """Which of them are dead."""

@@ -6,7 +6,8 @@
 
 A session's file is locked before its row is written, so a row without a locked file is a dead session, and who buries
 it deletes the row in the transaction that buries it. The kernel drops the lock when a process ends, in whatever
-way. A pidfd tells when to look; where there is none, those who wait look now and then.
+way. A pidfd tells when to look; where there is none, those who wait look now and then. A session with a ttl is dead
+as well when its row has not been renewed for so long; who finds that deletes the row, so it stays dead.
 
 Linux, and other POSIX systems without pidfd. Not on network file systems, whose locks and mappings SQLite and flock()
 cannot rely on.
@@ -24,23 +25,35 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
-from .contract import Change, OnWake, T
+from .clock import monotonic
+from .contract import Change, OnWake, SessionInfo, Stored, T
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
-CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL);
-CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, PRIMARY KEY (namespace, name));
+CREATE TABLE IF NOT EXISTS sessions (
+    id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL
+);
+CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, changed REAL, PRIMARY KEY (namespace, name));
+CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, changed);
+CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
 """
 _BUSY_PAUSE = 0.0002, 0.002
 """Seconds, at least and at most, before a transaction is tried again while another process is in one."""
 _FULL_SOCKET_PAUSE = 0.001
 """Seconds until a wake-up is sent again to a session whose socket is full."""
 _LONGEST_SOCKET_PATH = 100
+_MOST_OLD = 100
+"""How many old names are looked at in one go."""
+_LATER = 0.01
+"""Seconds after the end of a session's ttl when it is looked after, at the earliest."""
+_NETWORK_FILE_SYSTEMS = "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs"
 
 
 def default_directory() -> Path:
@@ -51,7 +64,8 @@ def default_directory() -> Path:
 class EmbeddedEngine:
     """An engine in a directory; see `contract.Engine`."""
 
-    def __init__(self, directory: Path, namespace: str) -> None:
+    def __init__(self, directory: Path, namespace: str, ttl: float | None = None) -> None:
+        self.ttl = ttl
         self._directory = directory
         self._namespace = namespace
         self._id = ""
@@ -76,8 +90,9 @@ class EmbeddedEngine:
             _open.add(self)
             self._socket = self._make_socket()
             await self._sweep()
-            row = (self._id, label, os.getpid(), socket.gethostname(), time.time())
-            await self._transact(lambda: self._database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", row))
+            row = (self._id, label, os.getpid(), socket.gethostname(), time.time(), self.ttl, monotonic())
+            insert = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
+            await self._transact(lambda: self._database.execute(insert, row))
             self._loop.add_reader(self._socket, self._receive)
         except BaseException:
             self._let_go()
@@ -104,7 +119,7 @@ class EmbeddedEngine:
                     f"{self._directory}/state.db has schema {version}, and this version of holdfast knows {SCHEMA}. "
                     "Upgrade holdfast here, or use another directory; nothing was changed"
                 )
-            for statement in _TABLES.strip().splitlines():
+            for statement in _TABLES.split(";"):
                 self._database.execute(statement)
             self._database.execute(f"PRAGMA user_version = {SCHEMA}")
 
@@ -160,21 +175,73 @@ class EmbeddedEngine:
 
     async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
         def transaction() -> T:
-            if os.fstat(self._lock).st_nlink == 0:
-                raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
-            if not self._database.execute("SELECT 1 FROM sessions WHERE id = ?", (self._id,)).fetchone():
-                raise SessionLost(f"session {self._id} has been evicted")
+            self._check_alive()
             self._delete(evicted)
-            text, result = change(self._text(name))
-            self._database.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", (self._namespace, name, text))
+            now = time.time()
+            text, result = change(Stored(self._text(name), now, self._floor()))
+            row = (self._namespace, name, text, now)
+            self._database.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?, ?)", row)
             return result
 
         result = await self._transact(transaction)
         self._unlink(evicted)
         return result
 
+    async def renew(self) -> None:
+        def transaction() -> None:
+            self._check_alive()
+            self._database.execute("UPDATE sessions SET renewed = ? WHERE id = ?", (monotonic(), self._id))
+
+        await self._transact(transaction)
+
+    def _check_alive(self) -> None:
+        """In a transaction: raise SessionLost if this session is dead, be it that nobody has noticed yet."""
+        if os.fstat(self._lock).st_nlink == 0:
+            raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
+        alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
+        if not self._database.execute(alive, (self._id, monotonic())).fetchone():
+            raise SessionLost(f"session {self._id} has been evicted, or was not renewed for its ttl of {self.ttl} s")
+
     async def read(self, name: str) -> str | None:
         return await self._retrying(lambda: self._text(name))
+
+    async def names(self) -> list[str]:
+        query = "SELECT name FROM texts WHERE namespace = ? ORDER BY name"
+        rows = await self._retrying(lambda: self._database.execute(query, (self._namespace,)).fetchall())
+        return [name for (name,) in rows]
+
+    async def old(self, seconds: float) -> list[str]:
+        query = f"SELECT name FROM texts WHERE namespace = ? AND changed < ? ORDER BY changed LIMIT {_MOST_OLD}"
+        values = (self._namespace, time.time() - seconds)
+        return [name for (name,) in await self._retrying(lambda: self._database.execute(query, values).fetchall())]
+
+    async def remove(self, name: str, text: str, floor: int) -> bool:
+        def transaction() -> bool:
+            if self._text(name) != text:
+                return False
+            row = (self._namespace, max(floor, self._floor()))
+            self._database.execute("INSERT OR REPLACE INTO floors VALUES (?, ?)", row)
+            self._database.execute("DELETE FROM texts WHERE namespace = ? AND name = ?", (self._namespace, name))
+            return True
+
+        return await self._transact(transaction)
+
+    async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
+        rows = await self._rows("id, label, host, pid, since", sessions)
+        return {
+            id: SessionInfo(id, label, host, pid, datetime.fromtimestamp(since, UTC))
+            for id, label, host, pid, since in rows
+        }
+
+    async def _rows(self, columns: str, sessions: Iterable[str]) -> list[tuple[Any, ...]]:
+        """What is known of these sessions."""
+        ids = tuple(sessions)
+        query = f"SELECT {columns} FROM sessions WHERE id IN ({', '.join('?' * len(ids))})"
+        return await self._retrying(lambda: self._database.execute(query, ids).fetchall())
+
+    def _floor(self) -> int:
+        row = self._database.execute("SELECT floor FROM floors WHERE namespace = ?", (self._namespace,)).fetchone()
+        return 0 if row is None else row[0]
 
     def _text(self, name: str) -> str | None:
         query = "SELECT text FROM texts WHERE namespace = ? AND name = ?"
@@ -210,7 +277,19 @@ class EmbeddedEngine:
     # Life and death
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
-        return frozenset(session for session in sessions if session != self._id and self._is_dead(session))
+        others = frozenset(sessions) - {self._id}
+        rows = await self._rows("id, ttl, renewed", others)
+        alive = {session for session, _, _ in rows if not self._is_dead(session)}
+        expired = {id for id, ttl, renewed in rows if id in alive and ttl is not None and renewed + ttl < monotonic()}
+        if expired:
+            alive -= await self._transact(lambda: self._expire(expired))
+        return others - alive
+
+    def _expire(self, sessions: Iterable[str]) -> set[str]:
+        """In a transaction: delete those that were not renewed meanwhile either; return which those are."""
+        statement = "DELETE FROM sessions WHERE id = ? AND renewed + ttl < ?"
+        now = monotonic()
+        return {session for session in sessions if self._database.execute(statement, (session, now)).rowcount}
 
     def _is_dead(self, session: str) -> bool:
         try:
@@ -228,13 +307,17 @@ class EmbeddedEngine:
         return True
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
-        row = self._database.execute("SELECT pid FROM sessions WHERE id = ?", (session,)).fetchone()
+        query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
+        row = self._database.execute(query, (session,)).fetchone()
+        expiry = None
+        if row is not None and row[1] is not None:
+            expiry = self._loop.call_later(row[2] + row[1] - monotonic() + _LATER, on_death)
         pidfd = None
         if row is not None:
             try:
                 pidfd = os.pidfd_open(row[0])
             except AttributeError:  # a system without pidfd: those who wait look now and then
-                return lambda: None
+                return lambda: None if expiry is None else expiry.cancel()
             except OSError:  # the process has ended
                 row = None
         if pidfd is None:
@@ -243,6 +326,8 @@ class EmbeddedEngine:
 
         def stop() -> None:
             nonlocal pidfd
+            if expiry is not None:
+                expiry.cancel()
             if pidfd is not None:
                 self._loop.remove_reader(watched)
                 os.close(watched)
@@ -283,13 +368,32 @@ class EmbeddedEngine:
 
 
 def _make_directory(path: Path) -> None:
-    """Make it if it is missing. The default one must be the user's own: anybody may make one in its place."""
+    """Make it if it is missing. It must be the user's own: two users could not look after each other's sessions."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = path.stat().st_uid
-    if path == default_directory() and owner != os.getuid():
+    if owner != os.geteuid():
         raise PermissionError(
-            f"it belongs to user {owner}, not to {os.getuid()}; name another one: sqlite:///DIRECTORY"
+            f"it belongs to user {owner}, not to {os.geteuid()}; run as that user, or name another one: "
+            "sqlite:///DIRECTORY"
         )
+    kind = _file_system(path)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise OSError(f"it is on a network file system ({kind}), where locks cannot be relied on; name a local one")
+
+
+def _file_system(path: Path) -> str:
+    """The kind of the file system that a path is on, or "" where the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    real, kind, longest = path.resolve(), "", -1
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        point = Path(before.split()[4].replace("\\040", " "))
+        if real.is_relative_to(point) and len(point.parts) >= longest:  # of two at one place, the later is on top
+            kind, longest = after.split()[0], len(point.parts)
+    return kind
 
 
 _open: WeakSet[EmbeddedEngine] = WeakSet()

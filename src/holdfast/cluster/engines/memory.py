@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
 
 from holdfast.cluster.errors import SessionLost
 
-from .contract import Change, OnWake, T
+from .clock import monotonic
+from .contract import Change, OnWake, SessionInfo, Stored, T
 
 
 class _Store:
@@ -19,10 +24,16 @@ class _Store:
     def __init__(self) -> None:
         self.mutex = threading.RLock()
         self.texts: dict[str, str] = {}
+        self.changed: dict[str, float] = {}
+        """When each text was, in seconds since 1970."""
+        self.floor = 0
         self.sessions: dict[str, MemoryEngine] = {}
         self.watchers: dict[str, list[Callable[[], None]]] = {}
         """By the session that they watch: each tells somebody, in their own event loop."""
 
+
+_LATER = 0.01
+"""Seconds after the end of a session's ttl when it is looked after, at the earliest."""
 
 _stores: dict[str, _Store] = {}
 _ids = itertools.count(1)
@@ -31,7 +42,8 @@ _ids = itertools.count(1)
 class MemoryEngine:
     """An engine in this process; see `contract.Engine`."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, ttl: float | None = None) -> None:
+        self.ttl = ttl
         self._store = _stores.setdefault(namespace, _Store())
         self._id = ""
 
@@ -39,26 +51,63 @@ class MemoryEngine:
         self._loop = asyncio.get_running_loop()
         self._on_wake = on_wake
         self._id = f"m{next(_ids)}"
+        self._info = SessionInfo(self._id, label, socket.gethostname(), os.getpid(), datetime.now(UTC))
+        self._renewed = monotonic()
         with self._store.mutex:
             self._store.sessions[self._id] = self
         return self._id
 
     async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
         with self._store.mutex:
-            if self._id not in self._store.sessions:
-                raise SessionLost(f"session {self._id} has ended")
-            text, result = change(self._store.texts.get(name))
+            self._check_alive()
+            now = time.time()
+            text, result = change(Stored(self._store.texts.get(name), now, self._store.floor))
             self._store.texts[name] = text
+            self._store.changed[name] = now
             return result
+
+    async def renew(self) -> None:
+        with self._store.mutex:
+            self._check_alive()
+            self._renewed = monotonic()
+
+    def _check_alive(self) -> None:
+        if self._id not in self._store.sessions or self._has_died():
+            self._end()
+            raise SessionLost(f"session {self._id} has ended")
+
+    def _has_died(self) -> bool:
+        """Whether nobody can close it any more, or nobody has renewed it."""
+        return self._loop.is_closed() or (self.ttl is not None and self._renewed + self.ttl < monotonic())
 
     async def read(self, name: str) -> str | None:
         return self._store.texts.get(name)
+
+    async def names(self) -> list[str]:
+        return sorted(self._store.texts)
+
+    async def old(self, seconds: float) -> list[str]:
+        with self._store.mutex:
+            latest = time.time() - seconds
+            return [name for name, changed in self._store.changed.items() if changed < latest]
+
+    async def remove(self, name: str, text: str, floor: int) -> bool:
+        with self._store.mutex:
+            if self._store.texts.get(name) != text:
+                return False
+            del self._store.texts[name], self._store.changed[name]
+            self._store.floor = max(self._store.floor, floor)
+            return True
+
+    async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
+        with self._store.mutex:
+            return {id: self._store.sessions[id]._info for id in sessions if id in self._store.sessions}
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
         with self._store.mutex:
             for session in sessions:
                 other = self._store.sessions.get(session)
-                if other is not None and other._loop.is_closed():  # nobody can close it any more
+                if other is not None and other._has_died():
                     other._end()
             return frozenset(session for session in sessions if session not in self._store.sessions)
 
@@ -69,13 +118,19 @@ class MemoryEngine:
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         tell = partial(_call, self._loop, on_death)
+        expiry = None
         with self._store.mutex:
+            other = self._store.sessions.get(session)
+            if other is not None and other.ttl is not None:
+                expiry = self._loop.call_later(other._renewed + other.ttl - monotonic() + _LATER, on_death)
             watches = self._store.watchers.setdefault(session, [])
             watches.append(tell)
             if session not in self._store.sessions:
                 tell()
 
         def stop() -> None:
+            if expiry is not None:
+                expiry.cancel()
             with self._store.mutex:
                 if tell in watches:
                     watches.remove(tell)

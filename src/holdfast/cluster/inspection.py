@@ -1,0 +1,91 @@
+"""What a record says, for people and for programs that watch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from .barrier_record import BarrierRecord
+from .engines.contract import SessionInfo
+from .event_record import EventRecord
+from .lock_record import LockRecord
+from .record import Record, decode, parse
+from .semaphore_record import SemaphoreRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a session holds of a Lock or a semaphore."""
+
+    session: SessionInfo
+    permits: int
+    """How many; 1 for a Lock."""
+    token: int | None
+    """Of a Lock: the fencing token."""
+    since: datetime | None
+    """Of a Lock: when it was granted, by the engine's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Tasks of one session that wait, one behind the other."""
+
+    session: SessionInfo
+    tasks: int
+    """How many."""
+    condition: str | None
+    """The condition that they wait for, if it is not the primitive itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A name at one moment, as `Session.inspect()` has found it."""
+
+    name: str
+    kind: str
+    """With its value, if it has one: "semaphore of 10"."""
+    made_by: str
+    """The name of the session that used it first."""
+    holders: tuple[Holding, ...]
+    waiters: tuple[Waiting, ...]
+    """In the order in which they are served; then those of conditions."""
+    state: Mapping[str, int | bool]
+    """What else there is to say of this kind: whether an event is set, how many permits are free, ..."""
+
+
+def decode_any(text: str, name: str) -> Record:
+    """A record as it was stored, of whatever kind. Raises FormatError if this version does not know it."""
+    return decode(text, name, _initial(parse(text, name)["kind"]))
+
+
+def report(record: Record, name: str, sessions: Mapping[str, SessionInfo]) -> Inspection:
+    """What the record of a name says; `sessions` are those that are known. Those that are not are dead."""
+    holders = (
+        Holding(
+            sessions[held.session],
+            held.permits,
+            held.token,
+            None if held.since is None else datetime.fromtimestamp(held.since, UTC),
+        )
+        for held in record.held()
+        if held.session in sessions
+    )
+    waiters = (
+        Waiting(sessions[run.session], run.end - run.first, condition)
+        for run, condition in record.waiting()
+        if run.session in sessions
+    )
+    return Inspection(name, record.kind, record.made_by, tuple(holders), tuple(waiters), record.figures())
+
+
+def _initial(kind: str) -> Record:
+    match kind.partition(" of "):
+        case "lock", _, _:
+            return LockRecord()
+        case "event", _, _:
+            return EventRecord()
+        case "barrier", _, parties:
+            return BarrierRecord(parties=int(parties))
+        case name, _, value:
+            return SemaphoreRecord(value=int(value), free=int(value), bounded=name.startswith("bounded"))

@@ -1,0 +1,275 @@
+"""A session's life by the clock, what it tells about names, and records that are removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import holdfast
+from holdfast.cluster import EngineError, FormatError, LeaseLost, SessionLost
+
+from .test_lock import connect, opened, run, settle, url
+
+__all__ = ["url"]  # the fixture
+
+
+def with_ttl(url, ttl=0.2, **options):
+    return connect(url, ttl=ttl, **options)
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 0.01, float("inf"), float("nan"), "10"])
+def test_a_ttl_is_a_number_of_seconds(ttl):
+    with pytest.raises(ValueError, match=r"ttl must be a number of seconds, at least 0\.1, or None"):
+        holdfast.connect("memory:", ttl=ttl)
+
+
+def test_a_session_is_renewed_while_its_loop_runs(url):
+    async def main():
+        async with with_ttl(url) as one, connect(url) as two:
+            async with one.lock("l") as grant:
+                waiter = asyncio.create_task(two.lock("l").acquire())
+                await asyncio.sleep(0.7)
+                assert not waiter.done()
+                grant.check()
+            await waiter
+
+    run(main)
+
+
+def test_whoever_blocks_its_loop_for_longer_than_its_ttl_has_lost_its_lease(url):
+    async def main():
+        async with with_ttl(url) as one, connect(url) as two:
+            with pytest.raises(LeaseLost):  # noqa: PT012
+                async with one.lock("l") as grant:
+                    waiter = asyncio.create_task(two.lock("l").acquire())
+                    await settle()
+                    time.sleep(0.3)  # the loop is blocked
+                    with pytest.raises(LeaseLost, match=r"could not be renewed within its ttl of 0\.2 s"):
+                        grant.check()
+                    assert grant.lost.is_set()
+                    await asyncio.sleep(10)
+            assert (await waiter).token > grant.token
+            with pytest.raises(SessionLost):
+                await one.lock("other").acquire()
+
+    run(main)
+
+
+def test_nobody_takes_over_before_the_holder_has_given_up(url):
+    async def main():
+        gave_up = taken = None
+
+        async def hold(session):
+            nonlocal gave_up
+            try:
+                async with session.lock("l"):
+                    session.engine.renew = failing
+                    await asyncio.sleep(10)
+            except LeaseLost:
+                gave_up = time.monotonic()
+
+        async def failing():
+            raise EngineError("no answer")
+
+        async with with_ttl(url) as one, connect(url) as two:
+            holder = asyncio.create_task(hold(one))
+            await settle()
+            await two.lock("l").acquire()
+            taken = time.monotonic()
+            await holder
+            assert gave_up <= taken
+
+    run(main)
+
+
+def test_a_session_that_has_expired_is_not_renewed_any_more(url):
+    async def main():
+        async with connect(url) as two:
+            one = await opened(url, ttl=0.2)
+            await one.lock("l").acquire()
+            time.sleep(0.3)
+            assert await two.engine.dead([one.id]) == {one.id}
+            with pytest.raises(SessionLost):
+                await one.engine.renew()
+            with pytest.raises(SessionLost):
+                await one.engine.apply("l", lambda stored: (stored.text, None))
+            await one.close()
+
+    run(main)
+
+
+def test_expired_and_not_yet_evicted_is_dead_all_the_same(url):
+    async def main():
+        one = await opened(url, ttl=0.2)
+        time.sleep(0.3)
+        with pytest.raises(SessionLost):
+            await one.engine.apply("l", lambda stored: ("", None))
+        assert await one.engine.read("l") is None
+        await one.close()
+
+    run(main)
+
+
+def test_inspect_tells_who_holds_and_who_waits(url):
+    async def main():
+        async with connect(url, name="the holder") as one, connect(url, name="the others") as two:
+            grant = await one.lock("l").acquire()
+            waiting = [asyncio.create_task(two.lock("l").acquire()) for _ in range(3)]
+            await settle()
+            found = await two.inspect("l")
+            assert (found.name, found.kind, found.made_by) == ("l", "lock", "the holder")
+            (holding,) = found.holders
+            assert (holding.session.name, holding.session.pid, holding.token) == ("the holder", os.getpid(), 1)
+            assert abs(holding.since - datetime.now(UTC)) < timedelta(seconds=5)
+            assert holding.session.since <= holding.since
+            (waiter,) = found.waiters
+            assert (waiter.session.name, waiter.tasks, waiter.condition) == ("the others", 3, None)
+            with pytest.raises(AttributeError):
+                found.name = "x"
+            for task in waiting:
+                task.cancel()
+            assert grant.token == 1
+
+    run(main)
+
+
+def test_inspect_knows_every_kind(url):
+    async def main():
+        async with connect(url, name="me") as me:
+            await me.semaphore("s", 3).acquire()
+            await me.bounded_semaphore("b", 2).try_acquire()
+            await me.event("e").set()
+            condition = me.condition("c", me.lock("l"))
+
+            async def wait():
+                async with condition:
+                    await condition.wait()
+
+            tasks = [asyncio.create_task(wait()), asyncio.create_task(me.barrier("bar", 2).wait())]
+            await settle()
+            s = await me.inspect("s")
+            assert (s.kind, s.state["free"], s.holders[0].permits, s.holders[0].token) == ("semaphore of 3", 2, 1, None)
+            assert (await me.inspect("b")).kind == "bounded semaphore of 2"
+            assert (await me.inspect("e")).state == {"is_set": True}
+            (waiting,) = (await me.inspect("l")).waiters
+            assert (waiting.condition, waiting.tasks) == ("c", 1)
+            assert (await me.inspect("bar")).state == {"parties": 2, "arrived": 1, "broken": False}
+            assert await me.names() == ["b", "bar", "e", "l", "s"]
+            for task in tasks:
+                task.cancel()
+
+    run(main)
+
+
+def test_inspect_of_a_name_that_nobody_has_used(url):
+    async def main():
+        async with connect(url) as me:
+            with pytest.raises(KeyError):
+                await me.inspect("nothing")
+            with pytest.raises(ValueError, match="1 to 200"):
+                await me.inspect("")
+
+    run(main)
+
+
+def test_namespaces_have_their_own_names(url):
+    async def main():
+        apart = [holdfast.connect(url, namespace=url + suffix) for suffix in "ab"]
+        async with apart[0] as one, apart[1] as two:
+            await one.event("e").set()
+            assert await two.names() == []
+
+    run(main)
+
+
+def test_an_idle_record_is_removed_and_tokens_go_on_rising(url):
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            for _ in range(3):
+                async with one.lock("l") as grant:
+                    pass
+            assert await two.tidy(0) == 0  # `one` might still ask what became of its last request
+            await asyncio.sleep(0.01)
+            assert await one.tidy(0) == 1
+            assert await one.names() == []
+            async with two.lock("l") as later:
+                assert later.token > grant.token
+
+    run(main)
+
+
+def test_what_is_in_use_is_not_removed(url):
+    async def main():
+        async with connect(url) as me:
+            await me.lock("l").acquire()
+            await me.semaphore("s", 3).acquire()
+            await me.event("e").set()
+            waiting = asyncio.create_task(me.barrier("b", 2).wait())
+            await settle()
+            await asyncio.sleep(0.01)
+            assert await me.tidy(0) == 0
+            assert await me.names() == ["b", "e", "l", "s"]
+            waiting.cancel()
+
+    run(main)
+
+
+def test_what_was_used_lately_is_not_removed(url):
+    async def main():
+        async with connect(url) as me:
+            async with me.lock("l"):
+                pass
+            assert await me.tidy(60) == 0
+            assert await me.names() == ["l"]
+
+    run(main)
+
+
+def test_another_value_may_be_used_once_the_record_is_gone(url):
+    async def main():
+        async with connect(url) as one:
+            async with one.semaphore("api", 10):
+                pass
+            await asyncio.sleep(0.01)
+            await one.tidy(0)
+            async with connect(url) as two, two.semaphore("api", 20):
+                assert (await two.inspect("api")).kind == "semaphore of 20"
+
+    run(main)
+
+
+def test_an_unreadable_record_is_refused_and_left_alone(tmp_path):
+    url = f"sqlite://{tmp_path}/d"
+
+    async def main():
+        async with connect(url) as me:
+            await me.event("e").set()
+            with sqlite3.connect(tmp_path / "d" / "state.db") as database:
+                database.execute("UPDATE texts SET text = 'not ours'")
+            database.close()
+            with pytest.raises(FormatError, match="is not one of holdfast's"):
+                await me.event("e").set()
+            with pytest.raises(FormatError):
+                await me.inspect("e")
+            assert await me.tidy(0) == 0
+            assert await me.engine.read("e") == "not ours"
+
+    run(main)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory that belongs to somebody else")
+def test_a_directory_of_another_user_is_refused(tmp_path):
+    (tmp_path / "d").mkdir()
+    os.chown(tmp_path / "d", 12345, 12345)
+
+    async def main():
+        with pytest.raises(EngineError, match=f"belongs to user 12345, not to {os.geteuid()}"):
+            await connect(f"sqlite://{tmp_path}/d").__aenter__()
+        assert os.listdir(tmp_path / "d") == []
+
+    run(main)
