@@ -18,7 +18,7 @@ import pytest
 import holdfast
 from holdfast.testing import Run, explore
 
-from .conftest import MINUTES, SIZE
+from .size import MINUTES, SIZE
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout, wait_for
 
 ALL = {**SCENARIOS, **ONLY_HOLDFAST}
