@@ -11,6 +11,7 @@ record passes on what that may have been granted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +35,8 @@ class _Entry(NamedTuple):
     """Gets the outcome, if somebody waits for it."""
     ticket: int = 0
     """If it asks: granted what the outcome says, unless that is 0."""
+    patient: bool = False
+    """Whether who asks is not told that the engine fails, as only the outcome says what became of it."""
 
 
 class Register:
@@ -55,13 +58,16 @@ class Register:
 
     # What the primitives do
 
-    def begin(self, make: Callable[[int], Any]) -> tuple[int, asyncio.Future[int]]:
-        """Ask for something with a new ticket; return that, and a future of what it is granted (never 0)."""
+    def begin(self, make: Callable[[int], Any], *, patient: bool = False) -> tuple[int, asyncio.Future[int]]:
+        """Ask for something with a new ticket; return that, and a future of what it is granted (never 0).
+
+        patient: wait on while the engine fails, instead of raising EngineError. For who cannot simply withdraw.
+        """
         self._tickets += 1
         ticket = self._tickets
         future: asyncio.Future[int] = self._session.loop.create_future()
         self._asked[ticket] = future
-        self._submit(_Entry(make(ticket), ticket=ticket))
+        self._submit(_Entry(make(ticket), ticket=ticket, patient=patient))
         return ticket, future
 
     async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
@@ -80,9 +86,11 @@ class Register:
     async def ask_at_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
         """Ask for something that does not wait for others; return the ticket and the outcome.
 
+        Waits while the engine fails: a request that is not known to have been refused may be granted yet.
+
         Cancellation: raises at once; what was granted all the same is withdrawn as soon as that is known.
         """
-        ticket, future = self.begin(make)
+        ticket, future = self.begin(make, patient=True)
         try:
             await asyncio.wait([future])
         except BaseException:
@@ -102,6 +110,7 @@ class Register:
     def send(self, operation: Any) -> asyncio.Future[int]:
         """Have an operation done; return a future of its outcome. It is done also if nobody awaits that."""
         future: asyncio.Future[int] = self._session.loop.create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody else looks
         if self._session.over is not None:
             future.set_exception(SessionLost(str(self._session.over)))
         self._submit(_Entry(operation, future))
@@ -169,6 +178,7 @@ class Register:
                 await self._apply_next()
         except SessionLost as exc:
             self._session.lose(exc)
+            self.lose(exc)  # what was on its way when the session ended
         finally:
             self._pump = None
 
@@ -191,13 +201,14 @@ class Register:
                 raise
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
                 self._suspicious = False
-                self._refuse(entries, exc)
+                self._refuse(entries, exc, for_good=True)
                 for entry in entries:
                     if entry.done is not None and not entry.done.done():
                         entry.done.set_exception(exc)
                 return
             except EngineError as exc:
                 if self._session.over is not None:
+                    self._pending[:0] = entries  # to be told
                     raise SessionLost(str(self._session.over)) from exc
                 self._refuse(entries, exc)
                 await asyncio.sleep(pause)
@@ -229,9 +240,11 @@ class Register:
 
         return change
 
-    def _refuse(self, entries: list[_Entry], exc: Exception) -> None:
+    def _refuse(self, entries: list[_Entry], exc: Exception, *, for_good: bool = False) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""
         for entry in entries:
+            if entry.patient and not for_good:
+                continue
             future = self._asked.pop(entry.ticket, None)
             if future is not None and not future.done():
                 future.set_exception(exc)
@@ -256,8 +269,9 @@ class Register:
         wanted = record.watched_by(self._session.id) if self._asked else frozenset()
         new = wanted - self._watched.keys()
         self._watch(wanted)
-        if new and await self._session.engine.dead(new):
-            self._suspicious = True
+        with contextlib.suppress(EngineError):  # the clock will have it looked at again
+            if new and await self._session.engine.dead(new):
+                self._suspicious = True
 
     def _watch(self, sessions: frozenset[str]) -> None:
         for session in [*self._watched]:
