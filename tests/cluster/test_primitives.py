@@ -45,6 +45,25 @@ def test_permits_are_granted_in_the_order_of_asking_and_never_more_than_there_ar
     run(main)
 
 
+def test_who_waited_goes_on_before_who_comes_with_the_releases(url):
+    async def main():
+        async with connect(url) as session:
+            semaphore, order = session.semaphore("s", 2), []
+
+            async def take(who):
+                await semaphore.acquire()
+                order.append(who)
+
+            for _ in range(2):
+                await semaphore.acquire()
+            waiter = start(take("waiter"))
+            await settle()
+            await asyncio.gather(waiter, semaphore.release(), semaphore.release(), take("late"))
+            assert order == ["waiter", "late"]
+
+    run(main)
+
+
 def test_a_cancelled_waiter_leaves_its_permit_to_the_next(url):
     async def main():
         async with connect(url) as one, connect(url) as two:

@@ -213,22 +213,25 @@ class Register:
                 self._refuse(entries, exc)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
-        for entry, outcome in zip(entries, done.outcomes, strict=True):
-            if entry.ticket and outcome:
-                self._grant(entry.ticket, outcome)
-            elif entry.done is not None and not entry.done.done():
-                entry.done.set_result(outcome)
+        self._take_grants(entries, done)
         self._send_wakes(done)
-        self._look_for_grants(done.record)
         await self._watch_over(done.record)
 
-    def _look_for_grants(self, record: Record) -> None:
-        """Take what the record says was granted here, in case the wake-up is lost."""
+    def _take_grants(self, entries: list[_Entry], done: Step) -> None:
+        """Tell those here what they got, in the order of asking; also what the record says, in case a wake-up is lost."""
         asked_later = {entry.ticket for entry in self._pending}
         asked = [ticket for ticket in self._asked if ticket not in asked_later]
-        if asked:
-            for ticket, value in record.granted(self._session.id, asked).items():
-                self._grant(ticket, value)
+        grants: dict[int, int] = done.record.granted(self._session.id, asked) if asked else {}
+        for session, ticket, value, count in done.wakes:
+            if session == self._session.id:
+                grants |= dict.fromkeys(range(ticket, ticket + count), value)
+        for entry, outcome in zip(entries, done.outcomes, strict=True):
+            if entry.ticket and outcome:
+                grants[entry.ticket] = outcome
+            elif entry.done is not None and not entry.done.done():
+                entry.done.set_result(outcome)
+        for ticket in sorted(grants):
+            self._grant(ticket, grants[ticket])
 
     def _change(self, batch: Batch, dead: frozenset[str]) -> Callable[[str | None], tuple[str, Step]]:
         def change(text: str | None) -> tuple[str, Step]:
@@ -255,11 +258,9 @@ class Register:
             future.set_result(value)
 
     def _send_wakes(self, done: Step) -> None:
+        """To the other sessions."""
         for session, ticket, value, count in done.wakes:
-            if session == self._session.id:
-                for each in range(ticket, ticket + count):
-                    self._grant(each, value)
-            else:
+            if session != self._session.id:
                 self._session.engine.wake(session, self._name, f"{ticket} {value} {count}")
 
     # Who buries the dead
