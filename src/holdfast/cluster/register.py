@@ -218,7 +218,7 @@ class Register:
         await self._watch_over(done.record)
 
     def _take_grants(self, entries: list[_Entry], done: Step) -> None:
-        """Tell those here what they got, in the order of asking; also what the record says, in case a wake-up is lost."""
+        """Tell those here what they got, in the order of asking; so also if the wake-up for it was lost."""
         asked_later = {entry.ticket for entry in self._pending}
         asked = [ticket for ticket in self._asked if ticket not in asked_later]
         grants: dict[int, int] = done.record.granted(self._session.id, asked) if asked else {}
