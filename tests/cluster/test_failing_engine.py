@@ -91,6 +91,25 @@ async def test_a_release_whose_answer_was_lost_ends_with_its_session(tmp_path):
         await closing
 
 
+async def test_a_body_that_was_cancelled_stays_so_if_its_release_is_lost(tmp_path):
+    engine, session = await opened(tmp_path)
+    lock = session.lock("x")
+
+    async def use() -> None:
+        async with lock:
+            engine.deaf = True
+            await asyncio.Event().wait()
+
+    user = asyncio.create_task(use())
+    await settle()
+    user.cancel()
+    await asyncio.sleep(0.02)
+    await session.close()
+    with pytest.raises(asyncio.CancelledError):
+        await user
+    assert user.cancelled()
+
+
 async def test_not_to_know_who_is_dead_does_not_stop_a_session(tmp_path):
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
