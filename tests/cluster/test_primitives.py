@@ -203,6 +203,29 @@ def test_a_session_that_is_lost_in_a_condition_leaves_without_the_lock(url):
     run(main)
 
 
+def test_a_cancelled_condition_waiter_whose_session_is_lost_is_still_cancelled(url):
+    async def main():
+        async with connect(url) as other:
+            session = await opened(url)
+
+            async def wait():
+                condition = session.condition("c")
+                async with condition:
+                    await condition.wait()
+
+            task = start(wait())
+            await settle()
+            async with other.lock("c"):
+                task.cancel()
+                await settle()
+                assert not task.done()
+                await session.close()
+                await asyncio.wait([task])
+            assert task.cancelled()
+
+    run(main)
+
+
 def test_a_barrier_gives_each_its_place_round_after_round(url):
     async def main():
         async with connect(url) as one, connect(url) as two:

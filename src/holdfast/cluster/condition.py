@@ -54,7 +54,8 @@ class Condition:
         Raises RuntimeError if this condition's lock object does not hold the lock; LeaseLost, without the lock, if the
         session ends.
 
-        Cancellation: the task takes the lock again, however long that lasts, and then raises. If it had been
+        Cancellation: the task takes the lock again, however long that lasts (unless the session ends: then at once,
+        and without the lock), and then raises. If it had been
         notified, the notification goes to another waiter.
         """
         grant = self._grant("wait")
@@ -83,7 +84,13 @@ class Condition:
             if token < 0:
                 raise SessionLost("the grant had ended")
         except (SessionLost, EngineError, NameConflict) as exc:
-            raise self._lost(grant, str(exc)) from exc
+            lost = self._lost(grant, str(exc))
+            if interruption is None:
+                raise lost from exc
+            try:
+                raise interruption from lost
+            finally:
+                del interruption
         grant.token = token
         self._session.hold(grant)
         if interruption is None:
