@@ -45,6 +45,25 @@ def test_permits_are_granted_in_the_order_of_asking_and_never_more_than_there_ar
     run(main)
 
 
+def test_who_waited_goes_on_before_who_comes_with_the_releases(url):
+    async def main():
+        async with connect(url) as session:
+            semaphore, order = session.semaphore("s", 2), []
+
+            async def take(who):
+                await semaphore.acquire()
+                order.append(who)
+
+            for _ in range(2):
+                await semaphore.acquire()
+            waiter = start(take("waiter"))
+            await settle()
+            await asyncio.gather(waiter, semaphore.release(), semaphore.release(), take("late"))
+            assert order == ["waiter", "late"]
+
+    run(main)
+
+
 def test_a_cancelled_waiter_leaves_its_permit_to_the_next(url):
     async def main():
         async with connect(url) as one, connect(url) as two:
@@ -180,6 +199,29 @@ def test_a_session_that_is_lost_in_a_condition_leaves_without_the_lock(url):
             await task
         async with connect(url) as other:
             assert await other.lock("c").try_acquire()
+
+    run(main)
+
+
+def test_a_cancelled_condition_waiter_whose_session_is_lost_is_still_cancelled(url):
+    async def main():
+        async with connect(url) as other:
+            session = await opened(url)
+
+            async def wait():
+                condition = session.condition("c")
+                async with condition:
+                    await condition.wait()
+
+            task = start(wait())
+            await settle()
+            async with other.lock("c"):
+                task.cancel()
+                await settle()
+                assert not task.done()
+                await session.close()
+                await asyncio.wait([task])
+            assert task.cancelled()
 
     run(main)
 

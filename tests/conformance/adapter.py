@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -13,6 +14,8 @@ class Tier(ABC):
     """Makes primitives, and hides that some tiers have a coroutine where others have a plain method."""
 
     name: str
+    without: Mapping[str, str] = MappingProxyType({})
+    """Tests that cannot apply here, by name, with the reason."""
     is_asyncio = False
     """Whether these are asyncio's own classes, which check the suite rather than the other way round."""
 

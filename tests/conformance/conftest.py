@@ -27,6 +27,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def tier(request: pytest.FixtureRequest) -> Tier:
     tier: Tier = request.param
+    if reason := tier.without.get(request.node.originalname):
+        pytest.skip(reason)
     if tier.is_asyncio:
         for mark in request.node.iter_markers("wrong_in_asyncio"):
             _expect_failure(request, *mark.args, **mark.kwargs)

@@ -151,6 +151,7 @@ async def test_wait_for_that_runs_out_of_time(tier: Tier) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01), barrier:
             pytest.fail("passed alone")
+    await tier.settle()
     assert await tier.get(barrier, "n_waiting") == 0
     waiters: list[Any] = await tier.start_all(barrier.wait(), barrier.wait())
     assert sorted(waiter.result() for waiter in waiters) == [0, 1]

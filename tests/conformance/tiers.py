@@ -13,6 +13,7 @@ import pytest
 import holdfast
 
 from .adapter import Tier
+from .cluster_tier import ClusterTier
 
 try:
     import uvloop
@@ -110,6 +111,10 @@ TIERS: list[Tier] = [
         unavailable="eager tasks are new in Python 3.12",
     ),
     TaskTier("asyncio", classes=asyncio),
+    ClusterTier("memory", sessions=1),
+    ClusterTier("memory, two sessions", sessions=2),
+    ClusterTier("embedded", sessions=1),
+    ClusterTier("embedded, two sessions", sessions=2),
 ]
 
 CONDITION_TIERS: list[Tier] = [

@@ -1,18 +1,10 @@
-"""The size of the searches, and their reports at the end of pytest's output."""
-
-import os
+"""The reports of the searches at the end of pytest's output."""
 
 import pytest
 
 from holdfast.testing import Report
 
-SIZES = ("small", "ci", "deep")
-SIZE = os.environ.get("HOLDFAST_EXPLORE") or ("ci" if os.environ.get("CI") else "small")
-MINUTES = float(os.environ.get("HOLDFAST_EXPLORE_MINUTES") or 60)
-"""For all searches of the size deep together."""
-
-if SIZE not in SIZES:
-    raise pytest.UsageError(f"HOLDFAST_EXPLORE must be one of {', '.join(SIZES)}, not {SIZE}")
+from .size import SIZE
 
 reports = pytest.StashKey[list[tuple[str, Report]]]()
 

@@ -18,8 +18,8 @@ import pytest
 import holdfast
 from holdfast.testing import Run, explore
 
-from .conftest import MINUTES, SIZE
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout, wait_for
+from .size import MINUTES, SIZE
 
 ALL = {**SCENARIOS, **ONLY_HOLDFAST}
 WAIT_FOR_MAKES_A_TASK = sys.version_info < (3, 12)

@@ -420,3 +420,20 @@ def test_the_collector_is_left_as_it_was():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_tasks_that_tasks_create_may_be_spared():
+    async def scenario(run):
+        async def background():
+            await asyncio.sleep(0)
+
+        async def user():
+            task = asyncio.create_task(background())
+            await asyncio.wait([task])
+            assert not task.cancelled()
+
+        run.spawn(user)
+
+    for options in {"cancels": 1}, {"cancels": 0, "kills": 1}:
+        explore(scenario, cancel_created=False, **options).check()
+    assert explore(scenario).counterexample is not None

@@ -24,7 +24,7 @@ class Barrier(Primitive):
         if not isinstance(parties, int) or isinstance(parties, bool):
             raise TypeError(f"a barrier needs an int, the number of parties, not {parties!r}")
         if parties < 1:
-            raise ValueError(f"a barrier needs 1 party or more, not {parties}")
+            raise ValueError(f"a barrier needs 1 or more parties, not {parties}")
         super().__init__(session, name, BarrierRecord(parties=parties))
         self.parties = parties
         """How many tasks have to come."""

@@ -89,10 +89,13 @@ class BarrierRecord(Record):
     def sessions(self) -> set[str]:
         return Record.sessions(self) | {place.session for place in self.places}
 
-    def watched_by(self, session: str) -> frozenset[str]:
-        """Everybody else who waits: an arrival of the dead must not count."""
-        waiting = frozenset(run.session for run in self.line)
-        return waiting - {session} if session in waiting else frozenset()
+    def watches(self) -> dict[str, frozenset[str]]:
+        """A ring: each the one before it, and the first the last. An arrival of the dead must not count."""
+        ring = [*dict.fromkeys(run.session for run in self.line)]
+        return {
+            session: frozenset({before}) - {session}
+            for before, session in zip(ring[-1:] + ring[:-1], ring, strict=True)
+        }
 
     def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
         places = {place.ticket: place.place for place in self.places if place.session == session}

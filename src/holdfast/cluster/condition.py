@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from .errors import LeaseLost, SessionLost
+from .errors import EngineError, LeaseLost, NameConflict, SessionLost
 from .grant import Grant
 from .lock import Lock
 from .lock_record import Notify, Relock, Wait
@@ -54,14 +54,16 @@ class Condition:
         Raises RuntimeError if this condition's lock object does not hold the lock; LeaseLost, without the lock, if the
         session ends.
 
-        Cancellation: the task takes the lock again, however long that lasts, and then raises. If it had been
+        Cancellation: the task takes the lock again, however long that lasts (unless the session ends: then at once,
+        and without the lock), and then raises. If it had been
         notified, the notification goes to another waiter.
         """
         grant = self._grant("wait")
         register, condition = self._lock._register, self._name
         token = grant.token
         self._session.drop(grant)  # while it waits nothing is held that could be lost
-        ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token))
+        self._lock._held.remove(grant)  # nor could be taken for that of another task of this object
+        ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token), patient=True)
         relock: asyncio.Future[int] | None = None
         interruption: BaseException | None = None
         while not granted.done() or (relock is not None and not relock.done()):
@@ -75,13 +77,20 @@ class Condition:
                 interruption = exc
                 if relock is None:
                     relock = register.send(Relock(ticket, condition))
+        self._lock._held.append(grant)
         try:
             token = granted.result()
             notified = relock is None or relock.result() < 0
             if token < 0:
                 raise SessionLost("the grant had ended")
-        except SessionLost as exc:
-            raise self._lost(grant, str(exc)) from exc
+        except (SessionLost, EngineError, NameConflict) as exc:
+            lost = self._lost(grant, str(exc))
+            if interruption is None:
+                raise lost from exc
+            try:
+                raise interruption from lost
+            finally:
+                del interruption
         grant.token = token
         self._session.hold(grant)
         if interruption is None:

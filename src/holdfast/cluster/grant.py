@@ -134,7 +134,11 @@ class Leased(Primitive):
             raise RuntimeError(f"{self!r} has been released inside its 'async with' body already")
         else:
             grant._body = None
-            await self._release(grant)
+            try:
+                await self._release(grant)
+            except LeaseLost:
+                if exc is None:
+                    raise  # else what comes out of the body passes, a cancellation above all
 
     def _hold(self, ticket: int, value: int) -> Grant:
         self._session.check()  # it may have been lost after the grant and before this task ran

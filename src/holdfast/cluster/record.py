@@ -121,7 +121,7 @@ class Wake(NamedTuple):
     ticket: int
     value: int
     tickets: int = 1
-    """How many."""
+    """How many. 0 says that nothing was granted, but that the session has others to watch than before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,14 +184,14 @@ class Record(ABC):
         """Every session that is named here."""
         return {run.session for run in self.line} | self.holding() | {*self.answers}
 
-    def watched_by(self, session: str) -> frozenset[str]:
-        """Whose death the waiting session has to notice: the holders if it is first, else who waits before it."""
+    def watches(self) -> dict[str, frozenset[str]]:
+        """Whose death each waiting session has to notice: the holders if it is first, else who waits before it."""
+        watches: dict[str, frozenset[str]] = {}
         before = self.holding()
         for run in self.line:
-            if run.session == session:
-                return before - {session}
+            watches.setdefault(run.session, before - {run.session})
             before = frozenset({run.session})
-        return frozenset()
+        return watches
 
     def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
         """Which of the tickets that the session has asked for do not wait any more, and what they got."""
@@ -221,6 +221,7 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     """Bury the dead, then apply the batch; return the new record, what came out, and who is to be woken."""
     wakes: list[Wake] = []
     buried = frozenset(dead)
+    watched = record.watches()
     if buried & record.sessions():
         record = replace(record, changed=batch.at).bury(buried, wakes)
         record = replace(record, answers={who: answer for who, answer in record.answers.items() if who not in buried})
@@ -236,6 +237,9 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     if batch.operations:
         answers[batch.session] = Answer(batch.number, tuple(outcomes))
     record = replace(record, answers=answers)
+    for session, others in record.watches().items():
+        if session != batch.session and not others <= watched.get(session, frozenset()):
+            wakes.append(Wake(session, 0, 0, 0))
     return Step(record, tuple(outcomes), tuple(wakes))
 
 

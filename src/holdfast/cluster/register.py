@@ -11,6 +11,7 @@ record passes on what that may have been granted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +36,8 @@ class _Entry(NamedTuple):
     """Gets the outcome, if somebody waits for it."""
     ticket: int = 0
     """If it asks: granted what the outcome says, unless that is 0."""
+    patient: bool = False
+    """Whether who asks is not told that the engine fails, as only the outcome says what became of it."""
 
 
 class Register:
@@ -49,22 +52,27 @@ class Register:
         self._asked: dict[int, asyncio.Future[int]] = {}  # by ticket
         self._tickets = 0
         self._batches = 0
+        self._sent: tuple[Batch, list[_Entry]] | None = None  # whose outcome is not known
         self._answered = False  # whether the record has an answer for this session
         self._used = 0.0  # the loop's time of the last request
         self._pump: asyncio.Task[None] | None = None
         self._suspicious = False  # somebody may have died, or a wake-up may be lost
+        self._displaced = False  # it may wait for others than it did
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
         self._timer: asyncio.TimerHandle | None = None
 
     # What the primitives do
 
-    def begin(self, make: Callable[[int], Any]) -> tuple[int, asyncio.Future[int]]:
-        """Ask for something with a new ticket; return that, and a future of what it is granted (never 0)."""
+    def begin(self, make: Callable[[int], Any], *, patient: bool = False) -> tuple[int, asyncio.Future[int]]:
+        """Ask for something with a new ticket; return that, and a future of what it is granted (never 0).
+
+        patient: wait on while the engine fails, instead of raising EngineError. For who cannot simply withdraw.
+        """
         self._tickets += 1
         ticket = self._tickets
         future: asyncio.Future[int] = self._session.loop.create_future()
         self._asked[ticket] = future
-        self._submit(_Entry(make(ticket), ticket=ticket))
+        self._submit(_Entry(make(ticket), ticket=ticket, patient=patient))
         return ticket, future
 
     async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
@@ -83,9 +91,11 @@ class Register:
     async def ask_at_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
         """Ask for something that does not wait for others; return the ticket and the outcome.
 
+        Waits while the engine fails: a request that is not known to have been refused may be granted yet.
+
         Cancellation: raises at once; what was granted all the same is withdrawn as soon as that is known.
         """
-        ticket, future = self.begin(make)
+        ticket, future = self.begin(make, patient=True)
         try:
             await asyncio.wait([future])
         except BaseException:
@@ -105,6 +115,7 @@ class Register:
     def send(self, operation: Any) -> asyncio.Future[int]:
         """Have an operation done; return a future of its outcome. It is done also if nobody awaits that."""
         future: asyncio.Future[int] = self._session.loop.create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody else looks
         if self._session.over is not None:
             future.set_exception(SessionLost(str(self._session.over)))
         self._submit(_Entry(operation, future))
@@ -130,20 +141,24 @@ class Register:
         """Have the record forget the answer to the last batch, so that it can be removed."""
         self._suspicious = True
         self._start()
-        if self._pump is not None:
-            await asyncio.wait([self._pump])
+        await self._finish()
 
     def on_wake(self, message: str) -> None:
-        """Another session says what it has granted to some of the tickets."""
+        """Another session says what it has granted to some of the tickets; if to none, whom to watch has changed."""
         ticket, value, count = map(int, message.split())
+        if not count:
+            self._displaced = True
+            self._start()
         for each in range(ticket, ticket + count):
             self._grant(each, value)
 
     def lose(self, exc: SessionLost) -> None:
         """The session is over: nobody waits here any more."""
-        futures = [*self._asked.values(), *(entry.done for entry in self._pending if entry.done is not None)]
+        entries = [*(self._sent[1] if self._sent else ()), *self._pending]
+        futures = [*self._asked.values(), *(entry.done for entry in entries if entry.done is not None)]
         self._asked.clear()
         self._pending.clear()
+        self._sent = None
         self._watch(frozenset())
         for future in futures:
             if not future.done():
@@ -151,8 +166,7 @@ class Register:
 
     async def leave(self) -> None:
         """Take everything of this session out of the record, after what is under way; the session ends."""
-        if self._pump is not None:
-            await asyncio.wait([self._pump])
+        await self._finish()
         if self._batches:
             change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
             try:
@@ -178,21 +192,43 @@ class Register:
         if self._pump is None:
             self._pump = self._session.loop.create_task(self._run(), name=f"holdfast register {self._name!r}")
 
+    async def _finish(self) -> None:
+        """Wait until nothing is under way."""
+        while self._pump is not None:
+            await asyncio.wait([self._pump])
+
     async def _run(self) -> None:
         try:
-            while self._pending or self._suspicious:
-                self._batches += 1
-                await self._apply_next()
+            while self._sent or self._pending or self._suspicious or self._displaced:
+                if self._displaced and not (self._sent or self._pending or self._suspicious):
+                    await self._look()
+                else:
+                    await self._apply_next()
         except SessionLost as exc:
             self._session.lose(exc)
-        finally:
+            self.lose(exc)  # what was on its way when the session ended
+        except asyncio.CancelledError:  # by a program that cancels all tasks there are; others go on needing it
             self._pump = None
+            if self._session.over is None:
+                self._start()
+            raise
+        except Exception as exc:  # not foreseen; at least nobody waits for ever
+            lost = SessionLost(f"{self._session!r} failed: {exc!r}")
+            self._session.lose(lost)
+            self.lose(lost)
+            raise
+        finally:
+            if self._pump is asyncio.current_task():
+                self._pump = None
 
     async def _apply_next(self) -> None:
         """Apply what is pending as one batch, as often as it takes: its number sees to it that it counts once."""
         engine = self._session.engine
-        entries, self._pending = self._pending, []
-        batch = Batch(self._session.id, self._batches, tuple(entry.operation for entry in entries))
+        if self._sent is None:
+            entries, self._pending = self._pending, []
+            self._batches += 1
+            self._sent = Batch(self._session.id, self._batches, tuple(entry.operation for entry in entries)), entries
+        batch, entries = self._sent
         pause, longest = RETRY
         while True:
             try:
@@ -203,12 +239,10 @@ class Register:
                 done = await engine.apply(self._name, self._change(batch, dead), evicted=dead)
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
-            except SessionLost:
-                self._pending[:0] = entries  # to be told
-                raise
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
+                self._sent = None
                 self._suspicious = False
-                self._refuse(entries, exc)
+                self._refuse(entries, exc, for_good=True)
                 for entry in entries:
                     if entry.done is not None and not entry.done.done():
                         entry.done.set_exception(exc)
@@ -219,23 +253,34 @@ class Register:
                 self._refuse(entries, exc)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
-        for entry, outcome in zip(entries, done.outcomes, strict=True):
-            if entry.ticket and outcome:
-                self._grant(entry.ticket, outcome)
-            elif entry.done is not None and not entry.done.done():
-                entry.done.set_result(outcome)
+        self._sent = None
+        self._take_grants(entries, done)
         self._answered = bool(entries)
+        self._displaced = False
         self._send_wakes(done)
-        self._look_for_grants(done.record)
         await self._watch_over(done.record)
 
-    def _look_for_grants(self, record: Record) -> None:
-        """Take what the record says was granted here, in case the wake-up is lost."""
+    async def _look(self) -> None:
+        """Somebody who stood before those that wait here has gone: see whom to watch now."""
+        self._displaced = False
+        with contextlib.suppress(EngineError, FormatError, NameConflict):  # the clock will have it looked at again
+            await self._watch_over(await self.read())
+
+    def _take_grants(self, entries: list[_Entry], done: Step) -> None:
+        """Tell those here what they got, in the order of asking; so also if the wake-up for it was lost."""
         asked_later = {entry.ticket for entry in self._pending}
         asked = [ticket for ticket in self._asked if ticket not in asked_later]
-        if asked:
-            for ticket, value in record.granted(self._session.id, asked).items():
-                self._grant(ticket, value)
+        grants: dict[int, int] = done.record.granted(self._session.id, asked) if asked else {}
+        for session, ticket, value, count in done.wakes:
+            if session == self._session.id:
+                grants |= dict.fromkeys(range(ticket, ticket + count), value)
+        for entry, outcome in zip(entries, done.outcomes, strict=True):
+            if entry.ticket and outcome:
+                grants[entry.ticket] = outcome
+            elif entry.done is not None and not entry.done.done():
+                entry.done.set_result(outcome)
+        for ticket in sorted(grants):
+            self._grant(ticket, grants[ticket])
 
     def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
         def change(stored: Stored) -> tuple[str, Step]:
@@ -247,9 +292,11 @@ class Register:
 
         return change
 
-    def _refuse(self, entries: list[_Entry], exc: Exception) -> None:
+    def _refuse(self, entries: list[_Entry], exc: Exception, *, for_good: bool = False) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""
         for entry in entries:
+            if entry.patient and not for_good:
+                continue
             future = self._asked.pop(entry.ticket, None)
             if future is not None and not future.done():
                 future.set_exception(exc)
@@ -260,22 +307,21 @@ class Register:
             future.set_result(value)
 
     def _send_wakes(self, done: Step) -> None:
+        """To the other sessions."""
         for session, ticket, value, count in done.wakes:
-            if session == self._session.id:
-                for each in range(ticket, ticket + count):
-                    self._grant(each, value)
-            else:
+            if session != self._session.id:
                 self._session.engine.wake(session, self._name, f"{ticket} {value} {count}")
 
     # Who buries the dead
 
     async def _watch_over(self, record: Record) -> None:
         """While somebody waits here, watch the sessions that this one waits for, and the clock."""
-        wanted = record.watched_by(self._session.id) if self._asked else frozenset()
+        wanted = record.watches().get(self._session.id, frozenset()) if self._asked else frozenset()
         new = wanted - self._watched.keys()
         self._watch(wanted)
-        if new and await self._session.engine.dead(new):
-            self._suspicious = True
+        with contextlib.suppress(EngineError):  # the clock will have it looked at again
+            if new and await self._session.engine.dead(new):
+                self._suspicious = True
 
     def _watch(self, sessions: frozenset[str]) -> None:
         for session in [*self._watched]:

@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     kills: int
     ends: int
     cancel_main: bool
+    cancel_created: bool
     swallow_ok: bool
     time_limit: float
     max_steps: int

@@ -43,6 +43,7 @@ class Rules:
     cancel_main: bool
     swallow_ok: bool
     max_steps: int
+    cancel_created: bool = True
     belated: list[tuple[Schedule, dict[str, Any]]] = field(default_factory=list)
     """What asyncio complained about when the run it belongs to was over and forgotten."""
 
@@ -259,7 +260,7 @@ class Execution:
             codes += [  # a task twice only with a step in between
                 CANCEL + BASE * task.index
                 for task in loop.tasks
-                if not (task.done() or task.killed or task.hit_since_step or task is self._shielded)
+                if not (task.done() or task.killed or task.hit_since_step or self._is_shielded(task))
             ]
         if timer and loop.timers and loop.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
@@ -271,11 +272,14 @@ class Execution:
             codes += [
                 KILL + BASE * task.index
                 for task in loop.tasks
-                if not (task.done() or task.killed or task is self._shielded) and is_suspended(task)
+                if not (task.done() or task.killed or self._is_shielded(task)) and is_suspended(task)
             ]
         if end:
             codes.append(END)
         return self.steps, tuple(codes), len(loop.ready), len(self.run._log)
+
+    def _is_shielded(self, task: Task[Any]) -> bool:
+        return task is self._shielded or not (task.spawned or self._rules.cancel_created)
 
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)

@@ -40,6 +40,7 @@ def explore(
     kills: int = 0,
     ends: int = 0,
     cancel_main: bool = False,
+    cancel_created: bool = True,
     swallow_ok: bool = False,
     time_limit: float = 60.0,
     max_steps: int = 10_000,
@@ -64,6 +65,8 @@ def explore(
     kills: how often the coroutine of a task is closed, and the task never run again, as the collector does.
     ends: 1 to end the loop at any moment, with tasks ready and waiting; see `Run.afterwards()`.
     cancel_main: cancel the main task too.
+    cancel_created: False to cancel and close only tasks of `Run.spawn()` and `Run.late()`, not what other tasks create:
+        the background tasks of a library, say, that nobody else gets hold of.
     swallow_ok: let a task that was cancelled finish as if it had not been.
     time_limit: stop after so many seconds; the report then says that the search is not exhausted.
     max_steps: a run that takes so many steps fails.
@@ -83,7 +86,9 @@ def explore(
         "ends": min(ends, 1),
     }
     budgets = tuple(_NO_LIMIT if bound is None else bound for bound in bounds.values())
-    rules = Rules(budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps)
+    rules = Rules(
+        budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps, cancel_created
+    )
     search = _Search(_with_argument(scenario), against and _with_argument(against), rules, time_limit)
     with _quiet_interpreter():
         found = search.search() if replay is None else search.replay(_schedule(replay))

@@ -1,0 +1,396 @@
+"""What each record is, said as simply as it can be: tickets join a line, and the line is served from the front.
+
+The models are lists of (session, ticket), without runs, and without any short cut. The kinds say what a session may do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from holdfast.cluster import barrier_record, event_record, lock_record, semaphore_record
+from holdfast.cluster.barrier_record import BROKEN, BarrierRecord
+from holdfast.cluster.event_record import EventRecord
+from holdfast.cluster.lock_record import LockRecord
+from holdfast.cluster.record import Withdraw, tickets
+from holdfast.cluster.semaphore_record import SemaphoreRecord
+
+from .protocol import Client, Ticket, Woken
+
+Line = tuple[Ticket, ...]
+
+
+def split_off(woken: Woken, session: str, ticket: int) -> tuple[int, Woken]:
+    """What this ticket was granted, or 0; and the others."""
+    mine = [value for *who, value in woken if who == [session, ticket]]
+    return (mine[0] if mine else 0), [entry for entry in woken if entry[:2] != (session, ticket)]
+
+
+# The Lock and its Conditions
+
+
+class LockModel(NamedTuple):
+    holder: tuple[str, int, int] | None = None
+    line: Line = ()
+    rooms: tuple[tuple[str, int, str], ...] = ()
+    """Who waits in a condition."""
+    tokens: int = 0
+
+    def serve(self) -> tuple[LockModel, Woken]:
+        if self.holder or not self.line:
+            return self, []
+        holder = (*self.line[0], self.tokens + 1)
+        return self._replace(holder=holder, line=self.line[1:], tokens=self.tokens + 1), [holder]
+
+    def holds(self, token: int) -> bool:
+        return self.holder is not None and self.holder[2] == token
+
+    def apply(self, session: str, operation: Any) -> tuple[LockModel, int, Woken]:
+        match operation:
+            case lock_record.Acquire(ticket):
+                model, woken = self._replace(line=(*self.line, (session, ticket))).serve()
+                return model, *split_off(woken, session, ticket)
+            case lock_record.TryAcquire(ticket):
+                return (self, -1, []) if self.holder else self.apply(session, lock_record.Acquire(ticket))
+            case lock_record.Release(token) if self.holds(token):
+                model, woken = self._replace(holder=None).serve()
+                return model, 1, woken
+            case lock_record.Release():
+                return self, 0, []
+            case lock_record.Wait(ticket, room, token) if self.holds(token):
+                model, woken = self._replace(holder=None, rooms=(*self.rooms, (session, ticket, room))).serve()
+                return model, 0, woken
+            case lock_record.Notify(room, n, token) if self.holds(token):
+                inside = [entry for entry in self.rooms if entry[2] == room]
+                moved = inside if n == -1 else inside[:n]
+                rooms = tuple(entry for entry in self.rooms if entry not in moved)
+                return self._replace(rooms=rooms, line=(*self.line, *(entry[:2] for entry in moved))), len(moved), []
+            case lock_record.Relock(ticket, room) if (session, ticket, room) in self.rooms:
+                rooms = tuple(entry for entry in self.rooms if entry != (session, ticket, room))
+                model, woken = self._replace(rooms=rooms, line=(*self.line, (session, ticket))).serve()
+                return model, 1, woken
+            case lock_record.Wait() | lock_record.Notify() | lock_record.Relock():
+                return self, -1, []
+            case Withdraw(ticket):
+                if self.holder and self.holder[:2] == (session, ticket):
+                    model, woken = self._replace(holder=None).serve()
+                    return model, 1, woken
+                left = self._replace(
+                    line=tuple(entry for entry in self.line if entry != (session, ticket)),
+                    rooms=tuple(entry for entry in self.rooms if entry[:2] != (session, ticket)),
+                )
+                return left, int(left != self), []
+        raise TypeError(operation)
+
+    def bury(self, dead: frozenset[str]) -> tuple[LockModel, Woken]:
+        return self._replace(
+            holder=None if self.holder and self.holder[0] in dead else self.holder,
+            line=tuple(entry for entry in self.line if entry[0] not in dead),
+            rooms=tuple(entry for entry in self.rooms if entry[0] not in dead),
+        ).serve()
+
+    def waiting(self) -> Iterator[Ticket]:
+        yield from self.line
+        yield from (entry[:2] for entry in self.rooms)
+
+
+class LockKind:
+    initial = LockRecord()
+    model = LockModel()
+    asking = lock_record.Acquire, lock_record.TryAcquire, lock_record.Wait
+    keeps = True
+
+    def __init__(self, *rooms: str) -> None:
+        self.rooms = rooms
+
+    def asks(self, client: Client) -> Iterator[tuple[Callable[[int], Any], int]]:
+        yield lock_record.Acquire, 0
+        if not self.rooms:
+            yield lock_record.TryAcquire, 0
+        for held, token in client.got:
+            for room in self.rooms:
+                yield (lambda ticket, room=room, token=token: lock_record.Wait(ticket, room, token)), held
+
+    def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
+        for _, token in client.got:
+            for room in self.rooms:
+                for n in (1, -1):
+                    yield lock_record.Notify(room, n, token), 0
+
+    def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
+        match asked:
+            case lock_record.Wait(_, room, _):
+                yield lock_record.Relock(ticket, room)
+            case lock_record.TryAcquire():
+                return
+        yield Withdraw(ticket)
+
+    def agree(self, record: LockRecord, model: LockModel) -> None:
+        assert (record.holder and record.holder[:3]) == model.holder
+        assert (*tickets(record.line),) == model.line
+        rooms = {entry[2] for entry in model.rooms}
+        assert {room: [*tickets(line)] for room, line in record.conditions.items()} == {
+            room: [entry[:2] for entry in model.rooms if entry[2] == room] for room in rooms
+        }
+        assert record.tokens == model.tokens, "a token was given twice, or went back"
+        assert record.holder or not record.line, "the lock is free, and somebody waits for it"
+
+    def believe(self, name: str, client: Client, model: LockModel) -> None:
+        for ticket, token in client.got:
+            assert model.holder == (name, ticket, token), "two believe that they hold the lock"
+
+    def give_back(self, ticket: int, value: int) -> Any:
+        return lock_record.Release(value)
+
+    def tidy(self, model: LockModel) -> Iterator[Any]:
+        yield from ()
+
+    def is_drained(self, record: LockRecord) -> bool:
+        return record.is_initial()
+
+
+# Semaphores
+
+
+class SemaphoreModel(NamedTuple):
+    value: int
+    free: int
+    bounded: bool
+    inside: tuple[str, ...] = ()
+    """The session of each permit that is taken."""
+    line: Line = ()
+
+    def serve(self) -> tuple[SemaphoreModel, Woken]:
+        served = self.line[: self.free]
+        inside = (*self.inside, *(session for session, _ in served))
+        model = self._replace(free=self.free - len(served), inside=tuple(sorted(inside)), line=self.line[len(served) :])
+        return model, [(*entry, 1) for entry in served]
+
+    def give_back(self, session: str) -> tuple[SemaphoreModel, int, Woken]:
+        inside = [*self.inside]
+        inside.remove(session)
+        model, woken = self._replace(inside=tuple(inside), free=self.free + 1).serve()
+        return model, 1, woken
+
+    def apply(self, session: str, operation: Any) -> tuple[SemaphoreModel, int, Woken]:
+        match operation:
+            case semaphore_record.Acquire(ticket):
+                model, woken = self._replace(line=(*self.line, (session, ticket))).serve()
+                return model, *split_off(woken, session, ticket)
+            case semaphore_record.TryAcquire(ticket):
+                return self.apply(session, semaphore_record.Acquire(ticket)) if self.free else (self, -1, [])
+            case semaphore_record.Release():
+                if session in self.inside:
+                    return self.give_back(session)
+                if self.bounded:
+                    return self, 0, []
+                model, woken = self._replace(free=self.free + 1).serve()
+                return model, 1, woken
+            case Withdraw(ticket):
+                if (session, ticket) not in self.line:
+                    return self.give_back(session) if session in self.inside else (self, 0, [])
+                return self._replace(line=tuple(entry for entry in self.line if entry != (session, ticket))), 1, []
+        raise TypeError(operation)
+
+    def bury(self, dead: frozenset[str]) -> tuple[SemaphoreModel, Woken]:
+        inside = tuple(session for session in self.inside if session not in dead)
+        line = tuple(entry for entry in self.line if entry[0] not in dead)
+        free = self.free + len(self.inside) - len(inside)
+        return self._replace(inside=inside, line=line, free=free).serve()
+
+    def waiting(self) -> Iterator[Ticket]:
+        yield from self.line
+
+
+class SemaphoreKind:
+    asking = semaphore_record.Acquire, semaphore_record.TryAcquire
+    keeps = True
+
+    def __init__(self, value: int, bounded: bool) -> None:
+        self.initial = SemaphoreRecord(value=value, bounded=bounded, free=value)
+        self.model = SemaphoreModel(value, value, bounded)
+
+    def asks(self, client: Client) -> Iterator[tuple[Callable[[int], Any], int]]:
+        yield semaphore_record.Acquire, 0
+        yield semaphore_record.TryAcquire, 0
+
+    def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
+        """A release by a session in which nothing is held or on its way: the others are in give_back()."""
+        if not (client.got or client.asked or client.pending or client.sent):
+            yield semaphore_record.Release(), 0
+
+    def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
+        if not isinstance(asked, semaphore_record.TryAcquire):
+            yield Withdraw(ticket)
+
+    def agree(self, record: SemaphoreRecord, model: SemaphoreModel) -> None:
+        assert (record.free, record.permits) == (model.free, Counter(model.inside))
+        assert (*tickets(record.line),) == model.line
+        assert not (record.free and record.line), "a permit is free, and somebody waits for it"
+        if record.bounded:
+            assert record.free + sum(record.permits.values()) == record.value, "a permit was lost or made"
+
+    def believe(self, name: str, client: Client, model: SemaphoreModel) -> None:
+        assert len(client.got) <= model.inside.count(name), "it believes to hold more permits than it does"
+
+    def give_back(self, ticket: int, value: int) -> Any:
+        return semaphore_record.Release()
+
+    def tidy(self, model: SemaphoreModel) -> Iterator[Any]:
+        yield from ()
+
+    def is_drained(self, record: SemaphoreRecord) -> bool:
+        """Permits that were added stay."""
+        return replace(record, free=record.value).is_initial() and record.free >= record.value
+
+
+# Event
+
+
+class EventModel(NamedTuple):
+    is_set: bool = False
+    line: Line = ()
+
+    def serve(self) -> tuple[EventModel, Woken]:
+        return (self._replace(line=()), [(*entry, 1) for entry in self.line]) if self.is_set else (self, [])
+
+    def apply(self, session: str, operation: Any) -> tuple[EventModel, int, Woken]:
+        match operation:
+            case event_record.Wait(ticket):
+                model, woken = self._replace(line=(*self.line, (session, ticket))).serve()
+                return model, *split_off(woken, session, ticket)
+            case event_record.Set():
+                model, woken = self._replace(is_set=True).serve()
+                return model, 1, woken
+            case event_record.Clear():
+                return self._replace(is_set=False), 1, []
+            case Withdraw(ticket):
+                line = tuple(entry for entry in self.line if entry != (session, ticket))
+                return self._replace(line=line), int(line != self.line), []
+        raise TypeError(operation)
+
+    def bury(self, dead: frozenset[str]) -> tuple[EventModel, Woken]:
+        return self._replace(line=tuple(entry for entry in self.line if entry[0] not in dead)), []
+
+    def waiting(self) -> Iterator[Ticket]:
+        yield from self.line
+
+
+class EventKind:
+    initial = EventRecord()
+    model = EventModel()
+    asking = (event_record.Wait,)
+    keeps = False
+
+    def asks(self, client: Client) -> Iterator[tuple[Callable[[int], Any], int]]:
+        yield event_record.Wait, 0
+
+    def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
+        yield event_record.Set(), 0
+        yield event_record.Clear(), 0
+
+    def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
+        yield Withdraw(ticket)
+
+    def agree(self, record: EventRecord, model: EventModel) -> None:
+        assert record.is_set == model.is_set
+        assert (*tickets(record.line),) == model.line
+        assert not (record.is_set and record.line), "it is set, and somebody waits for that"
+
+    def believe(self, name: str, client: Client, model: EventModel) -> None:
+        assert not client.got
+
+    def give_back(self, ticket: int, value: int) -> Any:
+        raise AssertionError("nothing is held")
+
+    def tidy(self, model: EventModel) -> Iterator[Any]:
+        if model.is_set:
+            yield event_record.Clear()
+
+    def is_drained(self, record: EventRecord) -> bool:
+        return record.is_initial()
+
+
+# Barrier
+
+
+class BarrierModel(NamedTuple):
+    parties: int
+    broken: bool = False
+    line: Line = ()
+    places: tuple[tuple[str, int, int], ...] = ()
+
+    def serve(self) -> tuple[BarrierModel, Woken]:
+        if self.broken:
+            return self._replace(line=()), [(*entry, BROKEN) for entry in self.line]
+        if len(self.line) < self.parties:
+            return self, []
+        places = [(*entry, place) for place, entry in enumerate(self.line, 1)]
+        return self._replace(line=(), places=tuple(sorted([*self.places, *places]))), places
+
+    def apply(self, session: str, operation: Any) -> tuple[BarrierModel, int, Woken]:
+        match operation:
+            case barrier_record.Arrive(ticket):
+                model, woken = self._replace(line=(*self.line, (session, ticket))).serve()
+                return model, *split_off(woken, session, ticket)
+            case barrier_record.Abort():
+                model, woken = self._replace(broken=True).serve()
+                return model, 1, woken
+            case barrier_record.Reset():
+                model, woken = self._replace(broken=True).serve()
+                return model._replace(broken=False), 1, woken
+            case Withdraw(ticket):
+                line = tuple(entry for entry in self.line if entry != (session, ticket))
+                places = tuple(entry for entry in self.places if entry[:2] != (session, ticket))
+                model = self._replace(line=line, places=places)
+                return model, int(model != self), []
+        raise TypeError(operation)
+
+    def bury(self, dead: frozenset[str]) -> tuple[BarrierModel, Woken]:
+        line = tuple(entry for entry in self.line if entry[0] not in dead)
+        return self._replace(line=line, places=tuple(entry for entry in self.places if entry[0] not in dead)), []
+
+    def waiting(self) -> Iterator[Ticket]:
+        yield from self.line
+
+
+class BarrierKind:
+    asking = (barrier_record.Arrive,)
+    keeps = True
+
+    def __init__(self, parties: int) -> None:
+        self.initial = BarrierRecord(parties=parties)
+        self.model = BarrierModel(parties)
+
+    def asks(self, client: Client) -> Iterator[tuple[Callable[[int], Any], int]]:
+        yield barrier_record.Arrive, 0
+
+    def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
+        yield barrier_record.Abort(), 0
+        yield barrier_record.Reset(), 0
+
+    def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
+        yield Withdraw(ticket)
+
+    def agree(self, record: BarrierRecord, model: BarrierModel) -> None:
+        assert record.broken == model.broken
+        assert (*tickets(record.line),) == model.line
+        assert tuple(sorted(record.places)) == model.places
+        assert record.arrived() < record.parties, "all have come, and they wait"
+        assert not (record.broken and record.line), "it is broken, and somebody waits"
+
+    def believe(self, name: str, client: Client, model: BarrierModel) -> None:
+        for ticket, place in client.got:
+            assert (name, ticket, place) in model.places, "it has another place than it believes"
+
+    def give_back(self, ticket: int, value: int) -> Any:
+        return Withdraw(ticket)
+
+    def tidy(self, model: BarrierModel) -> Iterator[Any]:
+        if model.broken:
+            yield barrier_record.Reset()
+
+    def is_drained(self, record: BarrierRecord) -> bool:
+        return record.is_initial()

@@ -1,0 +1,194 @@
+"""The cluster tier in one process: one session, or several that take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import holdfast
+from holdfast.cluster.barrier_record import BarrierRecord
+from holdfast.cluster.event_record import EventRecord
+from holdfast.cluster.lock_record import LockRecord
+from holdfast.cluster.record import Record, decode
+from holdfast.cluster.semaphore_record import SemaphoreRecord
+
+from .adapter import Tier
+
+MORE_THAN_ENOUGH = 100
+"""Iterations of the loop: both engines answer within the iteration in which they are asked."""
+
+WITHOUT = {
+    "test_wait_for_calls_the_predicate_with_the_lock": "locked() is a coroutine here, and a predicate cannot await",
+}
+WITHOUT_IN_TWO = {
+    "test_wakes_in_order": "each session is told by itself that the event is set, the one that sets it first",
+}
+
+
+class ByTurns:
+    """One primitive in several sessions: each call goes to the next one's object."""
+
+    def __init__(self, objects: list[Any]) -> None:
+        self.objects = objects
+        self.turns = itertools.cycle(range(len(objects)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.objects[next(self.turns)], name)
+
+    async def __aenter__(self) -> Any:
+        return await self.objects[next(self.turns)].__aenter__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Of a Barrier, the only one that gets here: nothing is left to do."""
+
+
+class LeasedByTurns(ByTurns):
+    """A Lock or a Semaphore: what one object has acquired, that one releases."""
+
+    def __init__(self, objects: list[Any]) -> None:
+        super().__init__(objects)
+        self.acquired: list[int] = []
+        """By which objects, the oldest first."""
+        self.entered: dict[asyncio.Task[Any] | None, list[int]] = {}
+        self.inside: list[int] = []
+        """By which objects tasks are in `async with` bodies, and not in a condition's wait()."""
+
+    def holder(self) -> int:
+        """The object by which the running task holds it, or any task; some object if nobody does."""
+        entered = self.entered.get(asyncio.current_task())
+        return entered[-1] if entered else [*self.acquired[:1], *self.inside[-1:], 0][0]
+
+    async def acquire(self) -> Any:
+        turn = next(self.turns)
+        grant = await self.objects[turn].acquire()
+        self.acquired.append(turn)
+        return grant
+
+    async def try_acquire(self) -> bool:
+        turn = next(self.turns)
+        acquired: bool = await self.objects[turn].try_acquire()
+        self.acquired += [turn] * acquired
+        return acquired
+
+    def release(self) -> Any:
+        return self.objects[self.acquired.pop(0) if self.acquired else 0].release()
+
+    async def __aenter__(self) -> Any:
+        turn = next(self.turns)
+        grant = await self.objects[turn].__aenter__()
+        self.entered.setdefault(asyncio.current_task(), []).append(turn)
+        self.inside.append(turn)
+        return grant
+
+    async def __aexit__(self, *exc: object) -> None:
+        turn = self.entered[asyncio.current_task()].pop()
+        self.inside.remove(turn)
+        await self.objects[turn].__aexit__(*exc)
+
+
+class ConditionByTurns:
+    """A Condition: who holds the lock by an object of one session waits and notifies in that session."""
+
+    def __init__(self, lock: LeasedByTurns, conditions: list[Any]) -> None:
+        self._lock = lock
+        self._conditions = conditions
+        self.acquire, self.release, self.locked = lock.acquire, lock.release, lock.locked
+
+    async def __aenter__(self) -> Any:
+        return await self._lock.__aenter__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._lock.__aexit__(*exc)
+
+    async def wait(self) -> Any:
+        return await self._waiting(lambda condition: condition.wait())
+
+    async def wait_for(self, predicate: Callable[[], Any]) -> Any:
+        return await self._waiting(lambda condition: condition.wait_for(predicate))
+
+    async def _waiting(self, wait: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        turn = self._lock.holder()
+        holding = self._lock.acquired if turn in self._lock.acquired else self._lock.inside
+        if turn in holding:
+            holding.remove(turn)
+            try:
+                return await wait(self._conditions[turn])
+            finally:
+                holding.append(turn)
+        return await wait(self._conditions[turn])
+
+    def notify(self, *n: int) -> Any:
+        return self._conditions[self._lock.holder()].notify(*n)
+
+    def notify_all(self) -> Any:
+        return self._conditions[self._lock.holder()].notify_all()
+
+
+class ClusterTier(Tier):
+    """One primitive has one name in all sessions. At the end of a test no record may name any of them."""
+
+    def __init__(self, name: str, sessions: int) -> None:
+        self.name = name
+        self.without = WITHOUT | (WITHOUT_IN_TWO if sessions > 1 else {})
+        self._count = sessions
+        self._sessions: list[Any] = []
+        self._made: dict[str, Record] = {}
+        self._names = (f"{name} {number}" for number in itertools.count())
+
+    def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            left_behind = asyncio.run(self._main(test, directory))
+        assert not left_behind
+
+    async def _main(self, test: Callable[[], Coroutine[Any, Any, None]], directory: str) -> set[asyncio.Task[Any]]:
+        url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
+        self._made = {}
+        async with holdfast.connect(url, namespace=directory) as observer:
+            async with AsyncExitStack() as stack:
+                connect = [holdfast.connect(url, namespace=directory) for _ in range(self._count)]
+                self._sessions = [await stack.enter_async_context(session) for session in connect]
+                await test()
+            await self.settle()
+            for name, initial in self._made.items():
+                record = decode(await observer.engine.read(name), name, initial)
+                assert not record.sessions(), f"left behind: {record}"
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+    async def settle(self) -> None:
+        for _ in range(MORE_THAN_ENOUGH):
+            await asyncio.sleep(0)
+
+    def _make(self, initial: Record, make: Callable[[Any, str], Any], by_turns: type = ByTurns) -> Any:
+        name = next(self._names)
+        self._made[name] = initial
+        objects = [make(session, name) for session in self._sessions]
+        return objects[0] if self._count == 1 else by_turns(objects)
+
+    def lock(self) -> Any:
+        return self._make(LockRecord(), lambda session, name: session.lock(name), LeasedByTurns)
+
+    def event(self) -> Any:
+        return self._make(EventRecord(), lambda session, name: session.event(name))
+
+    def condition(self, lock: Any = None) -> Any:
+        lock = lock or self.lock()
+        name = next(self._names)
+        if self._count == 1:
+            return self._sessions[0].condition(name, lock)
+        pairs = zip(self._sessions, lock.objects, strict=True)
+        return ConditionByTurns(lock, [session.condition(name, each) for session, each in pairs])
+
+    def semaphore(self, value: int = 1) -> Any:
+        initial = SemaphoreRecord(value=value, free=value)
+        return self._make(initial, lambda session, name: session.semaphore(name, value), LeasedByTurns)
+
+    def bounded_semaphore(self, value: int = 1) -> Any:
+        initial = SemaphoreRecord(value=value, bounded=True, free=value)
+        return self._make(initial, lambda session, name: session.bounded_semaphore(name, value), LeasedByTurns)
+
+    def barrier(self, parties: int) -> Any:
+        return self._make(BarrierRecord(parties=parties), lambda session, name: session.barrier(name, parties))

@@ -1,0 +1,325 @@
+"""What the primitives of a session promise, as scenarios for the explorer, over engines that lose what they may lose.
+
+The main task, which the explorer does not cancel, opens the sessions, ends them when everybody is at rest, and looks
+whether the record is in its initial state then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.cluster import EngineError, Session, SessionLost
+from holdfast.cluster.barrier_record import BarrierRecord
+from holdfast.cluster.engines.memory import MemoryEngine
+from holdfast.cluster.event_record import EventRecord
+from holdfast.cluster.lock_record import LockRecord
+from holdfast.cluster.record import Batch, Record, decode, step
+from holdfast.cluster.semaphore_record import SemaphoreRecord
+from holdfast.testing import Run
+
+from .scenarios import Ledger, Setup
+
+NAME = "x"
+AT_REST = 30
+"""Seconds: each wake-up that is lost costs less than four, and time passes only when nothing else can happen."""
+_namespaces = (f"explored {number}" for number in itertools.count())
+
+
+class Distant(MemoryEngine):
+    """A request takes a moment to arrive, and so does its answer."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(namespace)
+        self.applied = 0
+
+    async def apply(self, name: str, change: Any, *, evicted: Iterable[str] = ()) -> Any:
+        await asyncio.sleep(0)
+        result = await super().apply(name, change, evicted=evicted)
+        self.applied += 1
+        await asyncio.sleep(0)
+        return result
+
+
+class Silent(Distant):
+    """All wake-ups are lost."""
+
+    def wake(self, session: str, name: str, message: str) -> None:
+        """Somebody else will have to look."""
+
+
+class Deaf(Distant):
+    """Half of the answers are lost, in an order that nothing repeats in step with (Thue-Morse)."""
+
+    async def apply(self, name: str, change: Any, *, evicted: Iterable[str] = ()) -> Any:
+        result = await super().apply(name, change, evicted=evicted)
+        if self.applied.bit_count() % 2:
+            raise EngineError("the answer was lost")
+        return result
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How large a scenario is, and on what it runs."""
+
+    engine: type[MemoryEngine] = Distant
+    sessions: int = 2
+    waiters: int = 2
+    late: int = 1
+    closes: bool = False
+    """Whether the last session is closed at any moment."""
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether at rest nobody waits who could be served: those who have missed something look later."""
+        return self.engine is Distant
+
+    @property
+    def ledger(self) -> Setup:
+        return Setup(in_order=self.sessions == 1 and not self.closes)
+
+
+class Stage:
+    """The sessions of one run, and who is in them."""
+
+    def __init__(self, run: Run, cluster: Cluster, initial: Record) -> None:
+        random.seed(0)  # the jitter of the timers, the same in each run
+        self.run = run
+        self.cluster = cluster
+        self.initial = initial
+        self.namespace = next(_namespaces)
+        self.sessions = [Session(cluster.engine(self.namespace), f"session {n}") for n in range(cluster.sessions)]
+        self.ledger = Ledger(run, cluster.ledger)
+
+    async def play(
+        self,
+        make: Callable[[Session], Any],
+        act: Callable[[str, Any], Coroutine[Any, Any, None]],
+        before_closing: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+        more: int = 0,
+    ) -> None:
+        """Let the tasks act, each on the primitive of one of the sessions, and see what is left in the end."""
+        for session in self.sessions:
+            await session.__aenter__()
+        primitives = [make(session) for session in self.sessions]
+        setup = Setup(waiters=self.cluster.waiters, late=self.cluster.late)
+        turn = {}
+
+        async def actor(name: str) -> None:
+            turn[name] = index = (len(name) - 1 if name.startswith("late") else ord(name)) % len(self.sessions)
+            try:
+                await act(name, primitives[index])
+            except EngineError as exc:
+                self.run.log(f"{name}: {exc}")
+            except SessionLost:
+                assert self.sessions[index].over, "only the session that was closed is lost"
+
+        setup.spawn(self.run, actor, more=more)
+        if self.cluster.closes:
+            self.run.late(self.sessions[-1].close, name="closing", must_finish=True)
+        await asyncio.sleep(AT_REST)
+        if before_closing is not None:
+            await before_closing(primitives[0])
+        for session in self.sessions:
+            await session.close()
+        record = decode(await MemoryEngine(self.namespace).read(NAME), NAME, self.initial)
+        if self.cluster.closes:  # if close() was cancelled, or its answer lost, what is left is for others to bury
+            record = step(record, Batch("who comes later", 0, ()), [session.id for session in self.sessions]).record
+        assert record.is_initial(), f"left behind: {record}"
+        assert not record.sessions(), f"left behind: {record}"
+
+
+async def insist(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Ask until the answer is not lost."""
+    done = False
+    while not done:
+        with suppress(EngineError):
+            await call()
+            done = True
+
+
+Scenario = Callable[[Run], object]
+Builder = Callable[[Cluster], Scenario]
+
+
+def exclusion(make: Callable[[Session], Any], initial: Record, permits: int = 1, tries: bool = False) -> Builder:
+    """Tasks that go in for a moment; the late ones perhaps only if it is free."""
+
+    def build(cluster: Cluster) -> Scenario:
+        async def scenario(run: Run) -> None:
+            stage = Stage(run, cluster, initial)
+            ledger, inside = stage.ledger, {}
+
+            async def use(name: str, primitive: Any) -> None:
+                if tries and name.startswith("late"):
+                    return await use_if_free(name, primitive)
+                ledger.ask(name)
+                try:
+                    async with primitive as grant:
+                        ledger.get(name)
+                        await stay(name, grant)
+                except BaseException as exc:
+                    if name in ledger.line:
+                        ledger.lose(name, exc)
+                    raise
+
+            async def use_if_free(name: str, primitive: Any) -> None:
+                if await primitive.try_acquire():
+                    try:
+                        await stay(name, None)
+                    finally:
+                        await primitive.release()
+
+            async def stay(name: str, grant: Any) -> None:
+                inside[name] = grant
+                run.log(f"{name} in")
+                try:
+                    await asyncio.sleep(0)
+                finally:
+                    del inside[name]
+                    run.log(f"{name} out")
+
+            def never_too_many() -> None:
+                believed = [name for name, grant in inside.items() if grant is None or not grant.lost.is_set()]
+                assert len(believed) <= permits, f"{believed} are inside"
+
+            def nobody_waits_in_vain() -> None:
+                assert not ledger.line or len(inside) == permits, f"{[*ledger.line]} could run"
+
+            run.invariant(never_too_many)
+            if cluster.is_prompt:
+                run.at_rest(nobody_waits_in_vain)
+            await stage.play(make, use, more=permits - 1)
+
+        return scenario
+
+    return build
+
+
+def condition(cluster: Cluster) -> Scenario:
+    """Consumers of one item each. Who brings them is among those who may be cancelled."""
+
+    async def scenario(run: Run) -> None:
+        stage = Stage(run, cluster, LockRecord())
+        items: list[str] = []
+        asleep: list[str] = []
+        inside: dict[str, Any] = {}
+
+        async def act(name: str, condition: Any) -> None:
+            async with condition as grant:
+                inside[name] = grant
+                try:
+                    if name.startswith("late"):
+                        items.append(name)
+                        await condition.notify()
+                    else:
+                        await consume(name, condition)
+                finally:
+                    inside.pop(name, None)
+
+        async def consume(name: str, condition: Any) -> None:
+            while not items:
+                asleep.append(name)
+                grant = inside.pop(name)
+                try:
+                    await condition.wait()
+                finally:
+                    asleep.remove(name)
+                    inside[name] = grant
+            run.log(f"{name} takes {items.pop()}")
+
+        async def send_home(condition: Any) -> None:
+            nobody_sleeps_beside_an_item()
+            await insist(condition.acquire)
+            items.extend(asleep)
+            await condition.notify_all()
+            await condition.release()
+            await asyncio.sleep(AT_REST)
+            assert not asleep
+
+        def one_at_a_time() -> None:
+            believed = [name for name, grant in inside.items() if not grant.lost.is_set()]
+            assert len(believed) <= 1, f"{believed} hold the lock"
+
+        def nobody_sleeps_beside_an_item() -> None:
+            assert not (items and asleep), f"{asleep} sleep beside {items}"
+
+        run.invariant(one_at_a_time)
+        if cluster.is_prompt:
+            run.at_rest(nobody_sleeps_beside_an_item)
+        await stage.play(lambda session: session.condition(NAME), act, send_home)
+
+    return scenario
+
+
+def event(cluster: Cluster) -> Scenario:
+    """Tasks that wait until a late one sets it, or the main task does, for a moment only."""
+
+    async def scenario(run: Run) -> None:
+        stage = Stage(run, cluster, EventRecord())
+        waiting: list[str] = []
+
+        async def act(name: str, event: Any) -> None:
+            if name.startswith("late"):
+                await event.set()
+            else:
+                waiting.append(name)
+                try:
+                    assert await event.wait() is True
+                finally:
+                    waiting.remove(name)
+
+        async def pulse(event: Any) -> None:
+            await asyncio.gather(event.set(), event.clear())
+            await asyncio.sleep(AT_REST)
+            assert not waiting, "they waited when it was set"
+
+        await stage.play(lambda session: session.event(NAME), act, pulse)
+
+    return scenario
+
+
+def barrier(cluster: Cluster) -> Scenario:
+    """More tasks than parties; who is left over is sent home."""
+
+    async def scenario(run: Run) -> None:
+        stage = Stage(run, cluster, BarrierRecord(parties=2))
+        arrived: list[str] = []
+        places: list[int] = []
+
+        async def act(name: str, barrier: Any) -> None:
+            arrived.append(name)
+            with suppress(asyncio.BrokenBarrierError):
+                places.append(await barrier.wait())
+                run.log(f"{name} has place {places[-1]}")
+
+        async def send_home(barrier: Any) -> None:
+            assert max(map(places.count, places), default=0) <= len(arrived) // 2, f"places {places}"
+            await barrier.abort()
+            await asyncio.sleep(AT_REST)
+            await barrier.reset()
+
+        await stage.play(lambda session: session.barrier(NAME, 2), act, send_home)
+
+    return scenario
+
+
+SCENARIOS: dict[str, Builder] = {
+    "Lock": exclusion(lambda session: session.lock(NAME), LockRecord()),
+    "Lock, try_acquire()": exclusion(lambda session: session.lock(NAME), LockRecord(), tries=True),
+    "Semaphore(1), try_acquire()": exclusion(
+        lambda session: session.semaphore(NAME, 1), SemaphoreRecord(value=1, free=1), tries=True
+    ),
+    "Semaphore(2)": exclusion(lambda session: session.semaphore(NAME, 2), SemaphoreRecord(value=2, free=2), 2),
+    "BoundedSemaphore(1)": exclusion(
+        lambda session: session.bounded_semaphore(NAME, 1), SemaphoreRecord(value=1, bounded=True, free=1)
+    ),
+    "Condition": condition,
+    "Event": event,
+    "Barrier(2)": barrier,
+}

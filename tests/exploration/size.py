@@ -1,0 +1,13 @@
+"""The size of the searches."""
+
+import os
+
+import pytest
+
+SIZES = ("small", "ci", "deep")
+SIZE = os.environ.get("HOLDFAST_EXPLORE") or ("ci" if os.environ.get("CI") else "small")
+MINUTES = float(os.environ.get("HOLDFAST_EXPLORE_MINUTES") or 60)
+"""For all searches of the size deep together."""
+
+if SIZE not in SIZES:
+    raise pytest.UsageError(f"HOLDFAST_EXPLORE must be one of {', '.join(SIZES)}, not {SIZE}")

@@ -1,0 +1,42 @@
+"""The primitives of a session under every schedule within bounds, over the memory engine, and over worse ones.
+
+HOLDFAST_EXPLORE makes it larger; see test_primitives.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.testing import explore
+
+from .cluster_scenarios import SCENARIOS, Cluster, Deaf, Silent
+from .size import MINUTES, SIZE
+
+CLUSTERS = {
+    "one session": Cluster(sessions=1),
+    "two sessions": Cluster(),
+    "wake-ups lost": Cluster(engine=Silent),
+    "answers lost": Cluster(engine=Deaf),
+    "a session closed": Cluster(closes=True, late=0),
+    "a session closed, answers lost": Cluster(engine=Deaf, closes=True, late=0),
+}
+BOUNDS = {
+    "small": {"cancels": 1, "late": 0},
+    "ci": {"cancels": 1, "late": 1},
+    "deep": {"cancels": 2, "late": None},
+}[SIZE]
+SECONDS = MINUTES * 60 / (len(CLUSTERS) * len(SCENARIOS)) if SIZE == "deep" else 50 if SIZE == "small" else 240
+
+
+@pytest.mark.timeout(SECONDS * 1.5 + 60)
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("on", CLUSTERS)
+def test_every_schedule(on: str, name: str, keep) -> None:
+    cluster = CLUSTERS[on]
+    bounds = BOUNDS | ({"cancels": 0, "late": 1} if cluster.closes and SIZE == "small" else {})
+    report = explore(
+        SCENARIOS[name](cluster), timers=0, deliveries=0, cancel_created=False, time_limit=SECONDS, **bounds
+    )
+    keep(report)
+    if SIZE != "deep" or report.counterexample is not None:
+        report.check()
