@@ -73,6 +73,8 @@ class Cluster:
     late: int = 1
     closes: bool = False
     """Whether the last session is closed at any moment."""
+    cancels_background: bool = False
+    """Whether the tasks that a session has created are cancelled like any other."""
 
     @property
     def is_prompt(self) -> bool:

@@ -17,6 +17,7 @@ CLUSTERS = {
     "two sessions": Cluster(),
     "wake-ups lost": Cluster(engine=Silent),
     "answers lost": Cluster(engine=Deaf),
+    "background tasks cancelled": Cluster(cancels_background=True),
     "a session closed": Cluster(closes=True, late=0),
     "a session closed, answers lost": Cluster(engine=Deaf, closes=True, late=0),
 }
@@ -35,7 +36,12 @@ def test_every_schedule(on: str, name: str, keep) -> None:
     cluster = CLUSTERS[on]
     bounds = BOUNDS | ({"cancels": 0, "late": 1} if cluster.closes and SIZE == "small" else {})
     report = explore(
-        SCENARIOS[name](cluster), timers=0, deliveries=0, cancel_created=False, time_limit=SECONDS, **bounds
+        SCENARIOS[name](cluster),
+        timers=0,
+        deliveries=0,
+        cancel_created=cluster.cancels_background,
+        time_limit=SECONDS,
+        **bounds,
     )
     keep(report)
     if SIZE != "deep" or report.counterexample is not None:

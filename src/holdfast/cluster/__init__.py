@@ -9,6 +9,9 @@ from .errors import LeaseLost as LeaseLost
 from .errors import NameConflict as NameConflict
 from .errors import SessionLost as SessionLost
 from .event import Event as Event
+from .fencing import Fence as Fence
+from .fencing import SQLiteFence as SQLiteFence
+from .fencing import StaleToken as StaleToken
 from .grant import Grant as Grant
 from .inspection import Holding as Holding
 from .inspection import Inspection as Inspection

@@ -38,7 +38,7 @@ class Barrier(Primitive):
         Cancellation: the arrival does not count, unless all had come already.
         """
         self._session.check()
-        ticket, place = await self._register.ask(Arrive)
+        ticket, place = await self._register.ask(Arrive, wary=True)
         if place == BROKEN:
             raise asyncio.BrokenBarrierError(f"{self!r} is broken: somebody called abort() or reset()")
         self._register.withdraw(ticket)  # the place has been taken

@@ -37,6 +37,7 @@ class Grant:
 
     def check(self) -> None:
         """Raise LeaseLost if the grant has been lost: for code between awaits."""
+        self._session.check_process()
         self._session.look_at_clock()
         if self._why is not None:
             raise LeaseLost(str(self._why))

@@ -121,7 +121,8 @@ class Wake(NamedTuple):
     ticket: int
     value: int
     tickets: int = 1
-    """How many. 0 says that nothing was granted, but that the session has others to watch than before."""
+    """How many. 0 says that the session is to read the record: it may have been granted something, or have others to
+    watch than before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,8 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
         record = replace(record, changed=batch.at).bury(buried, wakes)
         record = replace(record, answers={who: answer for who, answer in record.answers.items() if who not in buried})
     answer = record.answers.get(batch.session)
-    if answer is not None and answer.batch == batch.number:
+    if answer is not None and answer.batch == batch.number:  # whom it has woken is not known any more
+        wakes += [Wake(session, 0, 0, 0) for session in sorted(record.sessions() - {batch.session})]
         return Step(record, answer.outcomes, tuple(wakes))
     outcomes = []
     record = replace(record, changed=batch.at)

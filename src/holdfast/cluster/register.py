@@ -57,17 +57,21 @@ class Register:
         self._used = 0.0  # the loop's time of the last request
         self._pump: asyncio.Task[None] | None = None
         self._suspicious = False  # somebody may have died, or a wake-up may be lost
-        self._displaced = False  # it may wait for others than it did
+        self._outdated = False  # it may wait for others than it did, or hold what it waits for
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
         self._timer: asyncio.TimerHandle | None = None
 
     # What the primitives do
 
-    def begin(self, make: Callable[[int], Any], *, patient: bool = False) -> tuple[int, asyncio.Future[int]]:
+    def begin(
+        self, make: Callable[[int], Any], *, patient: bool = False, wary: bool = False
+    ) -> tuple[int, asyncio.Future[int]]:
         """Ask for something with a new ticket; return that, and a future of what it is granted (never 0).
 
         patient: wait on while the engine fails, instead of raising EngineError. For who cannot simply withdraw.
+        wary: bury the dead first. For where it matters that they are not counted.
         """
+        self._suspicious |= wary
         self._tickets += 1
         ticket = self._tickets
         future: asyncio.Future[int] = self._session.loop.create_future()
@@ -75,12 +79,12 @@ class Register:
         self._submit(_Entry(make(ticket), ticket=ticket, patient=patient))
         return ticket, future
 
-    async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
-        """Ask for something and wait for it; return the ticket and what it is granted.
+    async def ask(self, make: Callable[[int], Any], *, wary: bool = False) -> tuple[int, int]:
+        """Ask for something and wait for it; return the ticket and what it is granted. wary: see begin().
 
         Cancellation: raises at once, the withdrawal follows by itself.
         """
-        ticket, future = self.begin(make)
+        ticket, future = self.begin(make, wary=wary)
         try:
             return ticket, await future
         except BaseException as exc:
@@ -144,10 +148,10 @@ class Register:
         await self._finish()
 
     def on_wake(self, message: str) -> None:
-        """Another session says what it has granted to some of the tickets; if to none, whom to watch has changed."""
+        """Another session says what it has granted to some of the tickets; if to none, there is something to see."""
         ticket, value, count = map(int, message.split())
         if not count:
-            self._displaced = True
+            self._outdated = True
             self._start()
         for each in range(ticket, ticket + count):
             self._grant(each, value)
@@ -189,8 +193,9 @@ class Register:
         self._start()
 
     def _start(self) -> None:
-        if self._pump is None:
+        if self._pump is None or self._pump.done():
             self._pump = self._session.loop.create_task(self._run(), name=f"holdfast register {self._name!r}")
+            self._pump.add_done_callback(self._ended)
 
     async def _finish(self) -> None:
         """Wait until nothing is under way."""
@@ -199,27 +204,32 @@ class Register:
 
     async def _run(self) -> None:
         try:
-            while self._sent or self._pending or self._suspicious or self._displaced:
-                if self._displaced and not (self._sent or self._pending or self._suspicious):
-                    await self._look()
-                else:
+            while self._has_work():
+                if self._sent or self._pending or self._suspicious:
                     await self._apply_next()
+                else:
+                    await self._look()
+        except asyncio.CancelledError:
+            self._outdated = True  # whatever it was in the middle of
+            raise
         except SessionLost as exc:
             self._session.lose(exc)
             self.lose(exc)  # what was on its way when the session ended
-        except asyncio.CancelledError:  # by a program that cancels all tasks there are; others go on needing it
-            self._pump = None
-            if self._session.over is None:
-                self._start()
-            raise
         except Exception as exc:  # not foreseen; at least nobody waits for ever
             lost = SessionLost(f"{self._session!r} failed: {exc!r}")
             self._session.lose(lost)
             self.lose(lost)
             raise
-        finally:
-            if self._pump is asyncio.current_task():
-                self._pump = None
+
+    def _ended(self, pump: asyncio.Task[None]) -> None:
+        """Go on if there is more to do: a program that cancels all tasks there are has cancelled the pump as well."""
+        if pump is self._pump:
+            self._pump = None
+            if self._has_work() and self._session.over is None:
+                self._start()
+
+    def _has_work(self) -> bool:
+        return bool(self._sent or self._pending or self._suspicious or self._outdated)
 
     async def _apply_next(self) -> None:
         """Apply what is pending as one batch, as often as it takes: its number sees to it that it counts once."""
@@ -232,16 +242,14 @@ class Register:
         pause, longest = RETRY
         while True:
             try:
-                dead: frozenset[str] = frozenset()
-                if self._suspicious:
-                    dead = await engine.dead((await self.read()).sessions() - {self._session.id})
-                    self._suspicious = False
+                dead = await self._find_dead()
+                self._outdated = False  # before, as it may be so again while the answer is on its way
                 done = await engine.apply(self._name, self._change(batch, dead), evicted=dead)
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
                 self._sent = None
-                self._suspicious = False
+                self._suspicious = False  # there is nothing here to look after
                 self._refuse(entries, exc, for_good=True)
                 for entry in entries:
                     if entry.done is not None and not entry.done.done():
@@ -256,21 +264,39 @@ class Register:
         self._sent = None
         self._take_grants(entries, done)
         self._answered = bool(entries)
-        self._displaced = False
         self._send_wakes(done)
         await self._watch_over(done.record)
 
+    async def _find_dead(self) -> frozenset[str]:
+        """The dead that the record names, if there may be any."""
+        if not self._suspicious:
+            return frozenset()
+        self._suspicious = False  # before, as it may be so again while the answer is on its way
+        try:
+            return await self._session.engine.dead((await self.read()).sessions() - {self._session.id})
+        except BaseException:
+            self._suspicious = True
+            raise
+
     async def _look(self) -> None:
-        """Somebody who stood before those that wait here has gone: see whom to watch now."""
-        self._displaced = False
+        """Another session has said that there is something to see: what has been granted here, and whom to watch."""
+        self._outdated = False
         with contextlib.suppress(EngineError, FormatError, NameConflict):  # the clock will have it looked at again
-            await self._watch_over(await self.read())
+            record = await self.read()
+            self._session.check_deadline()
+            for ticket, value in sorted(self._granted_in(record).items()):
+                self._grant(ticket, value)
+            await self._watch_over(record)
+
+    def _granted_in(self, record: Record) -> dict[int, int]:
+        """What the record has granted to those who ask here, except to those whose request is yet to be sent."""
+        asked_later = {entry.ticket for entry in self._pending}
+        asked = [ticket for ticket in self._asked if ticket not in asked_later]
+        return record.granted(self._session.id, asked) if asked else {}
 
     def _take_grants(self, entries: list[_Entry], done: Step) -> None:
         """Tell those here what they got, in the order of asking; so also if the wake-up for it was lost."""
-        asked_later = {entry.ticket for entry in self._pending}
-        asked = [ticket for ticket in self._asked if ticket not in asked_later]
-        grants: dict[int, int] = done.record.granted(self._session.id, asked) if asked else {}
+        grants = self._granted_in(done.record)
         for session, ticket, value, count in done.wakes:
             if session == self._session.id:
                 grants |= dict.fromkeys(range(ticket, ticket + count), value)

@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,6 +59,7 @@ class Session:
         self._pid = 0
         self._losing: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
+        self._next_renewal: asyncio.TimerHandle | None = None
         self._deadline = math.inf  # of monotonic(): when others may take it for dead
         self._alarm: asyncio.TimerHandle | None = None
         self._tidying: asyncio.Task[None] | None = None
@@ -77,7 +79,7 @@ class Session:
         self.id = await self.engine.open(self.label, self._on_wake)
         if self.engine.ttl is not None:
             self._extend(asked, self.engine.ttl)
-            self._renewal = self.loop.create_task(self._renew(self.engine.ttl), name=f"renewal of {self!r}")
+            self._renew_in(self.engine.ttl / RENEWALS, self.engine.ttl)
         return self
 
     async def __aexit__(
@@ -96,6 +98,9 @@ class Session:
             await self._losing
         if not self.id or self.over is not None:
             return
+        if os.getpid() != self._pid:
+            self.over = self._of_another_process()
+            return  # it is the parent's, and goes on there
         self._end(SessionLost(f"{self!r} was closed"))
         try:
             if self._tidying is not None:
@@ -193,13 +198,20 @@ class Session:
         """Raise an error if the session cannot be used here and now."""
         if not self.id:
             raise RuntimeError(f"{self!r} is not open; write 'async with holdfast.connect() as session:'")
-        if os.getpid() != self._pid:
-            raise RuntimeError(f"{self!r} belongs to process {self._pid}; after a fork the child must connect() itself")
+        self.check_process()
         if self.over is not None:
             raise SessionLost(str(self.over))
         self.check_deadline()
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError(f"{self!r} belongs to the event loop {self.loop!r}; connect() in each loop")
+
+    def check_process(self) -> None:
+        """Raise RuntimeError in a process that was forked since: the session and its grants are the parent's."""
+        if os.getpid() != self._pid:
+            raise self._of_another_process()
+
+    def _of_another_process(self) -> SessionLost:
+        return SessionLost(f"{self!r} belongs to process {self._pid}; after a fork the child must connect() itself")
 
     def register(self, name: str, initial: Record) -> Register:
         """The one register of the name. Raises NameConflict if that is for another kind or value."""
@@ -225,7 +237,12 @@ class Session:
         """The session is dead for the others: nothing that it held may be believed held any more."""
         if self.over is None:
             self._end(exc)
-            self._losing = self.loop.create_task(self.engine.close())
+            self._close_engine()
+
+    def _close_engine(self) -> None:
+        self._losing = self.loop.create_task(self.engine.close())
+        # It may be cancelled by a program that cancels all tasks there are.
+        self._losing.add_done_callback(lambda done: self._close_engine() if done.cancelled() else None)
 
     # Life
 
@@ -249,21 +266,33 @@ class Session:
         if self.over is None:
             self._alarm = self.loop.call_later(self._deadline - monotonic(), self.look_at_clock)
 
-    async def _renew(self, ttl: float) -> None:
-        pause = ttl / RENEWALS
-        while self.over is None:
-            await asyncio.sleep(pause)
-            asked = monotonic()
-            try:
-                await self.engine.renew()
-            except SessionLost as exc:
-                self._renewal = None
-                self.lose(exc)
-            except EngineError:
-                pause = min(RETRY_RENEWAL, ttl / RENEWALS)  # until the deadline, which ends it
-            else:
-                self._extend(asked, ttl)
-                pause = ttl / RENEWALS
+    def _renew_in(self, seconds: float, ttl: float) -> None:
+        self._next_renewal = self.loop.call_later(seconds, self._renew, ttl)
+
+    def _renew(self, ttl: float) -> None:
+        """One task for each renewal: a timer goes on also where a program cancels all tasks there are."""
+        asked = monotonic()
+        self._renewal = self.loop.create_task(self.engine.renew(), name=f"renewal of {self!r}")
+        self._renewal.add_done_callback(partial(self._renewed, asked, ttl))
+
+    def _renewed(self, asked: float, ttl: float, renewal: asyncio.Task[None]) -> None:
+        self._renewal = None
+        exc = asyncio.CancelledError() if renewal.cancelled() else renewal.exception()
+        if self.over is not None:
+            return
+        if exc is None:
+            self._extend(asked, ttl)
+            self._renew_in(ttl / RENEWALS, ttl)
+        elif isinstance(exc, asyncio.CancelledError):
+            self._renew_in(0, ttl)
+        elif isinstance(exc, EngineError):
+            self._renew_in(min(RETRY_RENEWAL, ttl / RENEWALS), ttl)  # until the deadline, which ends it
+        elif isinstance(exc, SessionLost):
+            self.lose(exc)
+        else:
+            lost = SessionLost(f"{self!r} failed: {exc!r}")
+            lost.__cause__ = exc
+            self.lose(lost)
 
     async def _keep_tidy(self) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then somebody else will do it
@@ -273,6 +302,8 @@ class Session:
         self.over = exc
         if self._alarm is not None:
             self._alarm.cancel()
+        if self._next_renewal is not None:
+            self._next_renewal.cancel()
         if self._renewal is not None:
             self._renewal.cancel()
         for register in self._registers.values():
@@ -292,7 +323,9 @@ def connect(url: str | None, ttl: float | None, namespace: str, name: str | None
     url = url or os.environ.get("HOLDFAST_URL")
     if ttl is not None and not (isinstance(ttl, (int, float)) and SHORTEST_TTL <= ttl < math.inf):
         raise ValueError(f"ttl must be a number of seconds, at least {SHORTEST_TTL}, or None, not {ttl!r}")
-    return Session(_engine(url, ttl, namespace), name or f"{socket.gethostname()}:{os.getpid()}")
+    return Session(
+        _engine(url, ttl, _checked(namespace, "a namespace")), name or f"{socket.gethostname()}:{os.getpid()}"
+    )
 
 
 def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
@@ -310,7 +343,11 @@ def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
     raise ValueError(f"unknown URL scheme in {url!r}; known are sqlite:///DIRECTORY and memory:")
 
 
-def _checked(name: str) -> str:
+def _checked(name: str, what: str = "a name") -> str:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-        raise ValueError(f"a name is a text of 1 to {LONGEST_NAME} characters, not {name!r}")
+        raise ValueError(f"{what} is a text of 1 to {LONGEST_NAME} characters, not {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"{what} must have an encoding in UTF-8, and {name!r} has none") from exc
     return name

@@ -93,7 +93,10 @@ class Engine(Protocol):
         """Send a message to a session, if that is still there. Never raises."""
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
-        """Call `on_death` once when the session may be dead; return what stops watching."""
+        """Call `on_death` once when the session may have died; return what stops watching.
+
+        Not for one that is dead already: whoever watches asks `dead()` afterwards.
+        """
 
     async def close(self) -> None:
-        """End the session."""
+        """End the session. May be called again, as after a cancellation."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import random
 import secrets
@@ -144,11 +145,15 @@ class EmbeddedEngine:
         return path if len(path) <= _LONGEST_SOCKET_PATH else f"/proc/self/fd/{self._folder}/{session}.sock"
 
     async def close(self) -> None:
+        if self not in _open:
+            return
         self._loop.remove_reader(self._socket)
         self._socket.close()
-        with contextlib.suppress(EngineError):  # then the next one who looks finds it dead
-            await self._transact(lambda: self._delete([self._id]))
-        self._let_go()
+        try:
+            with contextlib.suppress(EngineError):  # then the next one who looks finds it dead
+                await self._transact(lambda: self._delete([self._id]))
+        finally:
+            self._let_go()
 
     async def _sweep(self) -> None:
         """Remove what sessions have left that ended without closing, and that nobody has met in a record."""
@@ -307,43 +312,34 @@ class EmbeddedEngine:
         return True
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
-        query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
-        row = self._database.execute(query, (session,)).fetchone()
-        expiry = None
-        if row is not None and row[1] is not None:
-            expiry = self._loop.call_later(row[2] + row[1] - monotonic() + _LATER, on_death)
-        pidfd = None
-        if row is not None:
-            try:
-                pidfd = os.pidfd_open(row[0])
-            except AttributeError:  # a system without pidfd: those who wait look now and then
-                return lambda: None if expiry is None else expiry.cancel()
-            except OSError:  # the process has ended
-                row = None
-        if pidfd is None:
-            return self._loop.call_soon(on_death).cancel
-        watched = pidfd
-
-        def stop() -> None:
-            nonlocal pidfd
-            if expiry is not None:
-                expiry.cancel()
-            if pidfd is not None:
-                self._loop.remove_reader(watched)
-                os.close(watched)
-                pidfd = None
+        watching = contextlib.ExitStack()
+        row = None
+        with contextlib.suppress(sqlite3.Error):  # whoever waits looks now and then
+            query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
+            row = self._database.execute(query, (session,)).fetchone()
+        if row is None:
+            return watching.close
+        pid, ttl, renewed = row
+        if ttl is not None:
+            watching.callback(self._loop.call_later(renewed + ttl - monotonic() + _LATER, on_death).cancel)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except (AttributeError, OSError):  # none on this system, or that process cannot be seen from this container
+            return watching.close
 
         def died() -> None:
-            stop()
+            watching.close()
             on_death()
 
-        self._loop.add_reader(watched, died)
-        return stop
+        watching.callback(os.close, pidfd)
+        watching.callback(self._loop.remove_reader, pidfd)
+        self._loop.add_reader(pidfd, died)
+        return watching.close
 
     # Wake-ups
 
     def wake(self, session: str, name: str, message: str) -> None:
-        self._send(f"{message}\n{self._namespace}\n{name}".encode(), session)
+        self._send(json.dumps([self._namespace, name, message]).encode(), session)
 
     def _send(self, packet: bytes, session: str) -> None:
         if self._socket.fileno() < 0:
@@ -362,7 +358,7 @@ class EmbeddedEngine:
                 packet = self._socket.recv(1 << 16)
             except BlockingIOError:
                 return
-            message, namespace, name = packet.decode().split("\n", 2)
+            namespace, name, message = json.loads(packet)
             if namespace == self._namespace:
                 self._on_wake(name, message)
 

@@ -104,12 +104,13 @@ class MemoryEngine:
             return {id: self._store.sessions[id]._info for id in sessions if id in self._store.sessions}
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
+        asked = frozenset(sessions)
         with self._store.mutex:
-            for session in sessions:
+            for session in asked:
                 other = self._store.sessions.get(session)
                 if other is not None and other._has_died():
                     other._end()
-            return frozenset(session for session in sessions if session not in self._store.sessions)
+            return asked - self._store.sessions.keys()
 
     def wake(self, session: str, name: str, message: str) -> None:
         other = self._store.sessions.get(session)
@@ -125,8 +126,6 @@ class MemoryEngine:
                 expiry = self._loop.call_later(other._renewed + other.ttl - monotonic() + _LATER, on_death)
             watches = self._store.watchers.setdefault(session, [])
             watches.append(tell)
-            if session not in self._store.sessions:
-                tell()
 
         def stop() -> None:
             if expiry is not None:

@@ -1,0 +1,103 @@
+"""The resource's side of a Lock: it remembers the highest fencing token that it has seen, and refuses older ones.
+
+A process may be stopped for longer than its lease at any point, also between `grant.check()` and its write. No lock can
+prevent the write that follows; the resource can, if each write carries its grant's token.
+(M. Kleppmann, "How to do distributed locking", 2016.)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StaleToken(RuntimeError):  # noqa: N818  # what happened, as in errors.py
+    """The write is refused: a later grant of the lock has written before."""
+
+
+class Fence:
+    """Guards a resource of this process, for any number of threads and event loops."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._highest = 0
+
+    @property
+    def highest(self) -> int:
+        """The highest token that was admitted; 0 if none was."""
+        return self._highest
+
+    def check(self, token: int) -> None:
+        """Admit a token, or raise StaleToken if a higher one was admitted before.
+
+        What is written must be written before anybody else's check: without an `await` in one event loop, or in
+        the body of `admitted()`.
+        """
+        with self.admitted(token):
+            pass
+
+    @contextmanager
+    def admitted(self, token: int) -> Iterator[None]:
+        """Admit a token as check() does, for the body: nobody else's is admitted before that has ended.
+
+        The body must not `await`: other tasks of the thread would be locked out, and their event loop with them.
+        """
+        _check_type(token)
+        with self._mutex:
+            if token < self._highest:
+                raise StaleToken(_refusal(token, self._highest, "this resource"))
+            self._highest = token
+            yield
+
+
+class SQLiteFence:
+    """Guards something in an SQLite database, whatever processes write there: a table of it keeps the highest token.
+
+    ```python
+    fence = SQLiteFence(connection, "accounts")
+    with connection:  # one transaction
+        fence.check(grant.token)
+        connection.execute("UPDATE accounts SET ...")
+    ```
+    """
+
+    def __init__(self, connection: sqlite3.Connection, resource: str) -> None:
+        """connection: where the resource is. The table `holdfast_fences` is made there if it is missing.
+        resource: what is guarded; each has tokens of its own.
+        """
+        self._connection = connection
+        self._resource = resource
+        connection.execute("CREATE TABLE IF NOT EXISTS holdfast_fences (resource TEXT PRIMARY KEY, token INTEGER)")
+
+    def check(self, token: int) -> None:
+        """Admit a token for the transaction that is open or begins here; raise StaleToken if a higher one was before.
+
+        Raises RuntimeError if the connection is not in a transaction afterwards, as check and write must be in one.
+        Raises sqlite3.Error as the database does.
+        """
+        _check_type(token)
+        statement = """
+            INSERT INTO holdfast_fences VALUES (?, ?)
+            ON CONFLICT (resource) DO UPDATE SET token = excluded.token WHERE excluded.token >= token
+        """
+        admitted = self._connection.execute(statement, (self._resource, token)).rowcount
+        if not admitted:
+            query = "SELECT token FROM holdfast_fences WHERE resource = ?"
+            (highest,) = self._connection.execute(query, (self._resource,)).fetchone()
+            raise StaleToken(_refusal(token, highest, repr(self._resource)))
+        if not self._connection.in_transaction:
+            raise RuntimeError(
+                "the connection commits each statement by itself, so that somebody else may write between this check "
+                "and yours; execute('BEGIN') before the check, and commit after the write"
+            )
+
+
+def _check_type(token: int) -> None:
+    if not isinstance(token, int) or isinstance(token, bool) or token < 1:
+        raise TypeError(f"a token is a positive int, as in grant.token, not {token!r}")
+
+
+def _refusal(token: int, highest: int, resource: str) -> str:
+    return f"token {token} is older than {highest}, which {resource} has seen: the lock has been granted anew since"

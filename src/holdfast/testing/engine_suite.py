@@ -1,0 +1,402 @@
+"""What any engine of the cluster tier must pass: its promises, each as a test. For those who write one.
+
+```python
+from holdfast.testing.engine_suite import EngineSuite
+
+
+class TestMine(EngineSuite):
+    def engine(self, namespace, ttl=None):
+        return MyEngine("db.example.org", namespace, ttl)
+```
+
+pytest collects it from there; so does unittest, if the class is a TestCase too. Each test runs in a namespace of its
+own, and leaves its texts there. The promises are in `holdfast.cluster.engines.contract`, and the numbers are theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from holdfast.cluster import SessionLost
+from holdfast.cluster.engines.contract import Change, Engine, Stored
+
+Wakes = list[tuple[str, str]]
+
+
+def put(text: str) -> Change[str | None]:
+    """The change that stores the text, and results in the one that was there."""
+    return lambda stored: (text, stored.text)
+
+
+def count(stored: Stored) -> tuple[str, int]:
+    """The change that counts up, and results in the number."""
+    number = int(stored.text or 0) + 1
+    return str(number), number
+
+
+class Bench(AsyncExitStack):
+    """The sessions of one test."""
+
+    def __init__(self, make: Callable[[str, float | None], Engine]) -> None:
+        super().__init__()
+        self.make = make
+        self.namespace = f"engine suite {secrets.token_hex(8)}"
+
+    async def open(
+        self, *, ttl: float | None = None, namespace: str | None = None, label: str = "a session"
+    ) -> tuple[Engine, str, Wakes]:
+        """A new session: its engine, its id, and the wake-ups that it gets."""
+        engine = self.make(self.namespace if namespace is None else namespace, ttl)
+        wakes: Wakes = []
+        session = await engine.open(label, lambda name, message: wakes.append((name, message)))
+        self.push_async_callback(engine.close)
+        return engine, session, wakes
+
+
+class EngineSuite:
+    """Inherit from it, and say how an engine is made."""
+
+    BOUND: ClassVar[float] = 20.0
+    """Seconds that a test may take at most."""
+    TTL: ClassVar[float] = 0.5
+    """Seconds, of the sessions that are to die; at least what the engine supports."""
+    SOON: ClassVar[float] = 5.0
+    """Seconds within which what the engine does by itself must have happened."""
+    NAMES: ClassVar = [
+        "a",
+        "A",
+        "a ",
+        "a\n",
+        "a:b",
+        "a/b",
+        "%61",
+        "'; DROP TABLE texts; --",
+        "{a}",
+        "\xe4",
+        "a\u0308",
+        "\0",
+    ]
+    """No two of them are the same name."""
+
+    def engine(self, namespace: str, ttl: float | None = None) -> Engine:
+        """A new engine for one session. All that this returns for one namespace must share their state."""
+        raise NotImplementedError("say how an engine is made: def engine(self, namespace, ttl=None)")
+
+    def run(self, test: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
+        """Run a test with an event loop and a bench of its own."""
+
+        async def bounded() -> None:
+            async with asyncio.timeout(self.BOUND), Bench(self.engine) as bench:
+                await test(bench)
+
+        asyncio.run(bounded())
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until it holds."""
+        try:
+            async with asyncio.timeout(self.SOON):
+                while not condition():  # noqa: ASYNC110  # an engine may wake us by any thread or none
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(f"not within {self.SOON} s: {what}") from None
+
+    async def until_dead(self, engine: Engine, session: str) -> None:
+        """Wait until the engine says so."""
+        async with asyncio.timeout(self.SOON + self.TTL):
+            while session not in await engine.dead([session]):  # noqa: ASYNC110  # it tells only who asks
+                await asyncio.sleep(0.02)
+
+    async def refused(self, call: Coroutine[Any, Any, Any], what: str) -> None:
+        """Await what must raise SessionLost."""
+        try:
+            await call
+        except SessionLost:
+            return
+        raise AssertionError(f"no SessionLost from {what} of a dead session")
+
+    # 1. One after the other, all or nothing
+
+    def test_a_change_finds_what_the_one_before_has_left(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, _, _), (two, _, _) = await bench.open(), await bench.open()
+            assert await one.read("x") is None
+            assert await one.apply("x", put("1")) is None
+            assert await two.read("x") == "1"
+            assert await two.apply("x", put("2")) == "1"
+            assert await one.apply("x", put("3")) == "2"
+
+        self.run(main)
+
+    def test_changes_at_the_same_time_are_made_one_after_the_other(self) -> None:
+        async def main(bench: Bench) -> None:
+            engines = [(await bench.open())[0] for _ in range(4)]
+
+            async def work(engine: Engine) -> list[int]:
+                numbers = []
+                for _ in range(25):
+                    numbers.append(await engine.apply("x", count))
+                    await asyncio.sleep(0)
+                return numbers
+
+            numbers = await asyncio.gather(*map(work, [*engines, *engines]))
+            assert sorted(itertools.chain.from_iterable(numbers)) == [*range(1, 201)]
+            assert all(mine == sorted(mine) for mine in numbers)
+
+        self.run(main)
+
+    def test_a_change_that_raises_has_not_happened(self) -> None:
+        async def main(bench: Bench) -> None:
+            engine, _, _ = await bench.open()
+            await engine.apply("x", put("before"))
+
+            def refuse(stored: Stored) -> tuple[str, None]:
+                raise ZeroDivisionError
+
+            try:
+                await engine.apply("x", refuse)
+            except ZeroDivisionError:
+                pass
+            else:
+                raise AssertionError("what a change raises must come out of apply()")
+            assert await engine.read("x") == "before"
+            assert await engine.apply("x", put("after")) == "before"
+
+        self.run(main)
+
+    def test_a_change_that_was_cancelled_has_happened_or_not(self) -> None:
+        async def main(bench: Bench) -> None:
+            engine, _, _ = await bench.open()
+            for iterations in range(10):
+                expected = int(await engine.read("x") or 0)
+                change = asyncio.create_task(engine.apply("x", count))
+                for _ in range(iterations):
+                    await asyncio.sleep(0)
+                change.cancel()
+                await asyncio.wait([change])
+                assert int(await engine.read("x") or 0) in (expected, expected + 1)
+                before = int(await engine.read("x") or 0)
+                assert await engine.apply("x", count) == before + 1
+
+        self.run(main)
+
+    def test_any_text_is_kept_as_it_is(self) -> None:
+        async def main(bench: Bench) -> None:
+            engine, _, _ = await bench.open()
+            for text in ["", " ", "\0", "ä🔒\n'\"\\", "x" * 200_000]:
+                await engine.apply("x", put(text))
+                assert await engine.read("x") == text
+
+        self.run(main)
+
+    def test_each_name_has_its_own_text(self) -> None:
+        async def main(bench: Bench) -> None:
+            engine, _, _ = await bench.open()
+            names = [*self.NAMES, "n" * 200, "n" * 199 + "m", "🔒" * 200]
+            for number, name in enumerate(names):
+                await engine.apply(name, put(str(number)))
+            assert [await engine.read(name) for name in names] == [str(number) for number in range(len(names))]
+            assert await engine.names() == sorted(names)
+
+        self.run(main)
+
+    def test_each_namespace_has_its_own_names(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, _, _), (two, _, _) = await bench.open(), await bench.open(namespace=bench.namespace + " two\n")
+            await one.apply("x", put("1"))
+            assert await two.read("x") is None
+            assert await two.names() == []
+            await two.apply("x", put("2"))
+            assert await one.read("x") == "1"
+
+        self.run(main)
+
+    def test_the_time_is_the_engines(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, _, _), (two, _, _) = await bench.open(), await bench.open()
+            times = [await engine.apply("x", lambda stored: ("", stored.now)) for engine in (one, two, one, two)]
+            assert times == sorted(times)
+            assert times[-1] - times[0] < self.BOUND
+            assert abs(times[0] - datetime.now(UTC).timestamp()) < 24 * 3600, "seconds since 1970"
+
+        self.run(main)
+
+    # 2. Only for the living; death is final
+
+    def test_sessions_have_ids_of_their_own(self) -> None:
+        async def main(bench: Bench) -> None:
+            sessions = [(await bench.open())[1] for _ in range(10)]
+            assert len({*sessions}) == 10
+            engine, _, _ = await bench.open()
+            assert await engine.dead(sessions) == frozenset()
+            assert await engine.dead(session for session in [*sessions, "nobody"]) == {"nobody"}
+
+        self.run(main)
+
+    def test_a_session_that_was_closed_is_dead(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(), await bench.open()
+            await one.close()
+            assert await two.dead([first]) == {first}
+            await one.close()
+
+        self.run(main)
+
+    def test_a_session_that_was_not_renewed_is_dead_for_ever(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
+            await one.apply("x", put("alive"))
+            await self.until_dead(two, first)
+            await self.refused(one.renew(), "renew()")
+            await self.refused(one.apply("x", put("dead")), "apply()")
+            assert await two.dead([first]) == {first}
+            assert await two.read("x") == "alive"
+
+        self.run(main)
+
+    def test_a_session_that_has_expired_is_dead_before_anybody_has_noticed(self) -> None:
+        async def main(bench: Bench) -> None:
+            one, _, _ = await bench.open(ttl=self.TTL)
+            await asyncio.sleep(self.TTL * 1.5)
+            await self.refused(one.apply("x", put("dead")), "apply()")
+            await self.refused(one.renew(), "renew()")
+
+        self.run(main)
+
+    def test_the_dead_stay_dead_when_they_are_buried(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
+            await self.until_dead(two, first)
+            await two.apply("x", put("buried"), evicted=[first])
+            assert await two.dead([first]) == {first}
+            await self.refused(one.apply("x", put("dead")), "apply()")
+            assert await two.read("x") == "buried"
+
+        self.run(main)
+
+    # 4. Wake-ups
+
+    def test_a_wake_up_arrives(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, got), (two, second, too) = await bench.open(), await bench.open()
+            for name in [*self.NAMES, "🔒" * 200]:
+                got.clear()
+                two.wake(first, name, "1 2 3")
+                await self.until(lambda: got, f"the wake-up for {name!r}")  # it runs at once
+                assert (name, "1 2 3") in got
+            assert not too
+            one.wake(second, "x", "back")
+            await self.until(lambda: ("x", "back") in too, "the other one's wake-up")
+
+        self.run(main)
+
+    def test_waking_never_raises(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(), await bench.open()
+            for _ in range(2_000):  # more than anybody reads
+                two.wake(first, "x", "1 1 1")
+            await one.close()
+            two.wake(first, "x", "1 1 1")
+            two.wake("nobody", "x", "1 1 1")
+            await asyncio.sleep(0.05)
+
+        self.run(main)
+
+    # 5. and 6. Life
+
+    def test_a_session_lives_as_long_as_it_is_renewed(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
+            for _ in range(8):
+                await asyncio.sleep(self.TTL / 4)
+                await one.renew()
+                assert await two.dead([first]) == frozenset()
+            await one.apply("x", put("alive"))
+
+        self.run(main)
+
+    def test_a_death_is_noticed_by_who_watches(self) -> None:
+        async def main(bench: Bench) -> None:
+            (_, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
+            calls: list[int] = []
+            stop = two.watch(first, lambda: calls.append(1))
+            assert not await two.dead([first])
+            await self.until(lambda: calls, "to be told of a session that was not renewed")
+            await self.until_dead(two, first)
+            stop()
+            stop()
+
+        self.run(main)
+
+    def test_who_has_stopped_watching_is_not_told(self) -> None:
+        async def main(bench: Bench) -> None:
+            (_, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
+            calls: list[int] = []
+            two.watch(first, lambda: calls.append(1))()
+            two.watch("nobody", lambda: calls.append(1))()
+            await self.until_dead(two, first)
+            await asyncio.sleep(0.05)
+            assert not calls
+
+        self.run(main)
+
+    def test_sessions_are_described(self) -> None:
+        async def main(bench: Bench) -> None:
+            (_, first, _), (two, second, _) = await bench.open(label="one ä"), await bench.open(label="two")
+            found = await two.describe(session for session in [first, second, "nobody"])
+            assert found.keys() == {first, second}
+            assert (found[first].id, found[first].name) == (first, "one ä")
+            assert (found[second].host, found[second].pid) == (socket.gethostname(), os.getpid())
+            assert abs(found[first].since - datetime.now(UTC)) < timedelta(days=1)
+
+        self.run(main)
+
+    # 7. Removal
+
+    def test_a_text_is_removed_only_as_it_is(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, _, _), (two, _, _) = await bench.open(), await bench.open()
+            await one.apply("x", put("old"))
+            await two.apply("x", put("new"))
+            assert not await one.remove("x", "old", 5)
+            assert await one.read("x") == "new"
+            assert await one.apply("x", lambda stored: ("new", stored.floor)) == 0
+            assert await one.remove("x", "new", 5)
+            assert await two.read("x") is None
+            assert await two.names() == []
+            assert not await two.remove("x", "new", 5)
+
+        self.run(main)
+
+    def test_the_floor_only_rises(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, _, _), (two, _, _) = await bench.open(), await bench.open()
+
+            async def floor(engine: Engine, name: str) -> int:
+                return await engine.apply(name, lambda stored: ("text", stored.floor))
+
+            assert await floor(one, "x") == await floor(one, "y") == 0
+            assert await one.remove("x", "text", 7)
+            assert await floor(two, "y") == await floor(two, "z") == 7
+            assert await two.remove("y", "text", 3)
+            assert await floor(one, "y") == 7
+
+        self.run(main)
+
+    def test_old_names_are_found(self) -> None:
+        async def main(bench: Bench) -> None:
+            engine, _, _ = await bench.open()
+            await engine.apply("old", put("1"))
+            await asyncio.sleep(1.1)
+            await engine.apply("new", put("1"))
+            assert await engine.old(0.6) == ["old"]
+            assert await engine.old(3600) == []
+
+        self.run(main)

@@ -1,0 +1,70 @@
+"""The engine contract, on each engine."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.engines.embedded import EmbeddedEngine
+from holdfast.cluster.engines.memory import MemoryEngine
+from holdfast.testing.engine_suite import EngineSuite
+
+
+class TestMemory(EngineSuite):
+    def engine(self, namespace, ttl=None):
+        return MemoryEngine(namespace, ttl)
+
+
+class TestEmbedded(EngineSuite):
+    @pytest.fixture(autouse=True, scope="class")
+    @staticmethod
+    def directory(request):
+        with tempfile.TemporaryDirectory() as directory:
+            request.cls.path = Path(directory)
+            yield
+
+    def engine(self, namespace, ttl=None):
+        return EmbeddedEngine(self.path, namespace, ttl)
+
+
+class Forgetful(MemoryEngine):
+    """Breaks promise 2: a renewal brings back the dead."""
+
+    async def renew(self):
+        self._store.sessions.setdefault(self._id, self)
+        self._renewed = monotonic()
+        await super().renew()
+
+
+class Careless(MemoryEngine):
+    """Breaks promise 1: two changes at once find the same text."""
+
+    async def apply(self, name, change, *, evicted=()):
+        found = await self.read(name)
+        await asyncio.sleep(0)
+        return await super().apply(name, lambda stored: change(stored._replace(text=found)), evicted=evicted)
+
+
+@pytest.mark.parametrize(
+    ("engine", "test"),
+    [
+        (Forgetful, "test_a_session_that_was_not_renewed_is_dead_for_ever"),
+        (Careless, "test_changes_at_the_same_time_are_made_one_after_the_other"),
+    ],
+)
+def test_the_suite_finds_a_broken_promise(engine, test):
+    class Suite(EngineSuite):
+        def engine(self, namespace, ttl=None):
+            return engine(namespace, ttl)
+
+    with pytest.raises(AssertionError):
+        getattr(Suite(), test)()
+
+
+def test_the_suite_asks_how_an_engine_is_made():
+    with pytest.raises(NotImplementedError, match="say how an engine is made"):
+        EngineSuite().test_the_floor_only_rises()
