@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
@@ -271,5 +273,43 @@ def test_a_directory_of_another_user_is_refused(tmp_path):
         with pytest.raises(EngineError, match=f"belongs to user 12345, not to {os.geteuid()}"):
             await connect(f"sqlite://{tmp_path}/d").__aenter__()
         assert os.listdir(tmp_path / "d") == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("removed", ["state.db", "s", ""])
+def test_a_holder_is_told_that_the_directory_was_removed(tmp_path, removed):
+    """Also without a ttl, and though it asks nothing of the engine meanwhile: others would begin with a new one."""
+
+    async def main():
+        async with holdfast.connect(f"sqlite://{tmp_path}/locks") as session:
+            with pytest.raises(LeaseLost, match="has been removed"):  # noqa: PT012
+                async with session.lock("l"):
+                    target = tmp_path / "locks" / removed
+                    target.unlink() if target.is_file() else shutil.rmtree(target)
+                    await asyncio.sleep(10)
+
+    run(main)
+
+
+def test_tokens_go_on_rising_though_the_last_grants_were_lost_with_the_power(tmp_path):
+    async def grant_once():
+        async with holdfast.connect(f"sqlite://{tmp_path}/locks") as session, session.lock("l") as grant:
+            return grant.token
+
+    async def main():
+        path = tmp_path / "locks" / "state.db"
+        first = await grant_once()
+        kept = path.with_name("kept.db")
+        with contextlib.closing(sqlite3.connect(path)) as database, contextlib.closing(sqlite3.connect(kept)) as copy:
+            database.backup(copy)
+        tokens = [first, *[await grant_once() for _ in range(5)]]
+        for file in path.parent.glob("state.db*"):
+            file.unlink()
+        kept.rename(path)  # as after a power failure
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("UPDATE boots SET boot = 'the one before'")
+        tokens += [await grant_once() for _ in range(3)]
+        assert tokens == sorted({*tokens})
 
     run(main)

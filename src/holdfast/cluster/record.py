@@ -166,7 +166,7 @@ class Record(ABC):
         return 0
 
     def starting_at(self, floor: int) -> Self:
-        """The initial record, to give out only tokens that are higher."""
+        """The record, to give out only tokens that are higher."""
         return self
 
     def held(self) -> Iterator[Held]:

@@ -312,7 +312,9 @@ class Register:
         def change(stored: Stored) -> tuple[str, Step]:
             record = decode(stored.text, self._name, self.initial)
             if stored.text is None:
-                record = replace(record, made_by=self._session.label).starting_at(stored.floor)
+                record = replace(record, made_by=self._session.label)
+            if record.last_token() < stored.floor:
+                record = record.starting_at(stored.floor)
             done = step(record, batch._replace(at=stored.now), dead)
             return encode(done.record), done
 

@@ -31,6 +31,8 @@ CLOSING = 5.0
 LONGEST_NAME = 200
 RENEWALS = 3
 """How often a session with a ttl is renewed in one."""
+CHECKED = 1.0
+"""Seconds after which a session without a ttl that holds something looks whether it is still alive."""
 MARGIN = 0.05
 """How much of its ttl before the engine a session gives up what it holds."""
 RETRY_RENEWAL = 0.1
@@ -79,7 +81,7 @@ class Session:
         self.id = await self.engine.open(self.label, self._on_wake)
         if self.engine.ttl is not None:
             self._extend(asked, self.engine.ttl)
-            self._renew_in(self.engine.ttl / RENEWALS, self.engine.ttl)
+            self._renew_in(self.engine.ttl / RENEWALS)
         return self
 
     async def __aexit__(
@@ -228,6 +230,8 @@ class Session:
     def hold(self, grant: Grant) -> None:
         """Remember a grant, to be told when the session is lost."""
         self._grants.add(grant)
+        if self._next_renewal is None and self._renewal is None:
+            self._renew_in(CHECKED)
 
     def drop(self, grant: Grant) -> None:
         """Forget a grant that has ended."""
@@ -266,27 +270,32 @@ class Session:
         if self.over is None:
             self._alarm = self.loop.call_later(self._deadline - monotonic(), self.look_at_clock)
 
-    def _renew_in(self, seconds: float, ttl: float) -> None:
-        self._next_renewal = self.loop.call_later(seconds, self._renew, ttl)
+    def _renew_in(self, seconds: float) -> None:
+        self._next_renewal = self.loop.call_later(seconds, self._renew)
 
-    def _renew(self, ttl: float) -> None:
+    def _renew(self) -> None:
         """One task for each renewal: a timer goes on also where a program cancels all tasks there are."""
-        asked = monotonic()
-        self._renewal = self.loop.create_task(self.engine.renew(), name=f"renewal of {self!r}")
-        self._renewal.add_done_callback(partial(self._renewed, asked, ttl))
+        self._next_renewal = None
+        if self.engine.ttl is not None or self._grants:
+            asked = monotonic()
+            self._renewal = self.loop.create_task(self.engine.renew(), name=f"renewal of {self!r}")
+            self._renewal.add_done_callback(partial(self._renewed, asked))
 
-    def _renewed(self, asked: float, ttl: float, renewal: asyncio.Task[None]) -> None:
+    def _renewed(self, asked: float, renewal: asyncio.Task[None]) -> None:
+        ttl = self.engine.ttl
+        pause = CHECKED if ttl is None else ttl / RENEWALS
         self._renewal = None
         exc = asyncio.CancelledError() if renewal.cancelled() else renewal.exception()
         if self.over is not None:
             return
         if exc is None:
-            self._extend(asked, ttl)
-            self._renew_in(ttl / RENEWALS, ttl)
+            if ttl is not None:
+                self._extend(asked, ttl)
+            self._renew_in(pause)
         elif isinstance(exc, asyncio.CancelledError):
-            self._renew_in(0, ttl)
+            self._renew_in(0)
         elif isinstance(exc, EngineError):
-            self._renew_in(min(RETRY_RENEWAL, ttl / RENEWALS), ttl)  # until the deadline, which ends it
+            self._renew_in(min(RETRY_RENEWAL, pause))  # until the deadline, which ends it
         elif isinstance(exc, SessionLost):
             self.lose(exc)
         else:

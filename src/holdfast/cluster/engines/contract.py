@@ -31,7 +31,8 @@ class Stored(NamedTuple):
     now: float
     """The engine's time, in seconds since 1970. No client's clock decides anything."""
     floor: int
-    """The highest that `remove()` has been given in this namespace."""
+    """At least the highest that `remove()` has been given in this namespace. If texts may have been lost, as with
+    the power, it is above every token that may have been given out, by the engine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Engine(Protocol):
         """
 
     async def renew(self) -> None:
-        """Live on for another ttl from now. Raises as apply() does. Only called if there is a ttl."""
+        """Live on for another ttl from now; without a ttl, see that the session is alive. Raises as apply() does."""
 
     async def read(self, name: str) -> str | None:
         """The text under a name."""

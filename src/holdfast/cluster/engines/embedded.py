@@ -36,7 +36,7 @@ from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 from .clock import monotonic
 from .contract import Change, OnWake, SessionInfo, Stored, T
 
-SCHEMA = 2
+SCHEMA = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL
@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS sessions (
 CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, changed REAL, PRIMARY KEY (namespace, name));
 CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, changed);
 CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
+CREATE TABLE IF NOT EXISTS boots (boot TEXT, floor INTEGER);
 """
 _BUSY_PAUSE = 0.0002, 0.002
 """Seconds, at least and at most, before a transaction is tried again while another process is in one."""
@@ -68,6 +69,7 @@ class EmbeddedEngine:
     def __init__(self, directory: Path, namespace: str, ttl: float | None = None) -> None:
         self.ttl = ttl
         self._directory = directory
+        self._path = str(directory / "state.db")
         self._namespace = namespace
         self._id = ""
 
@@ -81,7 +83,7 @@ class EmbeddedEngine:
             self._sessions = self._directory / "s"
             self._sessions.mkdir(exist_ok=True)
             self._folder = os.open(self._sessions, os.O_RDONLY | os.O_DIRECTORY)
-            self._database = sqlite3.connect(self._directory / "state.db", timeout=0, isolation_level=None)
+            self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
         except (OSError, sqlite3.Error) as exc:
             raise EngineError(f"cannot use the directory {self._directory}: {exc}") from exc
         try:
@@ -117,14 +119,28 @@ class EmbeddedEngine:
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA):
                 raise FormatError(
-                    f"{self._directory}/state.db has schema {version}, and this version of holdfast knows {SCHEMA}. "
+                    f"{self._path} has schema {version}, and this version of holdfast knows {SCHEMA}. "
                     "Upgrade holdfast here, or use another directory; nothing was changed"
                 )
             for statement in _TABLES.split(";"):
                 self._database.execute(statement)
             self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+            self._note_boot()
 
         await self._transact(create)
+        self._inode = self._stat_database()
+
+    def _note_boot(self) -> None:
+        """In a transaction: if the machine was started anew, its last transactions may be lost, and tokens with them.
+
+        Those that are given out from now on are above the microseconds since 1970, faster than which nobody grants.
+        """
+        row = self._database.execute("SELECT boot FROM boots").fetchone()
+        if row is None:
+            self._database.execute("INSERT INTO boots VALUES (?, 0)", (_boot(),))
+        elif row[0] != _boot():
+            values = _boot(), int(time.time() * 1_000_000)
+            self._database.execute("UPDATE boots SET boot = ?, floor = max(floor, ?)", values)
 
     def _make_lock(self) -> int:
         """The liveness file, locked before anybody can see it under its name."""
@@ -193,16 +209,21 @@ class EmbeddedEngine:
         return result
 
     async def renew(self) -> None:
+        if self.ttl is None:
+            return await self._retrying(self._check_alive)
+
         def transaction() -> None:
             self._check_alive()
             self._database.execute("UPDATE sessions SET renewed = ? WHERE id = ?", (monotonic(), self._id))
 
-        await self._transact(transaction)
+        return await self._transact(transaction)
 
     def _check_alive(self) -> None:
-        """In a transaction: raise SessionLost if this session is dead, be it that nobody has noticed yet."""
+        """Raise SessionLost if this session is dead, be it that nobody has noticed yet."""
         if os.fstat(self._lock).st_nlink == 0:
             raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
+        if self._stat_database() != self._inode:
+            raise SessionLost(f"{self._path} has been removed or replaced while session {self._id} used it")
         alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
         if not self._database.execute(alive, (self._id, monotonic())).fetchone():
             raise SessionLost(f"session {self._id} has been evicted, or was not renewed for its ttl of {self.ttl} s")
@@ -245,8 +266,17 @@ class EmbeddedEngine:
         return await self._retrying(lambda: self._database.execute(query, ids).fetchall())
 
     def _floor(self) -> int:
-        row = self._database.execute("SELECT floor FROM floors WHERE namespace = ?", (self._namespace,)).fetchone()
-        return 0 if row is None else row[0]
+        query = "SELECT max(floor, ifnull((SELECT floor FROM floors WHERE namespace = ?), 0)) FROM boots"
+        (floor,) = self._database.execute(query, (self._namespace,)).fetchone()
+        return int(floor)
+
+    def _stat_database(self) -> tuple[int, int] | None:
+        """Which file it is."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _text(self, name: str) -> str | None:
         query = "SELECT text FROM texts WHERE namespace = ? AND name = ?"
@@ -276,7 +306,7 @@ class EmbeddedEngine:
                 return function()
             except sqlite3.Error as exc:
                 if getattr(exc, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT):
-                    raise EngineError(f"{self._directory}/state.db: {exc}") from exc
+                    raise EngineError(f"{self._path}: {exc}") from exc
             await asyncio.sleep(random.uniform(*_BUSY_PAUSE))
 
     # Life and death
@@ -375,6 +405,14 @@ def _make_directory(path: Path) -> None:
     kind = _file_system(path)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise OSError(f"it is on a network file system ({kind}), where locks cannot be relied on; name a local one")
+
+
+def _boot() -> str:
+    """Tells apart the times since the machine was started, or "" where the system does not."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _file_system(path: Path) -> str:
