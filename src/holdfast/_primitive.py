@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ._waitqueue import Waiter, WaitQueue
+from ._waitqueue import NOWHERE, Waiter, WaitQueue, this_run
 
 
 class Primitive:
@@ -27,8 +27,7 @@ class Primitive:
         queue = self._queue
         if queue is None:
             loop = asyncio.get_running_loop()
-            queue = self._queue = WaitQueue(self)
-            queue.start(loop)
+            queue = self._queue = WaitQueue(self, None, loop, this_run() or NOWHERE)
         else:
             queue.enter()
         return queue

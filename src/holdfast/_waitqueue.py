@@ -113,13 +113,19 @@ class WaitQueue:
 
     __slots__ = ("_dead", "_notes", "_owner", "bound", "granted", "line", "loop", "owed_exits", "run")
 
-    def __init__(self, owner: Owner, bound: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        bound: asyncio.AbstractEventLoop | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        run: object = NOWHERE,
+    ) -> None:
         self._owner = owner
         self.bound = bound
         """The loop that was given as `loop=`, if any."""
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.loop = loop
         """The loop of the waiters."""
-        self.run: object = NOWHERE
+        self.run = run
         """What `this_run()` is where they wait. Equal there means: the running loop is theirs."""
         self.granted = 0
         """How many waiters have been granted and have not run yet."""
@@ -232,10 +238,15 @@ class WaitQueue:
             elif self.loop is not _get_running_loop() and not self._wakes_by_plain_call():
                 return self._send_grant()
         line, notes = self.line, self._notes
-        if n == 1 and not notes and line and not line[0].done():  # the short way; the rest would do the same
-            line.popleft().set_result(0)
-            self.granted += 1
-            return 1
+        if n == 1 and line:  # the short way; the rest would do the same
+            waiter = line[0]
+            if not (waiter.done() or (notes and notes.get(waiter) is not _KEEPS_PLACE)):
+                if notes:
+                    del notes[waiter]
+                del line[0]
+                waiter.set_result(0)
+                self.granted += 1
+                return 1
         granted = 0
         while line and granted < n:
             waiter = line.popleft()
@@ -340,13 +351,8 @@ class WaitQueue:
             if self.granted or self.count_live():
                 raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
             self._forget_waiters()
-        self.start(running)
+        self.loop, self.run = running, this_run() or NOWHERE
         self._owner._queue = self  # forgetting may have retired it
-
-    def start(self, running: asyncio.AbstractEventLoop) -> None:
-        """Make it a queue of tasks of the running loop."""
-        self.loop = running
-        self.run = this_run() or NOWHERE
 
     def check_wake(self) -> None:
         """Check, before anything changes, that a waiter may be woken from here.

@@ -132,11 +132,11 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         holds the lock. Closed (GeneratorExit), it takes the lock only if that needs no waiting; if not, it
         owes an exit.
         """
-        if self._queue is None and not self._locked:
+        line = self._queue
+        if line is None and not self._locked:
             self._locked = True
             return
         interruption: BaseException | None = None
-        line = self._queue
         if line is None or line.run is not this_run():
             line = self._enter_line()
         if not self._locked:
