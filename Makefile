@@ -29,7 +29,7 @@ bench: $(VENV)/nox
 
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv --clear $@
-	$@/bin/python -m pip install --quiet --editable .
+	$@/bin/python -m pip install --quiet --editable '.[cli]'
 	touch $@
 
 $(VENV)/nox: noxfile.py

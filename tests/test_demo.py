@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import holdfast
-from holdfast import _demo
+from holdfast._demo import processes, tasks
 
 PRIMITIVES = ["Lock", "Semaphore", "BoundedSemaphore", "Event", "Condition", "Barrier"]
 
@@ -25,14 +25,18 @@ def test_the_demo_checks_every_primitive() -> None:
     result = run("demo")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    assert len(lines) <= 40
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in result.stdout
     for name in [*PRIMITIVES, "Cancellation"]:
         (at,) = [number for number, line in enumerate(lines) if line.split(" ")[0] == name]
         assert re.fullmatch(r"  ok: .{49} +\d+ ms +(fails \*|\d+ ms +\d+\.\d\d)", lines[at + 1])
     assert "FAILED" not in result.stdout
-    assert re.fullmatch(r"All 7 checks passed in \d+\.\d s\.", lines[-1])
+    (end,) = [number for number, line in enumerate(lines) if re.fullmatch(r"All 7 checks passed in \d+\.\d s\.", line)]
+    assert end <= 40
+    assert len(lines) - end <= 40
+    for name in ["overlaps", "order", "condition", "barrier", "recovery", "left", "ended"]:
+        assert any(line.startswith(f"  ok: {name} ") for line in lines[end:])
+    assert lines[-1] == "All 7 checks passed."
 
 
 @pytest.mark.parametrize("arguments", [[], ["dmeo"]])
@@ -40,8 +44,7 @@ def test_a_wrong_command_line_is_answered_with_the_right_one(arguments: list[str
     result = run(*arguments, env={**os.environ, "NO_COLOR": "1"})
     assert result.returncode == 2
     assert result.stdout == ""
-    assert "usage: python -m holdfast" in result.stderr
-    assert "demo" in result.stderr
+    assert "Usage: holdfast" in result.stderr
 
 
 def test_version() -> None:
@@ -144,34 +147,34 @@ class CountingBarrier(holdfast.Barrier):
 @pytest.mark.parametrize(
     ("program", "broken", "seen"),
     [
-        (_demo.lock, {"Lock": LastFirstLock}, "the order was not that of asking"),
-        (_demo.lock, {"Lock": OpenLock}, "100 tasks were inside at once"),
-        (_demo.lock, {"Lock": ForgetfulLock}, "still waiting after 0.5 s"),
-        (_demo.semaphore, {"Semaphore": lambda n: holdfast.Semaphore(n + 1)}, "at most 11 tasks were inside at once"),
-        (_demo.semaphore, {"Semaphore": lambda n: holdfast.Semaphore(n - 1)}, "at most 9 tasks were inside at once"),
-        (_demo.bounded_semaphore, {"BoundedSemaphore": holdfast.Semaphore}, "one release too many was accepted"),
-        (_demo.event, {"Event": LateEvent}, "0 tasks woke up"),
-        (_demo.condition, NERVOUS, "500 tasks were woken for nothing"),
-        (_demo.barrier, {"Barrier": CountingBarrier}, "in round 1, two tasks got the index 0"),
-        (_demo.cancellation, {"Lock": LastFirstLock}, "the order was not that of asking"),
-        (_demo.cancellation, {"Lock": ForgetfulLock}, "still waiting after 0.5 s"),
-        (_demo.event, {}, "AttributeError: "),
+        (tasks.lock, {"Lock": LastFirstLock}, "the order was not that of asking"),
+        (tasks.lock, {"Lock": OpenLock}, "100 tasks were inside at once"),
+        (tasks.lock, {"Lock": ForgetfulLock}, "still waiting after 0.5 s"),
+        (tasks.semaphore, {"Semaphore": lambda n: holdfast.Semaphore(n + 1)}, "at most 11 tasks were inside at once"),
+        (tasks.semaphore, {"Semaphore": lambda n: holdfast.Semaphore(n - 1)}, "at most 9 tasks were inside at once"),
+        (tasks.bounded_semaphore, {"BoundedSemaphore": holdfast.Semaphore}, "one release too many was accepted"),
+        (tasks.event, {"Event": LateEvent}, "0 tasks woke up"),
+        (tasks.condition, NERVOUS, "500 tasks were woken for nothing"),
+        (tasks.barrier, {"Barrier": CountingBarrier}, "in round 1, two tasks got the index 0"),
+        (tasks.cancellation, {"Lock": LastFirstLock}, "the order was not that of asking"),
+        (tasks.cancellation, {"Lock": ForgetfulLock}, "still waiting after 0.5 s"),
+        (tasks.event, {}, "AttributeError: "),
     ],
 )
 def test_each_check_notices_what_it_checks(
-    program: _demo.Program, broken: dict[str, object], seen: str, monkeypatch: pytest.MonkeyPatch
+    program: tasks.Program, broken: dict[str, object], seen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "waiting" in seen:
-        monkeypatch.setattr(_demo, "TIME_LIMIT", 0.5)
-    result = _demo.run(program, SimpleNamespace(**broken))
+        monkeypatch.setattr(tasks, "TIME_LIMIT", 0.5)
+    result = tasks.run(program, SimpleNamespace(**broken))
     assert not result.ok
     assert result.seen.startswith(seen)
 
 
 def test_a_failed_check_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(holdfast, "BoundedSemaphore", holdfast.Semaphore)
-    monkeypatch.setattr(_demo, "PARTS", [part for part in _demo.PARTS if "Semaphore" in part.name])
-    assert _demo.demo() == 1
+    monkeypatch.setattr(tasks, "PARTS", [part for part in tasks.PARTS if "Semaphore" in part.name])
+    assert tasks.demo() == 1
     out = capsys.readouterr().out
     assert "\n  FAILED: one release too many was accepted" in out
     assert out.endswith("\n1 of 2 checks FAILED: BoundedSemaphore\n")
@@ -182,7 +185,7 @@ def test_a_failed_check_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: 
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_colour_on_a_terminal_unless_no_color(no_color: str) -> None:
     terminal, slave = os.openpty()
-    code = "from holdfast import _demo; del _demo.PARTS[:]; _demo.demo()"
+    code = "from holdfast._demo import tasks; del tasks.PARTS[:]; tasks.demo()"
     env = {**os.environ, "NO_COLOR": no_color}
     try:
         subprocess.run([sys.executable, "-c", code], stdout=slave, env=env, check=True, timeout=50)
@@ -192,3 +195,45 @@ def test_colour_on_a_terminal_unless_no_color(no_color: str) -> None:
         os.close(slave)
     assert "checks passed" in out
     assert ("\x1b[32m" in out) is (no_color == "")
+
+
+def history(*reports: tuple[int, object], killed: tuple[int, float] | None = None) -> processes.History:
+    """What two processes, 1 and 2, have reported; beside it, all is well."""
+    history = processes.History(items=[1, 0], places=[0, 1, 2], permits=[(0, 1, 1), (1, -1, 1)])
+    for pid, report in reports:
+        history.add(pid, report)
+    if killed is not None:
+        history.killed = killed
+        history.bury()
+    return history
+
+
+def turn(pid: int, token: int, asked: float, began: float, ended: float | None) -> list[tuple[int, object]]:
+    inside = (pid, ["lock in", token, asked, began])
+    return [inside] if ended is None else [inside, (pid, ["lock out", token, ended])]
+
+
+@pytest.mark.parametrize(
+    ("reports", "killed", "failed"),
+    [
+        ([*turn(1, 1, 0, 0, 1), *turn(2, 2, 0, 1, 2)], None, set()),
+        ([*turn(1, 1, 0, 0, 1), *turn(2, 2, 0, 0.9, 2)], None, {"overlaps"}),
+        ([*turn(1, 1, 0, 0, None), *turn(2, 2, 0, 0.9, 2)], None, {"overlaps"}),
+        ([*turn(1, 1, 0, 0, None), *turn(2, 2, 0, 0.9, 2)], (1, 0.8), set()),
+        ([*turn(1, 1, 0, 0, None)], (1, 0.8), {"recovery"}),
+        ([*turn(1, 2, 0, 0, 1), *turn(2, 1, 0, 1, 2)], None, {"order"}),
+        ([*turn(1, 1, 0.5, 1, 2), *turn(2, 2, 0, 2, 3)], None, {"order"}),
+        ([*turn(1, 1, 0.01, 1, 2), *turn(2, 2, 0, 2, 3)], None, set()),
+        ([], None, {"overlaps"}),
+        ([*turn(1, 1, 0, 0, 1), (1, ["items", 6, 1])], None, {"condition"}),
+        ([*turn(1, 1, 0, 0, 1), (1, ["items", -1, 1])], None, {"condition"}),
+        ([*turn(1, 1, 0, 0, 1), *[(1, ["met", 0, 1])] * 5], None, {"barrier"}),
+        ([*turn(1, 1, 0, 0, 1), (1, ["met", 3, 1])], None, {"barrier"}),
+        ([*turn(1, 1, 0, 0, 1), *[(2, ["semaphore in", 0.5])] * 2], None, {"overlaps"}),
+    ],
+)
+def test_what_the_processes_report_is_judged(
+    reports: list[tuple[int, object]], killed: object, failed: set[str]
+) -> None:
+    findings = processes.judge(history(*reports, killed=killed))
+    assert {finding.name for finding in findings if not finding.ok} == failed

@@ -1,5 +1,5 @@
 # ruff: noqa: T201
-"""The demo: each primitive does its job on real tasks, is checked while it does, and timed beside asyncio's.
+"""The first screen: each primitive does its job on real tasks, is checked while it does, and timed beside asyncio's.
 
 Each part is a program that takes its primitives from a module: from holdfast, or from asyncio for comparison. It
 returns what it has seen, or raises CheckFailedError.

@@ -1,0 +1,101 @@
+# ruff: noqa: T201
+"""One process of the second screen: it contends for everything at once, and reports what it does in lines of JSON.
+
+    python -m holdfast._demo.worker URL FILE ROLE SECONDS
+
+FILE is the buffer behind the Condition. ROLE is producer, consumer, or victim: a consumer that after so many SECONDS
+keeps the lock until it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+
+import holdfast
+from holdfast.cluster import Condition, Lock, Semaphore, Session
+
+LOCK, SEMAPHORE, CONDITION, BARRIER, STOP = "demo lock", "demo semaphore", "demo buffer", "demo barrier", "demo stop"
+PERMITS = 2
+PARTIES = 3
+CAPACITY = 5
+HOLD = 0.01
+"""Seconds in the lock, and in the semaphore."""
+CONTENDERS = 2
+"""Tasks of each process that contend for the lock."""
+
+
+def report(*event: object) -> None:
+    """Tell the parent; the last field is the time, which all processes of a machine share."""
+    print(json.dumps([*event, time.monotonic()]), flush=True)
+
+
+async def use_lock(lock: Lock, keep_at: float) -> None:
+    """In and out; the token is in both reports."""
+    while True:
+        asked = time.monotonic()
+        async with lock as grant:
+            report("lock in", grant.token, asked)
+            if time.monotonic() > keep_at:
+                report("kept", grant.token)
+                await asyncio.sleep(3600)
+            await asyncio.sleep(HOLD)
+            report("lock out", grant.token)
+
+
+async def use_semaphore(semaphore: Semaphore) -> None:
+    while True:
+        async with semaphore:
+            report("semaphore in")
+            await asyncio.sleep(HOLD)
+            report("semaphore out")
+        await asyncio.sleep(HOLD)
+
+
+async def pass_items(condition: Condition, buffer: int, adds: bool) -> None:
+    """A bounded buffer in a file: all that processes share is the file, and the Condition that guards it."""
+    while True:
+        async with condition:
+            while (items := int.from_bytes(os.pread(buffer, 1, 0))) == (CAPACITY if adds else 0):
+                await condition.wait()
+            items += 1 if adds else -1
+            os.pwrite(buffer, items.to_bytes(), 0)
+            report("items", items)
+            await condition.notify_all()
+        await asyncio.sleep(HOLD)
+
+
+async def meet(session: Session) -> None:
+    barrier = session.barrier(BARRIER, PARTIES)
+    while True:
+        report("met", await barrier.wait())
+        await asyncio.sleep(HOLD)
+
+
+async def work(url: str, path: str, role: str, seconds: float) -> None:
+    """Contend until the parent says stop."""
+    keep_at = time.monotonic() + seconds if role == "victim" else float("inf")
+    buffer = os.open(path, os.O_RDWR)
+    async with holdfast.connect(url, name=f"{role} {os.getpid()}") as session:
+        report("ready")
+        tasks = [
+            *(asyncio.create_task(use_lock(session.lock(LOCK), keep_at)) for _ in range(CONTENDERS)),
+            asyncio.create_task(use_semaphore(session.semaphore(SEMAPHORE, PERMITS))),
+            asyncio.create_task(pass_items(session.condition(CONDITION), buffer, role == "producer")),
+            asyncio.create_task(meet(session)),
+            asyncio.create_task(session.event(STOP).wait()),
+        ]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*done)  # raises if it was not the one that waits for the end
+    os.close(buffer)
+
+
+if __name__ == "__main__":
+    url, path, role, seconds = sys.argv[1:]
+    asyncio.run(work(url, path, role, float(seconds)))

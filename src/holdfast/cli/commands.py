@@ -1,0 +1,323 @@
+"""Each command: what it takes, what it does in a session, what it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+import holdfast
+from holdfast.cluster import Grant, Inspection, Lock, Semaphore, Session
+from holdfast.cluster.errors import EngineError, NameConflict, SessionLost
+
+from . import exit_codes
+from .child import run_command
+from .reports import as_json, print_name, print_names
+
+F = TypeVar("F", bound=Callable[..., Any])
+Command = Callable[[Session], Coroutine[Any, Any, int]]
+GRACE = 10.0
+"""Seconds."""
+
+
+class Failure(Exception):  # noqa: N818  # it is how a command ends, as click's Exit
+    """One line for the user, and the exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def complain(message: str) -> None:
+    """Tell the user. Not on stdout, which is CMD's."""
+    click.echo(f"holdfast: {message}", err=True)
+
+
+def run() -> int:
+    """Run the command line; return the exit code."""
+    try:
+        code = cli.main(prog_name="holdfast", standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.Abort:
+        return exit_codes.BY_SIGNAL + signal.SIGINT
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except Failure as exc:
+        complain(str(exc))
+        return exc.exit_code
+    return code if isinstance(code, int) else exit_codes.OK
+
+
+# Sessions
+
+
+def session_options(command: F) -> F:
+    """The options of every command that opens a session."""
+    options = [
+        click.option("--url", help="Where the state is; by default $HOLDFAST_URL, else a directory of the user's."),
+        click.option("--namespace", default="default", show_default=True, help="Names are shared only within one."),
+        click.option("--ttl", type=float, metavar="SECONDS", help="Be taken for dead if stopped for so long."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait, at most; exit with 124 then."
+)
+json_option = click.option("--json", "as_text", is_flag=True, help="Print JSON.")
+
+
+def execute(command: Command, url: str | None, namespace: str, ttl: float | None) -> int:
+    """Run the command in a session; what goes wrong becomes a Failure."""
+    try:
+        return asyncio.run(_execute(command, url, namespace, ttl))
+    except TimeoutError:
+        raise Failure("not within the time of --timeout", exit_codes.TIMED_OUT) from None
+    except (NameConflict, EngineError, SessionLost) as exc:
+        raise Failure(str(exc), exit_codes.FAILED) from exc
+    except ValueError as exc:
+        raise Failure(str(exc), exit_codes.USAGE) from exc
+
+
+async def _execute(command: Command, url: str | None, namespace: str, ttl: float | None) -> int:
+    interrupted: list[int] = []
+    task = asyncio.current_task()
+    assert task is not None
+
+    def interrupt(number: int) -> None:
+        interrupted.append(number)
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, interrupt, number)
+    try:
+        async with holdfast.connect(url, namespace=namespace, ttl=ttl) as session:
+            return await command(session)
+    except asyncio.CancelledError:
+        if not interrupted:
+            raise
+        return exit_codes.BY_SIGNAL + interrupted[0]
+
+
+def in_session(function: Callable[..., Command]) -> Callable[..., int]:
+    """Make a click callback of a function that returns what to do in a session."""
+
+    @wraps(function)
+    def callback(url: str | None, namespace: str, ttl: float | None, **options: Any) -> int:
+        return execute(function(**options), url, namespace, ttl)
+
+    return callback
+
+
+# Commands
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(holdfast.__version__, prog_name="holdfast", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Locks, semaphores, events and barriers that processes share: first come, first served, gone with their holder.
+
+    \b
+    Exit codes: those of CMD;
+      123  the lease was lost while CMD ran, which was ended
+      124  not granted within --timeout
+      125  holdfast failed
+      126, 127  CMD cannot be executed, cannot be found
+      128+N  CMD, or holdfast while it waited, was ended by signal N
+    """
+
+
+def command_options(command: F) -> F:
+    """The options of the commands that run CMD."""
+    grace = click.option(
+        "--grace",
+        type=click.FloatRange(min=0),
+        default=GRACE,
+        show_default=True,
+        metavar="SECONDS",
+        help="If the lease is lost, between SIGTERM and SIGKILL for CMD.",
+    )
+    arguments = click.argument("command", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+    return session_options(timeout_option(grace(arguments(command))))
+
+
+def under(primitive: Callable[[Session], Lock | Semaphore], options: dict[str, Any]) -> Command:
+    """Run CMD while it is held."""
+
+    async def hold(session: Session) -> int:
+        async with asyncio.timeout(options["timeout"]):
+            grant: Grant = await primitive(session).acquire()
+        return await run_command(options["command"], grant, options["grace"], complain)
+
+    return hold
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@command_options
+@in_session
+def lock(name: str, **options: Any) -> Command:
+    """Run CMD while holding the lock NAME.
+
+    CMD finds the fencing token in HOLDFAST_TOKEN, and the name in HOLDFAST_NAME.
+    """
+    return under(lambda session: session.lock(name), options)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("n", metavar="N", type=click.IntRange(min=1))
+@command_options
+@in_session
+def semaphore(name: str, n: int, **options: Any) -> Command:
+    """Run CMD while holding one of the N permits of the semaphore NAME."""
+    return under(lambda session: session.semaphore(name, n), options)
+
+
+@cli.group()
+def event() -> None:
+    """Wait for an event, set it, unset it, ask for it."""
+
+
+@event.command()
+@click.argument("name")
+@timeout_option
+@session_options
+@in_session
+def wait(name: str, timeout: float | None) -> Command:
+    """Wait until the event NAME is set."""
+
+    async def command(session: Session) -> int:
+        async with asyncio.timeout(timeout):
+            await session.event(name).wait()
+        return exit_codes.OK
+
+    return command
+
+
+@event.command(name="set")
+@click.argument("name")
+@session_options
+@in_session
+def set_event(name: str) -> Command:
+    """Set the event NAME; who waits goes on. It stays set."""
+
+    async def command(session: Session) -> int:
+        await session.event(name).set()
+        return exit_codes.OK
+
+    return command
+
+
+@event.command()
+@click.argument("name")
+@session_options
+@in_session
+def clear(name: str) -> Command:
+    """Unset the event NAME."""
+
+    async def command(session: Session) -> int:
+        await session.event(name).clear()
+        return exit_codes.OK
+
+    return command
+
+
+@event.command(name="show")
+@click.argument("name")
+@json_option
+@session_options
+@in_session
+def show_event(name: str, as_text: bool) -> Command:
+    """Print whether the event NAME is set; exit with 0 if it is, else with 1."""
+
+    async def command(session: Session) -> int:
+        is_set = await session.event(name).is_set()
+        click.echo(as_json({"name": name, "is_set": is_set}) if as_text else "set" if is_set else "unset")
+        return exit_codes.OK if is_set else exit_codes.NO
+
+    return command
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("n", metavar="N", type=click.IntRange(min=1))
+@timeout_option
+@json_option
+@session_options
+@in_session
+def barrier(name: str, n: int, timeout: float | None, as_text: bool) -> Command:
+    """Wait at the barrier NAME until N have come; print who came as which, from 0."""
+
+    async def command(session: Session) -> int:
+        try:
+            async with asyncio.timeout(timeout):
+                index = await session.barrier(name, n).wait()
+        except asyncio.BrokenBarrierError as exc:
+            raise Failure(str(exc), exit_codes.FAILED) from exc
+        click.echo(as_json({"name": name, "index": index}) if as_text else index)
+        return exit_codes.OK
+
+    return command
+
+
+@cli.command()
+@json_option
+@session_options
+@in_session
+def ls(as_text: bool) -> Command:
+    """List all names in use, who holds them, and how many wait."""
+
+    async def command(session: Session) -> int:
+        found = [one for name in await session.names() if (one := await _inspect(session, name)) is not None]
+        click.echo(as_json(found)) if as_text else print_names(found)
+        return exit_codes.OK
+
+    return command
+
+
+@cli.command()
+@click.argument("name")
+@json_option
+@session_options
+@in_session
+def show(name: str, as_text: bool) -> Command:
+    """Show who holds NAME and who waits for it, in order."""
+
+    async def command(session: Session) -> int:
+        one = await _inspect(session, name)
+        if one is None:
+            raise Failure(f"nobody uses {name!r} in the namespace", exit_codes.NO)
+        click.echo(as_json(one)) if as_text else print_name(one)
+        return exit_codes.OK
+
+    return command
+
+
+async def _inspect(session: Session, name: str) -> Inspection | None:
+    try:
+        return await session.inspect(name)
+    except KeyError:
+        return None
+
+
+@cli.command()
+def demo() -> int:
+    """Show the primitives at work, in one event loop and in four processes, checked and timed."""
+    from holdfast._demo import demo as show_demo
+
+    try:
+        return show_demo()
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        return exit_codes.BY_SIGNAL + signal.SIGINT

@@ -1,0 +1,76 @@
+"""What `ls` and `show` print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from holdfast.cluster import Inspection, SessionInfo
+
+
+def as_json(value: object) -> str:
+    """Dataclasses as objects, moments as in ISO 8601."""
+    return json.dumps(value, default=_plain, indent=2)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(f"no JSON for {value!r}")
+
+
+def print_names(found: Iterable[Inspection]) -> None:
+    """A line for each name."""
+    table = Table("name", "kind", "held by", "waiting", "state", box=None, pad_edge=False)
+    for one in found:
+        holders = ", ".join(f"{holding.session.name}{_times(holding.permits)}" for holding in one.holders)
+        waiting = sum(waiting.tasks for waiting in one.waiters)
+        table.add_row(repr(one.name)[1:-1], one.kind, holders or "-", str(waiting), _state(one))
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def print_name(one: Inspection) -> None:
+    """Who holds it, who waits, in order."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{one.name!r}: {one.kind}, made by {one.made_by}. {_state(one)}")
+    table = Table("", "session", "host", "pid", "since", "token", "", box=None, pad_edge=False)
+    for holding in one.holders:
+        token = "-" if holding.token is None else str(holding.token)
+        permits = f"{holding.permits} permits" if holding.permits > 1 else ""
+        table.add_row("holds", *_session(holding.session), _age(holding.since), token, permits)
+    for waiting in one.waiters:
+        tasks = f"{waiting.tasks} tasks" if waiting.tasks > 1 else ""
+        condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
+        table.add_row("waits", *_session(waiting.session), "-", "-", ", ".join(filter(None, [tasks, condition])))
+    if table.row_count:
+        console.print(table)
+
+
+def _session(session: SessionInfo) -> tuple[str, str, str]:
+    return session.name, session.host, str(session.pid)
+
+
+def _times(permits: int) -> str:
+    return f" (x{permits})" if permits > 1 else ""
+
+
+def _state(one: Inspection) -> str:
+    return ", ".join(f"{name.replace('_', ' ')}: {_word(value)}" for name, value in one.state.items())
+
+
+def _word(value: int | bool) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _age(since: datetime | None) -> str:
+    if since is None:
+        return "-"
+    seconds = (datetime.now(UTC) - since).total_seconds()
+    return f"{since.astimezone():%Y-%m-%d %H:%M:%S} ({max(seconds, 0):.0f} s)"

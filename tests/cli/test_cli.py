@@ -1,0 +1,294 @@
+"""The command line, in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import holdfast
+
+HOLDFAST = [sys.executable, "-m", "holdfast"]
+BOUND = 30
+"""Seconds."""
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path, monkeypatch):
+    """All that a test starts shares an engine of its own."""
+    monkeypatch.setenv("HOLDFAST_URL", f"sqlite://{tmp_path}/locks")
+    return tmp_path / "locks"
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [*HOLDFAST, *arguments], capture_output=True, text=True, timeout=BOUND, check=False, **options
+    )
+
+
+@contextlib.contextmanager
+def started(*arguments, **options):
+    """A process that is ended with the test, and its pipes closed."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*HOLDFAST, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, bufsize=1, **options
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+
+def until(condition, what):
+    deadline = time.monotonic() + BOUND
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {BOUND} s: {what}"
+        time.sleep(0.01)
+
+
+def shown(name):
+    result = run("show", name, "--json")
+    return json.loads(result.stdout) if result.returncode == 0 else None
+
+
+def until_waiting(name, tasks=1):
+    until(lambda: (one := shown(name)) and sum(waiter["tasks"] for waiter in one["waiters"]) == tasks, "a waiter")
+
+
+def python(code):
+    return ["--", sys.executable, "-u", "-c", code]
+
+
+HOLD = python("import sys; print('in'); sys.stdin.readline()")
+"""CMD that says so and then waits for a line."""
+STUBBORN = python(
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: print('TERM')); print('in')\nwhile 1: time.sleep(1)"
+)
+
+
+def test_cmd_runs_under_the_lock_and_its_exit_code_is_passed_on():
+    code = "import os; print(os.environ['HOLDFAST_NAME'], os.environ['HOLDFAST_TOKEN']); raise SystemExit(7)"
+    first, second = run("lock", "x y", *python(code)), run("lock", "x y", *python(code))
+    assert [result.returncode for result in (first, second)] == [7, 7]
+    assert [result.stderr for result in (first, second)] == ["", ""]
+    assert [result.stdout for result in (first, second)] == ["x y 1\n", "x y 2\n"]
+
+
+def test_cmd_gets_its_arguments_as_they_are():
+    result = run(
+        "lock", "x", "--", sys.executable, "-c", "import sys; print(sys.argv[1:])", "--help", "-h", "--", "a b", ""
+    )
+    assert result.stdout == "['--help', '-h', '--', 'a b', '']\n"
+
+
+def test_two_do_not_run_at_once_and_who_waits_is_next():
+    with started("lock", "x", *HOLD) as first:
+        assert first.stdout.readline() == "in\n"
+        with started("lock", "x", *HOLD) as second:
+            until_waiting("x")
+            assert shown("x")["holders"][0]["session"]["pid"] == first.pid
+            assert shown("x")["waiters"][0]["session"]["pid"] == second.pid
+            first.stdin.write("\n")
+            assert first.wait(BOUND) == 0
+            assert second.stdout.readline() == "in\n"
+            second.stdin.write("\n")
+            assert second.wait(BOUND) == 0
+
+
+def test_a_semaphore_lets_n_in():
+    with started("semaphore", "s", "2", *HOLD) as one, started("semaphore", "s", "2", *HOLD) as two:
+        assert [one.stdout.readline(), two.stdout.readline()] == ["in\n", "in\n"]
+        result = run("semaphore", "s", "2", "--timeout", "0.2", "--", "true")
+        assert (result.returncode, result.stderr) == (124, "holdfast: not within the time of --timeout\n")
+        two.stdin.write("\n")
+        assert two.wait(BOUND) == 0
+        assert run("semaphore", "s", "2", "--timeout", "10", "--", "true").returncode == 0
+
+
+def test_who_gives_up_leaves_nothing_behind():
+    with started("lock", "x", *HOLD) as holder:
+        holder.stdout.readline()
+        assert run("lock", "x", "--timeout", "0", "--", "true").returncode == 124
+        assert shown("x")["waiters"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_wait(number):
+    with started("lock", "x", *HOLD) as holder:
+        holder.stdout.readline()
+        with started("lock", "x", *HOLD) as waiter:
+            until_waiting("x")
+            waiter.send_signal(number)
+            assert waiter.wait(BOUND) == 128 + number
+            assert waiter.stderr.read() == ""
+        assert shown("x")["waiters"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_goes_to_cmd_and_the_lock_is_released_when_it_has_ended(number):
+    code = f"import signal, time; signal.signal({number}, lambda *_: exit(9)); print('in')\nwhile 1: time.sleep(1)"
+    with started("lock", "x", *python(code)) as holder:
+        holder.stdout.readline()
+        holder.send_signal(number)
+        assert holder.wait(BOUND) == 9
+    assert shown("x")["holders"] == []
+
+
+def test_cmd_that_ignores_a_signal_keeps_the_lock():
+    with started("lock", "x", *STUBBORN) as holder:
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGTERM)
+        assert holder.stdout.readline() == "TERM\n"
+        assert len(shown("x")["holders"]) == 1
+
+
+def test_cmd_that_a_signal_ends():
+    assert run("lock", "x", *python("import os; os.kill(os.getpid(), 9)")).returncode == 128 + 9
+    assert shown("x")["holders"] == []
+
+
+def test_cmd_that_cannot_be_started(tmp_path):
+    missing, forbidden = run("lock", "x", "--", "no-such-command"), run("lock", "x", "--", str(tmp_path))
+    assert (missing.returncode, missing.stderr) == (127, "holdfast: no-such-command: No such file or directory\n")
+    assert (forbidden.returncode, forbidden.stderr) == (126, f"holdfast: {tmp_path}: Permission denied\n")
+    assert shown("x")["holders"] == []
+
+
+def test_cmd_is_ended_when_the_lease_is_lost(directory):
+    """First asked, then not."""
+    with started("lock", "x", "--grace", "0.3", *STUBBORN) as holder:
+        assert holder.stdout.readline() == "in\n"
+        shutil.rmtree(directory)
+        assert holder.wait(BOUND) == 123
+        assert holder.stdout.read() == "TERM\n"
+        assert "the lease on 'x' was lost" in holder.stderr.read()
+
+
+def test_cmd_is_ended_when_holdfast_was_stopped_for_longer_than_its_ttl():
+    with started("lock", "x", "--ttl", "0.5", *python("print('in'); import time; time.sleep(60)")) as holder:
+        assert holder.stdout.readline() == "in\n"
+        holder.send_signal(signal.SIGSTOP)
+        later = run("lock", "x", "--timeout", "20", *python("import os; print(os.environ['HOLDFAST_TOKEN'])"))
+        assert later.stdout == "2\n"
+        holder.send_signal(signal.SIGCONT)
+        assert holder.wait(BOUND) == 123
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_cmd_does_not_go_on_alone_when_holdfast_is_killed():
+    with started("lock", "x", *python("import os, time; print(os.getpid()); time.sleep(60)")) as holder:
+        cmd = int(holder.stdout.readline())
+        holder.kill()
+        holder.wait(BOUND)
+
+        def is_gone():
+            with contextlib.suppress(FileNotFoundError):  # a zombie is gone as well: its new parent may not look at it
+                return Path(f"/proc/{cmd}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+            return True
+
+        until(is_gone, "the end of CMD")
+    assert run("lock", "x", "--timeout", "10", "--", "true").returncode == 0
+
+
+def test_an_event_is_set_waited_for_and_cleared():
+    assert (run("event", "show", "e").stdout, run("event", "show", "e").returncode) == ("unset\n", 1)
+    assert run("event", "wait", "e", "--timeout", "0.1").returncode == 124
+    with started("event", "wait", "e") as waiter:
+        until_waiting("e")
+        assert run("event", "set", "e").returncode == 0
+        assert waiter.wait(BOUND) == 0
+    assert json.loads(run("event", "show", "e", "--json").stdout) == {"name": "e", "is_set": True}
+    assert run("event", "wait", "e").returncode == 0
+    assert run("event", "clear", "e").returncode == 0
+    assert run("event", "show", "e").returncode == 1
+
+
+def test_a_barrier_lets_all_go_at_once():
+    with started("barrier", "b", "3") as first:
+        until_waiting("b")
+        with started("barrier", "b", "3", "--json") as second:
+            until_waiting("b", 2)
+            assert run("barrier", "b", "3").stdout == "2\n"
+            assert json.loads(second.stdout.read()) == {"name": "b", "index": 1}
+            assert first.stdout.read() == "0\n"
+            assert [first.wait(BOUND), second.wait(BOUND)] == [0, 0]
+
+
+def test_ls_and_show():
+    assert json.loads(run("ls", "--json").stdout) == []
+    with started("lock", "deploy", *HOLD) as holder:
+        holder.stdout.readline()
+        with started("lock", "deploy", *HOLD):
+            until_waiting("deploy")
+            run("event", "set", "ready")
+            (lock, event) = json.loads(run("ls", "--json").stdout)
+            assert (lock["name"], lock["kind"], lock["holders"][0]["token"]) == ("deploy", "lock", 1)
+            assert (event["name"], event["state"]["is_set"]) == ("ready", True)
+            text = run("ls").stdout.splitlines()
+            assert text[0].split() == ["name", "kind", "held", "by", "waiting", "state"]
+            assert text[1].startswith("deploy  lock")
+            assert len(text) == 3
+            text = run("show", "deploy").stdout
+            assert "holds" in text
+            assert "waits" in text
+            assert str(holder.pid) in text
+            assert json.loads(run("ls", "--json", "--namespace", "another").stdout) == []
+
+
+def test_show_what_nobody_uses():
+    result = run("show", "nothing")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "holdfast: nobody uses 'nothing' in the namespace\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["lock", "x", "--url", "gopher:", "--", "true"], 2, "unknown URL scheme in 'gopher:'"),
+        (["lock", "x", "--ttl", "0", "--", "true"], 2, "ttl must be a number of seconds"),
+        (["lock", "", "--", "true"], 2, "a name is a text of 1 to 200 characters"),
+        (["ls", "--namespace", ""], 2, "a namespace is a text"),
+        (["lock", "x", "--timeout", "-1", "--", "true"], 2, "--timeout"),
+        (["lock", "x", "--grace", "-1", "--", "true"], 2, "--grace"),
+        (["lock", "x"], 2, "Missing argument"),
+        (["semaphore", "s", "0", "--", "true"], 2, "0 is not in the range"),
+        (["semaphore", "s", "many", "--", "true"], 2, "not a valid integer"),
+        (["barrier", "b", "0"], 2, "0 is not in the range"),
+        (["semaphore", "used", "3", "--", "true"], 125, "'used' is a lock, made by"),
+        (["ls", "--url", "sqlite:///proc/none"], 125, "cannot use the directory /proc/none"),
+        (["bogus"], 2, "No such command 'bogus'"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_a_line(arguments, code, message):
+    run("lock", "used", "--", "true")
+    result = run(*arguments)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    for name in ("click", "rich"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError")
+    without = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
+    result = run("lock", "x", "--", "true", env=without)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "holdfast: the command line needs an extra: pip install 'holdfast[cli]'\n"
+    assert run("--version", env=without).stdout == f"holdfast {holdfast.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["lock"], ["event"], ["event", "set"], ["barrier"], ["ls"], ["show"]])
+def test_help(arguments):
+    result = run(*arguments, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("Usage: holdfast")
