@@ -71,8 +71,9 @@ def python(code):
 HOLD = python("import sys; print('in'); sys.stdin.readline()")
 """CMD that says so and then waits for a line."""
 STUBBORN = python(
-    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: print('TERM')); print('in')\nwhile 1: time.sleep(1)"
+    "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('TERM')); print('in')\nwhile 1: time.sleep(1)"
 )
+"""CMD that does not end when it is asked to."""
 
 
 def test_cmd_runs_under_the_lock_and_its_exit_code_is_passed_on():
