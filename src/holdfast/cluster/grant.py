@@ -156,7 +156,9 @@ class Leased(Primitive):
         try:
             await self._register.tell(self._releasing(grant))
         except SessionLost as exc:
-            raise LeaseLost(f"{grant!r} was lost before its release was known: {exc}") from exc
+            lost = LeaseLost(f"{grant!r} was lost before its release was known: {exc}")
+            grant._lose(lost, cancel=False)
+            raise lost from exc
 
     @abstractmethod
     def _acquiring(self, ticket: int) -> Any:

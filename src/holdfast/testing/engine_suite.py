@@ -246,6 +246,9 @@ class EngineSuite:
             await one.close()
             assert await two.dead([first]) == {first}
             await one.close()
+            await self.refused(one.apply("x", put("dead")), "apply()")
+            await self.refused(one.renew(), "renew()")
+            assert await two.read("x") is None
 
         self.run(main)
 

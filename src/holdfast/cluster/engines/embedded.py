@@ -72,6 +72,7 @@ class EmbeddedEngine:
         self._path = str(directory / "state.db")
         self._namespace = namespace
         self._id = ""
+        self._closed = False
 
     # The session
 
@@ -104,6 +105,7 @@ class EmbeddedEngine:
 
     def _let_go(self) -> None:
         """Close and remove what is this session's own."""
+        self._closed = True
         self._database.close()
         if self in _open:  # else open() did not get as far as the lock
             _open.discard(self)
@@ -301,13 +303,14 @@ class EmbeddedEngine:
         return await self._retrying(transaction)
 
     async def _retrying(self, function: Callable[[], T]) -> T:
-        while True:
+        while not self._closed:
             try:
                 return function()
             except sqlite3.Error as exc:
                 if getattr(exc, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT):
                     raise EngineError(f"{self._path}: {exc}") from exc
             await asyncio.sleep(random.uniform(*_BUSY_PAUSE))
+        raise SessionLost(f"session {self._id} was closed")
 
     # Life and death
 

@@ -1,0 +1,154 @@
+"""A process with a session, which does what a test tells it: pieces of code, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
+import textwrap
+from typing import Any, Self
+
+import holdfast
+from holdfast.cluster import SessionInfo
+
+# In the worker
+
+
+async def serve(url: str, options: dict[str, Any]) -> None:
+    """Run the code that comes in lines on stdin, until there is no more."""
+    loop = asyncio.get_running_loop()
+    async with holdfast.connect(url, **options) as session:
+        answer({"session": session.id})
+        scope = {"session": session, "report": report, "tasks": {}, "asyncio": asyncio, "os": os, "signal": signal}
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            number, code = json.loads(line)
+            exec("async def main():\n" + textwrap.indent(code, "    "), scope)  # the test's own
+            scope["tasks"][number] = asyncio.create_task(perform(number, scope["main"]))
+
+
+async def perform(number: int, main: Any) -> None:
+    try:
+        answer({"number": number, "result": await main()})
+    except BaseException as exc:
+        answer({"number": number, "error": [type(exc).__name__, str(exc)]})
+
+
+def report(*event: object) -> None:
+    """Tell the test something, in the middle of a piece of code."""
+    answer({"event": event})
+
+
+def answer(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+# In the test
+
+
+class WorkerError(Exception):
+    """What the code raised."""
+
+
+class Worker:
+    """The other end. Use it with `async with`: in the end the process is killed, whatever state it is in."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.arguments = [url, json.dumps(options)]
+        self.session = ""
+        """Its id."""
+        self.events: asyncio.Queue[list[Any]] = asyncio.Queue()
+        """What report() has told."""
+        self.reported: list[list[Any]] = []
+        """The same, for ever."""
+        self._numbers = itertools.count(1)
+        self._results: dict[int, asyncio.Future[Any]] = {}
+
+    async def __aenter__(self) -> Self:
+        pipe = asyncio.subprocess.PIPE
+        command = [sys.executable, __file__, *self.arguments]
+        self.process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        self.pid = self.process.pid
+        opened = json.loads(await self.process.stdout.readline())
+        self.session = opened["session"]
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.kill()
+
+    async def _listen(self) -> None:
+        while line := await self.process.stdout.readline():
+            message = json.loads(line)
+            if "event" in message:
+                self.events.put_nowait(message["event"])
+                self.reported.append(message["event"])
+            else:
+                result = self._results[message["number"]]
+                if "error" in message:
+                    result.set_exception(WorkerError(": ".join(message["error"])))
+                else:
+                    result.set_result(message["result"])
+
+    def begin(self, code: str) -> asyncio.Future[Any]:
+        """Have it run this, in a task; return a future of what that returns, or of a WorkerError."""
+        number = next(self._numbers)
+        self._results[number] = asyncio.get_running_loop().create_future()
+        self.process.stdin.write(json.dumps([number, textwrap.dedent(code)]).encode() + b"\n")
+        return self._results[number]
+
+    async def do(self, code: str) -> Any:
+        """Have it run this; return what that returns."""
+        return await self.begin(code)
+
+    async def event(self) -> list[Any]:
+        """The next one that it reports."""
+        return await self.events.get()
+
+    def stop(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def until_stopped(self) -> None:
+        """Wait until it stands still."""
+        await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        self.process.stdin.close()
+        with contextlib.suppress(ConnectionError):  # nobody has read the last of it
+            await self.process.stdin.wait_closed()
+        await self.process.wait()
+        await self._listening
+
+    async def end(self) -> int:
+        """Let it close its session and end; return its exit code."""
+        self.process.stdin.close()
+        return await self.process.wait()
+
+
+async def until_waiting(session: Any, name: str, tasks: int = 1) -> None:
+    """Wait until so many tasks wait for the name."""
+    while sum(waiting.tasks for waiting in await waiters(session, name)) != tasks:
+        await asyncio.sleep(0.005)
+
+
+async def waiters(session: Any, name: str) -> Any:
+    try:
+        return (await session.inspect(name)).waiters
+    except KeyError:
+        return ()
+
+
+async def holders(session: Any, name: str) -> list[SessionInfo]:
+    return [holding.session for holding in (await session.inspect(name)).holders]
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], json.loads(sys.argv[2])))
