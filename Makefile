@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check bench explore mutation clean
+.PHONY: demo test check bench bench-cluster explore mutation clean
 
 demo: $(VENV)/demo
 	$(VENV)/demo/bin/python -m holdfast demo
@@ -26,6 +26,10 @@ mutation: $(VENV)/nox
 # Takes a while; writes benchmarks/results/.
 bench: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session bench
+
+# The Lock across processes against filelock and flock: some minutes; writes benchmarks/results/cluster-*.md.
+bench-cluster: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session bench-cluster
 
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv --clear $@

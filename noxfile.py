@@ -62,3 +62,10 @@ def bench(session: nox.Session) -> None:
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks", *session.posargs)
     session.run("python", "-m", "benchmarks.explorer")
+
+
+@nox.session(python=HERE, name="bench-cluster")
+def bench_cluster(session: nox.Session) -> None:
+    """Measure the Lock across processes against filelock and flock; fails if a promise does not hold."""
+    session.install("--quiet", "--editable", ".[bench]")
+    session.run("python", "-m", "benchmarks.cluster", *session.posargs)

@@ -11,6 +11,7 @@ from . import report
 from .checks import check
 from .competitors import fields
 from .imports import import_times
+from .markdown import PYTHON
 from .measure import BUDGET, LARGE, LARGE_ROUNDS, Result, measure
 from .memory import measure_memory
 from .workloads import ROWS
@@ -40,10 +41,10 @@ def main() -> None:
 
     plots: list[str] = []
     if options.output:
-        plots = [str(path.relative_to(options.output)) for path in report.plot(results, options.output / report.PYTHON)]
+        plots = [str(path.relative_to(options.output)) for path in report.plot(results, options.output / PYTHON)]
     text = report.markdown(results, memory, imports, check(results), plots, rounds)
     if options.output:
-        (options.output / f"{report.PYTHON}.md").write_text(text, encoding="utf-8")
+        (options.output / f"{PYTHON}.md").write_text(text, encoding="utf-8")
     print(text, end="")
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .checks import Check
 from .clock import now
 from .competitors import ASYNCIO, FLOOR, HOLDFAST
+from .markdown import PYTHON, machine, table
 from .measure import LARGE, LARGE_ROUNDS, PATIENCE, Result
 from .memory import Memory
-
-PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 _TIME = "CPU time" if now is time.thread_time_ns else "time"
 _HOW_TO_READ = f"""\
@@ -49,7 +45,7 @@ def markdown(
     if memory:
         parts += ["## Memory", "Bytes, by tracemalloc. The floor of a waiting task is the task and a bare future."]
         libraries = _in_order(library for row in memory for library in row.bytes)
-        parts.append(_table(["", *libraries], (_memory_cells(row, libraries) for row in memory)))
+        parts.append(table(["", *libraries], (_memory_cells(row, libraries) for row in memory)))
     if imports is not None:
         parts += ["## Import", _imports(*imports)]
     parts += ["## Checks", *_checks(checks)]
@@ -57,15 +53,9 @@ def markdown(
 
 
 def _setting(rounds: int) -> str:
-    packages = []
-    for name in ("holdfast", "anyio", "aiologic", "trio", "uvloop"):
-        try:
-            packages.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
+    packages = "holdfast", "anyio", "aiologic", "trio", "uvloop"
     return (
-        f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} CPUs; {', '.join(packages)}; {rounds} rounds, "
+        f"{machine(packages)}; {rounds} rounds, "
         f"at most {LARGE_ROUNDS} from {LARGE:,} waiters on. Made by `python -m benchmarks`."
     )
 
@@ -75,7 +65,7 @@ def _time_tables(results: Sequence[Result]) -> Iterator[str]:
         rows = [result for result in results if result.row.family == family]
         libraries = _in_order(library for row in rows for library in [*row.rounds, *row.skipped])
         yield f"### {family}"
-        yield _table(
+        yield table(
             ["", *libraries], ([row.row.label, *(_cell(row, library) for library in libraries)] for row in rows)
         )
 
@@ -113,11 +103,6 @@ def _checks(checks: Sequence[Check]) -> Iterator[str]:
         shown = mine if len(mine) <= 20 else [check for check in mine if not check.holds]
         lines += [f"- {'yes' if check.holds else '**no**'}: {check.subject}: {check.value:.3f}" for check in shown]
         yield "\n".join(lines).rstrip()
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 # Plots

@@ -1,0 +1,85 @@
+"""Run the benchmarks of the Lock across processes; write the table. Exits with 1 if a promise does not hold."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.markdown import PYTHON
+
+from .checks import check
+from .competitors import COMPETITORS
+from .figures import Measured
+from .measure import measure, measure_recovery
+from .report import markdown
+from .scenarios import SCENARIOS, Scenario
+
+RESULTS = Path(__file__).parents[1] / "results"
+KILLS = 5
+"""In each round."""
+
+
+def main() -> int:
+    options = _options()
+    scenarios = [
+        scenario for scenario in SCENARIOS if options.only in scenario.title and (scenario.quick or not options.quick)
+    ]
+    rounds = 1 if options.quick else options.rounds
+    names = [*COMPETITORS]
+    results = {scenario: {name: Measured() for name in names} for scenario in scenarios}
+    recoveries: defaultdict[str, list[float]] = defaultdict(list)
+    start = perf_counter()
+    for turn in range(rounds):
+        first = turn % len(names)
+        order = names[first:] + names[:first]
+        for scenario in scenarios:
+            _progress(f"{perf_counter() - start:4.0f} s  round {turn + 1}: {scenario.title}")
+            for name in order:
+                results[scenario][name].runs.append(measure(name, _scaled(scenario, options.scale)))
+        if not options.only:
+            _progress(f"{perf_counter() - start:4.0f} s  round {turn + 1}: SIGKILL")
+            for name in order:
+                recoveries[name] += measure_recovery(name, KILLS)
+    seconds = perf_counter() - start
+    _progress(f"{seconds:4.0f} s  done\n")
+
+    checks = [*check(results, recoveries)]
+    text = markdown(results, recoveries, checks, rounds, seconds)
+    if options.output:
+        (options.output / f"cluster-{PYTHON}.md").write_text(text, encoding="utf-8")
+    print(text, end="")
+    return 0 if all(each.holds for each in checks) else 1
+
+
+def _scaled(scenario: Scenario, scale: float) -> Scenario:
+    return replace(scenario, seconds=scenario.seconds * scale)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each lock runs in each scenario (default: 3)")
+    parser.add_argument("--only", metavar="SUBSTRING", default="", help="run the scenarios whose title contains this")
+    parser.add_argument("--quick", action="store_true", help="one round of a few scenarios")
+    parser.add_argument("--scale", type=float, default=1.0, help="run each scenario so many times as long")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="where to write the table (default: benchmarks/results; with --only or --quick nowhere)",
+    )
+    options = parser.parse_args()
+    if options.output is None and not (options.only or options.quick):
+        options.output = RESULTS
+    return options
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

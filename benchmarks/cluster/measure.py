@@ -1,0 +1,113 @@
+"""Starts the workers, and gathers what they did."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any
+
+from . import worker
+from .figures import Run, Turn, merge
+from .scenarios import Scenario
+
+PATIENCE = 60.0
+"""Seconds after which a worker that says nothing is given up."""
+HEAD_START = 0.05
+"""Seconds between the announcement of the start and the start."""
+STAND_IN_LINE = 0.2
+"""Seconds from when the last worker asks for the lock until all are taken to stand in line."""
+PAUSE = 0.05, 0.15
+"""Seconds, at least and at most, that a holder lives; at random, so that no poll interval falls in with it."""
+
+_Worker = tuple[ForkServerProcess, Connection]
+
+
+def measure(competitor: str, scenario: Scenario) -> Run:
+    """One run."""
+    with _directory() as directory, _workers(worker.run, scenario.processes, competitor, directory, scenario) as crew:
+        for _, connection in crew:
+            _receive([connection])
+        start = monotonic() + HEAD_START
+        end = start + scenario.seconds
+        for _, connection in crew:
+            connection.send((start, end))
+        for _, connection in crew:
+            _receive([connection])
+        turns: list[Turn] = []
+        swaps: list[float] = []
+        for index in range(scenario.processes):
+            more_turns, more_swaps = worker.read(index, directory)
+            turns += more_turns
+            swaps += more_swaps
+    return merge(scenario.processes, start, end, turns, swaps)
+
+
+def measure_recovery(competitor: str, kills: int) -> list[float]:
+    """The seconds from each SIGKILL of the holder to the next one's being in."""
+    recoveries = []
+    with _directory() as directory, _workers(worker.hold, kills + 1, competitor, directory) as crew:
+        for _, connection in crew:
+            _receive([connection])  # it asks
+        processes = {connection: process for process, connection in crew}
+        holder, _ = _receive([*processes])
+        time.sleep(STAND_IN_LINE)
+        for _ in range(kills):
+            time.sleep(random.uniform(*PAUSE))
+            process = processes.pop(holder)
+            killed = monotonic()
+            process.kill()
+            holder, began = _receive([*processes])
+            recoveries.append(began - killed)
+    return recoveries
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """Where the lock is, and the records."""
+    with TemporaryDirectory(prefix="holdfast-bench-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+@contextmanager
+def _workers(target: Callable[..., None], count: int, *arguments: Any) -> Iterator[list[_Worker]]:
+    """Start workers; kill in the end those that still live."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([worker.__name__, "filelock"])
+    crew: list[_Worker] = []
+    try:
+        for index in range(count):
+            here, there = context.Pipe()
+            process = context.Process(target=target, args=(index, there, *arguments), daemon=True)
+            process.start()
+            there.close()
+            crew.append((process, here))
+        yield crew
+    finally:
+        for process, _ in crew:
+            process.kill()
+        for process, connection in crew:
+            process.join()
+            connection.close()
+    failed = {process.exitcode for process, _ in crew} - {0, -signal.SIGKILL}
+    if failed:
+        raise RuntimeError(f"workers have ended with {failed}")
+
+
+def _receive(connections: list[Connection]) -> tuple[Connection, Any]:
+    """What one of the workers says next, and which."""
+    for ready in wait(connections, PATIENCE):
+        assert isinstance(ready, Connection)
+        try:
+            return ready, ready.recv()
+        except EOFError:
+            raise RuntimeError("a worker has ended; see above why") from None
+    raise TimeoutError(f"no worker has said anything for {PATIENCE:g} s")

@@ -1,0 +1,49 @@
+"""Who contends for the lock, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    processes: int
+    tasks: int = 1
+    """In each process."""
+    hold: float = 0.0
+    """Seconds; 0: released as soon as it is acquired."""
+    think: float = 0.0
+    """Seconds between a release and the next request."""
+    seconds: float = 1.0
+    """How long it is run in each round."""
+    quick: bool = False
+    """Whether it is in the quick run as well."""
+
+    @property
+    def title(self) -> str:
+        crowd = f"{self.processes} x {self.tasks}" if self.tasks > 1 else f"{self.processes}"
+        return f"{crowd}, {self.hold * 1e3:g} / {self.think * 1e3:g} ms"
+
+
+UNCONTENDED = Scenario(1, quick=True)
+PROMISED = Scenario(4, hold=0.01, think=0.02, seconds=2.0, quick=True)
+"""What the promises about throughput, hand-off and fairness are about."""
+COMBINING = tuple(Scenario(4, tasks=tasks, quick=True) for tasks in (1, 10, 100))
+"""Where acquisitions per swap should rise."""
+
+SCENARIOS = (
+    UNCONTENDED,
+    Scenario(1, tasks=100),
+    Scenario(2),
+    Scenario(2, hold=0.001),
+    Scenario(2, tasks=100, hold=0.001, think=0.02),
+    PROMISED,
+    *COMBINING,
+    Scenario(8, quick=True),
+    Scenario(8, hold=0.001),
+    Scenario(8, hold=0.01, think=0.02),
+    Scenario(8, tasks=100, hold=0.001),
+    Scenario(32),
+    Scenario(32, hold=0.001),
+    Scenario(32, hold=0.001, think=0.02),
+)
