@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check bench bench-cluster explore mutation clean
+.PHONY: demo test check bench bench-cluster explore soak mutation clean
 
 demo: $(VENV)/demo
 	$(VENV)/demo/bin/python -m holdfast demo
@@ -18,6 +18,10 @@ check: $(VENV)/nox
 MINUTES ?= 30
 explore: $(VENV)/nox
 	HOLDFAST_EXPLORE_MINUTES=$(MINUTES) $(VENV)/nox/bin/nox --session explore
+
+# Eight processes of fifty tasks contend for everything, cancel at random, and are killed; SEED=... as it printed, to repeat.
+soak: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Takes out each guarding line in turn, and shows that some test fails.
 mutation: $(VENV)/nox

@@ -50,6 +50,13 @@ def explore(session: nox.Session) -> None:
 
 
 @nox.session(python=HERE)
+def soak(session: nox.Session) -> None:
+    """Let processes contend, cancel and be killed for minutes."""
+    session.install("--quiet", "--editable", ".[test]")
+    session.run("python", "-m", "tests.cluster.soak", *session.posargs)
+
+
+@nox.session(python=HERE)
 def mutation(session: nox.Session) -> None:
     """Take out each guarding line in turn, and show that some test fails."""
     session.install("--quiet", "--editable", ".[test]")

@@ -167,3 +167,16 @@ async def test_an_idle_primitive_keeps_nothing(cls, how, who):
         primitive.release()
     assert "waiters:0" in repr(primitive) if cls is Barrier else "waiters" not in repr(primitive)
     assert kept_by(primitive) == before
+
+
+async def test_the_only_waiter_is_cancelled():
+    """It is the oldest, which leaves by a short way."""
+    event = Event()
+    before = kept_by(event)
+    task = asyncio.create_task(event.wait())
+    await step()
+    assert kept_by(event) > before
+    task.cancel()
+    await asyncio.wait([task])
+    del task
+    assert kept_by(event) == before

@@ -304,7 +304,6 @@ class WaitQueue:
         if self._notes:
             self._sweep()
         self._owner._queue = None if self.bound is None else WaitQueue(self._owner, bound=self.bound)
-        self.loop, self.run = None, NOWHERE
         released = len(self.line)
         for waiter in self.line:
             if waiter.done():

@@ -1,0 +1,234 @@
+"""Eight processes of fifty tasks contend for all six primitives; tasks are cancelled and processes killed, at random.
+
+    python -m tests.cluster.soak [--minutes 5] [--seed N]
+
+Each process writes what it does into a file of its own. In the end these histories are merged and checked: no
+overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that of
+what each process and the killer choose; how the system schedules them it does not repeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import holdfast
+
+if __package__:
+    from .history import Turn, violations
+
+PROCESSES = 8
+TASKS = 50
+NAMES = 3
+"""Of each kind."""
+PERMITS = 4
+PARTIES = 5
+CAPACITY = 5
+PATIENCE = 0.0, 2.0
+"""Seconds until a task is cancelled in whatever it does."""
+HOLD = 0.0, 0.005
+LIFE = 0.5, 4.0
+"""Seconds between two kills."""
+DRAIN = 60.0
+"""Seconds within which all must have ended."""
+
+# In a process
+
+
+class Soaker:
+    """One process."""
+
+    def __init__(self, session, directory, seed):
+        self.session = session
+        self.random = random.Random(seed)
+        self.log = os.open(directory / f"{os.getpid()}.history", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.buffers = [os.open(directory / f"buffer {n}", os.O_RDWR | os.O_CREAT) for n in range(NAMES)]
+        self.keys = 0
+
+    def write(self, *event):
+        """One system call: whole, or not at all."""
+        os.write(self.log, json.dumps([*event, time.monotonic()]).encode() + b"\n")
+
+    def pause(self):
+        return asyncio.sleep(self.random.uniform(*HOLD))
+
+    async def task(self):
+        acts = [self.lock, self.semaphore, self.bounded_semaphore, self.event, self.condition, self.barrier]
+        while True:
+            act, n = self.random.choice(acts), self.random.randrange(NAMES)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.random.uniform(*PATIENCE)):
+                    await act(n)
+                    self.write("done", act.__name__)
+
+    async def hold(self, name, leased):
+        async with leased as grant:
+            self.keys += 1
+            key = self.keys
+            self.write("in", name, key, grant.token)
+            try:
+                await self.pause()
+            finally:
+                self.write("out", name, key)
+
+    async def lock(self, n):
+        await self.hold(f"lock {n}", self.session.lock(f"lock {n}"))
+
+    async def semaphore(self, n):
+        await self.hold(f"semaphore {n}", self.session.semaphore(f"semaphore {n}", PERMITS))
+
+    async def bounded_semaphore(self, n):
+        await self.hold(f"bounded {n}", self.session.bounded_semaphore(f"bounded {n}", PERMITS))
+
+    async def event(self, n):
+        event = self.session.event(f"event {n}")
+        match self.random.randrange(4):
+            case 0:
+                await event.set()
+            case 1:
+                await event.clear()
+            case _:
+                await event.wait()
+
+    async def condition(self, n):
+        condition, buffer = self.session.condition(f"condition {n}"), self.buffers[n]
+        adds = self.random.random() < 0.5
+        async with condition:
+            while (items := int.from_bytes(os.pread(buffer, 1, 0))) == (CAPACITY if adds else 0):
+                await condition.wait()
+            if not 0 <= items <= CAPACITY:
+                self.write("wrong", f"{items} items")
+            os.pwrite(buffer, (items + (1 if adds else -1)).to_bytes(), 0)
+            await condition.notify()
+
+    async def barrier(self, n):
+        place = await self.session.barrier(f"barrier {n}", PARTIES).wait()
+        if not 0 <= place < PARTIES:
+            self.write("wrong", f"place {place}")
+
+
+async def soak(url, directory, seed):
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    async with holdfast.connect(url) as session:
+        soaker = Soaker(session, directory, seed)
+        tasks = [asyncio.create_task(soaker.task()) for _ in range(TASKS)]
+        await asyncio.wait([*tasks, stop := asyncio.create_task(ending.wait())], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        errors = [
+            error for error in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(error, Exception)
+        ]
+        stop.cancel()
+    for error in errors:
+        raise error
+
+
+# Above them
+
+
+async def supervise(minutes, seed):
+    """Return what is wrong."""
+    killer = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="holdfast-soak-") as path:
+        directory = Path(path)
+        url = f"sqlite://{directory}/state"
+        killed = {}
+
+        async def start():
+            command = [sys.executable, __file__, "--worker", url, path, "--seed", str(killer.randrange(1 << 30))]
+            return await asyncio.create_subprocess_exec(*command)
+
+        processes = [await start() for _ in range(PROCESSES)]
+        began = shown = time.monotonic()
+        while time.monotonic() < began + minutes * 60:
+            await asyncio.sleep(killer.uniform(*LIFE))
+            victim = killer.randrange(PROCESSES)
+            if processes[victim].returncode is not None:
+                return [f"process {processes[victim].pid} has ended with {processes[victim].returncode}"]
+            killed[processes[victim].pid] = time.monotonic()  # before: it may hold until then at least
+            processes[victim].kill()
+            await processes[victim].wait()
+            processes[victim] = await start()
+            if time.monotonic() > shown + 10:
+                shown = time.monotonic()
+                size = sum(file.stat().st_size for file in directory.glob("*.history"))
+                print(f"{shown - began:5.0f} s: {len(killed)} killed, {size / 1e6:.1f} MB of history", flush=True)
+        await asyncio.sleep(1)  # so that the last one has begun
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(DRAIN):
+                codes = [await process.wait() for process in processes]
+        except TimeoutError:
+            for process in processes:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            return [f"they had not ended {DRAIN:.0f} s after they were told to"]
+        wrong = [f"a process has ended with {code}" for code in codes if code]
+        async with holdfast.connect(url) as session:
+            for name in await session.names():
+                found = await session.inspect(name)
+                if found.holders or found.waiters:
+                    wrong.append(f"left behind: {found}")
+        return wrong + judge(directory, killed)
+
+
+def judge(directory, killed):
+    """What is wrong with the merged history."""
+    wrong, turns, done = [], {}, Counter()
+    for file in directory.glob("*.history"):
+        pid, inside = int(file.stem), {}
+        for line in file.read_text().splitlines():
+            match json.loads(line):
+                case ["in", name, key, token, at]:
+                    inside[key] = name, token, at
+                case ["out", name, key, at]:
+                    name, token, entered = inside.pop(key)
+                    turns.setdefault(name, []).append((str(pid), entered, at, token))
+                case ["done", what, _]:
+                    done[what] += 1
+                case ["wrong", what, at]:
+                    wrong.append(f"process {pid}, at {at}: {what}")
+        for name, token, entered in inside.values():
+            if pid not in killed:
+                wrong.append(f"process {pid} has not left {name}")
+            turns.setdefault(name, []).append((str(pid), entered, max(entered, killed.get(pid, entered)), token))
+    for name, held in turns.items():
+        is_lock = name.startswith("lock")
+        history = [Turn(who, entered, left, 0.0, token if is_lock else None) for who, entered, left, token in held]
+        wrong += [f"{name}: {violation}" for violation in violations(history, 1 if is_lock else PERMITS)]
+    print(", ".join(f"{count:,} x {what}" for what, count in sorted(done.items())), f"; {len(killed)} killed", sep="")
+    idle = {"lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier"} - done.keys()
+    return wrong + [f"nobody has ever come through: {what}" for what in sorted(idle)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
+    parser.add_argument("--worker", nargs=2, metavar=("URL", "DIRECTORY"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        url, directory = arguments.worker
+        asyncio.run(soak(url, Path(directory), arguments.seed))
+        return 0
+    print(f"seed {arguments.seed}", flush=True)
+    wrong = asyncio.run(supervise(arguments.minutes, arguments.seed))
+    print("\n".join(wrong[:50]) or "Nothing is wrong.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
