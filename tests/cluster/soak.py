@@ -3,8 +3,8 @@
     python -m tests.cluster.soak [--minutes 5] [--seed N]
 
 Each process writes what it does into a file of its own. In the end these histories are merged and checked: no
-overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that of
-what each process and the killer choose; how the system schedules them it does not repeat.
+overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that
+of what each process and the killer choose; how the system schedules them it does not repeat.
 """
 
 from __future__ import annotations
