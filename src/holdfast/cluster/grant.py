@@ -86,8 +86,8 @@ class Leased(Primitive):
         self._session.check()
         return self._hold(*await self._register.ask(self._acquiring))
 
-    async def try_acquire(self) -> bool:
-        """Take it if it is free and nobody waits; return whether it was.
+    async def try_acquire(self) -> Grant | None:
+        """Take it if it is free and nobody waits; return the grant, else None.
 
         Raises as acquire() does.
 
@@ -95,10 +95,7 @@ class Leased(Primitive):
         """
         self._session.check()
         ticket, value = await self._register.ask_at_once(self._trying)
-        if value < 0:
-            return False
-        self._hold(ticket, value)
-        return True
+        return None if value < 0 else self._hold(ticket, value)
 
     async def release(self) -> None:
         """Give back what was acquired, to who is next. LeaseLost if it was lost.
