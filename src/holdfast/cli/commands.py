@@ -29,10 +29,10 @@ ANSWER = 5.0
 class Patience:
     """What --timeout says. It counts from the start, so that an engine that does not answer is given up as well."""
 
-    def __init__(self, timeout: float | None) -> None:
-        self.waits = timeout != 0
+    def __init__(self, seconds: float | None) -> None:
+        self.waits = seconds != 0
         """Whether to wait for others at all."""
-        self.clock = asyncio.timeout(timeout if self.waits else ANSWER)
+        self.clock = asyncio.timeout(seconds if self.waits else ANSWER)
 
     def end(self) -> None:
         """What was waited for is there: from now on there is time."""
@@ -108,7 +108,7 @@ def execute(command: Command, url: str | None, namespace: str, ttl: float | None
         raise Failure(str(exc), exit_codes.USAGE) from exc
 
 
-async def _execute(command: Command, url: str | None, namespace: str, ttl: float | None, timeout: float | None) -> int:
+async def _execute(command: Command, url: str | None, namespace: str, ttl: float | None, seconds: float | None) -> int:
     interrupted: list[int] = []
     task = asyncio.current_task()
     assert task is not None
@@ -120,7 +120,7 @@ async def _execute(command: Command, url: str | None, namespace: str, ttl: float
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, interrupt, number)
-    patience = Patience(timeout)
+    patience = Patience(seconds)
     try:
         async with patience.clock, holdfast.connect(url, namespace=namespace, ttl=ttl) as session:
             return await command(session, patience)

@@ -104,6 +104,7 @@ class Leased(Primitive):
         """
         if not self._held:
             raise RuntimeError(f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with'")
+        self._session.check_loop()
         await self._release(self._held[0])
 
     async def __aenter__(self) -> Grant:
@@ -121,7 +122,10 @@ class Leased(Primitive):
     ) -> None:
         """Release the grant that this entry made, and no other."""
         task = asyncio.current_task()
-        grant = next((grant for grant in reversed(self._entered) if grant._body is task), self._entered[0])
+        self._session.check_loop()
+        grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
+            (grant for grant in self._entered if grant._body is None or grant._body.done()), self._entered[0]
+        )
         self._entered.remove(grant)
         self._session.look_at_clock()
         if grant.lost.is_set():
