@@ -164,7 +164,8 @@ async def supervise(minutes, seed):
                 shown = time.monotonic()
                 size = sum(file.stat().st_size for file in directory.glob("*.history"))
                 print(f"{shown - began:5.0f} s: {len(killed)} killed, {size / 1e6:.1f} MB of history", flush=True)
-        await asyncio.sleep(1)  # so that the last one has begun
+        while not all((directory / f"{process.pid}.history").exists() for process in processes):
+            await asyncio.sleep(0.01)  # the last one has not begun, and would not know what SIGTERM means
         for process in processes:
             process.send_signal(signal.SIGTERM)
         try:

@@ -68,11 +68,11 @@ class LeasedByTurns(ByTurns):
         self.acquired.append(turn)
         return grant
 
-    async def try_acquire(self) -> bool:
+    async def try_acquire(self) -> Any:
         turn = next(self.turns)
-        acquired: bool = await self.objects[turn].try_acquire()
-        self.acquired += [turn] * acquired
-        return acquired
+        grant = await self.objects[turn].try_acquire()
+        self.acquired += [turn] * bool(grant)
+        return grant
 
     def release(self) -> Any:
         return self.objects[self.acquired.pop(0) if self.acquired else 0].release()

@@ -266,7 +266,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise FormatError(f"the record of {name!r} is not one of holdfast's: {text[:80]!r}. Nothing was changed")
+        raise not_ours(text, name)
     kind = document.get("kind")
     if document.get("format") != FORMAT or not isinstance(kind, str) or not kind.startswith(KINDS):
         raise FormatError(
@@ -277,6 +277,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 R = TypeVar("R", bound=Record)
+MALFORMED = KeyError, TypeError, ValueError, AttributeError
+"""What comes of reading a record that lacks something, or has something else there."""
 
 
 def decode(text: str | None, name: str, initial: R) -> R:
@@ -290,17 +292,24 @@ def decode(text: str | None, name: str, initial: R) -> R:
     kind = document["kind"]
     if kind != initial.kind:
         raise NameConflict(
-            f"{name!r} is a {kind}, made by {document['made_by']}, and is used here as a {initial.kind}. Use another "
-            "name, or the same kind and value; nothing was changed"
+            f"{name!r} is a {kind}, made by {document.get('made_by')}, and is used here as a {initial.kind}. "
+            "Use another name, or the same kind and value; nothing was changed"
         )
-    kept = replace(
-        initial,
-        made_by=document["made_by"],
-        answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
-        line=line_of(document["line"]),
-        changed=document["changed"],
-    )
-    return kept.with_state(document)
+    try:
+        kept = replace(
+            initial,
+            made_by=document["made_by"],
+            answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
+            line=line_of(document["line"]),
+            changed=document["changed"],
+        )
+        return kept.with_state(document)
+    except MALFORMED as exc:
+        raise not_ours(text, name) from exc
+
+
+def not_ours(text: str, name: str) -> FormatError:
+    return FormatError(f"the record of {name!r} is not one of holdfast's: {text[:80]!r}. Nothing was changed")
 
 
 def line_of(runs: Iterable[Iterable[Any]]) -> Line:

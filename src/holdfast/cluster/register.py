@@ -193,7 +193,7 @@ class Register:
         self._start()
 
     def _start(self) -> None:
-        if self._pump is None or self._pump.done():
+        if self._session.over is None and (self._pump is None or self._pump.done()):
             self._pump = self._session.loop.create_task(self._run(), name=f"holdfast register {self._name!r}")
             self._pump.add_done_callback(self._ended)
 

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 from .barrier import Barrier
 from .condition import Condition
@@ -79,6 +80,7 @@ class Session:
         self._tidied = self.loop.time()
         asked = monotonic()
         self.id = await self.engine.open(self.label, self._on_wake)
+        _open.add(self)
         if self.engine.ttl is not None:
             self._extend(asked, self.engine.ttl)
             self._renew_in(self.engine.ttl / RENEWALS)
@@ -96,13 +98,13 @@ class Session:
 
         Cancellation: the session ends all the same; what it held is found by the others.
         """
+        if not self.id or os.getpid() != self._pid:
+            return  # it is the parent's, and goes on there
+        self.check_loop()
         if self._losing is not None:
             await self._losing
-        if not self.id or self.over is not None:
+        if self.over is not None:
             return
-        if os.getpid() != self._pid:
-            self.over = self._of_another_process()
-            return  # it is the parent's, and goes on there
         self._end(SessionLost(f"{self!r} was closed"))
         try:
             if self._tidying is not None:
@@ -200,10 +202,14 @@ class Session:
         """Raise an error if the session cannot be used here and now."""
         if not self.id:
             raise RuntimeError(f"{self!r} is not open; write 'async with holdfast.connect() as session:'")
-        self.check_process()
         if self.over is not None:
             raise SessionLost(str(self.over))
         self.check_deadline()
+        self.check_loop()
+
+    def check_loop(self) -> None:
+        """Raise RuntimeError in another event loop than the session's, before anything is touched that is not safe."""
+        self.check_process()
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError(f"{self!r} belongs to the event loop {self.loop!r}; connect() in each loop")
 
@@ -276,6 +282,8 @@ class Session:
     def _renew(self) -> None:
         """One task for each renewal: a timer goes on also where a program cancels all tasks there are."""
         self._next_renewal = None
+        if self.over is not None:
+            return  # in a child, that has its parent's timers
         if self.engine.ttl is not None or self._grants:
             asked = monotonic()
             self._renewal = self.loop.create_task(self.engine.renew(), name=f"renewal of {self!r}")
@@ -307,6 +315,10 @@ class Session:
         with contextlib.suppress(EngineError, SessionLost):  # then somebody else will do it
             await self._tidy(KEPT)
 
+    def end_in_child(self) -> None:
+        """After a fork: the session goes on in the parent, and nothing that runs here may renew or end it."""
+        self.over = self._of_another_process()
+
     def _end(self, exc: SessionLost) -> None:
         self.over = exc
         if self._alarm is not None:
@@ -329,12 +341,14 @@ class Session:
 
 def connect(url: str | None, ttl: float | None, namespace: str, name: str | None) -> Session:
     """See `holdfast.connect()`."""
+    if url is not None and not isinstance(url, str):
+        raise TypeError(f"a URL is a text like 'sqlite:///var/lib/locks' or 'memory:', or None, not {url!r}")
     url = url or os.environ.get("HOLDFAST_URL")
-    if ttl is not None and not (isinstance(ttl, (int, float)) and SHORTEST_TTL <= ttl < math.inf):
+    is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
+    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl < math.inf):
         raise ValueError(f"ttl must be a number of seconds, at least {SHORTEST_TTL}, or None, not {ttl!r}")
-    return Session(
-        _engine(url, ttl, _checked(namespace, "a namespace")), name or f"{socket.gethostname()}:{os.getpid()}"
-    )
+    label = _checked(name, "a session's name") if name else f"{socket.gethostname()}:{os.getpid()}"
+    return Session(_engine(url, ttl, _checked(namespace, "a namespace")), label)
 
 
 def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
@@ -348,7 +362,15 @@ def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
 
         if parts.netloc:
             raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
-        return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace, ttl)
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r} has a '?' or '#'; in the name of a directory write %3F or %23")
+        path = unquote(parts.path)
+        if path and (not path.startswith("/") or not path.strip("/") or "\0" in path):
+            raise ValueError(
+                f"{url!r} names no directory by its absolute path, which all processes would agree on; "
+                "write it after three slashes: sqlite:///var/lib/locks"
+            )
+        return EmbeddedEngine(Path(path) if path else default_directory(), namespace, ttl)
     raise ValueError(f"unknown URL scheme in {url!r}; known are sqlite:///DIRECTORY and memory:")
 
 
@@ -360,3 +382,14 @@ def _checked(name: str, what: str = "a name") -> str:
     except UnicodeEncodeError as exc:
         raise ValueError(f"{what} must have an encoding in UTF-8, and {name!r} has none") from exc
     return name
+
+
+_open: WeakSet[Session] = WeakSet()
+
+
+def _end_in_child() -> None:
+    for session in _open:
+        session.end_in_child()
+
+
+os.register_at_fork(after_in_child=_end_in_child)
