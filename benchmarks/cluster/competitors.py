@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from holdfast.cluster.engines.contract import Change, T
 from holdfast.cluster.engines.embedded import EmbeddedEngine
@@ -44,9 +44,9 @@ class CountingEngine(EmbeddedEngine):
         super().__init__(directory, "default")
         self.swaps: list[float] = []
 
-    async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
+    async def apply(self, name: str, change: Change[T], **options: Any) -> T:
         self.swaps.append(monotonic())
-        return await super().apply(name, change, evicted=evicted)
+        return await super().apply(name, change, **options)
 
 
 @asynccontextmanager

@@ -34,19 +34,19 @@ class TestEmbedded(EngineSuite):
 class Forgetful(MemoryEngine):
     """Breaks promise 2: a renewal brings back the dead."""
 
-    async def renew(self):
+    async def renew(self, *args):
         self._store.sessions.setdefault(self._id, self)
         self._renewed = monotonic()
-        await super().renew()
+        return await super().renew(*args)
 
 
 class Careless(MemoryEngine):
     """Breaks promise 1: two changes at once find the same text."""
 
-    async def apply(self, name, change, *, evicted=()):
+    async def apply(self, name, change, **options):
         found = await self.read(name)
         await asyncio.sleep(0)
-        return await super().apply(name, lambda stored: change(stored._replace(text=found)), evicted=evicted)
+        return await super().apply(name, lambda stored: change(stored._replace(text=found)), **options)
 
 
 @pytest.mark.parametrize(
