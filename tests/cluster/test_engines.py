@@ -11,7 +11,10 @@ import pytest
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.embedded import EmbeddedEngine
 from holdfast.cluster.engines.memory import MemoryEngine
+from holdfast.cluster.engines.redis import RedisEngine
 from holdfast.testing.engine_suite import EngineSuite
+
+from .servers import REDIS, shared
 
 
 class TestMemory(EngineSuite):
@@ -29,6 +32,17 @@ class TestEmbedded(EngineSuite):
 
     def engine(self, namespace, ttl=None):
         return EmbeddedEngine(self.path, namespace, ttl)
+
+
+class TestValkey(EngineSuite):
+    def engine(self, namespace, ttl=None):
+        return RedisEngine(shared().url, namespace, ttl)
+
+
+@pytest.mark.skipif(REDIS is None, reason="there is no redis-server on PATH, as Debian's package has it")
+class TestRedis(EngineSuite):
+    def engine(self, namespace, ttl=None):
+        return RedisEngine(shared("redis").url, namespace, ttl)
 
 
 class Forgetful(MemoryEngine):

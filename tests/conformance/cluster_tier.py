@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
+from tests.cluster.servers import shared
+
 import holdfast
 from holdfast.cluster.barrier_record import BarrierRecord
 from holdfast.cluster.event_record import EventRecord
@@ -19,7 +21,9 @@ from holdfast.cluster.semaphore_record import SemaphoreRecord
 from .adapter import Tier
 
 MORE_THAN_ENOUGH = 100
-"""Iterations of the loop: both engines answer within the iteration in which they are asked."""
+"""Iterations of the loop: those engines that are no server answer within the iteration in which they are asked."""
+QUIET = 0.006
+"""Seconds without a request, after which a wake-up that a server has sent has arrived."""
 
 WITHOUT = {
     "test_wait_for_calls_the_predicate_with_the_lock": "locked() is a coroutine here, and a predicate cannot await",
@@ -27,6 +31,35 @@ WITHOUT = {
 WITHOUT_IN_TWO = {
     "test_wakes_in_order": "each session is told by itself that the event is set, the one that sets it first",
 }
+
+
+class Requests:
+    """How many requests to a server are under way, and when the last one was."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.last = 0.0
+
+    def count(self, engine: Any) -> None:
+        for method in ("apply", "read", "dead", "renew"):
+            setattr(engine, method, self._counted(getattr(engine, method)))
+
+    def _counted(self, call: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def counted(*args: Any, **options: Any) -> Any:
+            self.under_way += 1
+            try:
+                return await call(*args, **options)
+            finally:
+                self.under_way -= 1
+                self.last = asyncio.get_running_loop().time()
+
+        return counted
+
+    async def over(self) -> None:
+        """Wait until nothing is under way, and nothing has been for a while."""
+        self.last = asyncio.get_running_loop().time()
+        while self.under_way or asyncio.get_running_loop().time() < self.last + QUIET:
+            await asyncio.sleep(QUIET / 4)
 
 
 class ByTurns:
@@ -145,22 +178,32 @@ class ClusterTier(Tier):
         assert not left_behind
 
     async def _main(self, test: Callable[[], Coroutine[Any, Any, None]], directory: str) -> set[asyncio.Task[Any]]:
-        url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
+        if self.name.startswith("valkey"):
+            url = shared().url
+        else:
+            url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
         self._made = {}
+        self._requests = Requests()
         async with holdfast.connect(url, namespace=directory) as observer:
             async with AsyncExitStack() as stack:
                 connect = [holdfast.connect(url, namespace=directory) for _ in range(self._count)]
                 self._sessions = [await stack.enter_async_context(session) for session in connect]
+                if self.name.startswith("valkey"):
+                    for session in self._sessions:
+                        self._requests.count(session.engine)
                 await test()
             await self.settle()
             for name, initial in self._made.items():
                 record = decode(await observer.engine.read(name), name, initial)
                 assert not record.sessions(), f"left behind: {record}"
-            return asyncio.all_tasks() - {asyncio.current_task()}
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            return {task for task in left if not task.get_name().startswith("holdfast")}  # the observer's own
 
     async def settle(self) -> None:
         for _ in range(MORE_THAN_ENOUGH):
             await asyncio.sleep(0)
+        if self.name.startswith("valkey"):
+            await self._requests.over()
 
     def _make(self, initial: Record, make: Callable[[Any, str], Any], by_turns: type = ByTurns) -> Any:
         name = next(self._names)

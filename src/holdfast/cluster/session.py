@@ -11,7 +11,7 @@ import socket
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from .barrier import Barrier
@@ -26,6 +26,9 @@ from .lock import Lock
 from .record import Record
 from .register import Register
 from .semaphore import BoundedSemaphore, Semaphore
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 CLOSING = 5.0
 """Seconds that closing a session waits for the engine, at most. What is left then is for the others to clean up."""
@@ -382,7 +385,7 @@ class Session:
             register.on_wake(message)
 
 
-def connect(url: str | None, ttl: float | None, namespace: str, name: str | None) -> Session:
+def connect(url: str | Redis | None, ttl: float | None, namespace: str, name: str | None) -> Session:
     """See `holdfast.connect()`."""
     url = url or os.environ.get("HOLDFAST_URL")
     if ttl is not None and not (isinstance(ttl, (int, float)) and SHORTEST_TTL <= ttl < math.inf):
@@ -392,8 +395,14 @@ def connect(url: str | None, ttl: float | None, namespace: str, name: str | None
     )
 
 
-def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
+def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engine:
+    if url is not None and not isinstance(url, str):
+        if type(url).__module__.partition(".")[0] != "redis" and not hasattr(url, "connection_pool"):
+            raise TypeError(f"connect() needs a URL or a client of redis.asyncio, not {url!r}")
+        return _redis_engine(url, ttl, namespace)
     parts = urlsplit(url or "sqlite:")
+    if parts.scheme in ("redis", "rediss", "unix"):
+        return _redis_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":
         from .engines.memory import MemoryEngine
 
@@ -404,7 +413,18 @@ def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
         if parts.netloc:
             raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
         return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace, ttl)
-    raise ValueError(f"unknown URL scheme in {url!r}; known are sqlite:///DIRECTORY and memory:")
+    raise ValueError(
+        f"unknown URL scheme {parts.scheme!r}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST and "
+        "unix://SOCKET"
+    )
+
+
+def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Engine:
+    try:
+        from .engines.redis import RedisEngine
+    except ImportError as exc:
+        raise ImportError("Redis and Valkey need an extra: pip install 'holdfast[redis]'") from exc
+    return RedisEngine(server, namespace, ttl)
 
 
 def _checked(name: str, what: str = "a name") -> str:
