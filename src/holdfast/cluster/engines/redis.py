@@ -89,7 +89,7 @@ class RedisEngine:
                 server,
                 retry=Retry(NoBackoff(), 0),
                 socket_connect_timeout=max(self._life / 3, LEAVING),
-                socket_keepalive=True,
+                **({} if server.startswith("unix:") else {"socket_keepalive": True}),
             )
         else:
             self._pool = server.connection_pool
