@@ -55,10 +55,8 @@ class Proxy:
         self._writers |= {writer, back}
         cut = asyncio.Event()
         try:
-            await asyncio.gather(
-                self._forward(reader, back, self._from_client, cut),
-                self._forward(there, writer, self._from_server, cut),
-            )
+            up = self._forward(reader, back, self._from_client, cut)
+            await asyncio.gather(up, self._forward(there, writer, self._from_server, cut), return_exceptions=True)
         finally:
             self._writers -= {writer, back}
 
