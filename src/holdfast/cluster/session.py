@@ -413,8 +413,9 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         if parts.netloc:
             raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
         return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace, ttl)
+    shown = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
     raise ValueError(
-        f"unknown URL scheme {parts.scheme!r}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST and "
+        f"unknown URL scheme in {shown!r}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST and "
         "unix://SOCKET"
     )
 
