@@ -156,7 +156,7 @@ def _is_overtaken(holding: Holding, turns: Iterable[Holding]) -> bool:
 
 
 def demo(url: str | None = None) -> int:
-    """Run it, on the engine of that URL; print a live table and the summary; return the exit code, 1 if anything is wrong."""
+    """Run it on the engine of that URL; print a live table and the summary; return 1 if anything is wrong."""
     print(
         _paint(
             BOLD, f"{len(ROLES)} processes share a Lock, a Semaphore({PERMITS}), a Condition and a Barrier({PARTIES});"
