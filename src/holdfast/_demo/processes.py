@@ -33,7 +33,7 @@ SECONDS_BEFORE = 3.0
 KEPT = 0.2
 """Seconds that it keeps it before it is killed, while everybody waits."""
 SECONDS_AFTER = 3.0
-LATENCY = 0.05
+LATENCY = 0.2
 """Seconds after its report within which a request has reached the engine."""
 TTL = 1.0
 """Seconds, where the engine cannot tell by itself who was killed."""

@@ -106,6 +106,7 @@ class RedisEngine:
         self._time = 0, 0.0  # the server's, in µs, and when that was here
         self._versions: dict[str, _Version] = {}
         self._revisions = itertools.count(1)
+        self._news: dict[str, set[asyncio.Future[None]]] = {}  # who waits for a newer text
         self._watched: dict[str, _Watch] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -274,6 +275,7 @@ class RedisEngine:
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id), *dead]
         pause, longest = PAUSE
         is_sure = False  # that what is known of the text came from the server just now
+        attempts: dict[asyncio.Task[Any], tuple[_Version, T]] = {}
         while True:
             self._check_open()
             if incarnation != self._incarnation:
@@ -290,24 +292,44 @@ class RedisEngine:
             revision = f"{version.number + 1}.{self._id}.{next(self._revisions)}"
             told = self._messages(name, revision, text, notices(result) if notices is not None else ())
             arguments: list[str | int] = [incarnation, floor, version.revision, name, revision, text, "", *told]
+            attempts[self._begin(self._run(SWAP, keys, arguments))] = _Version(revision, text), result
             try:
-                outcome, here, *learned, stored = await self._run(SWAP, keys, arguments)
+                while attempts and self._versions.get(name, _Version()) == version:
+                    answered = await self._next_answer(name, attempts)
+                    if answered is None:
+                        continue  # but a newer text, for which the answer need not be waited for
+                    mine, result = attempts.pop(answered)
+                    outcome, here, *learned, stored = answered.result()
+                    self._learn(here, *learned)
+                    match outcome:
+                        case b"done" if incarnation == self._incarnation:
+                            self._note(name, mine)
+                            return result
+                        case b"changed":
+                            if self._versions.get(name, _Version()) == version:
+                                self._versions[name] = _decode(stored)
+                            is_sure = True
+                        case b"dead":
+                            raise self._lost()
+                        case b"not all dead":
+                            raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
             except Unreachable:
+                attempts.clear()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
-                continue
-            self._learn(here, *learned)
-            match outcome:
-                case b"done" if incarnation == self._incarnation:
-                    self._note(name, _Version(revision, text))
-                    return result
-                case b"changed":
-                    self._versions[name] = _decode(stored)
-                    is_sure = True
-                case b"dead":
-                    raise self._lost()
-                case b"not all dead":
-                    raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
+
+    async def _next_answer(self, name: str, attempts: Iterable[asyncio.Task[Any]]) -> asyncio.Task[Any] | None:
+        """The first attempt that is answered; None if a newer text has come first, by a wake-up."""
+        news: asyncio.Future[None] = self._loop.create_future()
+        waiting = self._news.setdefault(name, set())
+        waiting.add(news)
+        try:
+            done, _ = await asyncio.wait([*attempts, news], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.discard(news)
+            if not waiting:
+                self._news.pop(name, None)
+        return next((attempt for attempt in attempts if attempt in done), None)
 
     def _messages(self, name: str, revision: str, text: str, notices: Iterable[Notice]) -> list[str]:
         """The last arguments of a swap."""
@@ -468,6 +490,9 @@ class RedisEngine:
             return  # another server said so, and its data may be lost
         if revision is not None and name in self._versions:
             self._note(name, _Version(revision, text))
+            for news in self._news.get(name, ()):
+                if not news.done():
+                    news.set_result(None)
         if message:
             self._on_wake(name, message)
 
