@@ -74,6 +74,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=HERE, name="bench-cluster")
 def bench_cluster(session: nox.Session) -> None:
-    """Measure the Lock across processes against filelock and flock; fails if a promise does not hold."""
+    """Measure the Lock across processes, and on a server, against its peers; fails if a promise does not hold."""
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks.cluster", *session.posargs)
+    session.run("python", "-m", "benchmarks.cluster.on_server")

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.cluster.servers import shared
 
 import holdfast
 
@@ -362,3 +363,22 @@ def test_help(arguments):
     result = run(*arguments, "--help")
     assert result.returncode == 0
     assert result.stdout.startswith("Usage: holdfast")
+
+
+def test_a_server_is_as_good_as_a_directory():
+    url = shared().url
+    with started("lock", "x", "--url", url, "--ttl", "5", "--", "cat") as holder:
+        until(lambda: run("show", "x", "--url", url).returncode == 0, "that it holds the lock")
+        assert run("lock", "x", "--url", url, "--timeout", "0", "--", "true").returncode == 124
+        (name,) = json.loads(run("ls", "--url", url, "--json").stdout)
+        assert (name["name"], name["holders"][0]["session"]["pid"]) == ("x", holder.pid)
+        holder.stdin.close()
+        assert holder.wait(BOUND) == 0
+    assert run("lock", "x", "--url", url, "--timeout", "5", "--", "true").returncode == 0
+    result = run("lock", "x", "--url", "redis://127.0.0.1:1", "--", "true")
+    assert (result.returncode, "cannot be reached" in result.stderr) == (125, True)
+
+
+def test_the_demo_meets_on_a_server():
+    result = run("demo", "--url", shared().url)
+    assert result.returncode == 0, result.stdout

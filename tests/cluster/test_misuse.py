@@ -24,7 +24,7 @@ __all__ = ["url"]  # the fixture
 
 @pytest.mark.parametrize("wrong", [7, b"memory:", Path("/tmp/locks"), ["memory:"]])
 def test_a_url_is_a_text(wrong):
-    with pytest.raises(TypeError, match="a URL is a text like"):
+    with pytest.raises(TypeError, match="needs a URL, a text like"):
         holdfast.connect(wrong)
 
 

@@ -75,7 +75,7 @@ def test_nobody_takes_over_before_the_holder_has_given_up(url):
             except LeaseLost:
                 gave_up = time.monotonic()
 
-        async def failing():
+        async def failing(*args):
             raise EngineError("no answer")
 
         async with with_ttl(url) as one, connect(url) as two:

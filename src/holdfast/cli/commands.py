@@ -104,7 +104,7 @@ def execute(command: Command, url: str | None, namespace: str, ttl: float | None
         raise Failure("not within the time of --timeout", exit_codes.TIMED_OUT) from None
     except (NameConflict, EngineError, SessionLost) as exc:
         raise Failure(str(exc), exit_codes.FAILED) from exc
-    except ValueError as exc:
+    except (ValueError, ImportError) as exc:
         raise Failure(str(exc), exit_codes.USAGE) from exc
 
 
@@ -346,12 +346,13 @@ async def _inspect(session: Session, name: str) -> Inspection | None:
 
 
 @cli.command()
-def demo() -> int:
+@click.option("--url", help="Where the four processes meet; by default in a directory of their own.")
+def demo(url: str | None) -> int:
     """Show the primitives at work, in one event loop and in four processes, checked and timed."""
     from holdfast._demo import demo as show_demo
 
     try:
-        return show_demo()
+        return show_demo(url)
     except KeyboardInterrupt:
         sys.stdout.flush()
         return exit_codes.BY_SIGNAL + signal.SIGINT

@@ -161,6 +161,10 @@ class Record(ABC):
         """The sessions that hold something."""
         return frozenset()
 
+    def keeps(self, session: str, tokens: Collection[int]) -> bool:
+        """Whether the session still holds all that it was granted under these tokens."""
+        return True
+
     def last_token(self) -> int:
         """No higher one has been given out here."""
         return 0
@@ -236,9 +240,9 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
         record, outcome = record.apply(batch.session, operation, wakes)
         outcomes.append(outcome)
     answers = {who: answer for who, answer in record.answers.items() if who != batch.session}
-    if batch.operations:
-        answers[batch.session] = Answer(batch.number, tuple(outcomes))
     record = replace(record, answers=answers)
+    if batch.operations or batch.session in record.sessions():  # there it tells how much of it the record knows
+        record = replace(record, answers={**answers, batch.session: Answer(batch.number, tuple(outcomes))})
     for session, others in record.watches().items():
         if session != batch.session and not others <= watched.get(session, frozenset()):
             wakes.append(Wake(session, 0, 0, 0))

@@ -36,7 +36,7 @@ from weakref import WeakValueDictionary
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
-from .contract import Change, OnWake, SessionInfo, Stored, T
+from .contract import Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
 
 SCHEMA = 3
 _TABLES = """
@@ -84,7 +84,7 @@ class EmbeddedEngine:
 
     # The session
 
-    async def open(self, label: str, on_wake: OnWake) -> str:
+    async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         self._loop = asyncio.get_running_loop()
         self._on_wake = on_wake
         self._closed = False
@@ -211,7 +211,14 @@ class EmbeddedEngine:
 
     # Texts
 
-    async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
+    async def apply(
+        self,
+        name: str,
+        change: Change[T],
+        *,
+        evicted: Iterable[str] = (),
+        notices: Callable[[T], Iterable[Notice]] | None = None,
+    ) -> T:
         def transaction() -> T:
             self._check_alive()
             self._delete(evicted)
@@ -223,17 +230,19 @@ class EmbeddedEngine:
 
         result = await self._transact(transaction)
         self._unlink(evicted)
+        for session, message in notices(result) if notices is not None else ():
+            if message is not None:
+                self.wake(session, name, message)
         return result
 
-    async def renew(self) -> None:
-        if self.ttl is None:
-            return await self._retrying(self._check_alive)
-
+    async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         def transaction() -> None:
             self._check_alive()
             self._database.execute("UPDATE sessions SET renewed = ? WHERE id = ?", (monotonic(), self._id))
 
-        return await self._transact(transaction)
+        await (self._retrying(self._check_alive) if self.ttl is None else self._transact(transaction))
+        texts = await self._retrying(lambda: {name: self._text(name) for name in names})
+        return Seen(texts, await self.dead(sessions))
 
     def _check_alive(self) -> None:
         """Raise SessionLost if this session is dead, be it that nobody has noticed yet."""
