@@ -46,7 +46,8 @@ def check(session: nox.Session) -> None:
 def explore(session: nox.Session) -> None:
     """Search the schedules of all primitives within larger bounds."""
     session.install("--quiet", "--editable", ".[test]")
-    session.run("pytest", "-s", "tests/exploration", *session.posargs, env={"HOLDFAST_EXPLORE": "deep"})
+    searches = ["tests/exploration", "tests/cluster/test_records.py"]
+    session.run("pytest", "-s", *searches, *session.posargs, env={"HOLDFAST_EXPLORE": "deep"})
 
 
 @nox.session(python=HERE)

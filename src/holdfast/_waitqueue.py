@@ -46,7 +46,7 @@ import asyncio
 import enum
 import sys
 import threading
-from asyncio import _get_running_loop  # in asyncio.__all__, for authors of event loops: None instead of an error
+from asyncio import InvalidStateError, _get_running_loop  # the latter is public, for authors of event loops
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -287,11 +287,11 @@ class WaitQueue:
             line = line[behind:]
         overlooked = 0
         for waiter in line:
-            if waiter.done():
+            try:
+                waiter.set_result(True)
+            except InvalidStateError:  # it is cancelled; cheaper than to ask each one before
                 self._notes[waiter] = _OVERLOOKED
                 overlooked += 1
-            else:
-                waiter.set_result(True)
         self.granted += len(line) - overlooked
 
     def release_all(self) -> int:
@@ -306,10 +306,10 @@ class WaitQueue:
         self._owner._queue = None if self.bound is None else type(self)(self._owner, bound=self.bound)
         released = len(self.line)
         for waiter in self.line:
-            if waiter.done():
-                released -= 1
-            else:
+            try:
                 waiter.set_result(True)
+            except InvalidStateError:
+                released -= 1
         return released
 
     def _wakes_by_plain_call(self) -> bool:

@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
     "barrier": BarrierKind(2),
     "barrier of 3": BarrierKind(3),
 }
-MOST = {"small": 2_000, "ci": 60_000, "deep": 1_000_000}[SIZE]
+MOST = {"small": 2_000, "ci": 6_000, "deep": 1_000_000}[SIZE]
 SMALL_WORLDS = {
     "one thing goes wrong": Left(asks=3, tells=1, faults=1),
     "three things go wrong": Left(asks=2, tells=1, faults=3, sessions=1),
