@@ -109,7 +109,9 @@ struct Function {
     const Body *body;
     PyObject *python;    /* the function that is the other body */
     PyObject *module;    /* keeps the state alive */
-    PyTypeObject *type;  /* what self must be */
+    PyTypeObject *type;  /* what self must be, */
+    PyTypeObject *twin;  /* and mostly is */
+    Py_ssize_t least, most;  /* arguments after self */
     State *state;
 };
 
@@ -128,6 +130,8 @@ struct Coroutine {
     char running;
     char gives_none;
     char notified;
+    char tracked;    /* by the collector: from the first wait on, as before there is no cycle through it */
+    char finalized;
 };
 
 struct State {
@@ -545,7 +549,8 @@ new_coroutine(Function *function, PyObject *self, bool gives_none)
     coroutine->running = false;
     coroutine->gives_none = gives_none;
     coroutine->notified = false;
-    PyObject_GC_Track(coroutine);
+    coroutine->tracked = false;
+    coroutine->finalized = false;
     return (PyObject *)coroutine;
 }
 
@@ -586,6 +591,10 @@ await(Coroutine *self, enum stage stage, PyObject *awaitable, PyObject **result)
     }
     self->stage = stage;
     STORE(self, awaited, Py_NewRef(iterator));
+    if (!self->tracked) {
+        self->tracked = true;
+        PyObject_GC_Track(self);
+    }
     PySendResult sent = PyIter_Send(iterator, Py_None, result);
     Py_DECREF(iterator);
     return sent;
@@ -704,6 +713,14 @@ coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
             return PYGEN_ERROR;
         }
         sent = self->function->body->steps->begin(self, result);
+        if (sent == PYGEN_RETURN && self->awaited == NULL) {  /* without a wait, the short way */
+            self->stage = ENDED;
+            self->running = false;
+            if (self->gives_none) {
+                Py_SETREF(*result, Py_NewRef(Py_None));
+            }
+            return PYGEN_RETURN;
+        }
     }
     else if (self->stage == ENDED) {
         PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
@@ -964,6 +981,7 @@ static void
 coroutine_finalize(PyObject *object)
 {
     Coroutine *self = (Coroutine *)object;
+    self->finalized = true;
     if (self->stage == ENDED) {
         return;
     }
@@ -1015,16 +1033,21 @@ coroutine_dealloc(PyObject *object)
     if (self->stage != ENDED && PyObject_CallFinalizerFromDealloc(object) < 0) {
         return;  /* somebody has it again, as who records warnings does */
     }
-    PyObject_GC_UnTrack(object);
+    if (self->tracked) {
+        PyObject_GC_UnTrack(object);
+        coroutine_clear(object);
+    }
+    else {
+        Py_CLEAR(self->self);
+    }
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(object);
     }
-    coroutine_clear(object);
 #if REUSE
     State *state = self->function->state;
     /* When an interpreter ends, the collector may have taken the module from the type by now. */
     bool alive = ((PyHeapTypeObject *)type)->ht_module != NULL && state->finished != NULL;
-    if (alive && state->free_count < FREE_COROUTINES && !PyObject_GC_IsFinalized(object)) {
+    if (alive && state->free_count < FREE_COROUTINES && !self->finalized) {
         Py_CLEAR(self->function);
         state->free[state->free_count++] = self;
         Py_DECREF(type);
@@ -1233,11 +1256,11 @@ static PyObject *
 function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
     Function *self = (Function *)object;
-    const Body *body = self->body;
     Py_ssize_t count = PyVectorcall_NARGS(nargsf) - 1;
-    if (kwnames == NULL && count <= body->arguments && count >= body->arguments - body->optional && count >= 0
-        && PyObject_TypeCheck(arguments[0], self->type) && self->state->finished != NULL) {
-        PyObject *result = body->body(self, arguments[0], arguments + 1, count);
+    if (kwnames == NULL && count >= self->least && count <= self->most
+        && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
+        && self->state->finished != NULL) {
+        PyObject *result = self->body->body(self, arguments[0], arguments + 1, count);
         if (result != NULL || PyErr_Occurred()) {
             return result;
         }
@@ -1290,6 +1313,7 @@ function_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->python);
     Py_VISIT(self->module);
     Py_VISIT(self->type);
+    Py_VISIT(self->twin);
     return 0;
 }
 
@@ -1302,6 +1326,7 @@ function_dealloc(PyObject *object)
     Py_XDECREF(self->python);
     Py_XDECREF(self->module);
     Py_XDECREF(self->type);
+    Py_XDECREF(self->twin);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -2069,18 +2094,18 @@ static const Body bodies[] = {
 };
 
 PyDoc_STRVAR(functions_doc,
-"functions($module, type, python, /)\n"
+"functions($module, type, python, twin, /)\n"
 "--\n"
 "\n"
-"The methods of the class `python` that have a compiled body for instances of `type`, by name, with both.");
+"The methods of the class `python` that have a compiled body for instances of `type`, of which `twin` is a subclass.");
 
 static PyObject *
 functions(PyObject *module, PyObject *arguments)
 {
     State *state = PyModule_GetState(module);
-    PyTypeObject *type;
+    PyTypeObject *type, *twin;
     PyObject *python;
-    if (!PyArg_ParseTuple(arguments, "O!O:functions", &PyType_Type, &type, &python)) {
+    if (!PyArg_ParseTuple(arguments, "O!OO!:functions", &PyType_Type, &type, &python, &PyType_Type, &twin)) {
         return NULL;
     }
     PyObject *found = PyDict_New();
@@ -2109,6 +2134,9 @@ functions(PyObject *module, PyObject *arguments)
         function->python = method;
         function->module = Py_NewRef(module);
         function->type = (PyTypeObject *)Py_NewRef(type);
+        function->twin = (PyTypeObject *)Py_NewRef(twin);
+        function->least = body->arguments - body->optional;
+        function->most = body->arguments;
         function->state = state;
         PyObject_GC_Track(function);
         int failed = PyDict_SetItemString(found, body->name, (PyObject *)function);

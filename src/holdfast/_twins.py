@@ -46,7 +46,7 @@ def compiled(cls: C) -> C:
         bases = (fields, cls)
         namespace |= {"__getstate__": _get_state, "__setstate__": _set_state}
     twin: Any = type(cls)(cls.__name__, bases, namespace)
-    for name, function in _speedups.functions(fields, cls).items():
+    for name, function in _speedups.functions(fields, cls, twin).items():
         setattr(twin, name, function)
     return twin  # type: ignore[no-any-return]
 
