@@ -71,7 +71,8 @@ typedef struct {
 
 typedef struct {
     Primitive base;
-    PyObject *value;  /* an int of any size */
+    Py_ssize_t value;
+    PyObject *large;  /* the value instead, if it is too large; then the Python bodies do all */
 } Semaphore;
 
 typedef struct {
@@ -145,6 +146,7 @@ struct State {
     PyTypeObject *condition_type;
     PyObject *finished;          /* NULL once the module is cleared */
     PyObject *get_running_loop;
+    Function *lock_acquire;      /* what a Condition's acquire() makes */
     PyObject *stop_with_true;    /* a StopIteration(True), used again and again */
     PyObject *zero;
     PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
@@ -651,7 +653,7 @@ end_of_wait(Coroutine *self, PySendResult sent, PyObject **result)
     return sent;
 }
 
-/* `_begin` to run: nobody else may until `_pause`. */
+/* From here to stop_running() nobody else may run it. */
 static int
 start_running(Coroutine *self)
 {
@@ -715,6 +717,7 @@ coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
         sent = self->function->body->steps->begin(self, result);
         if (sent == PYGEN_RETURN && self->awaited == NULL) {  /* without a wait, the short way */
             self->stage = ENDED;
+            STORE(self, self, NULL);
             self->running = false;
             if (self->gives_none) {
                 Py_SETREF(*result, Py_NewRef(Py_None));
@@ -1036,9 +1039,6 @@ coroutine_dealloc(PyObject *object)
     if (self->tracked) {
         PyObject_GC_UnTrack(object);
         coroutine_clear(object);
-    }
-    else {
-        Py_CLEAR(self->self);
     }
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(object);
@@ -1532,63 +1532,15 @@ lock_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(argume
 
 /* Semaphore: see semaphore.py */
 
-/* self._value > 0 */
-static int
-has_permit(Semaphore *semaphore)
-{
-    int overflow = 0;
-    PyObject *value = LOAD(semaphore, value);
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "_value");
-        return -1;
-    }
-    long number = PyLong_AsLongAndOverflow(value, &overflow);
-    Py_DECREF(value);
-    if (number == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    return overflow > 0 || number > 0;
-}
-
-/* self._value += change */
-static int
-add_permits(Semaphore *semaphore, int change)
-{
-    int overflow;
-    PyObject *value = LOAD(semaphore, value), *sum;
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "_value");
-        return -1;
-    }
-    long number = PyLong_AsLongAndOverflow(value, &overflow);
-    if (number == -1 && PyErr_Occurred()) {
-        sum = NULL;
-    }
-    else if (overflow || number >= LONG_MAX || number <= LONG_MIN) {
-        PyObject *other = PyLong_FromLong(change);
-        sum = other == NULL ? NULL : PyNumber_Add(value, other);
-        Py_XDECREF(other);
-    }
-    else {
-        sum = PyLong_FromLong(number + change);
-    }
-    Py_DECREF(value);
-    if (sum == NULL) {
-        return -1;
-    }
-    STORE(semaphore, value, sum);
-    return 0;
-}
-
-/* Take a permit if one is free and nobody waits: 1 if so. */
-static int
+/* Take a permit if one is free and nobody waits. */
+static inline bool
 take_permit(Semaphore *semaphore)
 {
-    if (has_queue((PyObject *)semaphore)) {
-        return 0;
+    if (semaphore->value <= 0 || has_queue((PyObject *)semaphore)) {
+        return false;
     }
-    int free = has_permit(semaphore);
-    return free > 0 && add_permits(semaphore, -1) < 0 ? -1 : free;
+    semaphore->value -= 1;
+    return true;
 }
 
 static PySendResult
@@ -1596,29 +1548,24 @@ semaphore_begin(Coroutine *self, PyObject **result)
 {
     State *state = self->function->state;
     Semaphore *semaphore = (Semaphore *)self->self;
-    int taken = take_permit(semaphore);
-    if (taken != 0) {
-        return taken < 0 ? PYGEN_ERROR : return_true(result);
+    if (take_permit(semaphore)) {
+        return return_true(result);
     }
     bool other;
     Queue *line = queue_of(state, self->self, &other);
     Py_XDECREF(line);
-    if (other) {
+    if (other || semaphore->large != NULL) {
         return decline(self, result);
     }
     line = enter_line(state, self->self);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
-    int free = has_permit(semaphore);
-    if (free < 0) {
+    if (semaphore->value > 0 && !line->granted) {
+        semaphore->value -= 1;
+        int retired = retire(state, line);
         Py_DECREF(line);
-        return PYGEN_ERROR;
-    }
-    if (free && !line->granted) {
-        int failed = add_permits(semaphore, -1) < 0 || retire(state, line) < 0;
-        Py_DECREF(line);
-        return failed ? PYGEN_ERROR : return_true(result);
+        return retired < 0 ? PYGEN_ERROR : return_true(result);
     }
     return wait_in(self, line, result);
 }
@@ -1627,8 +1574,9 @@ static PySendResult
 semaphore_granted(Coroutine *self, PyObject **result)
 {
     ((Queue *)self->line)->granted -= 1;
-    int free = has_permit((Semaphore *)self->self);
-    if (free < 0 || (free && call(self->self, self->function->state->str_hand_out) < 0)) {
+    Semaphore *semaphore = (Semaphore *)self->self;
+    bool free = semaphore->value > 0 || semaphore->large != NULL;
+    if (free && call(self->self, self->function->state->str_hand_out) < 0) {
         Py_CLEAR(*result);
         return PYGEN_ERROR;
     }
@@ -1641,19 +1589,21 @@ static PyObject *
 semaphore_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
                       Py_ssize_t Py_UNUSED(count))
 {
-    if (has_queue(self)) {
-        return NULL;
-    }
-    int taken = take_permit((Semaphore *)self);
-    return taken < 0 ? NULL : PyBool_FromLong(taken);
+    Semaphore *semaphore = (Semaphore *)self;
+    return has_queue(self) || semaphore->large != NULL ? NULL : PyBool_FromLong(take_permit(semaphore));
 }
 
 static PyObject *
 semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     State *state = function->state;
+    Semaphore *semaphore = (Semaphore *)self;
     if (!has_queue(self)) {
-        return add_permits((Semaphore *)self, 1) < 0 ? NULL : Py_NewRef(Py_None);
+        if (semaphore->large != NULL || semaphore->value == PY_SSIZE_T_MAX) {
+            return NULL;
+        }
+        semaphore->value += 1;
+        return Py_NewRef(Py_None);
     }
     bool other;
     Queue *queue = queue_of(state, self, &other);
@@ -1668,11 +1618,10 @@ semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED
 static PyObject *
 semaphore_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
-    int taken = take_permit((Semaphore *)self);
-    if (taken > 0) {
+    if (take_permit((Semaphore *)self)) {
         return Py_NewRef(function->state->finished);
     }
-    return taken < 0 ? NULL : enter_waiting(function, self);
+    return ((Semaphore *)self)->large != NULL ? NULL : enter_waiting(function, self);
 }
 
 /* Event: see event.py */
@@ -1756,8 +1705,14 @@ static PyObject *
 condition_acquire(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     PyObject *grip = LOAD((Condition *)self, grip), *coroutine = NULL;
+    Function *acquire = function->state->lock_acquire;
     if (grip != NULL) {
-        coroutine = PyObject_CallMethodNoArgs(grip, function->state->str_acquire);
+        if (acquire != NULL && Py_IS_TYPE(grip, acquire->twin)) {
+            coroutine = new_coroutine(acquire, grip, false);
+        }
+        if (coroutine == NULL && !PyErr_Occurred()) {
+            coroutine = PyObject_CallMethodNoArgs(grip, function->state->str_acquire);
+        }
         Py_DECREF(grip);
     }
     return coroutine;
@@ -1785,7 +1740,12 @@ static PyObject *
 condition_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     PyObject *grip = LOAD((Condition *)self, grip), *awaitable = NULL;
-    if (grip != NULL) {
+    Function *acquire = function->state->lock_acquire;
+    if (grip != NULL && acquire != NULL && Py_IS_TYPE(grip, acquire->twin) && take_free_lock((Lock *)grip)) {
+        awaitable = Py_NewRef(function->state->finished);
+        Py_DECREF(grip);
+    }
+    else if (grip != NULL) {
         awaitable = PyObject_CallMethodNoArgs(grip, function->state->str_aenter);
         Py_DECREF(grip);
     }
@@ -1934,8 +1894,43 @@ static PyMemberDef lock_members[] = {
 
 static PyMemberDef semaphore_members[] = {
     QUEUE_MEMBER,
-    {"_value", T_OBJECT, offsetof(Semaphore, value), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *
+semaphore_get_value(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *large = LOAD((Semaphore *)self, large);
+    return large == NULL ? PyLong_FromSsize_t(((Semaphore *)self)->value) : large;
+}
+
+static int
+semaphore_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || !PyLong_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "_value must be an integer");
+        return -1;
+    }
+    Py_ssize_t number = PyLong_AsSsize_t(value);
+    if (number == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        ((Semaphore *)self)->value = 0;
+        STORE((Semaphore *)self, large, Py_NewRef(value));
+    }
+    else {
+        ((Semaphore *)self)->value = number;
+        STORE((Semaphore *)self, large, NULL);
+    }
+    return 0;
+}
+
+static PyGetSetDef semaphore_getset[] = {
+    {"_value", semaphore_get_value, semaphore_set_value, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef no_getset[] = {
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef event_members[] = {
@@ -1997,14 +1992,14 @@ primitive_clear(PyObject *object)
 static int
 semaphore_traverse(PyObject *object, visitproc visit, void *arg)
 {
-    Py_VISIT(((Semaphore *)object)->value);
+    Py_VISIT(((Semaphore *)object)->large);
     return primitive_traverse(object, visit, arg);
 }
 
 static int
 semaphore_clear(PyObject *object)
 {
-    Py_CLEAR(((Semaphore *)object)->value);
+    Py_CLEAR(((Semaphore *)object)->large);
     return primitive_clear(object);
 }
 
@@ -2040,29 +2035,31 @@ DEALLOC(primitive_dealloc, primitive_clear)
 DEALLOC(semaphore_dealloc, semaphore_clear)
 DEALLOC(condition_dealloc, condition_clear)
 
-#define FIELDS_SPEC(variable, qualified_name, layout, deallocate, traverse, clear, fields)  \
-    static PyType_Slot variable##_slots[] = {                                              \
-        {Py_tp_dealloc, deallocate},                                                       \
-        {Py_tp_traverse, traverse},                                                        \
-        {Py_tp_clear, clear},                                                              \
-        {Py_tp_members, fields},                                                           \
-        {0, NULL},                                                                         \
-    };                                                                                     \
-    static PyType_Spec variable##_spec = {                                                 \
-        .name = qualified_name,                                                            \
-        .basicsize = sizeof(layout),                                                       \
-        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,            \
-        .slots = variable##_slots,                                                         \
+#define FIELDS_SPEC(name_, layout, deallocate, traverse, clear, members, getset)            \
+    {                                                                                       \
+        .name = "holdfast._speedups." name_,                                                \
+        .basicsize = sizeof(layout),                                                        \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,             \
+        .slots = (PyType_Slot[]){                                                           \
+            {Py_tp_dealloc, deallocate},                                                    \
+            {Py_tp_traverse, traverse},                                                     \
+            {Py_tp_clear, clear},                                                           \
+            {Py_tp_members, members},                                                       \
+            {Py_tp_getset, getset},                                                         \
+            {0, NULL},                                                                      \
+        },                                                                                  \
     }
 
-FIELDS_SPEC(queue, "holdfast._speedups.WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members);
-FIELDS_SPEC(lock, "holdfast._speedups.Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members);
-FIELDS_SPEC(semaphore, "holdfast._speedups.Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear,
-            semaphore_members);
-FIELDS_SPEC(event, "holdfast._speedups.Event", Event, primitive_dealloc, primitive_traverse, primitive_clear,
-            event_members);
-FIELDS_SPEC(condition, "holdfast._speedups.Condition", Condition, condition_dealloc, condition_traverse, condition_clear,
-            condition_members);
+static PyType_Spec queue_spec = FIELDS_SPEC(
+    "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, no_getset);
+static PyType_Spec lock_spec = FIELDS_SPEC(
+    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, no_getset);
+static PyType_Spec semaphore_spec = FIELDS_SPEC(
+    "Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear, semaphore_members, semaphore_getset);
+static PyType_Spec event_spec = FIELDS_SPEC(
+    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, no_getset);
+static PyType_Spec condition_spec = FIELDS_SPEC(
+    "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members, no_getset);
 
 /* The module */
 
@@ -2139,6 +2136,9 @@ functions(PyObject *module, PyObject *arguments)
         function->most = body->arguments;
         function->state = state;
         PyObject_GC_Track(function);
+        if (body->steps == &lock_steps) {
+            Py_XSETREF(state->lock_acquire, (Function *)Py_NewRef(function));
+        }
         int failed = PyDict_SetItemString(found, body->name, (PyObject *)function);
         Py_DECREF(function);
         if (failed) {
@@ -2225,7 +2225,8 @@ module_exec(PyObject *module)
 
 #define ALL_REFERENCES(DO)                                                                                             \
     DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(lock_type) DO(semaphore_type)             \
-    DO(event_type) DO(condition_type) DO(finished) DO(get_running_loop) DO(stop_with_true) DO(zero) DO(str_append)     \
+    DO(event_type) DO(condition_type) DO(finished) DO(get_running_loop) DO(stop_with_true) DO(zero) DO(lock_acquire)   \
+    DO(str_append)                                                                                                     \
     DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft) DO(str_pop)       \
     DO(str_set_result) DO(str_throw) DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line)   \
     DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed)
