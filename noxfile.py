@@ -41,7 +41,10 @@ TASK_TIER = [
     "tests/test_races.py",
 ]
 """The tests of what has two twins."""
-ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster"]  # the other tiers, and the same paths again
+ALONE = [
+    "-k",
+    "not memory and not embedded and not uvloop and not cluster",
+]  # the other tiers, and the same paths again
 
 
 @nox.session(python=interpreters())

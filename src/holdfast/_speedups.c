@@ -87,6 +87,13 @@ typedef struct {
     PyObject *grip;
 } Condition;
 
+typedef struct {
+    Primitive base;
+    PyObject *parties;
+    PyObject *state;  /* a barrier._State */
+    Py_ssize_t spared;
+} Barrier;
+
 /* How a coroutine function goes on. Each returns what am_send would. */
 typedef struct {
     PySendResult (*begin)(Coroutine *, PyObject **);
@@ -131,6 +138,7 @@ struct Coroutine {
     char running;
     char gives_none;
     char notified;
+    char early;      /* at a barrier that the round before has not left */
     char tracked;    /* by the collector: from the first wait on, as before there is no cycle through it */
     char finalized;
 };
@@ -144,6 +152,8 @@ struct State {
     PyTypeObject *semaphore_type;
     PyTypeObject *event_type;
     PyTypeObject *condition_type;
+    PyTypeObject *barrier_type;
+    PyObject *filling, *draining, *broken;  /* of barrier._State, once a barrier was used */
     PyObject *finished;          /* NULL once the module is cleared */
     PyObject *get_running_loop;
     Function *lock_acquire;      /* what a Condition's acquire() makes */
@@ -151,7 +161,8 @@ struct State {
     PyObject *zero;
     PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
         *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
-        *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed;
+        *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed,
+        *str_end_round;
 #if REUSE
     Coroutine *free[FREE_COROUTINES];
     int free_count;
@@ -551,6 +562,7 @@ new_coroutine(Function *function, PyObject *self, bool gives_none)
     coroutine->running = false;
     coroutine->gives_none = gives_none;
     coroutine->notified = false;
+    coroutine->early = false;
     coroutine->tracked = false;
     coroutine->finalized = false;
     return (PyObject *)coroutine;
@@ -1869,6 +1881,184 @@ condition_left(Coroutine *self, PyObject **result)
 
 static const Steps condition_steps = {condition_begin, condition_granted, condition_left};
 
+/* Barrier: see barrier.py */
+
+/* The members of _State, which the Python body knows. */
+static int
+know_barrier_states(Function *function)
+{
+    State *state = function->state;
+    if (state->broken != NULL) {
+        return 0;
+    }
+    PyObject *states = PyDict_GetItemString(PyFunction_GET_GLOBALS(function->python), "_State");
+    if (states == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "no _State");
+        return -1;
+    }
+    struct {
+        PyObject **field;
+        const char *name;
+    } members[] = {{&state->filling, "FILLING"}, {&state->draining, "DRAINING"}, {&state->broken, "BROKEN"}};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(members); i++) {
+        PyObject *member = PyObject_GetAttrString(states, members[i].name);
+        if (member == NULL) {
+            return -1;
+        }
+        Py_XSETREF(*members[i].field, member);
+    }
+    return 0;
+}
+
+/* self._trip(line, waiting), if all of exactly so many can go, and all are there: 1; else DECLINED_HERE. */
+static int
+trip(State *state, Barrier *barrier, Queue *queue, Py_ssize_t waiting)
+{
+    Py_ssize_t length;
+    PyObject *line = plain_line(queue, &length);
+    if (line == NULL) {
+        return PyErr_Occurred() ? -1 : DECLINED_HERE;
+    }
+    int result = length == waiting && waiting > 0 ? 1 : DECLINED_HERE;
+    PyObject *waiters = result == 1 ? PySequence_Tuple(line) : NULL;
+    if (result == 1 && waiters == NULL) {
+        result = -1;
+    }
+    for (Py_ssize_t i = 0; i < waiting && result == 1; i++) {
+        int done = ask(PyTuple_GET_ITEM(waiters, i), state->str_done);
+        if (done != 0) {
+            result = done < 0 ? -1 : DECLINED_HERE;
+        }
+    }
+    if (result == 1) {
+        barrier->spared = 0;
+    }
+    Py_ssize_t granted = 0;
+    while (granted < waiting && result == 1) {
+        PyObject *index = PyLong_FromSsize_t(granted), *none = NULL;
+        if (index != NULL && PySequence_DelItem(line, 0) == 0) {
+            none = PyObject_CallMethodOneArg(PyTuple_GET_ITEM(waiters, granted), state->str_set_result, index);
+        }
+        if (none == NULL) {
+            result = -1;
+        }
+        else {
+            granted += 1;
+        }
+        Py_XDECREF(index);
+        Py_XDECREF(none);
+    }
+    queue->granted += granted;
+    if (result == 1) {
+        STORE(barrier, state, Py_NewRef(state->draining));
+    }
+    Py_XDECREF(waiters);
+    Py_DECREF(line);
+    return result;
+}
+
+static PySendResult
+barrier_begin(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    Barrier *barrier = (Barrier *)self->self;
+    if (know_barrier_states(self->function) < 0) {
+        return PYGEN_ERROR;
+    }
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    Py_XDECREF(line);
+    Py_ssize_t parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
+    if (parties < 0) {
+        PyErr_Clear();
+    }
+    if (other || parties < 2 || barrier->state == state->broken) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self);
+    if (line == NULL) {
+        return PYGEN_ERROR;
+    }
+    self->early = barrier->state != state->filling;
+    PyObject *waiters = LOAD(line, line);
+    Py_ssize_t waiting = waiters == NULL ? -1 : PyObject_Size(waiters);
+    Py_XDECREF(waiters);
+    if (waiting < 0) {
+        Py_DECREF(line);
+        return PYGEN_ERROR;
+    }
+    if (!self->early && waiting >= parties - 1) {  /* dead entries count here, and not in _trip() */
+        int complete = trip(state, barrier, line, parties - 1);
+        if (complete == DECLINED_HERE) {
+            PyObject *answer = PyObject_CallMethod(self->self, "_trip", "On", line, parties - 1);
+            complete = answer == NULL ? -1 : PyObject_IsTrue(answer);
+            Py_XDECREF(answer);
+        }
+        if (complete > 0) {
+            complete = retire(state, line) < 0 ? -1 : 1;
+        }
+        if (complete != 0) {
+            Py_DECREF(line);
+            *result = complete < 0 ? NULL : PyLong_FromSsize_t(parties - 1);
+            return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+        }
+    }
+    if (waiting == 0) {
+        barrier->spared = 0;
+    }
+    return wait_in(self, line, result);
+}
+
+/* self._end_round() */
+static int
+end_round(State *state, Barrier *barrier, Queue *queue)
+{
+    Py_ssize_t length = -1;
+    PyObject *line = barrier->state == state->draining ? plain_line(queue, &length) : NULL;
+    Py_XDECREF(line);
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    if (length != 0) {
+        return call((PyObject *)barrier, state->str_end_round);
+    }
+    STORE(barrier, state, Py_NewRef(state->filling));
+    return retire(state, queue);
+}
+
+static PySendResult
+barrier_granted(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    Barrier *barrier = (Barrier *)self->self;
+    Queue *queue = (Queue *)self->line;
+    queue->granted -= 1;
+    bool complete = barrier->state == state->draining;
+    if (queue->granted == 0 && end_round(state, barrier, queue) < 0) {
+        Py_CLEAR(*result);
+        return PYGEN_ERROR;
+    }
+    if (!complete) {
+        Py_CLEAR(*result);
+        PyObject *error = PyDict_GetItemString(PyFunction_GET_GLOBALS(self->function->python), "BrokenBarrierError");
+        PyErr_SetString(error == NULL ? PyExc_RuntimeError : error, "Abort or reset of barrier");
+        return PYGEN_ERROR;
+    }
+    return PYGEN_RETURN;
+}
+
+static PySendResult
+barrier_left(Coroutine *self, PyObject **result)
+{
+    Barrier *barrier = (Barrier *)self->self;
+    if (self->early && barrier->spared) {
+        barrier->spared -= 1;
+    }
+    return give_back_and_raise(self, result);
+}
+
+static const Steps barrier_steps = {barrier_begin, barrier_granted, barrier_left};
+
 /* The fields, under the names that Python has for them */
 
 static PyMemberDef queue_members[] = {
@@ -1947,6 +2137,14 @@ static PyMemberDef condition_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyMemberDef barrier_members[] = {
+    QUEUE_MEMBER,
+    {"_parties", T_OBJECT, offsetof(Barrier, parties), 0, NULL},
+    {"_state", T_OBJECT, offsetof(Barrier, state), 0, NULL},
+    {"_spared", T_PYSSIZET, offsetof(Barrier, spared), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static int
 queue_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -2019,6 +2217,22 @@ condition_clear(PyObject *object)
     return primitive_clear(object);
 }
 
+static int
+barrier_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(((Barrier *)object)->parties);
+    Py_VISIT(((Barrier *)object)->state);
+    return primitive_traverse(object, visit, arg);
+}
+
+static int
+barrier_clear(PyObject *object)
+{
+    Py_CLEAR(((Barrier *)object)->parties);
+    Py_CLEAR(((Barrier *)object)->state);
+    return primitive_clear(object);
+}
+
 /* Of the types with fields, each with its own tp_clear. */
 #define DEALLOC(name, clear)                 \
     static void name(PyObject *self)         \
@@ -2034,6 +2248,7 @@ DEALLOC(queue_dealloc, queue_clear)
 DEALLOC(primitive_dealloc, primitive_clear)
 DEALLOC(semaphore_dealloc, semaphore_clear)
 DEALLOC(condition_dealloc, condition_clear)
+DEALLOC(barrier_dealloc, barrier_clear)
 
 #define FIELDS_SPEC(name_, layout, deallocate, traverse, clear, members, getset)            \
     {                                                                                       \
@@ -2061,6 +2276,9 @@ static PyType_Spec event_spec = FIELDS_SPEC(
 static PyType_Spec condition_spec = FIELDS_SPEC(
     "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members, no_getset);
 
+static PyType_Spec barrier_spec = FIELDS_SPEC(
+    "Barrier", Barrier, barrier_dealloc, barrier_traverse, barrier_clear, barrier_members, no_getset);
+
 /* The module */
 
 static const Body bodies[] = {
@@ -2087,6 +2305,7 @@ static const Body bodies[] = {
     {"Condition", "wait", 0, 0, coroutine_function, &condition_steps},
     {"Condition", "__aenter__", 0, 0, condition_enter, NULL},
     {"Condition", "__aexit__", 3, 0, exit_context, NULL},
+    {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps},
     {NULL, NULL, 0, 0, NULL, NULL},
 };
 
@@ -2178,6 +2397,7 @@ module_exec(PyObject *module)
         {&state->str_aenter, "__aenter__"},
         {&state->str_reacquire, "_reacquire"},
         {&state->str_reacquire_closed, "_reacquire_closed"},
+        {&state->str_end_round, "_end_round"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(strings); i++) {
         *strings[i].field = PyUnicode_InternFromString(strings[i].text);
@@ -2199,6 +2419,7 @@ module_exec(PyObject *module)
         {&state->semaphore_type, &semaphore_spec, true},
         {&state->event_type, &event_spec, true},
         {&state->condition_type, &condition_spec, true},
+        {&state->barrier_type, &barrier_spec, true},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         *types[i].field = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
@@ -2229,7 +2450,8 @@ module_exec(PyObject *module)
     DO(str_append)                                                                                                     \
     DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft) DO(str_pop)       \
     DO(str_set_result) DO(str_throw) DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line)   \
-    DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed)
+    DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed) \
+    DO(str_end_round) DO(barrier_type) DO(filling) DO(draining) DO(broken)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -60,7 +60,9 @@ def finished(cls: type[Any]) -> Any:
 
 
 def _get_state(self: object) -> dict[str, Any]:
-    fields = (name for base in type(self).__mro__ if base.__module__ == f"{__package__}._speedups" for name in vars(base))
+    fields = (
+        name for base in type(self).__mro__ if base.__module__ == f"{__package__}._speedups" for name in vars(base)
+    )
     return vars(self) | {name: getattr(self, name) for name in fields if not name.startswith("__")}
 
 

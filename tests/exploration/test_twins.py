@@ -1,10 +1,10 @@
 """The same choices on the compiled twin and on the Python one give the same log, to the last step."""
 
 import pytest
+from tests.pure_twin import import_pure
 
 import holdfast
 
-from .pure_twin import import_pure
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout
 from .test_differential import differences
 
