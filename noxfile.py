@@ -39,6 +39,7 @@ TASK_TIER = [
     "tests/test_misuse.py",
     "tests/test_objects.py",
     "tests/test_races.py",
+    "tests/test_twins.py",
 ]
 """The tests of what has two twins."""
 ALONE = [

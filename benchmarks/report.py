@@ -22,7 +22,7 @@ taken within the round. An operation that wakes or cancels a task includes that 
 
 *floor*: a no-op in the uncontended rows; in all others the same workload on bare futures, which a task can neither
 leave safely nor hand on, and under Conditions without a lock. *floor in C*: a no-op in C with a primitive's protocol.
-*holdfast* is the compiled twin, where there is one, and *holdfast, pure* the Python one. *anyio, fast_acquire*: taking a
+*holdfast* is the compiled twin, where there is one, *holdfast, pure* the Python one. *anyio, fast_acquire*: taking a
 free lock does not yield to the loop, as in asyncio and holdfast; without it, and in trio, it does.
 
 "-": the library has no such primitive. "…": left out, as by its growth over the smaller sizes one run would have taken
