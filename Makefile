@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check bench bench-cluster explore soak mutation clean
+.PHONY: demo test check bench bench-cluster explore soak mutation debug-memory asan wheel clean
 
 demo: $(VENV)/demo
 	$(VENV)/demo/bin/python -m holdfast demo
 
-# The whole suite, on every supported interpreter that is found on this machine.
+# The whole suite, on every supported interpreter that is found on this machine; the task tier on both twins.
 test: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session test
 
@@ -27,6 +27,17 @@ soak: $(VENV)/nox
 # Takes out each guarding line in turn, and shows that some test fails.
 mutation: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session mutation
+
+# The task tier on the compiled twin, with an allocator that checks each block; with AddressSanitizer (gcc and its libasan).
+debug-memory: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session debug-memory
+
+asan: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session asan
+
+# dist/: the sdist, a wheel for this platform and one in pure Python; see docs/building.md.
+wheel: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session wheel
 
 # Takes a while; writes benchmarks/results/.
 bench: $(VENV)/nox
@@ -48,4 +59,4 @@ $(VENV)/nox: noxfile.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache build dist

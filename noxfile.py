@@ -25,16 +25,78 @@ def interpreters() -> list[str]:
     return [version for version in SUPPORTED if version == HERE or shutil.which(f"python{version}")]
 
 
+TASK_TIER = [
+    "tests/conformance",
+    "tests/exploration",
+    "tests/models",
+    "tests/test_asyncio_suite.py",
+    "tests/test_closing.py",
+    "tests/test_idle.py",
+    "tests/test_import.py",
+    "tests/test_install.py",
+    "tests/test_iterations.py",
+    "tests/test_loops.py",
+    "tests/test_misuse.py",
+    "tests/test_objects.py",
+    "tests/test_races.py",
+    "tests/test_twins.py",
+]
+"""The tests of what has two twins."""
+ALONE = [
+    "-k",
+    "not memory and not embedded and not uvloop and not cluster",
+]  # the other tiers, and the same paths again
+
+
 @nox.session(python=interpreters())
-def test(session: nox.Session) -> None:
-    """Run the tests; in CI the large searches on one interpreter alone, as they would find the same on each."""
+@nox.parametrize("twin", ["compiled", "pure"])
+def test(session: nox.Session, twin: str) -> None:
+    """Run the whole suite on the compiled twin, and the tests of the task tier on the pure one as well.
+
+    In CI the searches are large on one interpreter and one twin alone, as they would find the same on each.
+    """
     session.install("--quiet", "--editable", ".[test]")
-    session.run("pytest", *session.posargs, env={"HOLDFAST_EXPLORE": size_of_searches(session)})
+    size = "small" if os.environ.get("CI") and (session.python, twin) != (HERE, "compiled") else None
+    if twin == "compiled":
+        session.run("pytest", *session.posargs, env={"HOLDFAST_EXPLORE": size})
+    else:
+        pure = {"HOLDFAST_PURE_PYTHON": "1", "HOLDFAST_EXPLORE": size}
+        session.run("pytest", *(session.posargs or [*TASK_TIER, *ALONE]), env=pure)
 
 
-def size_of_searches(session: nox.Session) -> str | None:
-    """What HOLDFAST_EXPLORE shall be; None leaves it as it is."""
-    return "small" if os.environ.get("CI") and session.python != HERE else None
+@nox.session(python=interpreters(), name="debug-memory")
+def debug_memory(session: nox.Session) -> None:
+    """Run the tests of the task tier on the compiled twin, with the allocator that checks each block."""
+    session.install("--quiet", "--editable", ".[test]")
+    arguments = session.posargs or [*TASK_TIER, *ALONE]
+    session.run("python", "-X", "dev", "-m", "pytest", *arguments, env={"PYTHONMALLOC": "debug"})
+
+
+@nox.session(python=interpreters())
+def asan(session: nox.Session) -> None:
+    """Run the tests of the task tier on a twin compiled with AddressSanitizer, which uses no memory again."""
+    flags = "-fsanitize=address -fno-omit-frame-pointer -O1 -g -DHOLDFAST_NO_REUSE"
+    # Not editable: that would put the library beside the source, for everybody.
+    session.install("--quiet", "--force-reinstall", "--no-deps", "--no-cache-dir", ".", env={"CFLAGS": flags})
+    session.install("--quiet", ".[test]")
+    library = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    session.run(
+        *("python", "-c", "import holdfast; assert holdfast.accelerated"),
+        env={"LD_PRELOAD": library.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"},
+    )
+    session.run(
+        *("python", "-m", "pytest", *(session.posargs or [*TASK_TIER, *ALONE])),
+        # The interpreter keeps memory until it ends, so leaks are the business of tests/test_leaks.py.
+        env={"LD_PRELOAD": library.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"},
+    )
+
+
+@nox.session(python=HERE)
+def wheel(session: nox.Session) -> None:
+    """Build the sdist, a wheel for this platform, and one in pure Python."""
+    session.install("--quiet", "build")
+    session.run("python", "-m", "build", "--outdir", "dist", *session.posargs)
+    session.run("python", "-m", "build", "--wheel", "--outdir", "dist", env={"HOLDFAST_PURE_PYTHON": "1"})
 
 
 @nox.session(python=HERE)
@@ -64,7 +126,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(python=HERE)
 def mutation(session: nox.Session) -> None:
-    """Take out each guarding line in turn, and show that some test fails."""
+    """Take out each guarding line in turn, and show that some test fails; in the pure twin, which the other follows."""
     session.install("--quiet", "--editable", ".[test]")
     session.run("python", "tests/mutation.py", *session.posargs)
 

@@ -42,7 +42,7 @@ def main() -> None:
     plots: list[str] = []
     if options.output:
         plots = [str(path.relative_to(options.output)) for path in report.plot(results, options.output / PYTHON)]
-    text = report.markdown(results, memory, imports, check(results), plots, rounds)
+    text = report.markdown(results, memory, imports, check(results, memory), plots, rounds)
     if options.output:
         (options.output / f"{PYTHON}.md").write_text(text, encoding="utf-8")
     print(text, end="")

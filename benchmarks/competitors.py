@@ -10,10 +10,12 @@ from typing import Any, Self
 import aiologic
 import anyio
 import trio
+from tests.pure_twin import import_pure
 
 import holdfast
 
 from . import floors
+from .compiled_floor import compile_no_op
 from .loops import AsyncioLoop, Loop, TrioLoop
 
 # The shape. Workloads take the functions out of it before they start the clock, so it costs nothing there.
@@ -153,18 +155,27 @@ class _BareFutures:
     Barrier = floors.BareBarrier
 
 
-FLOOR, ASYNCIO, HOLDFAST = "floor", "asyncio", "holdfast"
+FLOOR, FLOOR_IN_C, ASYNCIO, HOLDFAST, PURE = "floor", "floor in C", "asyncio", "holdfast", "holdfast, pure"
+
+_no_op_in_c = compile_no_op()
+_pure = import_pure() if holdfast.accelerated else None
+
+
+class _NoOpsInC:
+    Lock = Semaphore = Condition = Event = _no_op_in_c
 
 
 class Field:
-    """Who takes part on one loop: the floors, asyncio, holdfast, and the others."""
+    """Who takes part on one loop: the floors, asyncio, holdfast in both twins, and the others."""
 
     def __init__(self, loop: Loop, *guests: Library) -> None:
         self.loop = loop
         self._floors = {module: Library(FLOOR, loop, module) for module in (_NoOps, _BareFutures)}
+        self._floor_in_c = [] if _no_op_in_c is None else [Library(FLOOR_IN_C, loop, _NoOpsInC)]
         self._libraries = [
             Library(ASYNCIO, loop, asyncio),
             Library(HOLDFAST, loop, holdfast),
+            *([] if _pure is None else [Library(PURE, loop, _pure)]),
             Anyio(loop, fast=False),
             Anyio(loop, fast=True),
             Aiologic(loop),
@@ -172,7 +183,9 @@ class Field:
         ]
 
     def libraries(self, *, contended: bool) -> list[Library]:
-        return [self._floors[_BareFutures if contended else _NoOps], *self._libraries]
+        if contended:
+            return [self._floors[_BareFutures], *self._libraries]
+        return [self._floors[_NoOps], *self._floor_in_c, *self._libraries]
 
 
 def fields() -> list[Field]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .checks import Check
 from .clock import now
-from .competitors import ASYNCIO, FLOOR, HOLDFAST
+from .competitors import ASYNCIO, FLOOR, FLOOR_IN_C, HOLDFAST, PURE
 from .markdown import PYTHON, machine, table
 from .measure import LARGE, LARGE_ROUNDS, PATIENCE, Result
 from .memory import Memory
@@ -21,8 +21,9 @@ own, to asyncio on asyncio's. Both are medians over the rounds; in each round ev
 taken within the round. An operation that wakes or cancels a task includes that task's run to its end.
 
 *floor*: a no-op in the uncontended rows; in all others the same workload on bare futures, which a task can neither
-leave safely nor hand on, and under Conditions without a lock. *anyio, fast_acquire*: taking a free lock does not yield
-to the loop, as in asyncio and holdfast; without it, and in trio, it does.
+leave safely nor hand on, and under Conditions without a lock. *floor in C*: a no-op in C with a primitive's protocol.
+*holdfast* is the compiled twin, where there is one, *holdfast, pure* the Python one. *anyio, fast_acquire*: taking a
+free lock does not yield to the loop, as in asyncio and holdfast; without it, and in trio, it does.
 
 "-": the library has no such primitive. "…": left out, as by its growth over the smaller sizes one run would have taken
 more than {PATIENCE:g} s."""
@@ -109,8 +110,10 @@ def _checks(checks: Sequence[Check]) -> Iterator[str]:
 
 _STYLES: dict[str, dict[str, object]] = {
     FLOOR: {"color": "0.6", "linestyle": ":", "marker": ""},
+    FLOOR_IN_C: {"color": "0.6", "linestyle": "--", "marker": ""},
     ASYNCIO: {"color": "tab:blue", "marker": "s"},
     HOLDFAST: {"color": "tab:red", "marker": "o", "linewidth": 2.5, "zorder": 3},
+    PURE: {"color": "tab:orange", "marker": "."},
     "anyio": {"color": "tab:green", "marker": "^"},
     "anyio, fast_acquire": {"color": "tab:olive", "marker": "v"},
     "aiologic": {"color": "tab:purple", "marker": "D"},

@@ -13,6 +13,7 @@ TASK_TIER = {
     "holdfast._contextmanager",
     "holdfast._install",
     "holdfast._primitive",
+    "holdfast._twins",
     "holdfast._waitqueue",
     "holdfast.barrier",
     "holdfast.condition",
@@ -20,6 +21,8 @@ TASK_TIER = {
     "holdfast.lock",
     "holdfast.semaphore",
 }
+if holdfast.accelerated:
+    TASK_TIER.add("holdfast._speedups")
 
 PROGRAM = """
 import json, sys

@@ -220,6 +220,17 @@ async def test_async_with_gives_none(make: Callable[[], Any]) -> None:
         assert value is None
 
 
+async def test_the_methods_of_the_class_condition_are_those_of_its_lock() -> None:
+    lock = Lock()
+    condition = Condition(lock)
+    assert await Condition.acquire(condition) is True
+    assert lock.locked()
+    assert Condition.locked(condition)
+    Condition.release(condition)
+    assert not lock.locked()
+    assert not Condition.locked(condition)
+
+
 async def test_subclass_with_its_own_acquire_is_used_by_async_with() -> None:
     calls = []
 

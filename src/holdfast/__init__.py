@@ -5,6 +5,7 @@ from asyncio import BrokenBarrierError as BrokenBarrierError
 from ._connect import connect as connect
 from ._install import install as install
 from ._install import uninstall as uninstall
+from ._twins import accelerated as accelerated
 from .barrier import Barrier as Barrier
 from .condition import Condition as Condition
 from .event import Event as Event
@@ -21,6 +22,7 @@ __all__ = [
     "Event",
     "Lock",
     "Semaphore",
+    "accelerated",
     "connect",
     "install",
     "uninstall",

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, final
 
+from ._twins import finished
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOTHING: Iterator[None] = iter(())
@@ -38,7 +40,7 @@ class _Finished(Coroutine[Any, Any, None]):
         """Nothing to close."""
 
 
-FINISHED = _Finished()
+FINISHED: Coroutine[Any, Any, None] = finished(_Finished)
 
 
 def returns_awaitable(function: F) -> F:

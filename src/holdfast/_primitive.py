@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ._twins import compiled
 from ._waitqueue import NOWHERE, Waiter, WaitQueue, this_run
+
+Queue = compiled(WaitQueue)
 
 
 class Primitive:
@@ -18,7 +21,7 @@ class Primitive:
         if loop is None:
             self._queue = None
         elif isinstance(loop, asyncio.AbstractEventLoop):
-            self._queue = WaitQueue(self, bound=loop)
+            self._queue = Queue(self, bound=loop)
         else:
             raise TypeError(f"loop must be an event loop or None, not {loop!r}")
 
@@ -27,7 +30,7 @@ class Primitive:
         queue = self._queue
         if queue is None:
             loop = asyncio.get_running_loop()
-            queue = self._queue = WaitQueue(self, None, loop, this_run() or NOWHERE)
+            queue = self._queue = Queue(self, None, loop, this_run() or NOWHERE)
         else:
             queue.enter()
         return queue

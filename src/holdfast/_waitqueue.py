@@ -311,7 +311,7 @@ class WaitQueue:
             self.check_wake()
         if self._notes:
             self._sweep()
-        self._owner._queue = None if self.bound is None else WaitQueue(self._owner, bound=self.bound)
+        self._owner._queue = None if self.bound is None else type(self)(self._owner, bound=self.bound)
         released = len(self.line)
         for waiter in self.line:
             try:

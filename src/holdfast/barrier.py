@@ -12,6 +12,7 @@ from typing import Any
 
 from ._contextmanager import FINISHED, returns_awaitable
 from ._primitive import Primitive
+from ._twins import compiled
 from ._waitqueue import WaitQueue
 
 
@@ -32,6 +33,7 @@ class BarrierStatistics:
     broken: bool
 
 
+@compiled
 class Barrier(Primitive, asyncio.Barrier):
     """A meeting point for a fixed number of tasks of one event loop. Not thread-safe.
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ._contextmanager import ContextManager, returns_awaitable
 from ._primitive import Primitive
+from ._twins import accelerated, compiled
 from ._waitqueue import this_run
 from .lock import Lock, LockStatistics
 
@@ -18,6 +19,7 @@ _NOT_LOCKED = "cannot {0} on un-acquired lock; write 'async with condition:' aro
 AsyncioLock = asyncio.Lock  # the original: install() puts ours in its place
 
 
+@compiled
 class Condition(ContextManager, Primitive, asyncio.Condition):
     """A lock, and a place to wait for a change of what it protects, for tasks of one event loop. Not thread-safe.
 
@@ -34,13 +36,6 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
     `loop=` was removed there in 3.10, and works here.
     """
 
-    # The lock's own methods, as in asyncio: a detour through methods of the class costs a third of an acquire().
-    __slots__ = {
-        "acquire": "Acquire the lock: see Lock.acquire().",
-        "locked": "Return True if the lock is held, or on its way to a task that has not run yet.",
-        "release": "Release the lock: see Lock.release().",
-    }
-
     def __init__(self, lock: AsyncioLock | None = None, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         if lock is None:
             lock = Lock(loop=loop)
@@ -50,13 +45,27 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
             raise NotALockError(f"Condition needs a holdfast.Lock, an asyncio.Lock or None, not {lock!r}")
         self._lock = lock
         self._grip = _grip(lock)
-        self.locked = lock.locked  # type: ignore[method-assign]
-        self.acquire = self._grip.acquire  # type: ignore[method-assign]
-        self.release = self._grip.release  # type: ignore[method-assign]
+        if not (accelerated and type(self) is Condition):
+            # The lock's own methods, as in asyncio: in Python, the detour below costs a third of an acquire().
+            self.locked = lock.locked  # type: ignore[method-assign]
+            self.acquire = self._grip.acquire  # type: ignore[method-assign]
+            self.release = self._grip.release  # type: ignore[method-assign]
         self._bind(loop)
 
     def __repr__(self) -> str:
         return self._describe_with_waiters("locked" if self.locked() else "unlocked")
+
+    async def acquire(self) -> Literal[True]:
+        """Acquire the lock: see Lock.acquire()."""
+        return await self._grip.acquire()
+
+    def release(self) -> None:
+        """Release the lock: see Lock.release()."""
+        self._grip.release()
+
+    def locked(self) -> bool:
+        """Return True if the lock is held, or on its way to a task that has not run yet."""
+        return self._lock.locked()
 
     def statistics(self) -> LockStatistics:
         """Return whether the lock is locked, and how many tasks wait to be notified."""

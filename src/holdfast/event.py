@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ._primitive import Primitive
+from ._twins import compiled
 from ._waitqueue import Waiter, this_run
 
 
@@ -19,6 +20,7 @@ class EventStatistics:
     """How many tasks wait for set()."""
 
 
+@compiled
 class Event(Primitive, asyncio.Event):
     """A flag that tasks of one event loop can wait for. Not thread-safe.
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._contextmanager import FINISHED, ContextManager, returns_awaitable
-from ._primitive import Primitive
-from ._waitqueue import WaitQueue, this_run
+from ._primitive import Primitive, Queue
+from ._twins import compiled
+from ._waitqueue import this_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class LockStatistics:
     """How many tasks wait: for a Lock to get it, for a Condition to be notified."""
 
 
+@compiled
 class Lock(ContextManager, Primitive, asyncio.Lock):
     """A mutual-exclusion lock for the tasks of one event loop. Not thread-safe.
 
@@ -183,7 +185,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         other use of the lock shows that there was no `async with`, and clears the debt.
         """
         if self._queue is None:
-            self._queue = WaitQueue(self)
+            self._queue = Queue(self)
         self._queue.owed_exits += 1
 
     def _exit_closed(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ._contextmanager import FINISHED, ContextManager, returns_awaitable
 from ._primitive import Primitive
+from ._twins import compiled
 from ._waitqueue import this_run
 
 
@@ -23,6 +24,7 @@ class SemaphoreStatistics:
     """How many tasks wait for a permit."""
 
 
+@compiled
 class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
     """A number of permits, shared by the tasks of one event loop. Not thread-safe.
 

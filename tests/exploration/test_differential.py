@@ -39,8 +39,10 @@ class Difference:
         return "\n  ".join([*lines, f"holdfast: {self.ours}", f"asyncio: {self.failure or self.theirs}"])
 
 
-def differences(build: Callable[[ModuleType], Scenario], bounds: dict[str, int]) -> Iterator[Difference]:
-    """Run all schedules within bounds on both; yield the differences."""
+def differences(
+    build: Callable[[ModuleType], Scenario], bounds: dict[str, int], other: ModuleType = asyncio
+) -> Iterator[Difference]:
+    """Run all schedules within bounds on holdfast and on the other; yield the differences."""
     unlimited_late = {"late": 1 << 30}
     names = ("late", "cancels", "timers", "deliveries", "reorders", "kills", "ends")
     assert len(names) == len(KINDS_OF_INTERVENTION)
@@ -50,7 +52,7 @@ def differences(build: Callable[[ModuleType], Scenario], bounds: dict[str, int])
     while level:
         following: list[Schedule] = []
         for schedule in level:
-            ours, theirs = Execution(build(holdfast), rules), Execution(build(asyncio), rules)
+            ours, theirs = Execution(build(holdfast), rules), Execution(build(other), rules)
             ours.execute(schedule, all_forks=True)
             theirs.execute(schedule, all_forks=True)
             assert ours.failure is None, f"{schedule}: {ours.failure}"

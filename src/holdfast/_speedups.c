@@ -1,0 +1,2519 @@
+/* The compiled twin of the task tier's hot paths.
+
+The Python code is the reference, and whatever is rare stays there. What is here:
+
+    the fields         of a wait queue and of the primitives, under the names that Python knows them by
+    Function           a method with two bodies, this file's and Python's, and Python's looks
+    Coroutine          what acquire() and wait() return
+    Finished           what `__aenter__` and `__aexit__` return if there is nothing left to do
+    the bodies         each is headed by the Python that it is the twin of
+
+A body that meets anything but the plain case changes nothing and declines: it returns NULL without an exception, and the
+Python body does it all. A coroutine declines by running the one that the Python body makes. So both can work on the same
+object, and do.
+
+What is faster, and why. Nothing is made for the interpreter to run: no frame, no coroutine object with one. Python
+3.11, and asyncio's tasks everywhere, ask a coroutine with `am_send`, which returns a value without raising StopIteration;
+where the interpreter itself asks with `tp_iternext` (3.12 on), None needs no exception at all, and for True there is one
+that is used again.
+
+Memory and threads. All state is the module's, so each interpreter has its own. The collector, a signal handler or another
+thread may run whenever Python code is called, so each call below leaves things as the Python twin would. Without the GIL,
+every reference that is not private to one call is read by load() and written by store(), which the field's owner guards:
+two threads that use one primitive, which is not allowed, may spoil its counts and never the memory. */
+
+#include <Python.h>
+#include <frameobject.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <structmember.h>
+
+#ifndef Py_BEGIN_CRITICAL_SECTION  /* before Python 3.13 there is always a GIL */
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
+#define FREE_COROUTINES 64  /* so many are kept to be used again */
+#if defined(Py_GIL_DISABLED) || defined(HOLDFAST_NO_REUSE)
+#define REUSE 0
+#else
+#define REUSE 1
+#endif
+
+typedef struct State State;
+typedef struct Function Function;
+typedef struct Coroutine Coroutine;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *owner;
+    PyObject *bound;
+    PyObject *loop;
+    PyObject *run;
+    Py_ssize_t granted;
+    Py_ssize_t owed_exits;
+    PyObject *line;  /* a deque */
+    PyObject *notes;  /* a dict */
+    Py_ssize_t dead;
+} Queue;
+
+/* What all primitives begin with. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *queue;  /* NULL, None or a Queue */
+} Primitive;
+
+typedef struct {
+    Primitive base;
+    char locked;
+} Lock;
+
+typedef struct {
+    Primitive base;
+    Py_ssize_t value;
+    PyObject *large;  /* the value instead, if it is too large; then the Python bodies do all */
+} Semaphore;
+
+typedef struct {
+    Primitive base;
+    char value;
+    Py_ssize_t woken;
+} Event;
+
+typedef struct {
+    Primitive base;
+    PyObject *lock;
+    PyObject *grip;
+} Condition;
+
+typedef struct {
+    Primitive base;
+    PyObject *parties;
+    PyObject *state;  /* a barrier._State */
+    Py_ssize_t spared;
+} Barrier;
+
+/* How a coroutine function goes on. Each returns what am_send would. */
+typedef struct {
+    PySendResult (*begin)(Coroutine *, PyObject **);
+    PySendResult (*granted)(Coroutine *, PyObject **);  /* its waiter was; *result is what with, and is consumed */
+    PySendResult (*left)(Coroutine *, PyObject **);     /* an exception has come out of the wait, and is set */
+} Steps;
+
+/* The second body of a method. */
+typedef struct {
+    const char *type;
+    const char *name;
+    Py_ssize_t arguments;  /* at most so many after self, */
+    Py_ssize_t optional;   /* of which the last so many may be missing */
+    PyObject *(*body)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+    const Steps *steps;  /* of a coroutine function */
+} Body;
+
+struct Function {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    const Body *body;
+    PyObject *python;    /* the function that is the other body */
+    PyObject *module;    /* keeps the state alive */
+    PyTypeObject *type;  /* what self must be, */
+    PyTypeObject *twin;  /* and mostly is */
+    Py_ssize_t least, most;  /* arguments after self */
+    State *state;
+};
+
+enum stage { CREATED, WAITING, RETAKING, DECLINED, ENDED };
+
+struct Coroutine {
+    PyObject_HEAD
+    Function *function;
+    PyObject *self;     /* of the method */
+    PyObject *line;     /* a Queue */
+    PyObject *waiter;
+    PyObject *awaited;  /* the iterator that it is suspended on */
+    PyObject *interruption;  /* what to raise once a condition has its lock again */
+    PyObject *weakrefs;
+    char stage;
+    char running;
+    char gives_none;
+    char notified;
+    char early;      /* at a barrier that the round before has not left */
+    char tracked;    /* by the collector: from the first wait on, as before there is no cycle through it */
+    char finalized;
+};
+
+struct State {
+    PyTypeObject *function_type;
+    PyTypeObject *coroutine_type;
+    PyTypeObject *finished_type;
+    PyTypeObject *queue_type;
+    PyTypeObject *lock_type;
+    PyTypeObject *semaphore_type;
+    PyTypeObject *event_type;
+    PyTypeObject *condition_type;
+    PyTypeObject *barrier_type;
+    PyObject *filling, *draining, *broken;  /* of barrier._State, once a barrier was used */
+    PyObject *finished;          /* NULL once the module is cleared */
+    PyObject *get_running_loop;
+    Function *lock_acquire;      /* what a Condition's acquire() makes */
+    PyObject *stop_with_true;    /* a StopIteration(True), used again and again */
+    PyObject *zero;
+    PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
+        *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
+        *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed,
+        *str_end_round;
+#if REUSE
+    Coroutine *free[FREE_COROUTINES];
+    int free_count;
+#endif
+};
+
+/* References */
+
+/* A new reference to what a field of `owner` holds; NULL stays NULL. */
+static inline PyObject *
+load(void *owner, PyObject *const *field)
+{
+    PyObject *value;
+    (void)owner;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)owner);
+    value = *field;
+    Py_XINCREF(value);
+    Py_END_CRITICAL_SECTION();
+    return value;
+}
+
+/* Give a reference to a field of `owner`. */
+static inline void
+store(void *owner, PyObject **field, PyObject *value)
+{
+    PyObject *old;
+    (void)owner;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)owner);
+    old = *field;
+    *field = value;
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(old);
+}
+
+#define LOAD(owner, field) load((owner), &(owner)->field)
+#define STORE(owner, field, value) store((owner), &(owner)->field, (value))
+
+/* Take the exception that is set. */
+static PyObject *
+take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_DECREF(type);
+    return value;
+#endif
+}
+
+/* Set an exception, and consume the reference; with NULL, none. */
+static void
+set_exception(PyObject *exception)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception);
+#else
+    if (exception == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), exception, PyException_GetTraceback(exception));
+#endif
+}
+
+/* The exception that is set was raised while `earlier` was handled, which is consumed. */
+static void
+set_context(PyObject *earlier)
+{
+    PyObject *later = take_exception();
+    PyObject *context = PyException_GetContext(later);
+    if (context == NULL && later != earlier) {
+        PyException_SetContext(later, earlier);
+    }
+    else {
+        Py_XDECREF(context);
+        Py_DECREF(earlier);
+    }
+    set_exception(later);
+}
+
+/* Call a method for what it does; 0, or -1 with an exception. */
+static int
+call(PyObject *object, PyObject *name)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(object, name);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Is what a method returns true? -1 with an exception. */
+static int
+ask(PyObject *object, PyObject *name)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(object, name);
+    if (result == NULL) {
+        return -1;
+    }
+    int truth = PyObject_IsTrue(result);
+    Py_DECREF(result);
+    return truth;
+}
+
+/* Wait queue: see _waitqueue.py. Where a return value is an int, -1 is an error, and DECLINED_HERE says that it is not
+the plain case, and that nothing has been done. */
+
+#define DECLINED_HERE (-2)
+
+/* The queue of a primitive, a new reference; NULL if there is none, or it is not one of these, which sets *other. */
+static Queue *
+queue_of(State *state, PyObject *primitive, bool *other)
+{
+    PyObject *queue = LOAD((Primitive *)primitive, queue);
+    *other = false;
+    if (queue == NULL || queue == Py_None || PyObject_TypeCheck(queue, state->queue_type)) {
+        if (queue == Py_None) {
+            Py_DECREF(queue);
+            return NULL;
+        }
+        return (Queue *)queue;
+    }
+    *other = true;
+    Py_DECREF(queue);
+    return NULL;
+}
+
+static inline bool
+has_queue(PyObject *primitive)
+{
+    PyObject *queue = ((Primitive *)primitive)->queue;
+    return queue != NULL && queue != Py_None;
+}
+
+/* queue.run is this_run() */
+static int
+runs_here(State *state, Queue *queue)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *here = PyObject_CallNoArgs(state->get_running_loop);
+    if (here == NULL) {
+        return -1;
+    }
+    Py_DECREF(here);  /* only its address is of interest */
+    return here == queue->run;
+#else
+    (void)state;
+    return PyThreadState_Get()->async_gen_firstiter == queue->run;
+#endif
+}
+
+/* line = primitive._queue
+   if line is None or line.run is not this_run():
+       line = primitive._enter_line() */
+static Queue *
+enter_line(State *state, PyObject *primitive)
+{
+    bool other;
+    Queue *queue = queue_of(state, primitive, &other);
+    if (queue != NULL) {
+        int here = runs_here(state, queue);
+        if (here > 0) {
+            return queue;
+        }
+        Py_DECREF(queue);
+        if (here < 0) {
+            return NULL;
+        }
+    }
+    PyObject *line = PyObject_CallMethodNoArgs(primitive, state->str_enter_line);
+    if (line != NULL && !PyObject_TypeCheck(line, state->queue_type)) {
+        PyErr_Format(PyExc_TypeError, "_enter_line() must return a compiled queue, not %R", line);
+        Py_CLEAR(line);
+    }
+    return (Queue *)line;
+}
+
+/* waiter = queue.loop.create_future()
+   queue.line.append(waiter) */
+static PyObject *
+join(State *state, Queue *queue)
+{
+    PyObject *loop = LOAD(queue, loop), *line = LOAD(queue, line), *waiter = NULL;
+    if (loop == NULL || line == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "this queue was not initialised");
+        goto end;
+    }
+    waiter = PyObject_CallMethodNoArgs(loop, state->str_create_future);
+    if (waiter != NULL) {
+        PyObject *none = PyObject_CallMethodOneArg(line, state->str_append, waiter);
+        if (none == NULL) {
+            Py_CLEAR(waiter);
+        }
+        Py_XDECREF(none);
+    }
+end:
+    Py_XDECREF(loop);
+    Py_XDECREF(line);
+    return waiter;
+}
+
+/* if not (queue.line or queue.granted or queue._notes or queue.owed_exits or queue.bound):
+       if queue._owner._queue is queue:
+           queue._owner._queue = None */
+static int
+retire(State *state, Queue *queue)
+{
+    int result = -1;
+    PyObject *line = LOAD(queue, line), *notes = LOAD(queue, notes), *owner = LOAD(queue, owner);
+    Py_ssize_t waiting = line == NULL ? 0 : PyObject_Size(line);
+    Py_ssize_t noted = notes == NULL ? 0 : PyObject_Size(notes);
+    if (waiting < 0 || noted < 0) {
+        goto end;
+    }
+    result = 0;
+    bool bound = queue->bound != NULL && queue->bound != Py_None;
+    if (!waiting && !queue->granted && !noted && !queue->owed_exits && !bound && owner != NULL) {
+        PyObject *current = PyObject_GetAttr(owner, state->str_queue);
+        if (current == NULL) {
+            result = -1;
+        }
+        else if (current == (PyObject *)queue) {
+            result = PyObject_SetAttr(owner, state->str_queue, Py_None);
+        }
+        Py_XDECREF(current);
+    }
+end:
+    Py_XDECREF(line);
+    Py_XDECREF(notes);
+    Py_XDECREF(owner);
+    return result;
+}
+
+/* The line, if the queue has no notes of its waiters; else NULL, with an exception or without. */
+static PyObject *
+plain_line(Queue *queue, Py_ssize_t *length)
+{
+    PyObject *notes = LOAD(queue, notes), *line = LOAD(queue, line);
+    Py_ssize_t noted = notes == NULL ? 1 : PyObject_Size(notes);
+    Py_XDECREF(notes);
+    if (line != NULL && noted == 0) {
+        *length = PyObject_Size(line);
+        if (*length >= 0) {
+            return line;
+        }
+    }
+    Py_XDECREF(line);
+    return NULL;
+}
+
+/* The short way of queue.grant(1): 1, or DECLINED_HERE. */
+static int
+grant_first(State *state, Queue *queue)
+{
+    int here = runs_here(state, queue);
+    if (here <= 0) {
+        return here < 0 ? -1 : DECLINED_HERE;
+    }
+    Py_ssize_t length;
+    PyObject *line = plain_line(queue, &length);
+    if (line == NULL) {
+        return PyErr_Occurred() ? -1 : DECLINED_HERE;
+    }
+    int result = DECLINED_HERE;
+    if (length > 0) {
+        PyObject *waiter = PySequence_GetItem(line, 0);
+        int done = waiter == NULL ? -1 : ask(waiter, state->str_done);
+        if (done < 0) {
+            result = -1;
+        }
+        else if (done == 0) {
+            PyObject *none = NULL;
+            if (PySequence_DelItem(line, 0) == 0) {
+                none = PyObject_CallMethodOneArg(waiter, state->str_set_result, state->zero);
+            }
+            result = none == NULL ? -1 : 1;
+            queue->granted += none != NULL;
+            Py_XDECREF(none);
+        }
+        Py_XDECREF(waiter);
+    }
+    Py_DECREF(line);
+    return result;
+}
+
+/* The short ways of queue.leave(waiter), of the oldest and the newest: 0, as neither was granted, or DECLINED_HERE. */
+static int
+leave_end(State *state, Queue *queue, PyObject *waiter)
+{
+    Py_ssize_t length;
+    PyObject *line = plain_line(queue, &length);
+    if (line == NULL) {
+        return PyErr_Occurred() ? -1 : DECLINED_HERE;
+    }
+    int result = DECLINED_HERE;
+    PyObject *pop[] = {state->str_popleft, state->str_pop};
+    for (int end = 0; end < 2 && length > end && result == DECLINED_HERE; end++) {
+        PyObject *outermost = PySequence_GetItem(line, end == 0 ? 0 : length - 1);
+        if (outermost == NULL) {
+            result = -1;
+        }
+        else if (outermost == waiter) {
+            result = call(line, pop[end]);
+            if (result == 0 && length == 1) {
+                result = retire(state, queue);
+            }
+        }
+        Py_XDECREF(outermost);
+    }
+    Py_DECREF(line);
+    return result;
+}
+
+/* queue.leave(waiter): whether it had been granted, which the caller must give back. */
+static int
+leave(State *state, Queue *queue, PyObject *waiter)
+{
+    int result = leave_end(state, queue, waiter);
+    if (result == DECLINED_HERE) {
+        PyObject *granted = PyObject_CallMethodOneArg((PyObject *)queue, state->str_leave, waiter);
+        result = granted == NULL ? -1 : PyObject_IsTrue(granted);
+        Py_XDECREF(granted);
+    }
+    return result;
+}
+
+/* Bodies of the queue's methods */
+
+static PyObject *
+queue_join(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    return join(function->state, (Queue *)self);
+}
+
+static PyObject *
+queue_leave(Function *function, PyObject *self, PyObject *const *arguments, Py_ssize_t Py_UNUSED(count))
+{
+    return leave_end(function->state, (Queue *)self, arguments[0]) == 0 ? Py_NewRef(Py_False) : NULL;
+}
+
+static PyObject *
+queue_retire(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    return retire(function->state, (Queue *)self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+queue_grant(Function *function, PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count == 1) {
+        int overflow;
+        if (!PyLong_CheckExact(arguments[0]) || PyLong_AsLongAndOverflow(arguments[0], &overflow) != 1) {
+            return NULL;
+        }
+    }
+    return grant_first(function->state, (Queue *)self) == 1 ? PyLong_FromLong(1) : NULL;
+}
+
+/* Coroutine: what a coroutine is to who awaits, sends, throws, closes and looks at it. */
+
+static PyObject *
+new_coroutine(Function *function, PyObject *self, bool gives_none)
+{
+    State *state = function->state;
+    if (PyThreadState_Get()->coroutine_origin_tracking_depth) {
+        return NULL;  /* Python's own coroutines tell where they were made */
+    }
+    Coroutine *coroutine = NULL;
+#if REUSE
+    if (state->free_count) {
+        coroutine = state->free[--state->free_count];
+        PyObject_Init((PyObject *)coroutine, state->coroutine_type);
+    }
+#endif
+    if (coroutine == NULL) {
+        coroutine = PyObject_GC_New(Coroutine, state->coroutine_type);
+        if (coroutine == NULL) {
+            return NULL;
+        }
+        coroutine->line = NULL;
+        coroutine->waiter = NULL;
+        coroutine->awaited = NULL;
+        coroutine->interruption = NULL;
+        coroutine->weakrefs = NULL;
+    }
+    coroutine->function = (Function *)Py_NewRef(function);
+    coroutine->self = Py_NewRef(self);
+    coroutine->stage = CREATED;
+    coroutine->running = false;
+    coroutine->gives_none = gives_none;
+    coroutine->notified = false;
+    coroutine->early = false;
+    coroutine->tracked = false;
+    coroutine->finalized = false;
+    return (PyObject *)coroutine;
+}
+
+/* The body of a coroutine function. */
+static PyObject *
+coroutine_function(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    return new_coroutine(function, self, false);
+}
+
+/* The iterator that awaiting an object gives: _PyCoro_GetAwaitableIter(). */
+static PyObject *
+await_iterator(PyObject *awaitable)
+{
+    if (PyCoro_CheckExact(awaitable)) {
+        return Py_NewRef(awaitable);
+    }
+    PyAsyncMethods *async = Py_TYPE(awaitable)->tp_as_async;
+    if (async == NULL || async->am_await == NULL) {
+        PyErr_Format(PyExc_TypeError, "object %.100s can't be used in 'await' expression", Py_TYPE(awaitable)->tp_name);
+        return NULL;
+    }
+    PyObject *iterator = async->am_await(awaitable);
+    if (iterator != NULL && !PyIter_Check(iterator)) {
+        PyErr_Format(PyExc_TypeError, "__await__() returned non-iterator of type '%.100s'", Py_TYPE(iterator)->tp_name);
+        Py_CLEAR(iterator);
+    }
+    return iterator;
+}
+
+/* Await something. What becomes of it, at once or later, end_of_wait() handles. */
+static PySendResult
+await(Coroutine *self, enum stage stage, PyObject *awaitable, PyObject **result)
+{
+    PyObject *iterator = await_iterator(awaitable);
+    if (iterator == NULL) {
+        return PYGEN_ERROR;
+    }
+    self->stage = stage;
+    STORE(self, awaited, Py_NewRef(iterator));
+    if (!self->tracked) {
+        self->tracked = true;
+        PyObject_GC_Track(self);
+    }
+    PySendResult sent = PyIter_Send(iterator, Py_None, result);
+    Py_DECREF(iterator);
+    return sent;
+}
+
+/* Let the coroutine of the Python body do it all. */
+static PySendResult
+decline(Coroutine *self, PyObject **result)
+{
+    PyObject *coroutine = PyObject_CallOneArg(self->function->python, self->self);
+    if (coroutine == NULL) {
+        return PYGEN_ERROR;
+    }
+    PySendResult sent = await(self, DECLINED, coroutine, result);
+    Py_DECREF(coroutine);
+    return sent;
+}
+
+/* A line has been entered: join it, and await the waiter. Consumes `line`. */
+static PySendResult
+wait_in(Coroutine *self, Queue *line, PyObject **result)
+{
+    PyObject *waiter = join(self->function->state, line);
+    STORE(self, line, (PyObject *)line);
+    if (waiter == NULL) {
+        return PYGEN_ERROR;
+    }
+    STORE(self, waiter, Py_NewRef(waiter));
+    PySendResult sent = await(self, WAITING, waiter, result);
+    Py_DECREF(waiter);
+    return sent;
+}
+
+static PySendResult retaken(Coroutine *, PySendResult, PyObject **);
+
+/* What was awaited has returned *result, or raised: go on to the next wait, or to the end. */
+static PySendResult
+end_of_wait(Coroutine *self, PySendResult sent, PyObject **result)
+{
+    const Steps *steps = self->function->body->steps;
+    while (sent != PYGEN_NEXT && self->awaited != NULL) {
+        STORE(self, awaited, NULL);
+        switch ((enum stage)self->stage) {
+        case WAITING:
+            sent = sent == PYGEN_RETURN ? steps->granted(self, result) : steps->left(self, result);
+            break;
+        case RETAKING:
+            sent = retaken(self, sent, result);
+            break;
+        case CREATED: case DECLINED: case ENDED:
+            break;
+        }
+    }
+    return sent;
+}
+
+/* From here to stop_running() nobody else may run it. */
+static int
+start_running(Coroutine *self)
+{
+    bool was_running;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    was_running = self->running;
+    self->running = true;
+    Py_END_CRITICAL_SECTION();
+    if (was_running) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+        return -1;
+    }
+    return 0;
+}
+
+/* It is suspended, or has ended. */
+static PySendResult
+stop_running(Coroutine *self, PySendResult sent, PyObject **result)
+{
+    if (sent != PYGEN_NEXT) {
+        self->stage = ENDED;
+        STORE(self, self, NULL);
+        if (self->line != NULL) {
+            STORE(self, line, NULL);
+            STORE(self, waiter, NULL);
+            STORE(self, interruption, NULL);
+        }
+        if (sent == PYGEN_RETURN) {
+            if (self->gives_none) {
+                Py_SETREF(*result, Py_NewRef(Py_None));
+            }
+        }
+        else if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+            PyObject *stop = take_exception();
+            PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+            PyObject *error = take_exception();
+            PyException_SetCause(error, Py_NewRef(stop));
+            PyException_SetContext(error, stop);
+            set_exception(error);
+        }
+    }
+    self->running = false;
+    return sent;
+}
+
+static PySendResult
+coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
+{
+    Coroutine *self = (Coroutine *)object;
+    *result = NULL;
+    if (start_running(self) < 0) {
+        return PYGEN_ERROR;
+    }
+    PySendResult sent;
+    if (self->stage == CREATED) {
+        if (value != Py_None) {
+            PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+            self->running = false;
+            return PYGEN_ERROR;
+        }
+        sent = self->function->body->steps->begin(self, result);
+        if (sent == PYGEN_RETURN && self->awaited == NULL) {  /* without a wait, the short way */
+            self->stage = ENDED;
+            STORE(self, self, NULL);
+            self->running = false;
+            if (self->gives_none) {
+                Py_SETREF(*result, Py_NewRef(Py_None));
+            }
+            return PYGEN_RETURN;
+        }
+    }
+    else if (self->stage == ENDED) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        self->running = false;
+        return PYGEN_ERROR;
+    }
+    else {
+        sent = PyIter_Send(self->awaited, value, result);
+    }
+    return stop_running(self, end_of_wait(self, sent, result), result);
+}
+
+/* The return value as a StopIteration, for those who cannot have it otherwise. */
+static PyObject *
+yielded(PySendResult sent, PyObject *result)
+{
+    if (sent == PYGEN_RETURN) {
+        if (result == Py_None) {
+            PyErr_SetNone(PyExc_StopIteration);
+        }
+        else {
+            PyErr_SetObject(PyExc_StopIteration, result);  /* which is no tuple and no exception */
+        }
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* To the interpreter, NULL without an exception is a return of None. For True, the same StopIteration serves as long as
+nobody has kept it or written on it, which who reads the value at once does not. */
+static PyObject *
+coroutine_iternext(PyObject *object)
+{
+    PyObject *result;
+    PySendResult sent = coroutine_am_send(object, Py_None, &result);
+    if (sent != PYGEN_RETURN) {
+        return result;
+    }
+    if (result == Py_None) {
+        Py_DECREF(result);
+        return NULL;
+    }
+#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+    PyObject *stop = ((Coroutine *)object)->function->state->stop_with_true;
+    if (result == Py_True && stop != NULL && Py_REFCNT(stop) == 1) {
+        PyBaseExceptionObject *fields = (PyBaseExceptionObject *)stop;
+        if (fields->traceback == NULL && fields->context == NULL && fields->cause == NULL && fields->dict == NULL) {
+            PyErr_SetRaisedException(Py_NewRef(stop));
+            Py_DECREF(result);
+            return NULL;
+        }
+    }
+#endif
+    return yielded(sent, result);
+}
+
+static PyObject *
+coroutine_send(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult sent = coroutine_am_send(self, value, &result);
+    return yielded(sent, result);
+}
+
+/* Close what a coroutine is suspended on. */
+static int
+close_awaited(State *state, PyObject *awaited)
+{
+    PyObject *close = PyObject_GetAttr(awaited, state->str_close);
+    if (close == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    PyObject *none = PyObject_CallNoArgs(close);
+    Py_DECREF(close);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* Throw into what a coroutine is suspended on. */
+static PySendResult
+throw_into(State *state, PyObject *awaited, PyObject *exception, PyObject **result)
+{
+    PyObject *throw = PyObject_GetAttr(awaited, state->str_throw);
+    if (throw == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+            set_exception(Py_NewRef(exception));
+        }
+        return PYGEN_ERROR;
+    }
+    *result = PyObject_CallOneArg(throw, exception);
+    Py_DECREF(throw);
+    if (*result != NULL) {
+        return PYGEN_NEXT;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return PYGEN_ERROR;
+    }
+    PyObject *stop = take_exception();
+    *result = Py_NewRef(((PyStopIterationObject *)stop)->value);
+    Py_DECREF(stop);
+    return PYGEN_RETURN;
+}
+
+/* Raise `exception` where the coroutine is. */
+static PySendResult
+throw(Coroutine *self, PyObject *exception, PyObject **result)
+{
+    *result = NULL;
+    if (start_running(self) < 0) {
+        return PYGEN_ERROR;
+    }
+    PySendResult sent = PYGEN_ERROR;
+    if (self->stage == ENDED) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        self->running = false;
+        return PYGEN_ERROR;
+    }
+    if (self->stage == CREATED) {
+        set_exception(Py_NewRef(exception));
+    }
+    else if (PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit)) {
+        if (close_awaited(self->function->state, self->awaited) == 0) {
+            set_exception(Py_NewRef(exception));
+        }
+    }
+    else {
+        sent = throw_into(self->function->state, self->awaited, exception, result);
+    }
+    return stop_running(self, end_of_wait(self, sent, result), result);
+}
+
+/* The exception that the arguments of throw() mean. */
+static PyObject *
+exception_of(PyObject *type, PyObject *value, PyObject *traceback)
+{
+    PyObject *exception;
+    if (PyExceptionInstance_Check(type)) {
+        if (value != Py_None) {
+            PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
+            return NULL;
+        }
+        exception = Py_NewRef(type);
+    }
+    else if (PyExceptionClass_Check(type)) {
+        if (value == Py_None) {
+            exception = PyObject_CallNoArgs(type);
+        }
+        else if (PyObject_IsInstance(value, type) == 1) {
+            exception = Py_NewRef(value);
+        }
+        else if (PyErr_Occurred()) {
+            return NULL;
+        }
+        else if (PyTuple_Check(value)) {
+            exception = PyObject_CallObject(type, value);
+        }
+        else {
+            exception = PyObject_CallOneArg(type, value);
+        }
+        if (exception != NULL && !PyExceptionInstance_Check(exception)) {
+            PyErr_Format(PyExc_TypeError, "calling %R should have returned an instance of BaseException, not %s", type,
+                         Py_TYPE(exception)->tp_name);
+            Py_CLEAR(exception);
+        }
+    }
+    else {
+        PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %s",
+                     Py_TYPE(type)->tp_name);
+        return NULL;
+    }
+    if (exception != NULL && traceback != Py_None && PyException_SetTraceback(exception, traceback) < 0) {
+        Py_CLEAR(exception);
+    }
+    return exception;
+}
+
+static PyObject *
+coroutine_throw(PyObject *self, PyObject *arguments)
+{
+    PyObject *type, *value = Py_None, *traceback = Py_None, *result;
+    if (!PyArg_UnpackTuple(arguments, "throw", 1, 3, &type, &value, &traceback)) {
+        return NULL;
+    }
+    PyObject *exception = exception_of(type, value, traceback);
+    if (exception == NULL) {
+        return NULL;
+    }
+    PySendResult sent = throw((Coroutine *)self, exception, &result);
+    Py_DECREF(exception);
+    return yielded(sent, result);
+}
+
+static PyObject *
+coroutine_close(PyObject *object, PyObject *Py_UNUSED(arguments))
+{
+    Coroutine *self = (Coroutine *)object;
+    if (self->stage == CREATED || self->stage == ENDED) {
+        if (start_running(self) < 0) {
+            return NULL;
+        }
+        PyObject *nothing = NULL;
+        PyErr_SetNone(PyExc_GeneratorExit);
+        stop_running(self, PYGEN_ERROR, &nothing);
+        PyErr_Clear();
+        return Py_NewRef(Py_None);
+    }
+    PyObject *exception = PyObject_CallNoArgs(PyExc_GeneratorExit), *result;
+    if (exception == NULL) {
+        return NULL;
+    }
+    PySendResult sent = throw(self, exception, &result);
+    Py_DECREF(exception);
+    Py_XDECREF(result);
+    if (sent == PYGEN_NEXT) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+        return NULL;
+    }
+    if (sent == PYGEN_ERROR) {
+        if (!PyErr_ExceptionMatches(PyExc_GeneratorExit)) {
+            return NULL;
+        }
+        PyErr_Clear();
+    }
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *
+coroutine_await(PyObject *object)
+{
+    if (((Coroutine *)object)->awaited != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
+        return NULL;
+    }
+    return Py_NewRef(object);
+}
+
+/* warnings._warn_unawaited_coroutine(self), as the interpreter does for its own */
+static void
+warn_never_awaited(PyObject *self)
+{
+    PyObject *warnings = PyImport_ImportModule("warnings"), *none = NULL;
+    if (warnings != NULL) {
+        none = PyObject_CallMethod(warnings, "_warn_unawaited_coroutine", "O", self);
+        Py_DECREF(warnings);
+    }
+    if (none == NULL) {
+        PyErr_WriteUnraisable(self);
+    }
+    Py_XDECREF(none);
+}
+
+static void
+coroutine_finalize(PyObject *object)
+{
+    Coroutine *self = (Coroutine *)object;
+    self->finalized = true;
+    if (self->stage == ENDED) {
+        return;
+    }
+    PyObject *pending = take_exception();
+    if (self->stage == CREATED) {
+        warn_never_awaited(object);
+    }
+    PyObject *none = coroutine_close(object, NULL);
+    if (none == NULL) {
+        PyErr_WriteUnraisable(object);
+    }
+    Py_XDECREF(none);
+    set_exception(pending);
+}
+
+static int
+coroutine_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Coroutine *self = (Coroutine *)object;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->function);
+    Py_VISIT(self->self);
+    Py_VISIT(self->line);
+    Py_VISIT(self->waiter);
+    Py_VISIT(self->awaited);
+    Py_VISIT(self->interruption);
+    return 0;
+}
+
+/* Not the function, which each use needs, and which does not know its coroutines. */
+static int
+coroutine_clear(PyObject *object)
+{
+    Coroutine *self = (Coroutine *)object;
+    self->stage = ENDED;
+    Py_CLEAR(self->self);
+    Py_CLEAR(self->line);
+    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->awaited);
+    Py_CLEAR(self->interruption);
+    return 0;
+}
+
+static void
+coroutine_dealloc(PyObject *object)
+{
+    Coroutine *self = (Coroutine *)object;
+    PyTypeObject *type = Py_TYPE(self);
+    if (self->stage != ENDED && PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return;  /* somebody has it again, as who records warnings does */
+    }
+    if (self->tracked) {
+        PyObject_GC_UnTrack(object);
+        coroutine_clear(object);
+    }
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+#if REUSE
+    State *state = self->function->state;
+    /* When an interpreter ends, the collector may have taken the module from the type by now. */
+    bool alive = ((PyHeapTypeObject *)type)->ht_module != NULL && state->finished != NULL;
+    if (alive && state->free_count < FREE_COROUTINES && !self->finalized) {
+        Py_CLEAR(self->function);
+        state->free[state->free_count++] = self;
+        Py_DECREF(type);
+        return;
+    }
+#endif
+    Py_CLEAR(self->function);
+    PyObject_GC_Del(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+coroutine_repr(PyObject *object)
+{
+    PyObject *name = PyObject_GetAttrString(((Coroutine *)object)->function->python, "__qualname__");
+    if (name == NULL) {
+        return NULL;
+    }
+    PyObject *text = PyUnicode_FromFormat("<coroutine object %S at %p>", name, object);
+    Py_DECREF(name);
+    return text;
+}
+
+static PyObject *
+coroutine_get_of_function(PyObject *object, void *name)
+{
+    return PyObject_GetAttrString(((Coroutine *)object)->function->python, name);
+}
+
+static PyObject *
+coroutine_get_running(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Coroutine *)object)->running);
+}
+
+static PyObject *
+coroutine_get_suspended(PyObject *object, void *Py_UNUSED(closure))
+{
+    Coroutine *self = (Coroutine *)object;
+    return PyBool_FromLong(!self->running && self->stage != CREATED && self->stage != ENDED);
+}
+
+static PyObject *
+coroutine_get_awaited(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *awaited = LOAD((Coroutine *)object, awaited);
+    return awaited == NULL ? Py_NewRef(Py_None) : awaited;
+}
+
+/* A frame, for those who show where a task is: it stands at the first line of the Python twin. */
+static PyObject *
+coroutine_get_frame(PyObject *object, void *Py_UNUSED(closure))
+{
+    Coroutine *self = (Coroutine *)object;
+    if (self->stage == ENDED) {
+        return Py_NewRef(Py_None);
+    }
+    PyObject *python = self->function->python;
+    return (PyObject *)PyFrame_New(
+        PyThreadState_Get(), (PyCodeObject *)PyFunction_GET_CODE(python), PyFunction_GET_GLOBALS(python), NULL);
+}
+
+static PyObject *
+get_none(PyObject *Py_UNUSED(object), void *Py_UNUSED(closure))
+{
+    return Py_NewRef(Py_None);
+}
+
+static PyMethodDef coroutine_methods[] = {
+    {"send", coroutine_send, METH_O, NULL},
+    {"throw", coroutine_throw, METH_VARARGS, NULL},
+    {"close", coroutine_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef coroutine_getset[] = {
+    {"__name__", coroutine_get_of_function, NULL, NULL, "__name__"},
+    {"__qualname__", coroutine_get_of_function, NULL, NULL, "__qualname__"},
+    {"cr_code", coroutine_get_of_function, NULL, NULL, "__code__"},
+    {"cr_await", coroutine_get_awaited, NULL, NULL, NULL},
+    {"cr_frame", coroutine_get_frame, NULL, NULL, NULL},
+    {"cr_origin", get_none, NULL, NULL, NULL},
+    {"cr_running", coroutine_get_running, NULL, NULL, NULL},
+    {"cr_suspended", coroutine_get_suspended, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef coroutine_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Coroutine, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot coroutine_slots[] = {
+    {Py_tp_dealloc, coroutine_dealloc},
+    {Py_tp_traverse, coroutine_traverse},
+    {Py_tp_clear, coroutine_clear},
+    {Py_tp_finalize, coroutine_finalize},
+    {Py_tp_repr, coroutine_repr},
+    {Py_tp_iternext, coroutine_iternext},
+    {Py_am_await, coroutine_await},
+    {Py_am_send, coroutine_am_send},
+    {Py_tp_methods, coroutine_methods},
+    {Py_tp_getset, coroutine_getset},
+    {Py_tp_members, coroutine_members},
+    {0, NULL},
+};
+
+static PyType_Spec coroutine_spec = {
+    .name = "holdfast._speedups.Coroutine",
+    .basicsize = sizeof(Coroutine),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = coroutine_slots,
+};
+
+/* Finished: the twin of _contextmanager._Finished, and as there, one serves all. */
+
+static PySendResult
+finished_am_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value), PyObject **result)
+{
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static PyObject *
+finished_iternext(PyObject *Py_UNUSED(self))
+{
+    return NULL;
+}
+
+static PyObject *
+finished_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
+{
+    PyErr_SetNone(PyExc_StopIteration);
+    return NULL;
+}
+
+static PyObject *
+finished_throw(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    PyObject *type, *value = Py_None, *traceback = Py_None;
+    if (PyArg_UnpackTuple(arguments, "throw", 1, 3, &type, &value, &traceback)) {
+        PyObject *exception = exception_of(type, value, traceback);
+        if (exception != NULL) {
+            set_exception(exception);
+        }
+    }
+    return NULL;
+}
+
+static PyObject *
+finished_close(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arguments))
+{
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *
+new_reference(PyObject *self)
+{
+    return Py_NewRef(self);
+}
+
+static int
+traverse_type(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static void
+finished_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef finished_methods[] = {
+    {"send", finished_send, METH_O, NULL},
+    {"throw", finished_throw, METH_VARARGS, NULL},
+    {"close", finished_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot finished_slots[] = {
+    {Py_tp_dealloc, finished_dealloc},
+    {Py_tp_traverse, traverse_type},
+    {Py_tp_iternext, finished_iternext},
+    {Py_am_await, new_reference},
+    {Py_am_send, finished_am_send},
+    {Py_tp_methods, finished_methods},
+    {0, NULL},
+};
+
+static PyType_Spec finished_spec = {
+    .name = "holdfast._speedups.Finished",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = finished_slots,
+};
+
+/* Function: two bodies. Whatever is asked of it, its Python one answers: name, signature, code, documentation. So inspect,
+mock and who reads the source see a coroutine function where there is one. */
+
+static PyObject *
+function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    Function *self = (Function *)object;
+    Py_ssize_t count = PyVectorcall_NARGS(nargsf) - 1;
+    if (kwnames == NULL && count >= self->least && count <= self->most
+        && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
+        && self->state->finished != NULL) {
+        PyObject *result = self->body->body(self, arguments[0], arguments + 1, count);
+        if (result != NULL || PyErr_Occurred()) {
+            return result;
+        }
+    }
+    return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
+}
+
+static PyObject *
+function_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(type))
+{
+    return instance == NULL || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
+}
+
+static PyObject *
+function_getattro(PyObject *self, PyObject *name)
+{
+    PyObject *value = PyObject_GenericGetAttr(self, name);
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        value = PyObject_GetAttr(((Function *)self)->python, name);
+    }
+    return value;
+}
+
+static PyObject *
+function_get_of_python(PyObject *self, void *name)
+{
+    return PyObject_GetAttrString(((Function *)self)->python, name);
+}
+
+static PyObject *
+function_repr(PyObject *self)
+{
+    return PyUnicode_FromFormat("<compiled twin of %R>", ((Function *)self)->python);
+}
+
+/* Pickled and copied like a function: by its name. */
+static PyObject *
+function_reduce(PyObject *self, PyObject *Py_UNUSED(arguments))
+{
+    return PyObject_GetAttrString(((Function *)self)->python, "__qualname__");
+}
+
+/* No tp_clear: what it refers to, a call needs, and none of that was made with a reference to it. */
+static int
+function_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Function *self = (Function *)object;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->python);
+    Py_VISIT(self->module);
+    Py_VISIT(self->type);
+    Py_VISIT(self->twin);
+    return 0;
+}
+
+static void
+function_dealloc(PyObject *object)
+{
+    Function *self = (Function *)object;
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->python);
+    Py_XDECREF(self->module);
+    Py_XDECREF(self->type);
+    Py_XDECREF(self->twin);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef function_methods[] = {
+    {"__reduce__", function_reduce, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef function_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Function, vectorcall), READONLY, NULL},
+    {"__wrapped__", T_OBJECT, offsetof(Function, python), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef function_getset[] = {
+    {"__doc__", function_get_of_python, NULL, NULL, "__doc__"},
+    {"__module__", function_get_of_python, NULL, NULL, "__module__"},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot function_slots[] = {
+    {Py_tp_dealloc, function_dealloc},
+    {Py_tp_traverse, function_traverse},
+    {Py_tp_repr, function_repr},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_getattro, function_getattro},
+    {Py_tp_descr_get, function_get},
+    {Py_tp_methods, function_methods},
+    {Py_tp_members, function_members},
+    {Py_tp_getset, function_getset},
+    {0, NULL},
+};
+
+static PyType_Spec function_spec = {
+    .name = "holdfast._speedups.Function",
+    .basicsize = sizeof(Function),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = function_slots,
+};
+
+/* What Lock, Semaphore and Condition share */
+
+/* self.release(), which a subclass may have; an exit that closes a coroutine is declined. */
+static PyObject *
+exit_context(Function *function, PyObject *self, PyObject *const *arguments, Py_ssize_t Py_UNUSED(count))
+{
+    State *state = function->state;
+    if (arguments[0] == PyExc_GeneratorExit || call(self, state->str_release) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(state->finished);
+}
+
+/* `await self.acquire()` and nothing more, if that is one of these; else declined */
+static PyObject *
+enter_waiting(Function *function, PyObject *self)
+{
+    PyObject *acquire = PyObject_GetAttr(self, function->state->str_acquire), *coroutine = NULL;
+    if (acquire == NULL) {
+        return NULL;
+    }
+    if (PyMethod_Check(acquire) && PyMethod_GET_SELF(acquire) == self) {
+        PyObject *method = PyMethod_GET_FUNCTION(acquire);
+        if (Py_IS_TYPE(method, function->state->function_type) && ((Function *)method)->body->steps != NULL) {
+            coroutine = new_coroutine((Function *)method, self, true);
+        }
+    }
+    Py_DECREF(acquire);
+    return coroutine;
+}
+
+/* if line.leave(waiter):
+       self._give_back()
+   raise */
+static PySendResult
+give_back_and_raise(Coroutine *self, PyObject **Py_UNUSED(result))
+{
+    State *state = self->function->state;
+    PyObject *exception = take_exception();
+    int granted = leave(state, (Queue *)self->line, self->waiter);
+    if (granted > 0) {
+        granted = call(self->self, state->str_give_back);
+    }
+    if (granted < 0) {
+        set_context(exception);
+    }
+    else {
+        set_exception(exception);
+    }
+    return PYGEN_ERROR;
+}
+
+static PySendResult
+return_true(PyObject **result)
+{
+    Py_XSETREF(*result, Py_NewRef(Py_True));
+    return PYGEN_RETURN;
+}
+
+/* Lock: see lock.py */
+
+static inline bool
+take_free_lock(Lock *lock)
+{
+    if (lock->locked || has_queue((PyObject *)lock)) {
+        return false;
+    }
+    lock->locked = true;
+    return true;
+}
+
+static PySendResult
+lock_begin(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    Lock *lock = (Lock *)self->self;
+    if (take_free_lock(lock)) {
+        return return_true(result);
+    }
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    Py_XDECREF(line);
+    if (other) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self);
+    if (line == NULL) {
+        return PYGEN_ERROR;
+    }
+    line->owed_exits = 0;
+    if (!lock->locked) {
+        lock->locked = true;
+        int retired = retire(state, line);
+        Py_DECREF(line);
+        return retired < 0 ? PYGEN_ERROR : return_true(result);
+    }
+    return wait_in(self, line, result);
+}
+
+static PySendResult
+lock_granted(Coroutine *self, PyObject **result)
+{
+    ((Queue *)self->line)->granted -= 1;
+    return return_true(result);
+}
+
+static const Steps lock_steps = {lock_begin, lock_granted, give_back_and_raise};
+
+static PyObject *
+lock_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
+                 Py_ssize_t Py_UNUSED(count))
+{
+    return has_queue(self) ? NULL : PyBool_FromLong(take_free_lock((Lock *)self));
+}
+
+/* Hand it to the first in the line, in the plain case; else nothing is done, and the answer is NULL. */
+static PyObject *
+release_lock(State *state, Lock *lock)
+{
+    if (!lock->locked) {
+        return NULL;
+    }
+    if (!has_queue((PyObject *)lock)) {
+        lock->locked = false;
+        return Py_NewRef(Py_None);
+    }
+    bool other;
+    Queue *queue = queue_of(state, (PyObject *)lock, &other);
+    if (queue == NULL) {
+        return NULL;
+    }
+    int granted = grant_first(state, queue);
+    if (granted == 1) {
+        queue->owed_exits = 0;
+    }
+    Py_DECREF(queue);
+    return granted == 1 ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *
+lock_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    return release_lock(function->state, (Lock *)self);
+}
+
+static PyObject *
+lock_locked(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
+            Py_ssize_t Py_UNUSED(count))
+{
+    return has_queue(self) ? NULL : PyBool_FromLong(((Lock *)self)->locked);
+}
+
+static PyObject *
+lock_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    if (take_free_lock((Lock *)self)) {
+        return Py_NewRef(function->state->finished);
+    }
+    return enter_waiting(function, self);
+}
+
+/* Semaphore: see semaphore.py */
+
+/* Take a permit if one is free and nobody waits. */
+static inline bool
+take_permit(Semaphore *semaphore)
+{
+    if (semaphore->value <= 0 || has_queue((PyObject *)semaphore)) {
+        return false;
+    }
+    semaphore->value -= 1;
+    return true;
+}
+
+static PySendResult
+semaphore_begin(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    Semaphore *semaphore = (Semaphore *)self->self;
+    if (take_permit(semaphore)) {
+        return return_true(result);
+    }
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    Py_XDECREF(line);
+    if (other || semaphore->large != NULL) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self);
+    if (line == NULL) {
+        return PYGEN_ERROR;
+    }
+    if (semaphore->value > 0 && !line->granted) {
+        semaphore->value -= 1;
+        int retired = retire(state, line);
+        Py_DECREF(line);
+        return retired < 0 ? PYGEN_ERROR : return_true(result);
+    }
+    return wait_in(self, line, result);
+}
+
+static PySendResult
+semaphore_granted(Coroutine *self, PyObject **result)
+{
+    ((Queue *)self->line)->granted -= 1;
+    Semaphore *semaphore = (Semaphore *)self->self;
+    bool free = semaphore->value > 0 || semaphore->large != NULL;
+    if (free && call(self->self, self->function->state->str_hand_out) < 0) {
+        Py_CLEAR(*result);
+        return PYGEN_ERROR;
+    }
+    return return_true(result);
+}
+
+static const Steps semaphore_steps = {semaphore_begin, semaphore_granted, give_back_and_raise};
+
+static PyObject *
+semaphore_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
+                      Py_ssize_t Py_UNUSED(count))
+{
+    Semaphore *semaphore = (Semaphore *)self;
+    return has_queue(self) || semaphore->large != NULL ? NULL : PyBool_FromLong(take_permit(semaphore));
+}
+
+static PyObject *
+semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    State *state = function->state;
+    Semaphore *semaphore = (Semaphore *)self;
+    if (!has_queue(self)) {
+        if (semaphore->large != NULL || semaphore->value == PY_SSIZE_T_MAX) {
+            return NULL;
+        }
+        semaphore->value += 1;
+        return Py_NewRef(Py_None);
+    }
+    bool other;
+    Queue *queue = queue_of(state, self, &other);
+    if (queue == NULL) {
+        return NULL;
+    }
+    int granted = grant_first(state, queue);
+    Py_DECREF(queue);
+    return granted == 1 ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *
+semaphore_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    if (take_permit((Semaphore *)self)) {
+        return Py_NewRef(function->state->finished);
+    }
+    return ((Semaphore *)self)->large != NULL ? NULL : enter_waiting(function, self);
+}
+
+/* Event: see event.py */
+
+static PySendResult
+event_begin(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    if (((Event *)self->self)->value) {
+        return return_true(result);
+    }
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    Py_XDECREF(line);
+    if (other) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self);
+    return line == NULL ? PYGEN_ERROR : wait_in(self, line, result);
+}
+
+static PySendResult
+event_granted(Coroutine *self, PyObject **result)
+{
+    ((Event *)self->self)->woken -= 1;
+    return return_true(result);
+}
+
+static PySendResult
+event_left(Coroutine *self, PyObject **Py_UNUSED(result))
+{
+    State *state = self->function->state;
+    PyObject *exception = take_exception();
+    int woken = ask(self->waiter, state->str_done);
+    if (woken > 0) {
+        int cancelled = ask(self->waiter, state->str_cancelled);
+        woken = cancelled < 0 ? -1 : !cancelled;
+    }
+    if (woken > 0) {
+        ((Event *)self->self)->woken -= 1;
+    }
+    else if (woken == 0) {
+        woken = leave(state, (Queue *)self->line, self->waiter);
+    }
+    if (woken < 0) {
+        set_context(exception);
+    }
+    else {
+        set_exception(exception);
+    }
+    return PYGEN_ERROR;
+}
+
+static const Steps event_steps = {event_begin, event_granted, event_left};
+
+static PyObject *
+event_set(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
+          Py_ssize_t Py_UNUSED(count))
+{
+    if (has_queue(self)) {
+        return NULL;
+    }
+    ((Event *)self)->value = true;
+    return Py_NewRef(Py_None);
+}
+
+/* Condition: see condition.py */
+
+/* Its lock if that is one of these, used as it is: a new reference, or NULL. */
+static Lock *
+own_lock(State *state, PyObject *condition)
+{
+    PyObject *grip = LOAD((Condition *)condition, grip);
+    if (grip != NULL && !PyObject_TypeCheck(grip, state->lock_type)) {
+        Py_CLEAR(grip);
+    }
+    return (Lock *)grip;
+}
+
+static PyObject *
+condition_acquire(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    PyObject *grip = LOAD((Condition *)self, grip), *coroutine = NULL;
+    Function *acquire = function->state->lock_acquire;
+    if (grip != NULL) {
+        if (acquire != NULL && Py_IS_TYPE(grip, acquire->twin)) {
+            coroutine = new_coroutine(acquire, grip, false);
+        }
+        if (coroutine == NULL && !PyErr_Occurred()) {
+            coroutine = PyObject_CallMethodNoArgs(grip, function->state->str_acquire);
+        }
+        Py_DECREF(grip);
+    }
+    return coroutine;
+}
+
+static PyObject *
+condition_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    Lock *lock = own_lock(function->state, self);
+    PyObject *none = lock == NULL ? NULL : release_lock(function->state, lock);
+    Py_XDECREF(lock);
+    return none;
+}
+
+static PyObject *
+condition_locked(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    Lock *lock = own_lock(function->state, self);
+    PyObject *locked = lock == NULL || has_queue((PyObject *)lock) ? NULL : PyBool_FromLong(lock->locked);
+    Py_XDECREF(lock);
+    return locked;
+}
+
+static PyObject *
+condition_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    PyObject *grip = LOAD((Condition *)self, grip), *awaitable = NULL;
+    Function *acquire = function->state->lock_acquire;
+    if (grip != NULL && acquire != NULL && Py_IS_TYPE(grip, acquire->twin) && take_free_lock((Lock *)grip)) {
+        awaitable = Py_NewRef(function->state->finished);
+        Py_DECREF(grip);
+    }
+    else if (grip != NULL) {
+        awaitable = PyObject_CallMethodNoArgs(grip, function->state->str_aenter);
+        Py_DECREF(grip);
+    }
+    return awaitable;
+}
+
+static PySendResult
+condition_begin(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    Py_XDECREF(line);
+    int locked = other ? 0 : ask(self->self, state->str_locked);
+    if (locked <= 0) {
+        return locked < 0 ? PYGEN_ERROR : decline(self, result);  /* which says what is wrong */
+    }
+    line = enter_line(state, self->self);
+    if (line == NULL) {
+        return PYGEN_ERROR;
+    }
+    if (call(self->self, state->str_release) < 0) {
+        Py_DECREF(line);
+        return PYGEN_ERROR;
+    }
+    return wait_in(self, line, result);
+}
+
+/* Raise what is set; a notification that it had goes to another. Only now, as the lock has been taken again. */
+static PySendResult
+pass_on_and_raise(Coroutine *self)
+{
+    if (self->notified) {
+        PyObject *exception = take_exception();
+        if (call(self->self, self->function->state->str_give_back) < 0) {
+            set_context(exception);
+        }
+        else {
+            set_exception(exception);
+        }
+    }
+    return PYGEN_ERROR;
+}
+
+/* The lock was taken again, or that was given up. */
+static PySendResult
+retaken(Coroutine *self, PySendResult sent, PyObject **result)
+{
+    PyObject *interruption = self->interruption;
+    self->interruption = NULL;
+    if (sent == PYGEN_ERROR) {
+        if (interruption != NULL) {
+            set_context(interruption);
+        }
+        return pass_on_and_raise(self);
+    }
+    if (interruption != NULL) {
+        Py_CLEAR(*result);
+        set_exception(interruption);
+        return pass_on_and_raise(self);
+    }
+    return return_true(result);
+}
+
+/* await self._grip._reacquire() */
+static PySendResult
+retake(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    Lock *lock = own_lock(state, self->self);
+    bool taken = lock != NULL && take_free_lock(lock);
+    Py_XDECREF(lock);
+    if (taken) {
+        return retaken(self, PYGEN_RETURN, result);
+    }
+    Py_CLEAR(*result);
+    PyObject *grip = LOAD((Condition *)self->self, grip);
+    PyObject *coroutine = grip == NULL ? NULL : PyObject_CallMethodNoArgs(grip, state->str_reacquire);
+    Py_XDECREF(grip);
+    PySendResult sent = PYGEN_ERROR;
+    if (coroutine != NULL) {
+        sent = await(self, RETAKING, coroutine, result);
+        Py_DECREF(coroutine);
+    }
+    return self->awaited == NULL ? retaken(self, sent, result) : sent;
+}
+
+static PySendResult
+condition_granted(Coroutine *self, PyObject **result)
+{
+    ((Queue *)self->line)->granted -= 1;
+    self->notified = true;
+    return retake(self, result);
+}
+
+static PySendResult
+condition_left(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    PyObject *exception = take_exception();
+    int notified = leave(state, (Queue *)self->line, self->waiter);
+    if (notified < 0) {
+        set_context(exception);
+        return PYGEN_ERROR;
+    }
+    self->notified = notified;
+    if (PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit)) {
+        PyObject *grip = LOAD((Condition *)self->self, grip);
+        if (grip == NULL || call(grip, state->str_reacquire_closed) < 0) {
+            set_context(exception);
+        }
+        else {
+            set_exception(exception);
+        }
+        Py_XDECREF(grip);
+        return pass_on_and_raise(self);
+    }
+    STORE(self, interruption, exception);
+    return retake(self, result);
+}
+
+static const Steps condition_steps = {condition_begin, condition_granted, condition_left};
+
+/* Barrier: see barrier.py */
+
+/* The members of _State, which the Python body knows. */
+static int
+know_barrier_states(Function *function)
+{
+    State *state = function->state;
+    if (state->broken != NULL) {
+        return 0;
+    }
+    PyObject *states = PyDict_GetItemString(PyFunction_GET_GLOBALS(function->python), "_State");
+    if (states == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "no _State");
+        return -1;
+    }
+    struct {
+        PyObject **field;
+        const char *name;
+    } members[] = {{&state->filling, "FILLING"}, {&state->draining, "DRAINING"}, {&state->broken, "BROKEN"}};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(members); i++) {
+        PyObject *member = PyObject_GetAttrString(states, members[i].name);
+        if (member == NULL) {
+            return -1;
+        }
+        Py_XSETREF(*members[i].field, member);
+    }
+    return 0;
+}
+
+/* self._trip(line, waiting), if all of exactly so many can go, and all are there: 1; else DECLINED_HERE. */
+static int
+trip(State *state, Barrier *barrier, Queue *queue, Py_ssize_t waiting)
+{
+    Py_ssize_t length;
+    PyObject *line = plain_line(queue, &length);
+    if (line == NULL) {
+        return PyErr_Occurred() ? -1 : DECLINED_HERE;
+    }
+    int result = length == waiting && waiting > 0 ? 1 : DECLINED_HERE;
+    PyObject *waiters = result == 1 ? PySequence_Tuple(line) : NULL;
+    if (result == 1 && waiters == NULL) {
+        result = -1;
+    }
+    for (Py_ssize_t i = 0; i < waiting && result == 1; i++) {
+        int done = ask(PyTuple_GET_ITEM(waiters, i), state->str_done);
+        if (done != 0) {
+            result = done < 0 ? -1 : DECLINED_HERE;
+        }
+    }
+    if (result == 1) {
+        barrier->spared = 0;
+    }
+    Py_ssize_t granted = 0;
+    while (granted < waiting && result == 1) {
+        PyObject *index = PyLong_FromSsize_t(granted), *none = NULL;
+        if (index != NULL && PySequence_DelItem(line, 0) == 0) {
+            none = PyObject_CallMethodOneArg(PyTuple_GET_ITEM(waiters, granted), state->str_set_result, index);
+        }
+        if (none == NULL) {
+            result = -1;
+        }
+        else {
+            granted += 1;
+        }
+        Py_XDECREF(index);
+        Py_XDECREF(none);
+    }
+    queue->granted += granted;
+    if (result == 1) {
+        STORE(barrier, state, Py_NewRef(state->draining));
+    }
+    Py_XDECREF(waiters);
+    Py_DECREF(line);
+    return result;
+}
+
+static PySendResult
+barrier_begin(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    Barrier *barrier = (Barrier *)self->self;
+    if (know_barrier_states(self->function) < 0) {
+        return PYGEN_ERROR;
+    }
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    Py_XDECREF(line);
+    Py_ssize_t parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
+    if (parties < 0) {
+        PyErr_Clear();
+    }
+    if (other || parties < 2 || barrier->state == state->broken) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self);
+    if (line == NULL) {
+        return PYGEN_ERROR;
+    }
+    self->early = barrier->state != state->filling;
+    PyObject *waiters = LOAD(line, line);
+    Py_ssize_t waiting = waiters == NULL ? -1 : PyObject_Size(waiters);
+    Py_XDECREF(waiters);
+    if (waiting < 0) {
+        Py_DECREF(line);
+        return PYGEN_ERROR;
+    }
+    if (!self->early && waiting >= parties - 1) {  /* dead entries count here, and not in _trip() */
+        int complete = trip(state, barrier, line, parties - 1);
+        if (complete == DECLINED_HERE) {
+            PyObject *answer = PyObject_CallMethod(self->self, "_trip", "On", line, parties - 1);
+            complete = answer == NULL ? -1 : PyObject_IsTrue(answer);
+            Py_XDECREF(answer);
+        }
+        if (complete > 0) {
+            complete = retire(state, line) < 0 ? -1 : 1;
+        }
+        if (complete != 0) {
+            Py_DECREF(line);
+            *result = complete < 0 ? NULL : PyLong_FromSsize_t(parties - 1);
+            return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+        }
+    }
+    if (waiting == 0) {
+        barrier->spared = 0;
+    }
+    return wait_in(self, line, result);
+}
+
+/* self._end_round() */
+static int
+end_round(State *state, Barrier *barrier, Queue *queue)
+{
+    Py_ssize_t length = -1;
+    PyObject *line = barrier->state == state->draining ? plain_line(queue, &length) : NULL;
+    Py_XDECREF(line);
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    if (length != 0) {
+        return call((PyObject *)barrier, state->str_end_round);
+    }
+    STORE(barrier, state, Py_NewRef(state->filling));
+    return retire(state, queue);
+}
+
+static PySendResult
+barrier_granted(Coroutine *self, PyObject **result)
+{
+    State *state = self->function->state;
+    Barrier *barrier = (Barrier *)self->self;
+    Queue *queue = (Queue *)self->line;
+    queue->granted -= 1;
+    bool complete = barrier->state == state->draining;
+    if (queue->granted == 0 && end_round(state, barrier, queue) < 0) {
+        Py_CLEAR(*result);
+        return PYGEN_ERROR;
+    }
+    if (!complete) {
+        Py_CLEAR(*result);
+        PyObject *error = PyDict_GetItemString(PyFunction_GET_GLOBALS(self->function->python), "BrokenBarrierError");
+        PyErr_SetString(error == NULL ? PyExc_RuntimeError : error, "Abort or reset of barrier");
+        return PYGEN_ERROR;
+    }
+    return PYGEN_RETURN;
+}
+
+static PySendResult
+barrier_left(Coroutine *self, PyObject **result)
+{
+    Barrier *barrier = (Barrier *)self->self;
+    if (self->early && barrier->spared) {
+        barrier->spared -= 1;
+    }
+    return give_back_and_raise(self, result);
+}
+
+static const Steps barrier_steps = {barrier_begin, barrier_granted, barrier_left};
+
+/* The fields, under the names that Python has for them */
+
+static PyMemberDef queue_members[] = {
+    {"_owner", T_OBJECT, offsetof(Queue, owner), 0, NULL},
+    {"bound", T_OBJECT, offsetof(Queue, bound), 0, NULL},
+    {"loop", T_OBJECT, offsetof(Queue, loop), 0, NULL},
+    {"run", T_OBJECT, offsetof(Queue, run), 0, NULL},
+    {"granted", T_PYSSIZET, offsetof(Queue, granted), 0, NULL},
+    {"owed_exits", T_PYSSIZET, offsetof(Queue, owed_exits), 0, NULL},
+    {"line", T_OBJECT, offsetof(Queue, line), 0, NULL},
+    {"_notes", T_OBJECT, offsetof(Queue, notes), 0, NULL},
+    {"_dead", T_PYSSIZET, offsetof(Queue, dead), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+#define QUEUE_MEMBER {"_queue", T_OBJECT, offsetof(Primitive, queue), 0, NULL}
+
+static PyMemberDef lock_members[] = {
+    QUEUE_MEMBER,
+    {"_locked", T_BOOL, offsetof(Lock, locked), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMemberDef semaphore_members[] = {
+    QUEUE_MEMBER,
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *
+semaphore_get_value(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *large = LOAD((Semaphore *)self, large);
+    return large == NULL ? PyLong_FromSsize_t(((Semaphore *)self)->value) : large;
+}
+
+static int
+semaphore_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || !PyLong_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "_value must be an integer");
+        return -1;
+    }
+    Py_ssize_t number = PyLong_AsSsize_t(value);
+    if (number == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        ((Semaphore *)self)->value = 0;
+        STORE((Semaphore *)self, large, Py_NewRef(value));
+    }
+    else {
+        ((Semaphore *)self)->value = number;
+        STORE((Semaphore *)self, large, NULL);
+    }
+    return 0;
+}
+
+static PyGetSetDef semaphore_getset[] = {
+    {"_value", semaphore_get_value, semaphore_set_value, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef no_getset[] = {
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef event_members[] = {
+    QUEUE_MEMBER,
+    {"_value", T_BOOL, offsetof(Event, value), 0, NULL},
+    {"_woken", T_PYSSIZET, offsetof(Event, woken), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMemberDef condition_members[] = {
+    QUEUE_MEMBER,
+    {"_lock", T_OBJECT, offsetof(Condition, lock), 0, NULL},
+    {"_grip", T_OBJECT, offsetof(Condition, grip), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMemberDef barrier_members[] = {
+    QUEUE_MEMBER,
+    {"_parties", T_OBJECT, offsetof(Barrier, parties), 0, NULL},
+    {"_state", T_OBJECT, offsetof(Barrier, state), 0, NULL},
+    {"_spared", T_PYSSIZET, offsetof(Barrier, spared), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static int
+queue_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Queue *self = (Queue *)object;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->owner);
+    Py_VISIT(self->bound);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->run);
+    Py_VISIT(self->line);
+    Py_VISIT(self->notes);
+    return 0;
+}
+
+static int
+queue_clear(PyObject *object)
+{
+    Queue *self = (Queue *)object;
+    Py_CLEAR(self->owner);
+    Py_CLEAR(self->bound);
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->run);
+    Py_CLEAR(self->line);
+    Py_CLEAR(self->notes);
+    return 0;
+}
+
+static int
+primitive_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((Primitive *)object)->queue);
+    return 0;
+}
+
+static int
+primitive_clear(PyObject *object)
+{
+    Py_CLEAR(((Primitive *)object)->queue);
+    return 0;
+}
+
+static int
+semaphore_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(((Semaphore *)object)->large);
+    return primitive_traverse(object, visit, arg);
+}
+
+static int
+semaphore_clear(PyObject *object)
+{
+    Py_CLEAR(((Semaphore *)object)->large);
+    return primitive_clear(object);
+}
+
+static int
+condition_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(((Condition *)object)->lock);
+    Py_VISIT(((Condition *)object)->grip);
+    return primitive_traverse(object, visit, arg);
+}
+
+static int
+condition_clear(PyObject *object)
+{
+    Py_CLEAR(((Condition *)object)->lock);
+    Py_CLEAR(((Condition *)object)->grip);
+    return primitive_clear(object);
+}
+
+static int
+barrier_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(((Barrier *)object)->parties);
+    Py_VISIT(((Barrier *)object)->state);
+    return primitive_traverse(object, visit, arg);
+}
+
+static int
+barrier_clear(PyObject *object)
+{
+    Py_CLEAR(((Barrier *)object)->parties);
+    Py_CLEAR(((Barrier *)object)->state);
+    return primitive_clear(object);
+}
+
+/* Of the types with fields, each with its own tp_clear. */
+#define DEALLOC(name, clear)                 \
+    static void name(PyObject *self)         \
+    {                                        \
+        PyTypeObject *type = Py_TYPE(self);  \
+        PyObject_GC_UnTrack(self);           \
+        (void)clear(self);                   \
+        type->tp_free(self);                 \
+        Py_DECREF(type);                     \
+    }
+
+DEALLOC(queue_dealloc, queue_clear)
+DEALLOC(primitive_dealloc, primitive_clear)
+DEALLOC(semaphore_dealloc, semaphore_clear)
+DEALLOC(condition_dealloc, condition_clear)
+DEALLOC(barrier_dealloc, barrier_clear)
+
+#define FIELDS_SPEC(name_, layout, deallocate, traverse, clear, members, getset)            \
+    {                                                                                       \
+        .name = "holdfast._speedups." name_,                                                \
+        .basicsize = sizeof(layout),                                                        \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,             \
+        .slots = (PyType_Slot[]){                                                           \
+            {Py_tp_dealloc, deallocate},                                                    \
+            {Py_tp_traverse, traverse},                                                     \
+            {Py_tp_clear, clear},                                                           \
+            {Py_tp_members, members},                                                       \
+            {Py_tp_getset, getset},                                                         \
+            {0, NULL},                                                                      \
+        },                                                                                  \
+    }
+
+static PyType_Spec queue_spec = FIELDS_SPEC(
+    "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, no_getset);
+static PyType_Spec lock_spec = FIELDS_SPEC(
+    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, no_getset);
+static PyType_Spec semaphore_spec = FIELDS_SPEC(
+    "Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear, semaphore_members, semaphore_getset);
+static PyType_Spec event_spec = FIELDS_SPEC(
+    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, no_getset);
+static PyType_Spec condition_spec = FIELDS_SPEC(
+    "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members, no_getset);
+
+static PyType_Spec barrier_spec = FIELDS_SPEC(
+    "Barrier", Barrier, barrier_dealloc, barrier_traverse, barrier_clear, barrier_members, no_getset);
+
+/* The module */
+
+static const Body bodies[] = {
+    {"WaitQueue", "join", 0, 0, queue_join, NULL},
+    {"WaitQueue", "leave", 1, 0, queue_leave, NULL},
+    {"WaitQueue", "grant", 1, 1, queue_grant, NULL},
+    {"WaitQueue", "retire", 0, 0, queue_retire, NULL},
+    {"Lock", "acquire", 0, 0, coroutine_function, &lock_steps},
+    {"Lock", "try_acquire", 0, 0, lock_try_acquire, NULL},
+    {"Lock", "release", 0, 0, lock_release, NULL},
+    {"Lock", "locked", 0, 0, lock_locked, NULL},
+    {"Lock", "__aenter__", 0, 0, lock_enter, NULL},
+    {"Lock", "__aexit__", 3, 0, exit_context, NULL},
+    {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps},
+    {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL},
+    {"Semaphore", "release", 0, 0, semaphore_release, NULL},
+    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL},
+    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL},
+    {"Event", "wait", 0, 0, coroutine_function, &event_steps},
+    {"Event", "set", 0, 0, event_set, NULL},
+    {"Condition", "acquire", 0, 0, condition_acquire, NULL},
+    {"Condition", "release", 0, 0, condition_release, NULL},
+    {"Condition", "locked", 0, 0, condition_locked, NULL},
+    {"Condition", "wait", 0, 0, coroutine_function, &condition_steps},
+    {"Condition", "__aenter__", 0, 0, condition_enter, NULL},
+    {"Condition", "__aexit__", 3, 0, exit_context, NULL},
+    {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps},
+    {NULL, NULL, 0, 0, NULL, NULL},
+};
+
+PyDoc_STRVAR(functions_doc,
+"functions($module, type, python, twin, /)\n"
+"--\n"
+"\n"
+"The methods of the class `python` that have a compiled body for instances of `type`, of which `twin` is a subclass.");
+
+static PyObject *
+functions(PyObject *module, PyObject *arguments)
+{
+    State *state = PyModule_GetState(module);
+    PyTypeObject *type, *twin;
+    PyObject *python;
+    if (!PyArg_ParseTuple(arguments, "O!OO!:functions", &PyType_Type, &type, &python, &PyType_Type, &twin)) {
+        return NULL;
+    }
+    PyObject *found = PyDict_New();
+    if (found == NULL) {
+        return NULL;
+    }
+    const char *dot = strrchr(type->tp_name, '.');
+    const char *type_name = dot == NULL ? type->tp_name : dot + 1;
+    for (const Body *body = bodies; body->type != NULL; body++) {
+        if (strcmp(type_name, body->type) != 0) {
+            continue;
+        }
+        PyObject *method = PyObject_GetAttrString(python, body->name);
+        if (method != NULL && !PyFunction_Check(method)) {
+            PyErr_Format(PyExc_TypeError, "%s.%s must be a function, not %R", body->type, body->name, method);
+            Py_CLEAR(method);
+        }
+        Function *function = method == NULL ? NULL : PyObject_GC_New(Function, state->function_type);
+        if (function == NULL) {
+            Py_XDECREF(method);
+            Py_DECREF(found);
+            return NULL;
+        }
+        function->vectorcall = function_vectorcall;
+        function->body = body;
+        function->python = method;
+        function->module = Py_NewRef(module);
+        function->type = (PyTypeObject *)Py_NewRef(type);
+        function->twin = (PyTypeObject *)Py_NewRef(twin);
+        function->least = body->arguments - body->optional;
+        function->most = body->arguments;
+        function->state = state;
+        PyObject_GC_Track(function);
+        if (body->steps == &lock_steps) {
+            Py_XSETREF(state->lock_acquire, (Function *)Py_NewRef(function));
+        }
+        int failed = PyDict_SetItemString(found, body->name, (PyObject *)function);
+        Py_DECREF(function);
+        if (failed) {
+            Py_DECREF(found);
+            return NULL;
+        }
+    }
+    return found;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+
+    struct {
+        PyObject **field;
+        const char *text;
+    } strings[] = {
+        {&state->str_append, "append"},
+        {&state->str_cancelled, "cancelled"},
+        {&state->str_close, "close"},
+        {&state->str_create_future, "create_future"},
+        {&state->str_done, "done"},
+        {&state->str_leave, "leave"},
+        {&state->str_popleft, "popleft"},
+        {&state->str_pop, "pop"},
+        {&state->str_set_result, "set_result"},
+        {&state->str_throw, "throw"},
+        {&state->str_acquire, "acquire"},
+        {&state->str_release, "release"},
+        {&state->str_locked, "locked"},
+        {&state->str_queue, "_queue"},
+        {&state->str_enter_line, "_enter_line"},
+        {&state->str_give_back, "_give_back"},
+        {&state->str_hand_out, "_hand_out"},
+        {&state->str_aenter, "__aenter__"},
+        {&state->str_reacquire, "_reacquire"},
+        {&state->str_reacquire_closed, "_reacquire_closed"},
+        {&state->str_end_round, "_end_round"},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(strings); i++) {
+        *strings[i].field = PyUnicode_InternFromString(strings[i].text);
+        if (*strings[i].field == NULL) {
+            return -1;
+        }
+    }
+
+    struct {
+        PyTypeObject **field;
+        PyType_Spec *spec;
+        bool public;
+    } types[] = {
+        {&state->function_type, &function_spec, false},
+        {&state->coroutine_type, &coroutine_spec, true},
+        {&state->finished_type, &finished_spec, false},
+        {&state->queue_type, &queue_spec, true},
+        {&state->lock_type, &lock_spec, true},
+        {&state->semaphore_type, &semaphore_spec, true},
+        {&state->event_type, &event_spec, true},
+        {&state->condition_type, &condition_spec, true},
+        {&state->barrier_type, &barrier_spec, true},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
+        *types[i].field = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
+        if (*types[i].field == NULL || (types[i].public && PyModule_AddType(module, *types[i].field) < 0)) {
+            return -1;
+        }
+    }
+
+    state->zero = PyLong_FromLong(0);
+    state->stop_with_true = PyObject_CallOneArg(PyExc_StopIteration, Py_True);
+    PyObject *events = PyImport_ImportModule("asyncio.events");
+    if (events == NULL || state->zero == NULL || state->stop_with_true == NULL) {
+        Py_XDECREF(events);
+        return -1;
+    }
+    state->get_running_loop = PyObject_GetAttrString(events, "_get_running_loop");
+    Py_DECREF(events);
+    if (state->get_running_loop == NULL) {
+        return -1;
+    }
+    state->finished = state->finished_type->tp_alloc(state->finished_type, 0);
+    return state->finished == NULL ? -1 : PyModule_AddObjectRef(module, "FINISHED", state->finished);
+}
+
+#define ALL_REFERENCES(DO)                                                                                             \
+    DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(lock_type) DO(semaphore_type)             \
+    DO(event_type) DO(condition_type) DO(finished) DO(get_running_loop) DO(stop_with_true) DO(zero) DO(lock_acquire)   \
+    DO(str_append)                                                                                                     \
+    DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft) DO(str_pop)       \
+    DO(str_set_result) DO(str_throw) DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line)   \
+    DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed) \
+    DO(str_end_round) DO(barrier_type) DO(filling) DO(draining) DO(broken)
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+#define VISIT(field) Py_VISIT(state->field);
+    ALL_REFERENCES(VISIT)
+#undef VISIT
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+#if REUSE
+    while (state->free_count) {
+        PyObject_GC_Del(state->free[--state->free_count]);
+    }
+#endif
+#define CLEAR(field) Py_CLEAR(state->field);
+    ALL_REFERENCES(CLEAR)
+#undef CLEAR
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    (void)module_clear(module);
+}
+
+static PyMethodDef module_methods[] = {
+    {"functions", functions, METH_VARARGS, functions_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_MOD_GIL_NOT_USED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "holdfast._speedups",
+    .m_doc = "The compiled twin of the task tier's hot paths; see _twins.py.",
+    .m_size = sizeof(State),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__speedups(void)
+{
+    return PyModuleDef_Init(&module_def);
+}

@@ -1,0 +1,268 @@
+"""Which twin is used, and that the compiled one can be told from Python only by its speed."""
+
+import asyncio
+import contextlib
+import copy
+import gc
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+
+import pytest
+
+import holdfast
+from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore
+
+needs_compiled = pytest.mark.skipif(not holdfast.accelerated, reason="there is no compiled twin here")
+
+
+def run(program: str, **environment: str) -> str:
+    """What a program prints in a new interpreter."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | environment,
+    )
+    assert result.stderr == ""
+    return result.stdout.strip()
+
+
+# The choice
+
+
+@pytest.mark.parametrize("value", ["1", "yes"])
+def test_the_environment_asks_for_pure_python(value: str) -> None:
+    program = "import sys, holdfast; print(holdfast.accelerated, 'holdfast._speedups' in sys.modules)"
+    assert run(program, HOLDFAST_PURE_PYTHON=value) == "False False"
+
+
+def test_an_empty_variable_asks_for_nothing() -> None:
+    program = (
+        "import importlib.util, holdfast\n"
+        "print(holdfast.accelerated == (importlib.util.find_spec('holdfast._speedups') is not None))"
+    )
+    assert run(program, HOLDFAST_PURE_PYTHON="") == "True"
+
+
+def test_without_the_library_it_is_pure_python() -> None:
+    program = (
+        "import sys; sys.modules['holdfast._speedups'] = None\n"
+        "import asyncio, holdfast\n"
+        "async def main():\n"
+        "    async with holdfast.Lock(): print(holdfast.accelerated)\n"
+        "asyncio.run(main())"
+    )
+    assert run(program, HOLDFAST_PURE_PYTHON="") == "False"
+
+
+# What the classes look like
+
+METHODS = [
+    Lock.acquire,
+    Lock.release,
+    Lock.try_acquire,
+    Lock.__aenter__,
+    Semaphore.acquire,
+    Event.wait,
+    Event.set,
+    Condition.wait,
+    Condition.acquire,
+    Barrier.wait,
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
+def test_methods_have_a_signature_a_source_and_documentation(method) -> None:
+    assert next(iter(inspect.signature(method).parameters)) == "self"
+    assert "def " in inspect.getsource(method)
+    assert inspect.getdoc(method)
+    assert method.__module__.startswith("holdfast.")
+    assert pickle.loads(pickle.dumps(method)) is method
+    assert copy.copy(method) is method
+
+
+@pytest.mark.parametrize("cls", [Lock, Event, Condition, Semaphore, BoundedSemaphore])
+def test_classes_are_found_where_they_say(cls) -> None:
+    assert pickle.loads(pickle.dumps(cls)) is cls
+    assert cls.__doc__
+
+
+@pytest.mark.parametrize("make", [Lock, Event, Condition, Semaphore, BoundedSemaphore, lambda: Barrier(2)])
+async def test_idle_primitives_are_copied_with_their_state(make) -> None:
+    primitive = make()
+    primitive.name = "mine"
+    if hasattr(primitive, "acquire"):
+        await primitive.acquire()
+    elif hasattr(primitive, "set"):
+        primitive.set()
+    again = copy.deepcopy(primitive)
+    assert again.statistics() == primitive.statistics()
+    assert again.name == "mine"
+    if hasattr(primitive, "release"):
+        primitive.release()
+        assert again.statistics() != primitive.statistics()
+        again.release()
+        assert again.statistics() == primitive.statistics()
+
+
+def test_wrong_arguments_are_refused_as_by_any_function() -> None:
+    lock = Lock()
+    with pytest.raises(TypeError, match=r"release\(\) takes 1 positional argument but 2 were given"):
+        lock.release(1)
+    with pytest.raises(TypeError, match=r"acquire\(\) got an unexpected keyword argument 'timeout'"):
+        lock.acquire(timeout=1)
+    with pytest.raises(TypeError):
+        Lock.release()
+
+
+async def test_semaphore_of_any_size() -> None:
+    huge = 2**63 - 1
+    for value in (huge - 1, huge, huge + 1, 10**30):
+        semaphore = Semaphore(value)
+        async with semaphore:
+            assert semaphore.statistics().value == value - 1
+            assert semaphore.try_acquire()
+        assert await semaphore.acquire()
+        assert semaphore.statistics().value == value - 2
+        for _ in range(4):
+            semaphore.release()
+        assert semaphore.statistics().value == value + 2
+
+
+# What a coroutine can do
+
+
+async def test_life_of_a_coroutine() -> None:
+    lock = Lock()
+    await lock.acquire()
+    coroutine = lock.acquire()
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+    with pytest.raises(TypeError, match="can't send non-None value to a just-started coroutine"):
+        coroutine.send(1)
+    coroutine.send(None)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
+    assert coroutine.cr_frame.f_code.co_name == "acquire"
+    with pytest.raises(RuntimeError, match="coroutine is being awaited already"):
+        await coroutine
+    with pytest.raises(RuntimeError, match="await wasn't used with future"):
+        coroutine.send(None)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    for use in (lambda: coroutine.send(None), lambda: coroutine.throw(ValueError)):
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+            use()
+    coroutine.close()
+    assert lock.statistics().tasks_waiting == 0
+    lock.release()
+
+
+async def test_thrown_before_it_started() -> None:
+    lock = Lock()
+    coroutine = lock.acquire()
+    with pytest.raises(ZeroDivisionError):
+        coroutine.throw(ZeroDivisionError("x"))
+    assert not lock.locked()
+
+
+async def test_the_stop_iteration_is_nobody_elses() -> None:
+    """Who gets True by an exception may keep that, and finds nothing of others in it."""
+    lock, kept = Semaphore(10), []
+    for _ in range(4):
+        iterator = lock.acquire().__await__()
+        with pytest.raises(StopIteration) as stop:
+            next(iterator)
+        kept.append(stop.value)
+        assert stop.value.value is True
+        assert await lock.acquire() is True
+    assert len({id(exception) for exception in kept}) == 4
+
+
+async def test_debug_mode_tells_where_a_coroutine_was_made() -> None:
+    before = sys.get_coroutine_origin_tracking_depth()
+    sys.set_coroutine_origin_tracking_depth(1)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            Lock().acquire()
+            gc.collect()
+    finally:
+        sys.set_coroutine_origin_tracking_depth(before)
+    assert "Coroutine created at" in str(caught[0].message)
+    assert __file__ in str(caught[0].message)
+
+
+async def test_a_release_that_an_instance_has_is_used() -> None:
+    lock, calls = Lock(), []
+    lock.release = lambda: calls.append("released")
+    async with lock:
+        pass
+    assert calls == ["released"]
+    assert lock.locked()
+
+
+# Interpreters and threads
+
+
+@needs_compiled
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="an interpreter with its own GIL is new in Python 3.12")
+def test_in_an_interpreter_of_its_own() -> None:
+    program = """
+import os
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+inside = '''
+import asyncio, holdfast
+assert holdfast.accelerated
+async def main():
+    lock = holdfast.Lock()
+    async with lock:
+        waiter = asyncio.create_task(lock.acquire())
+        await asyncio.sleep(0)
+    assert await waiter is True
+asyncio.run(main())
+'''
+for _ in range(3):
+    interpreter = interpreters.create()
+    failure = interpreters.run_string(interpreter, inside)
+    assert failure is None, failure
+    interpreters.destroy(interpreter)
+print("done", flush=True)
+if sys.version_info < (3, 13):  # 3.12.1 itself crashes at its end after asyncio has run in another interpreter
+    os._exit(0)
+"""
+    assert run(program, HOLDFAST_PURE_PYTHON="") == "done"
+
+
+def test_misuse_by_threads_spoils_no_memory() -> None:
+    """What they get is not defined; that the interpreter lives is."""
+    lock, semaphore, event, condition = Lock(), Semaphore(3), Event(), Condition()
+
+    def misuse() -> None:
+        async def main() -> None:
+            for _ in range(300):
+                for primitive in (lock, semaphore, condition):
+                    with contextlib.suppress(RuntimeError, TimeoutError):
+                        async with asyncio.timeout(0.001), primitive:
+                            await asyncio.sleep(0)
+                event.set()
+                await event.wait()
+                event.clear()
+
+        with contextlib.suppress(RuntimeError):
+            asyncio.run(main())
+
+    threads = [threading.Thread(target=misuse) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+    assert not any(thread.is_alive() for thread in threads)
