@@ -19,9 +19,10 @@ MINUTES ?= 30
 explore: $(VENV)/nox
 	HOLDFAST_EXPLORE_MINUTES=$(MINUTES) $(VENV)/nox/bin/nox --session explore
 
-# Eight processes of fifty tasks contend for everything, cancel at random, and are killed; SEED=... as it printed, to repeat.
+# Eight processes of fifty tasks contend for everything, cancel at random, and are killed; SEED=... as it printed, to repeat;
+# SERVER=1: on a Valkey.
 soak: $(VENV)/nox
-	$(VENV)/nox/bin/nox --session soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(VENV)/nox/bin/nox --session soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SERVER),--server)
 
 # Takes out each guarding line in turn, and shows that some test fails.
 mutation: $(VENV)/nox
@@ -42,7 +43,8 @@ wheel: $(VENV)/nox
 bench: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session bench
 
-# The Lock across processes against filelock and flock: some minutes; writes benchmarks/results/cluster-*.md.
+# The Lock across processes against filelock and flock, then on a server against its peers there: a quarter of an hour;
+# writes benchmarks/results/cluster-*.
 bench-cluster: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session bench-cluster
 

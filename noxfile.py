@@ -42,21 +42,28 @@ TASK_TIER = [
     "tests/test_twins.py",
 ]
 """The tests of what has two twins."""
-ALONE = [
-    "-k",
-    "not memory and not embedded and not uvloop and not cluster",
-]  # the other tiers, and the same paths again
+ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not redis"]
+"""Without the other tiers, and the same paths again."""
 
 
 @nox.session(python=interpreters())
 @nox.parametrize("twin", ["compiled", "pure"])
 def test(session: nox.Session, twin: str) -> None:
-    """Run the whole suite on the compiled twin, and the tests of the task tier on the pure one as well."""
+    """Run the whole suite on the compiled twin, and the tests of the task tier on the pure one as well.
+
+    In CI the large searches run on one interpreter and twin alone, as they would find the same on each.
+    """
     session.install("--quiet", "--editable", ".[test]")
     if twin == "compiled":
-        session.run("pytest", *session.posargs)
+        session.run("pytest", *session.posargs, env={"HOLDFAST_EXPLORE": size_of_searches(session)})
     else:
-        session.run("pytest", *(session.posargs or [*TASK_TIER, *ALONE]), env={"HOLDFAST_PURE_PYTHON": "1"})
+        environment = {"HOLDFAST_PURE_PYTHON": "1", "HOLDFAST_EXPLORE": "small"}
+        session.run("pytest", *(session.posargs or [*TASK_TIER, *ALONE]), env=environment)
+
+
+def size_of_searches(session: nox.Session) -> str | None:
+    """What HOLDFAST_EXPLORE shall be; None leaves it as it is."""
+    return "small" if os.environ.get("CI") and session.python != HERE else None
 
 
 @nox.session(python=interpreters(), name="debug-memory")
@@ -136,6 +143,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=HERE, name="bench-cluster")
 def bench_cluster(session: nox.Session) -> None:
-    """Measure the Lock across processes against filelock and flock; fails if a promise does not hold."""
+    """Measure the Lock across processes, and on a server, against its peers; fails if a promise does not hold."""
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks.cluster", *session.posargs)
+    session.run("python", "-m", "benchmarks.cluster.on_server")

@@ -1,6 +1,7 @@
 """Does a test notice if a line is missing? Break the task tier in every small way, one at a time, and see.
 
     python tests/mutation.py [--jobs N] [FILE.py ...]
+    python tests/mutation.py cluster/lock_record.py cluster/grant.py  # some files of the cluster tier, by its tests
 
 Every mutant is made mechanically from the source: a statement removed, a condition (or one side of an `and` or `or`)
 made true or false, a comparison moved by one. A mutant that survives all the tests is code that no test needs: a
@@ -59,6 +60,20 @@ TESTS = [
     "tests/models/test_found.py",
     "tests/exploration",
 ]
+CLUSTER_TESTS = [
+    "tests/cluster/test_lock_record.py",
+    "tests/cluster/test_losing_a_lease.py",
+    "tests/cluster/test_misuse.py",
+    "tests/cluster/test_lock.py",
+    "tests/cluster/test_primitives.py",
+    "tests/cluster/test_session.py",
+    "tests/cluster/test_register.py",
+    "tests/cluster/test_failing_engine.py",
+    "tests/cluster/test_engines.py",
+    "tests/cluster/test_fencing.py",
+    "tests/cluster/test_records.py",
+    "tests/conformance",
+]
 NOT_THESE = "not uvloop and not eager"  # which take the same paths
 SECONDS_PER_TEST = 8
 SECONDS_PER_MUTANT = 120
@@ -83,8 +98,7 @@ ALLOWED: dict[str, list[str]] = {
         "_waitqueue.this_run: return get_asyncgen_hooks()[0] -> return None",
         "_waitqueue.WaitQueue.grant: self.run is not this_run() -> True",
         "_waitqueue.WaitQueue.grant: n == 1 and line -> False",
-        "_waitqueue.WaitQueue.grant: not (waiter.done() or (notes and notes.get(waiter) is not _KEEPS_PLACE)) -> False",
-        "_waitqueue.WaitQueue.grant: notes.get(waiter) is not _KEEPS_PLACE -> True",
+        "_waitqueue.WaitQueue.grant: not (notes or waiter.done()) -> False",
         "_waitqueue.WaitQueue.grant: notes -> True (3)",
         "_waitqueue.WaitQueue.grant: not self._wakes_by_plain_call() -> True",
         "_waitqueue.WaitQueue.grant: notes -> True",
@@ -191,7 +205,7 @@ class Mutant:
 
     def apply(self) -> None:
         """Put the changed code into the function."""
-        target: object = importlib.import_module(f"holdfast.{self.file.removesuffix('.py')}")
+        target: object = importlib.import_module(f"holdfast.{self.file.removesuffix('.py').replace('/', '.')}")
         code = self.code
         for name in self.function.split("."):
             inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
@@ -318,7 +332,7 @@ class Mutation:
 
     def start(self, mutant: Mutant | None) -> None:
         """Run the tests in a child, those first that are most likely to fail."""
-        likely = "" if mutant is None else mutant.file.removesuffix(".py")
+        likely = "" if mutant is None else Path(mutant.file).stem
         self.items.sort(key=lambda item: (-self.failed[item.nodeid], likely not in item.nodeid))
         pid = os.fork()
         if pid:
@@ -382,7 +396,10 @@ def main() -> int:
     mutants = [mutant for file in arguments.files for mutant in mutants_of(file)]
     mutation = Mutation(mutants, arguments.jobs)
     os.chdir(ROOT)
-    tests = [test for test in TESTS if Path(test).exists()]
+    in_cluster = [file.startswith("cluster/") for file in arguments.files]
+    if any(in_cluster) and not all(in_cluster):
+        parser.error("the tests of the cluster tier are others: name its files alone")
+    tests = [test for test in (CLUSTER_TESTS if all(in_cluster) else TESTS) if Path(test).exists()]
     options = ["-qqq", "--no-header", "--no-summary", "--capture=no", "-p", "no:cacheprovider", "-k", NOT_THESE]
     # A thread ends the whole process, whatever the mutant swallows.
     options += ["--timeout", str(SECONDS_PER_TEST), "--timeout-method", "thread"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import defaultdict
 from dataclasses import replace
@@ -32,6 +33,7 @@ def main() -> int:
     names = [*COMPETITORS]
     results = {scenario: {name: Measured() for name in names} for scenario in scenarios}
     recoveries: defaultdict[str, list[float]] = defaultdict(list)
+    load, _, _ = os.getloadavg()
     start = perf_counter()
     for turn in range(rounds):
         first = turn % len(names)
@@ -48,7 +50,7 @@ def main() -> int:
     _progress(f"{seconds:4.0f} s  done\n")
 
     checks = [*check(results, recoveries)]
-    text = markdown(results, recoveries, checks, rounds, seconds)
+    text = markdown(results, recoveries, checks, rounds, seconds, load)
     if options.output:
         (options.output / f"cluster-{PYTHON}.md").write_text(text, encoding="utf-8")
     print(text, end="")

@@ -6,7 +6,7 @@ import multiprocessing
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -31,9 +31,12 @@ PAUSE = 0.05, 0.15
 _Worker = tuple[ForkServerProcess, Connection]
 
 
-def measure(competitor: str, scenario: Scenario) -> Run:
-    """One run."""
-    with _directory() as directory, _workers(worker.run, scenario.processes, competitor, directory, scenario) as crew:
+def measure(competitor: str, scenario: Scenario, ports: Mapping[str, int] | None = None) -> Run:
+    """One run. ports: of the servers, by name."""
+    with (
+        _directory(ports) as directory,
+        _workers(worker.run, scenario.processes, competitor, directory, scenario) as crew,
+    ):
         for _, connection in crew:
             _receive([connection])
         start = monotonic() + HEAD_START
@@ -71,9 +74,11 @@ def measure_recovery(competitor: str, kills: int) -> list[float]:
 
 
 @contextmanager
-def _directory() -> Iterator[Path]:
+def _directory(ports: Mapping[str, int] | None = None) -> Iterator[Path]:
     """Where the lock is, and the records."""
     with TemporaryDirectory(prefix="holdfast-bench-", ignore_cleanup_errors=True) as directory:
+        for server, port in (ports or {}).items():
+            (Path(directory) / f"{server}.port").write_text(str(port))
         yield Path(directory)
 
 

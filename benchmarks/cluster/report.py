@@ -28,11 +28,17 @@ has by default: a task that waits blocks one of them, and cannot be cancelled.
 
 
 def markdown(
-    results: Results, recoveries: Mapping[str, Sequence[float]], checks: Sequence[Check], rounds: int, seconds: float
+    results: Results,
+    recoveries: Mapping[str, Sequence[float]],
+    checks: Sequence[Check],
+    rounds: int,
+    seconds: float,
+    load: float,
 ) -> str:
+    """load: of the machine in the minute before the run, as uptime(1) has it."""
     facts = (
         f"{machine(['holdfast', 'filelock'])}; SQLite {sqlite3.sqlite_version}, kernel {platform.release()}; "
-        f"{rounds} rounds, in each every competitor once; {seconds:.0f} s in all. "
+        f"{rounds} rounds, in each every competitor once; {seconds:.0f} s in all; the load before was {load:.2f}. "
         "Made by `python -m benchmarks.cluster`."
     )
     parts = [f"# The Lock across processes, on Python {PYTHON}", facts, _HOW_TO_READ, "## Contention", _times(results)]

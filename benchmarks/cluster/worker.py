@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 
-from .competitors import COMPETITORS, Lock
+from .competitors import COMPETITORS, ON_SERVER, Lock
 from .figures import Turn
 from .scenarios import Scenario
 
@@ -45,7 +45,7 @@ def _settle(index: int) -> None:
 
 
 async def _run(index: int, connection: Connection, competitor: str, directory: Path, scenario: Scenario) -> None:
-    async with COMPETITORS[competitor](directory) as entrance:
+    async with (COMPETITORS | ON_SERVER)[competitor](directory) as entrance:
         locks = [entrance.lock() for _ in range(scenario.tasks)]
         for _ in range(WARM_UP):
             await locks[0].acquire()

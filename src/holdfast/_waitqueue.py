@@ -87,12 +87,11 @@ class _Note(enum.Enum):
 
     GONE = "left, its entry is still in the line"
     OVERLOOKED = "cancelled, a grant has met it and dropped its entry, its task has not run yet"
-    KEEPS_PLACE = "to be granted also if it is cancelled"
     GRANTED = "cancelled, and granted all the same, its task has not run yet"
 
 
 # To look them up in the class each time would cost a twentieth of a wake-up.
-_GONE, _OVERLOOKED, _KEEPS_PLACE, _GRANTED = _Note
+_GONE, _OVERLOOKED, _GRANTED = _Note
 
 
 NOWHERE = object()
@@ -111,7 +110,7 @@ class Owner(Protocol):
 class WaitQueue:
     """The tasks that wait for one primitive. It exists only while there is something to remember."""
 
-    __slots__ = ("_dead", "_notes", "_owner", "bound", "granted", "line", "loop", "owed_exits", "run")
+    __slots__ = ("_dead", "_notes", "_owner", "bound", "granted", "keepers", "line", "loop", "owed_exits", "run")
 
     def __init__(
         self,
@@ -133,6 +132,8 @@ class WaitQueue:
         """See Lock._owe_exit()."""
         self.line: deque[Waiter] = deque()
         """The entries of the waiters, queued or dead. Others may ask whether there is any."""
+        self.keepers: set[Waiter] | None = None
+        """Who is granted in its turn also if it has been cancelled, once there was one. See join_to_stay()."""
         self._notes: dict[Waiter, _Note | SteadfastWaiter] = {}
         self._dead = 0  # how many entries of the line are noted as GONE
 
@@ -142,8 +143,8 @@ class WaitQueue:
 
     def count_live(self) -> int:
         """How many waiters are queued and not cancelled. O(n)."""
-        notes = self._notes
-        return sum(not waiter.done() or notes.get(waiter) is _KEEPS_PLACE for waiter in self._queued())
+        keepers = self.keepers or ()
+        return sum(not waiter.done() or waiter in keepers for waiter in self._queued())
 
     def waiters(self) -> tuple[Waiter | None, ...]:
         """Who is not gone yet, None standing for one that was granted."""
@@ -162,22 +163,32 @@ class WaitQueue:
 
     # Waiting
 
-    def join(self, keeps_place: bool = False) -> Waiter:
-        """Put a new waiter at the end of the line. `enter()` has been called before.
-
-        keeps_place: it is granted in its turn even if it has been cancelled; see `rejoin()`.
-        """
+    def join(self) -> Waiter:
+        """Put a new waiter at the end of the line. `enter()` has been called before."""
         waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
-        if keeps_place:
-            self._notes[waiter] = _KEEPS_PLACE
+        return waiter
+
+    def join_to_stay(self) -> Waiter:
+        """Join with a waiter that is granted in its turn even if it has been cancelled; see `rejoin()`.
+
+        It has to leave `keepers` as well when it is gone.
+        """
+        waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]
+        self.line.append(waiter)
+        if self.keepers is None:
+            self.keepers = {waiter}
+        else:
+            self.keepers.add(waiter)
         return waiter
 
     def rejoin(self, waiter: Waiter) -> Waiter | None:
         """Put a steadfast waiter at the place of one that was cancelled; return None if that was granted before."""
-        if self._notes[waiter] is _GRANTED:
+        if self._notes.get(waiter) is _GRANTED:
             del self._notes[waiter]
             return None
+        if self.keepers is not None:
+            self.keepers.discard(waiter)
         steadfast = SteadfastWaiter(loop=waiter.get_loop())
         self._notes[waiter] = steadfast
         return steadfast
@@ -185,6 +196,8 @@ class WaitQueue:
     def leave(self, waiter: Waiter) -> bool:
         """Make `waiter` gone; return True if it had been granted, which the caller must give back."""
         line, notes = self.line, self._notes
+        if self.keepers is not None:
+            self.keepers.discard(waiter)
         if not notes and line and line[0] is waiter:  # the short way for the oldest; the rest would do the same
             line.popleft()
             if not line:
@@ -214,7 +227,7 @@ class WaitQueue:
         """Remove the dead entries from the line."""
         self.line = deque(self._queued())
         self._dead = 0
-        kept = (_OVERLOOKED, _KEEPS_PLACE, _GRANTED)
+        kept = (_OVERLOOKED, _GRANTED)
         self._notes = {waiter: note for waiter, note in self._notes.items() if note in kept}
 
     def retire(self) -> None:
@@ -240,9 +253,7 @@ class WaitQueue:
         line, notes = self.line, self._notes
         if n == 1 and line:  # the short way; the rest would do the same
             waiter = line[0]
-            if not (waiter.done() or (notes and notes.get(waiter) is not _KEEPS_PLACE)):
-                if notes:
-                    del notes[waiter]
+            if not (notes or waiter.done()):
                 del line[0]
                 waiter.set_result(0)
                 self.granted += 1
@@ -252,22 +263,19 @@ class WaitQueue:
             waiter = line.popleft()
             if notes:
                 note = notes.pop(waiter, None)
-                if note is _KEEPS_PLACE:
-                    if waiter.done():
-                        notes[waiter] = _GRANTED
-                        granted += 1
-                        continue
-                else:
-                    if isinstance(note, SteadfastWaiter):
-                        waiter, note = note, notes.pop(note, None)
-                    if note is _GONE:
-                        self._dead -= 1
-                        continue
-            if waiter.done():
-                notes[waiter] = _OVERLOOKED
-            else:
+                if isinstance(note, SteadfastWaiter):
+                    waiter, note = note, notes.pop(note, None)
+                if note is _GONE:
+                    self._dead -= 1
+                    continue
+            if not waiter.done():
                 waiter.set_result(granted)
                 granted += 1
+            elif self.keepers is not None and waiter in self.keepers:
+                notes[waiter] = _GRANTED
+                granted += 1
+            else:
+                notes[waiter] = _OVERLOOKED
         if granted:
             self.granted += granted
         elif not self.granted:
@@ -392,6 +400,7 @@ class WaitQueue:
     def _forget_waiters(self) -> None:
         self.line = deque()
         self._notes = {}
+        self.keepers = None
         self._dead = 0
 
     def _wrong_loop(self, relation: str, loop: asyncio.AbstractEventLoop, here: str) -> RuntimeError:

@@ -145,7 +145,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             self._locked = True
             line.retire()
             return
-        waiter = line.join(True)  # keeps its place
+        waiter = line.join_to_stay()
         while True:
             try:
                 await waiter
@@ -163,6 +163,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
                         break
                     waiter = steadfast
         line.granted -= 1
+        line.keepers.discard(waiter)  # type: ignore[union-attr]  # join_to_stay() has made it
         if interruption is not None:
             try:
                 raise interruption

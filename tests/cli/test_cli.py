@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests.cluster.servers import shared
 
 import holdfast
 
@@ -120,6 +123,73 @@ def test_who_gives_up_leaves_nothing_behind():
         holder.stdout.readline()
         assert run("lock", "x", "--timeout", "0", "--", "true").returncode == 124
         assert shown("x")["waiters"] == []
+
+
+@pytest.mark.parametrize(
+    ("free", "taken"),
+    [
+        (["lock", "free", "--timeout", "0", "--", "true"], ["lock", "x", "--timeout", "0", "--", "true"]),
+        (
+            ["semaphore", "free s", "1", "--timeout", "0", "--", "true"],
+            ["semaphore", "s", "1", "--timeout", "0", "--", "true"],
+        ),
+        (["event", "wait", "is set", "--timeout", "0"], ["event", "wait", "is not set", "--timeout", "0"]),
+        (["barrier", "one", "1", "--timeout", "0"], ["barrier", "two", "2", "--timeout", "0"]),
+    ],
+    ids=["lock", "semaphore", "event", "barrier"],
+)
+def test_a_timeout_of_0_takes_what_is_there_at_once(free, taken):
+    run("event", "set", "is set")
+    with started("lock", "x", *HOLD) as lock, started("semaphore", "s", "1", *HOLD) as semaphore:
+        assert [lock.stdout.readline(), semaphore.stdout.readline()] == ["in\n", "in\n"]
+        assert run(*free).returncode == 0
+        assert run(*taken).returncode == 124
+
+
+def test_the_timeout_is_also_for_an_engine_that_does_not_answer(directory):
+    run("event", "set", "e")
+    with contextlib.closing(sqlite3.connect(directory / "state.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")  # as by a process that was stopped in the middle of a change
+        assert run("event", "set", "e", "--timeout", "0.2").returncode == 124
+    assert run("event", "set", "e", "--timeout", "10").returncode == 0
+
+
+def test_cmd_has_all_the_time_it_needs():
+    result = run("lock", "x", "--timeout", "0.3", *python("import time; time.sleep(1); print('done')"))
+    assert (result.returncode, result.stdout) == (0, "done\n")
+
+
+def test_without_a_stdin():
+    command = shlex.join([*HOLDFAST, "lock", "x", "--", "echo", "hi"])
+    result = subprocess.run(["sh", "-c", f"{command} <&-"], capture_output=True, text=True, timeout=BOUND, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "hi\n", "")
+
+
+@pytest.mark.parametrize("name", ["[/x]", "[red]x[/red]", "two\nlines", "\x1b[31mred", "🔒" * 200])
+def test_any_name_is_listed_as_it_is(name):
+    assert run("event", "set", name).returncode == 0
+    (listed,) = json.loads(run("ls", "--json").stdout)
+    assert listed["name"] == name
+    for text in (run("ls"), run("show", name)):
+        assert text.returncode == 0
+        assert repr(name)[1:-1] in text.stdout
+
+
+def test_a_record_of_a_newer_version_is_refused_and_the_others_are_listed(directory):
+    newer = '{"format": 2, "kind": "lock"}'
+    for name in ("ready", "newer"):
+        run("event", "set", name)
+    with contextlib.closing(sqlite3.connect(directory / "state.db", isolation_level=None)) as database:
+        database.execute("UPDATE texts SET text = ? WHERE name = 'newer'", (newer,))
+        for command in (["show", "newer"], ["lock", "newer", "--", "true"], ["event", "show", "newer"]):
+            result = run(*command)
+            assert (result.returncode, result.stdout) == (125, "")
+            assert "Upgrade holdfast here; nothing was changed" in result.stderr
+        listed = run("ls")
+        assert listed.returncode == 125
+        assert "Upgrade holdfast here" in listed.stderr
+        assert "ready" in listed.stdout
+        assert database.execute("SELECT text FROM texts WHERE name = 'newer'").fetchone() == (newer,)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -293,3 +363,22 @@ def test_help(arguments):
     result = run(*arguments, "--help")
     assert result.returncode == 0
     assert result.stdout.startswith("Usage: holdfast")
+
+
+def test_a_server_is_as_good_as_a_directory():
+    url = shared().url
+    with started("lock", "x", "--url", url, "--ttl", "5", "--", "cat") as holder:
+        until(lambda: run("show", "x", "--url", url).returncode == 0, "that it holds the lock")
+        assert run("lock", "x", "--url", url, "--timeout", "0", "--", "true").returncode == 124
+        (name,) = json.loads(run("ls", "--url", url, "--json").stdout)
+        assert (name["name"], name["holders"][0]["session"]["pid"]) == ("x", holder.pid)
+        holder.stdin.close()
+        assert holder.wait(BOUND) == 0
+    assert run("lock", "x", "--url", url, "--timeout", "5", "--", "true").returncode == 0
+    result = run("lock", "x", "--url", "redis://127.0.0.1:1", "--", "true")
+    assert (result.returncode, "cannot be reached" in result.stderr) == (125, True)
+
+
+def test_the_demo_meets_on_a_server():
+    result = run("demo", "--url", shared().url)
+    assert result.returncode == 0, result.stdout

@@ -1,10 +1,11 @@
 """Eight processes of fifty tasks contend for all six primitives; tasks are cancelled and processes killed, at random.
 
-    python -m tests.cluster.soak [--minutes 5] [--seed N]
+    python -m tests.cluster.soak [--minutes 5] [--seed N] [--server]
 
 Each process writes what it does into a file of its own. In the end these histories are merged and checked: no
 overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that
-of what each process and the killer choose; how the system schedules them it does not repeat.
+of what each process and the killer choose; how the system schedules them it does not repeat. --server has them meet on
+a Valkey that is started for it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import holdfast
 
 if __package__:
     from .history import Turn, violations
+    from .servers import Server
 
 PROCESSES = 8
 TASKS = 50
@@ -39,6 +41,8 @@ PATIENCE = 0.0, 2.0
 HOLD = 0.0, 0.005
 LIFE = 0.5, 4.0
 """Seconds between two kills."""
+TTL = 6.0
+"""Seconds, on a server: so long the others wait for who was killed."""
 DRAIN = 60.0
 """Seconds within which all must have ended."""
 
@@ -120,7 +124,7 @@ class Soaker:
 async def soak(url, directory, seed):
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
-    async with holdfast.connect(url) as session:
+    async with holdfast.connect(url, ttl=TTL if url.startswith("redis:") else None) as session:
         soaker = Soaker(session, directory, seed)
         tasks = [asyncio.create_task(soaker.task()) for _ in range(TASKS)]
         await asyncio.wait([*tasks, stop := asyncio.create_task(ending.wait())], return_when=asyncio.FIRST_COMPLETED)
@@ -137,12 +141,13 @@ async def soak(url, directory, seed):
 # Above them
 
 
-async def supervise(minutes, seed):
+async def supervise(minutes, seed, on_server):
     """Return what is wrong."""
     killer = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="holdfast-soak-") as path:
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-soak-"))
         directory = Path(path)
-        url = f"sqlite://{directory}/state"
+        url = stack.enter_context(Server()).url if on_server else f"sqlite://{directory}/state"
         killed = {}
 
         async def start():
@@ -164,7 +169,8 @@ async def supervise(minutes, seed):
                 shown = time.monotonic()
                 size = sum(file.stat().st_size for file in directory.glob("*.history"))
                 print(f"{shown - began:5.0f} s: {len(killed)} killed, {size / 1e6:.1f} MB of history", flush=True)
-        await asyncio.sleep(1)  # so that the last one has begun
+        while not all((directory / f"{process.pid}.history").exists() for process in processes):
+            await asyncio.sleep(0.01)  # the last one has not begun, and would not know what SIGTERM means
         for process in processes:
             process.send_signal(signal.SIGTERM)
         try:
@@ -177,6 +183,8 @@ async def supervise(minutes, seed):
                     await process.wait()
             return [f"they had not ended {DRAIN:.0f} s after they were told to"]
         wrong = [f"a process has ended with {code}" for code in codes if code]
+        if on_server:
+            await asyncio.sleep(2 * TTL)  # so that the last one killed is dead
         async with holdfast.connect(url) as session:
             for name in await session.names():
                 found = await session.inspect(name)
@@ -218,6 +226,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
+    parser.add_argument("--server", action="store_true", help="on a Valkey, instead of a directory")
     parser.add_argument("--worker", nargs=2, metavar=("URL", "DIRECTORY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -225,7 +234,7 @@ def main():
         asyncio.run(soak(url, Path(directory), arguments.seed))
         return 0
     print(f"seed {arguments.seed}", flush=True)
-    wrong = asyncio.run(supervise(arguments.minutes, arguments.seed))
+    wrong = asyncio.run(supervise(arguments.minutes, arguments.seed, arguments.server))
     print("\n".join(wrong[:50]) or "Nothing is wrong.")
     return 1 if wrong else 0
 

@@ -11,7 +11,10 @@ import pytest
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.embedded import EmbeddedEngine
 from holdfast.cluster.engines.memory import MemoryEngine
+from holdfast.cluster.engines.redis import RedisEngine
 from holdfast.testing.engine_suite import EngineSuite
+
+from .servers import REDIS, shared
 
 
 class TestMemory(EngineSuite):
@@ -31,22 +34,33 @@ class TestEmbedded(EngineSuite):
         return EmbeddedEngine(self.path, namespace, ttl)
 
 
+class TestValkey(EngineSuite):
+    def engine(self, namespace, ttl=None):
+        return RedisEngine(shared().url, namespace, ttl)
+
+
+@pytest.mark.skipif(REDIS is None, reason="there is no redis-server on PATH, as Debian's package has it")
+class TestRedis(EngineSuite):
+    def engine(self, namespace, ttl=None):
+        return RedisEngine(shared("redis").url, namespace, ttl)
+
+
 class Forgetful(MemoryEngine):
     """Breaks promise 2: a renewal brings back the dead."""
 
-    async def renew(self):
+    async def renew(self, *args):
         self._store.sessions.setdefault(self._id, self)
         self._renewed = monotonic()
-        await super().renew()
+        return await super().renew(*args)
 
 
 class Careless(MemoryEngine):
     """Breaks promise 1: two changes at once find the same text."""
 
-    async def apply(self, name, change, *, evicted=()):
+    async def apply(self, name, change, **options):
         found = await self.read(name)
         await asyncio.sleep(0)
-        return await super().apply(name, lambda stored: change(stored._replace(text=found)), evicted=evicted)
+        return await super().apply(name, lambda stored: change(stored._replace(text=found)), **options)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ class Failing(MemoryEngine):
 
     deaf = blind = False
 
-    async def apply(self, *args: Any, **options: Any) -> Any:
-        result = await super().apply(*args, **options)
+    async def apply(self, *args: Any, notices: Any = None, **options: Any) -> Any:
+        result = await super().apply(*args, notices=None if self.deaf else notices, **options)
         if self.deaf:
             raise EngineError("the answer was lost")
         return result

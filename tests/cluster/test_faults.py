@@ -138,13 +138,13 @@ async def test_a_killed_waiter_holds_up_nobody(url):
 KILLED_IN_A_CHANGE = """
     engine, apply = session.engine, session.engine.apply
 
-    async def killed(name, change, *, evicted=()):
+    async def killed(name, change, **options):
         def killing(stored):
             done = change(stored)
             os.kill(os.getpid(), signal.SIGKILL) if {inside} else None
             return done
 
-        done = await apply(name, killing, evicted=evicted)
+        done = await apply(name, killing, **options)
         os.kill(os.getpid(), signal.SIGKILL)
 
     {before}
@@ -285,8 +285,8 @@ async def test_a_paused_holder_is_told_when_it_goes_on(url):
 
 async def test_who_misses_every_wake_up_is_served_all_the_same(url):
     deaf = """
-        import holdfast.cluster.register
-        holdfast.cluster.register.LOOK_AGAIN = 0.1
+        import holdfast.cluster.session
+        holdfast.cluster.session.LOOK_AGAIN = 0.1
         session.engine.wake = lambda *args: None
     """
     async with Worker(url) as one, Worker(url) as two, Worker(url) as three, holdfast.connect(url) as session:

@@ -293,7 +293,9 @@ def test_misuse(url, monkeypatch):
 
 
 def test_urls(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match="unknown URL scheme in 'etcd://x'; known are sqlite:///DIRECTORY and memory:"):
+    with pytest.raises(
+        ValueError, match="unknown URL scheme in 'etcd://x'; known are sqlite:///DIRECTORY, memory:, redis://HOST"
+    ):
         holdfast.connect("etcd://x")
     with pytest.raises(ValueError, match="three slashes"):
         holdfast.connect("sqlite://locks")

@@ -17,7 +17,7 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, Fence, LeaseLost, SessionLost, StaleToken
 from holdfast.cluster.engines import clock, embedded, memory
-from holdfast.cluster.register import LOOK_AGAIN
+from holdfast.cluster.session import LOOK_AGAIN
 
 from .history import Turn, violations
 from .test_faults import TAKE_TURNS, run, turns_of
@@ -38,7 +38,7 @@ def directory(tmp_path):
     return f"sqlite://{tmp_path}/processes"
 
 
-async def never_renewed():
+async def never_renewed(*args):
     raise EngineError("no answer")
 
 

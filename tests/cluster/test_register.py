@@ -10,8 +10,7 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, FormatError, SessionLost
 from holdfast.cluster.engines.memory import MemoryEngine
-from holdfast.cluster.register import LOOK_AGAIN
-from holdfast.cluster.session import Session
+from holdfast.cluster.session import LOOK_AGAIN, Session
 
 from .test_lock import connect, opened, run, settle, url
 
@@ -25,9 +24,9 @@ _namespaces = (f"register {number}" for number in count())
 class Distant(MemoryEngine):
     """A request and its answer take an iteration each."""
 
-    async def apply(self, name, change, *, evicted=()):
+    async def apply(self, *args, **options):
         await asyncio.sleep(0)
-        result = await super().apply(name, change, evicted=evicted)
+        result = await super().apply(*args, **options)
         await asyncio.sleep(0)
         return result
 
@@ -65,9 +64,9 @@ def test_who_waits_is_served_though_all_background_tasks_were_cancelled(iteratio
 def test_a_session_is_renewed_though_all_background_tasks_are_cancelled_all_the_time():
     async def main():
         class Slow(MemoryEngine):
-            async def renew(self):
+            async def renew(self, *args):
                 await asyncio.sleep(0.01)
-                await super().renew()
+                return await super().renew(*args)
 
         async with Session(Slow(next(_namespaces), 0.3), "one") as session, session.lock("x") as grant:
             for n in range(50):
@@ -155,7 +154,7 @@ def test_an_arrival_of_the_dead_does_not_count(url):
     run(main)
 
 
-async def never():
+async def never(*args):
     raise EngineError("no answer")
 
 

@@ -32,10 +32,10 @@ def test_a_ttl_is_a_number_of_seconds(ttl):
 
 def test_a_session_is_renewed_while_its_loop_runs(url):
     async def main():
-        async with with_ttl(url) as one, connect(url) as two:
+        async with connect(url, ttl=1) as one, connect(url) as two:
             async with one.lock("l") as grant:
                 waiter = asyncio.create_task(two.lock("l").acquire())
-                await asyncio.sleep(0.7)
+                await asyncio.sleep(1.5)
                 assert not waiter.done()
                 grant.check()
             await waiter
@@ -75,7 +75,7 @@ def test_nobody_takes_over_before_the_holder_has_given_up(url):
             except LeaseLost:
                 gave_up = time.monotonic()
 
-        async def failing():
+        async def failing(*args):
             raise EngineError("no answer")
 
         async with with_ttl(url) as one, connect(url) as two:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
+from tests.cluster.servers import shared
+
 import holdfast
 from holdfast.cluster.barrier_record import BarrierRecord
 from holdfast.cluster.event_record import EventRecord
@@ -19,7 +21,9 @@ from holdfast.cluster.semaphore_record import SemaphoreRecord
 from .adapter import Tier
 
 MORE_THAN_ENOUGH = 100
-"""Iterations of the loop: both engines answer within the iteration in which they are asked."""
+"""Iterations of the loop: those engines that are no server answer within the iteration in which they are asked."""
+QUIET = 0.006
+"""Seconds without a request, after which a wake-up that a server has sent has arrived."""
 
 WITHOUT = {
     "test_wait_for_calls_the_predicate_with_the_lock": "locked() is a coroutine here, and a predicate cannot await",
@@ -27,6 +31,39 @@ WITHOUT = {
 WITHOUT_IN_TWO = {
     "test_wakes_in_order": "each session is told by itself that the event is set, the one that sets it first",
 }
+
+WITHOUT_ON_A_SERVER_IN_TWO = {
+    "test_several_releases_at_once_with_late_comers": "whose request arrives first, of two at once, is for the network",
+}
+
+
+class Requests:
+    """How many requests to a server are under way, and when the last one was."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.last = 0.0
+
+    def count(self, engine: Any) -> None:
+        for method in ("apply", "read", "dead", "renew"):
+            setattr(engine, method, self._counted(getattr(engine, method)))
+
+    def _counted(self, call: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def counted(*args: Any, **options: Any) -> Any:
+            self.under_way += 1
+            try:
+                return await call(*args, **options)
+            finally:
+                self.under_way -= 1
+                self.last = asyncio.get_running_loop().time()
+
+        return counted
+
+    async def over(self) -> None:
+        """Wait until nothing is under way, and nothing has been for a while."""
+        self.last = asyncio.get_running_loop().time()
+        while self.under_way or asyncio.get_running_loop().time() < self.last + QUIET:
+            await asyncio.sleep(QUIET / 4)
 
 
 class ByTurns:
@@ -68,11 +105,11 @@ class LeasedByTurns(ByTurns):
         self.acquired.append(turn)
         return grant
 
-    async def try_acquire(self) -> bool:
+    async def try_acquire(self) -> Any:
         turn = next(self.turns)
-        acquired: bool = await self.objects[turn].try_acquire()
-        self.acquired += [turn] * acquired
-        return acquired
+        grant = await self.objects[turn].try_acquire()
+        self.acquired += [turn] * bool(grant)
+        return grant
 
     def release(self) -> Any:
         return self.objects[self.acquired.pop(0) if self.acquired else 0].release()
@@ -134,6 +171,9 @@ class ClusterTier(Tier):
     def __init__(self, name: str, sessions: int) -> None:
         self.name = name
         self.without = WITHOUT | (WITHOUT_IN_TWO if sessions > 1 else {})
+        self.is_server = name.startswith("valkey")
+        if self.is_server and sessions > 1:
+            self.without |= WITHOUT_ON_A_SERVER_IN_TWO
         self._count = sessions
         self._sessions: list[Any] = []
         self._made: dict[str, Record] = {}
@@ -145,22 +185,32 @@ class ClusterTier(Tier):
         assert not left_behind
 
     async def _main(self, test: Callable[[], Coroutine[Any, Any, None]], directory: str) -> set[asyncio.Task[Any]]:
-        url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
+        if self.is_server:
+            url = shared().url
+        else:
+            url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
         self._made = {}
+        self._requests = Requests()
         async with holdfast.connect(url, namespace=directory) as observer:
             async with AsyncExitStack() as stack:
                 connect = [holdfast.connect(url, namespace=directory) for _ in range(self._count)]
                 self._sessions = [await stack.enter_async_context(session) for session in connect]
+                if self.is_server:
+                    for session in self._sessions:
+                        self._requests.count(session.engine)
                 await test()
             await self.settle()
             for name, initial in self._made.items():
                 record = decode(await observer.engine.read(name), name, initial)
                 assert not record.sessions(), f"left behind: {record}"
-            return asyncio.all_tasks() - {asyncio.current_task()}
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            return {task for task in left if not task.get_name().startswith("holdfast")}  # the observer's own
 
     async def settle(self) -> None:
         for _ in range(MORE_THAN_ENOUGH):
             await asyncio.sleep(0)
+        if self.is_server:
+            await self._requests.over()
 
     def _make(self, initial: Record, make: Callable[[Any, str], Any], by_turns: type = ByTurns) -> Any:
         name = next(self._names)

@@ -115,6 +115,8 @@ TIERS: list[Tier] = [
     ClusterTier("memory, two sessions", sessions=2),
     ClusterTier("embedded", sessions=1),
     ClusterTier("embedded, two sessions", sessions=2),
+    ClusterTier("valkey", sessions=1),
+    ClusterTier("valkey, two sessions", sessions=2),
 ]
 
 CONDITION_TIERS: list[Tier] = [

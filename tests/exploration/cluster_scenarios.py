@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +38,9 @@ class Distant(MemoryEngine):
         super().__init__(namespace)
         self.applied = 0
 
-    async def apply(self, name: str, change: Any, *, evicted: Iterable[str] = ()) -> Any:
+    async def apply(self, *args: Any, **options: Any) -> Any:
         await asyncio.sleep(0)
-        result = await super().apply(name, change, evicted=evicted)
+        result = await super().apply(*args, **options)
         self.applied += 1
         await asyncio.sleep(0)
         return result
@@ -54,11 +54,13 @@ class Silent(Distant):
 
 
 class Deaf(Distant):
-    """Half of the answers are lost, in an order that nothing repeats in step with (Thue-Morse)."""
+    """Half of the answers are lost, and the wake-ups with them, in an order that nothing repeats in step with
+    (Thue-Morse)."""
 
-    async def apply(self, name: str, change: Any, *, evicted: Iterable[str] = ()) -> Any:
-        result = await super().apply(name, change, evicted=evicted)
-        if self.applied.bit_count() % 2:
+    async def apply(self, *args: Any, notices: Any = None, **options: Any) -> Any:
+        lost = (self.applied + 1).bit_count() % 2
+        result = await super().apply(*args, notices=None if lost else notices, **options)
+        if lost:
             raise EngineError("the answer was lost")
         return result
 

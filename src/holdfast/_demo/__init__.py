@@ -3,8 +3,11 @@
 import os
 
 
-def demo() -> int:
-    """Show both screens; return the exit code, 1 if a check failed."""
+def demo(url: str | None = None) -> int:
+    """Show both screens; return the exit code, 1 if a check failed.
+
+    url: where the processes of the second one meet; by default in a directory of their own.
+    """
     from . import tasks
 
     failed = tasks.demo()
@@ -12,5 +15,5 @@ def demo() -> int:
         from . import processes
 
         print()  # noqa: T201
-        failed |= processes.demo()
+        failed |= processes.demo(url)
     return failed

@@ -33,8 +33,10 @@ SECONDS_BEFORE = 3.0
 KEPT = 0.2
 """Seconds that it keeps it before it is killed, while everybody waits."""
 SECONDS_AFTER = 3.0
-LATENCY = 0.05
+LATENCY = 0.2
 """Seconds after its report within which a request has reached the engine."""
+TTL = 1.0
+"""Seconds, where the engine cannot tell by itself who was killed."""
 TIME_LIMIT = 60.0
 BOLD, RED, GREEN = "1", "31", "32"
 
@@ -153,15 +155,15 @@ def _is_overtaken(holding: Holding, turns: Iterable[Holding]) -> bool:
     return any(holding.asked + LATENCY < turn.asked and turn.began < holding.began for turn in turns)
 
 
-def demo() -> int:
-    """Run it; print a live table and the summary; return the exit code, 1 if anything is wrong."""
+def demo(url: str | None = None) -> int:
+    """Run it on the engine of that URL; print a live table and the summary; return 1 if anything is wrong."""
     print(
         _paint(
             BOLD, f"{len(ROLES)} processes share a Lock, a Semaphore({PERMITS}), a Condition and a Barrier({PARTIES});"
         )
     )
     print(_paint(BOLD, "one of them is killed while it holds the lock"))
-    findings = asyncio.run(_bounded())
+    findings = asyncio.run(_bounded(url))
     for finding in findings:
         mark = _paint(GREEN, "  ok:") if finding.ok else _paint(RED, "  FAILED:")
         print(f"{mark} {finding.name:10} {finding.seen}")
@@ -173,29 +175,35 @@ def demo() -> int:
     return 0
 
 
-async def _bounded() -> list[Finding]:
+async def _bounded(url: str | None) -> list[Finding]:
     try:
         async with asyncio.timeout(TIME_LIMIT):
-            return await _play()
+            return await _play(url)
     except TimeoutError:
         return [Finding(False, "end", f"not within {TIME_LIMIT:.0f} s")]
 
 
-async def _play() -> list[Finding]:
+async def _play(url: str | None) -> list[Finding]:
     history = History()
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as directory:
-        url = f"sqlite://{directory}/state"
+        ttl = None if url is None else TTL
+        url = url or f"sqlite://{directory}/state"
+        namespace = f"demo {os.getpid()} {time.time_ns()}"
         buffer = Path(directory) / "buffer"
         buffer.write_bytes(b"\0")
         processes = {}
         for role in ROLES:
             command = [sys.executable, "-m", "holdfast._demo.worker", url, str(buffer), role, str(SECONDS_BEFORE)]
+            command += [namespace, str(ttl or "")]
             process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             processes[process.pid] = process
             history.roles[process.pid] = role
         victim = process
         try:
-            async with holdfast.connect(url, name="demo") as session, asyncio.TaskGroup() as group:
+            async with (
+                holdfast.connect(url, name="demo", namespace=namespace, ttl=ttl) as session,
+                asyncio.TaskGroup() as group,
+            ):
                 kept = asyncio.Event()
                 for process in processes.values():
                     group.create_task(_listen(process, history, kept))

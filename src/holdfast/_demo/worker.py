@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """One process of the second screen: it contends for everything at once, and reports what it does in lines of JSON.
 
-    python -m holdfast._demo.worker URL FILE ROLE SECONDS
+    python -m holdfast._demo.worker URL FILE ROLE SECONDS NAMESPACE TTL
 
 FILE is the buffer behind the Condition. ROLE is producer, consumer, or victim: a consumer that after so many SECONDS
 keeps the lock until it is killed.
@@ -75,11 +75,11 @@ async def meet(session: Session) -> None:
         await asyncio.sleep(HOLD)
 
 
-async def work(url: str, path: str, role: str, seconds: float) -> None:
+async def work(url: str, path: str, role: str, seconds: float, namespace: str, ttl: float | None) -> None:
     """Contend until the parent says stop."""
     keep_at = time.monotonic() + seconds if role == "victim" else float("inf")
     buffer = os.open(path, os.O_RDWR)
-    async with holdfast.connect(url, name=f"{role} {os.getpid()}") as session:
+    async with holdfast.connect(url, name=f"{role} {os.getpid()}", namespace=namespace, ttl=ttl) as session:
         report("ready")
         tasks = [
             *(asyncio.create_task(use_lock(session.lock(LOCK), keep_at)) for _ in range(CONTENDERS)),
@@ -97,5 +97,5 @@ async def work(url: str, path: str, role: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    url, path, role, seconds = sys.argv[1:]
-    asyncio.run(work(url, path, role, float(seconds)))
+    url, path, role, seconds, namespace, ttl = sys.argv[1:]
+    asyncio.run(work(url, path, role, float(seconds), namespace, float(ttl) if ttl else None))

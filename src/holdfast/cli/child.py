@@ -55,7 +55,7 @@ class Child:
     @classmethod
     async def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> Child:
         """Start it. In a terminal it stays in the foreground, so that it can read, and gets Ctrl-C from there."""
-        leads_group = not sys.stdin.isatty()
+        leads_group = sys.stdin is None or not sys.stdin.isatty()
         process = await asyncio.create_subprocess_exec(
             *command,
             env={**os.environ, **environment},

@@ -12,17 +12,34 @@ from typing import Any, TypeVar
 import click
 
 import holdfast
-from holdfast.cluster import Grant, Inspection, Lock, Semaphore, Session
-from holdfast.cluster.errors import EngineError, NameConflict, SessionLost
+from holdfast.cluster import Inspection, Lock, Semaphore, Session
+from holdfast.cluster.errors import EngineError, FormatError, NameConflict, SessionLost
 
 from . import exit_codes
 from .child import run_command
 from .reports import as_json, print_name, print_names
 
 F = TypeVar("F", bound=Callable[..., Any])
-Command = Callable[[Session], Coroutine[Any, Any, int]]
 GRACE = 10.0
 """Seconds."""
+ANSWER = 5.0
+"""Seconds that the engine may take where --timeout is 0."""
+
+
+class Patience:
+    """What --timeout says. It counts from the start, so that an engine that does not answer is given up as well."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.waits = seconds != 0
+        """Whether to wait for others at all."""
+        self.clock = asyncio.timeout(seconds if self.waits else ANSWER)
+
+    def end(self) -> None:
+        """What was waited for is there: from now on there is time."""
+        self.clock.reschedule(None)
+
+
+Command = Callable[[Session, Patience], Coroutine[Any, Any, int]]
 
 
 class Failure(Exception):  # noqa: N818  # it is how a command ends, as click's Exit
@@ -64,31 +81,34 @@ def session_options(command: F) -> F:
         click.option("--url", help="Where the state is; by default $HOLDFAST_URL, else a directory of the user's."),
         click.option("--namespace", default="default", show_default=True, help="Names are shared only within one."),
         click.option("--ttl", type=float, metavar="SECONDS", help="Be taken for dead if stopped for so long."),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="Give up then, and exit with 124; 0 takes only what is there at once.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
-timeout_option = click.option(
-    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait, at most; exit with 124 then."
-)
 json_option = click.option("--json", "as_text", is_flag=True, help="Print JSON.")
 
 
-def execute(command: Command, url: str | None, namespace: str, ttl: float | None) -> int:
+def execute(command: Command, url: str | None, namespace: str, ttl: float | None, timeout: float | None) -> int:
     """Run the command in a session; what goes wrong becomes a Failure."""
     try:
-        return asyncio.run(_execute(command, url, namespace, ttl))
+        return asyncio.run(_execute(command, url, namespace, ttl, timeout))
     except TimeoutError:
         raise Failure("not within the time of --timeout", exit_codes.TIMED_OUT) from None
     except (NameConflict, EngineError, SessionLost) as exc:
         raise Failure(str(exc), exit_codes.FAILED) from exc
-    except ValueError as exc:
+    except (ValueError, ImportError) as exc:
         raise Failure(str(exc), exit_codes.USAGE) from exc
 
 
-async def _execute(command: Command, url: str | None, namespace: str, ttl: float | None) -> int:
+async def _execute(command: Command, url: str | None, namespace: str, ttl: float | None, seconds: float | None) -> int:
     interrupted: list[int] = []
     task = asyncio.current_task()
     assert task is not None
@@ -100,9 +120,10 @@ async def _execute(command: Command, url: str | None, namespace: str, ttl: float
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, interrupt, number)
+    patience = Patience(seconds)
     try:
-        async with holdfast.connect(url, namespace=namespace, ttl=ttl) as session:
-            return await command(session)
+        async with patience.clock, holdfast.connect(url, namespace=namespace, ttl=ttl) as session:
+            return await command(session, patience)
     except asyncio.CancelledError:
         if not interrupted:
             raise
@@ -113,8 +134,8 @@ def in_session(function: Callable[..., Command]) -> Callable[..., int]:
     """Make a click callback of a function that returns what to do in a session."""
 
     @wraps(function)
-    def callback(url: str | None, namespace: str, ttl: float | None, **options: Any) -> int:
-        return execute(function(**options), url, namespace, ttl)
+    def callback(url: str | None, namespace: str, ttl: float | None, timeout: float | None, **options: Any) -> int:
+        return execute(function(**options), url, namespace, ttl, timeout)
 
     return callback
 
@@ -148,15 +169,18 @@ def command_options(command: F) -> F:
         help="If the lease is lost, between SIGTERM and SIGKILL for CMD.",
     )
     arguments = click.argument("command", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-    return session_options(timeout_option(grace(arguments(command))))
+    return session_options(grace(arguments(command)))
 
 
 def under(primitive: Callable[[Session], Lock | Semaphore], options: dict[str, Any]) -> Command:
     """Run CMD while it is held."""
 
-    async def hold(session: Session) -> int:
-        async with asyncio.timeout(options["timeout"]):
-            grant: Grant = await primitive(session).acquire()
+    async def hold(session: Session, patience: Patience) -> int:
+        leased = primitive(session)
+        grant = await (leased.acquire() if patience.waits else leased.try_acquire())
+        if grant is None:
+            raise TimeoutError
+        patience.end()
         return await run_command(options["command"], grant, options["grace"], complain)
 
     return hold
@@ -191,15 +215,16 @@ def event() -> None:
 
 @event.command()
 @click.argument("name")
-@timeout_option
 @session_options
 @in_session
-def wait(name: str, timeout: float | None) -> Command:
+def wait(name: str) -> Command:
     """Wait until the event NAME is set."""
 
-    async def command(session: Session) -> int:
-        async with asyncio.timeout(timeout):
-            await session.event(name).wait()
+    async def command(session: Session, patience: Patience) -> int:
+        event = session.event(name)
+        if not (patience.waits or await event.is_set()):
+            raise TimeoutError
+        await event.wait()
         return exit_codes.OK
 
     return command
@@ -212,7 +237,7 @@ def wait(name: str, timeout: float | None) -> Command:
 def set_event(name: str) -> Command:
     """Set the event NAME; who waits goes on. It stays set."""
 
-    async def command(session: Session) -> int:
+    async def command(session: Session, patience: Patience) -> int:
         await session.event(name).set()
         return exit_codes.OK
 
@@ -226,7 +251,7 @@ def set_event(name: str) -> Command:
 def clear(name: str) -> Command:
     """Unset the event NAME."""
 
-    async def command(session: Session) -> int:
+    async def command(session: Session, patience: Patience) -> int:
         await session.event(name).clear()
         return exit_codes.OK
 
@@ -241,7 +266,7 @@ def clear(name: str) -> Command:
 def show_event(name: str, as_text: bool) -> Command:
     """Print whether the event NAME is set; exit with 0 if it is, else with 1."""
 
-    async def command(session: Session) -> int:
+    async def command(session: Session, patience: Patience) -> int:
         is_set = await session.event(name).is_set()
         click.echo(as_json({"name": name, "is_set": is_set}) if as_text else "set" if is_set else "unset")
         return exit_codes.OK if is_set else exit_codes.NO
@@ -252,17 +277,18 @@ def show_event(name: str, as_text: bool) -> Command:
 @cli.command()
 @click.argument("name")
 @click.argument("n", metavar="N", type=click.IntRange(min=1))
-@timeout_option
 @json_option
 @session_options
 @in_session
-def barrier(name: str, n: int, timeout: float | None, as_text: bool) -> Command:
+def barrier(name: str, n: int, as_text: bool) -> Command:
     """Wait at the barrier NAME until N have come; print who came as which, from 0."""
 
-    async def command(session: Session) -> int:
+    async def command(session: Session, patience: Patience) -> int:
+        barrier = session.barrier(name, n)
+        if not (patience.waits or await barrier.n_waiting == n - 1):
+            raise TimeoutError
         try:
-            async with asyncio.timeout(timeout):
-                index = await session.barrier(name, n).wait()
+            index = await barrier.wait()
         except asyncio.BrokenBarrierError as exc:
             raise Failure(str(exc), exit_codes.FAILED) from exc
         click.echo(as_json({"name": name, "index": index}) if as_text else index)
@@ -278,10 +304,18 @@ def barrier(name: str, n: int, timeout: float | None, as_text: bool) -> Command:
 def ls(as_text: bool) -> Command:
     """List all names in use, who holds them, and how many wait."""
 
-    async def command(session: Session) -> int:
-        found = [one for name in await session.names() if (one := await _inspect(session, name)) is not None]
+    async def command(session: Session, patience: Patience) -> int:
+        found, code = [], exit_codes.OK
+        for name in await session.names():
+            try:
+                one = await _inspect(session, name)
+            except FormatError as exc:  # the others can be listed all the same
+                complain(str(exc))
+                code = exit_codes.FAILED
+            else:
+                found += [one] if one is not None else []
         click.echo(as_json(found)) if as_text else print_names(found)
-        return exit_codes.OK
+        return code
 
     return command
 
@@ -294,7 +328,7 @@ def ls(as_text: bool) -> Command:
 def show(name: str, as_text: bool) -> Command:
     """Show who holds NAME and who waits for it, in order."""
 
-    async def command(session: Session) -> int:
+    async def command(session: Session, patience: Patience) -> int:
         one = await _inspect(session, name)
         if one is None:
             raise Failure(f"nobody uses {name!r} in the namespace", exit_codes.NO)
@@ -312,12 +346,13 @@ async def _inspect(session: Session, name: str) -> Inspection | None:
 
 
 @cli.command()
-def demo() -> int:
+@click.option("--url", help="Where the four processes meet; by default in a directory of their own.")
+def demo(url: str | None) -> int:
     """Show the primitives at work, in one event loop and in four processes, checked and timed."""
     from holdfast._demo import demo as show_demo
 
     try:
-        return show_demo()
+        return show_demo(url)
     except KeyboardInterrupt:
         sys.stdout.flush()
         return exit_codes.BY_SIGNAL + signal.SIGINT

@@ -12,6 +12,9 @@ from rich.table import Table
 
 from holdfast.cluster import Inspection, SessionInfo
 
+_ENDLESS = 100_000
+"""Columns of what is no terminal."""
+
 
 def as_json(value: object) -> str:
     """Dataclasses as objects, moments as in ISO 8601."""
@@ -33,13 +36,12 @@ def print_names(found: Iterable[Inspection]) -> None:
         holders = ", ".join(f"{holding.session.name}{_times(holding.permits)}" for holding in one.holders)
         waiting = sum(waiting.tasks for waiting in one.waiters)
         table.add_row(repr(one.name)[1:-1], one.kind, holders or "-", str(waiting), _state(one))
-    Console(soft_wrap=True, highlight=False).print(table)
+    _print(table)
 
 
 def print_name(one: Inspection) -> None:
     """Who holds it, who waits, in order."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{one.name!r}: {one.kind}, made by {one.made_by}. {_state(one)}")
+    _print(f"{one.name!r}: {one.kind}, made by {one.made_by}. {_state(one)}")
     table = Table("", "session", "host", "pid", "since", "token", "", box=None, pad_edge=False)
     for holding in one.holders:
         token = "-" if holding.token is None else str(holding.token)
@@ -50,7 +52,18 @@ def print_name(one: Inspection) -> None:
         condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
         table.add_row("waits", *_session(waiting.session), "-", "-", ", ".join(filter(None, [tasks, condition])))
     if table.row_count:
-        console.print(table)
+        _print(table)
+
+
+def _print(what: Table | str) -> None:
+    """A terminal folds what is too long for it; a file or a pipe gets whole lines."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    if isinstance(what, Table):
+        for column in what.columns:
+            column.overflow = "fold"
+    console.print(what)
 
 
 def _session(session: SessionInfo) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from .errors import NameConflict as NameConflict
 from .errors import SessionLost as SessionLost
 from .event import Event as Event
 from .fencing import Fence as Fence
+from .fencing import RedisFence as RedisFence
 from .fencing import SQLiteFence as SQLiteFence
 from .fencing import StaleToken as StaleToken
 from .grant import Grant as Grant

@@ -11,6 +11,10 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 
 class StaleToken(RuntimeError):  # noqa: N818  # what happened, as in errors.py
@@ -92,6 +96,49 @@ class SQLiteFence:
                 "the connection commits each statement by itself, so that somebody else may write between this check "
                 "and yours; execute('BEGIN') before the check, and commit after the write"
             )
+
+
+class RedisFence:
+    """Guards something in Redis or Valkey: a key there keeps the highest token.
+
+    ```python
+    fence = RedisFence(client, "accounts:fence")
+    await fence.execute(grant.token, "HSET", "accounts", "alice", 42)
+    ```
+    """
+
+    _SCRIPT = """
+        local highest = redis.call('GET', KEYS[1])
+        if highest and tonumber(highest) > tonumber(ARGV[1]) then return {0, highest} end
+        redis.call('SET', KEYS[1], ARGV[1])
+        if #ARGV == 1 then return {1} end
+        return {1, redis.call(unpack(ARGV, 2))}
+    """
+
+    def __init__(self, client: Redis, key: str) -> None:
+        """client: of `redis.asyncio`, for the server where the resource is, which need not be the one of the locks.
+        key: keeps the highest token; one for each resource. Do not let it expire.
+        """
+        self._client = client
+        self._key = key
+
+    async def execute(self, token: int, *command: str | bytes | float) -> Any:
+        """Admit a token and run the command, in one atomic step; return the command's result.
+
+        Raises StaleToken, and does nothing, if a higher token was admitted before. Raises redis-py's errors.
+
+        Cancellation: the command may have been run or not.
+        """
+        _check_type(token)
+        answer: Any = await self._client.eval(self._SCRIPT, 1, self._key, token, *command)
+        admitted, *rest = answer
+        if not admitted:
+            raise StaleToken(_refusal(token, int(rest[0]), repr(self._key)))
+        return rest[0] if rest else None
+
+    async def check(self, token: int) -> None:
+        """Admit a token as execute() does, without a command: somebody else may write between this and a write."""
+        await self.execute(token)
 
 
 def _check_type(token: int) -> None:

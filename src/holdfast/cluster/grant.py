@@ -86,8 +86,8 @@ class Leased(Primitive):
         self._session.check()
         return self._hold(*await self._register.ask(self._acquiring))
 
-    async def try_acquire(self) -> bool:
-        """Take it if it is free and nobody waits; return whether it was.
+    async def try_acquire(self) -> Grant | None:
+        """Take it if it is free and nobody waits; return the grant, else None.
 
         Raises as acquire() does.
 
@@ -95,10 +95,7 @@ class Leased(Primitive):
         """
         self._session.check()
         ticket, value = await self._register.ask_at_once(self._trying)
-        if value < 0:
-            return False
-        self._hold(ticket, value)
-        return True
+        return None if value < 0 else self._hold(ticket, value)
 
     async def release(self) -> None:
         """Give back what was acquired, to who is next. LeaseLost if it was lost.
@@ -107,6 +104,7 @@ class Leased(Primitive):
         """
         if not self._held:
             raise RuntimeError(f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with'")
+        self._session.check_loop()
         await self._release(self._held[0])
 
     async def __aenter__(self) -> Grant:
@@ -124,7 +122,10 @@ class Leased(Primitive):
     ) -> None:
         """Release the grant that this entry made, and no other."""
         task = asyncio.current_task()
-        grant = next((grant for grant in reversed(self._entered) if grant._body is task), self._entered[0])
+        self._session.check_loop()
+        grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
+            (grant for grant in self._entered if grant._body is None or grant._body.done()), self._entered[0]
+        )
         self._entered.remove(grant)
         self._session.look_at_clock()
         if grant.lost.is_set():

@@ -10,7 +10,7 @@ from .barrier_record import BarrierRecord
 from .engines.contract import SessionInfo
 from .event_record import EventRecord
 from .lock_record import LockRecord
-from .record import Record, decode, parse
+from .record import Record, decode, not_ours, parse
 from .semaphore_record import SemaphoreRecord
 
 
@@ -56,7 +56,12 @@ class Inspection:
 
 def decode_any(text: str, name: str) -> Record:
     """A record as it was stored, of whatever kind. Raises FormatError if this version does not know it."""
-    return decode(text, name, _initial(parse(text, name)["kind"]))
+    kind = parse(text, name)["kind"]
+    try:
+        initial = _initial(kind)
+    except ValueError as exc:
+        raise not_ours(text, name) from exc
+    return decode(text, name, initial)
 
 
 def report(record: Record, name: str, sessions: Mapping[str, SessionInfo]) -> Inspection:

@@ -140,6 +140,9 @@ class LockRecord(Record):
         holder = self.holder
         return {} if holder is None or holder.session != session else {holder.ticket: holder.token}
 
+    def keeps(self, session: str, tokens: Collection[int]) -> bool:
+        return all(self._holds(token) for token in tokens)
+
     def last_token(self) -> int:
         return self.tokens
 

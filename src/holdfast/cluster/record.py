@@ -161,6 +161,10 @@ class Record(ABC):
         """The sessions that hold something."""
         return frozenset()
 
+    def keeps(self, session: str, tokens: Collection[int]) -> bool:
+        """Whether the session still holds all that it was granted under these tokens."""
+        return True
+
     def last_token(self) -> int:
         """No higher one has been given out here."""
         return 0
@@ -236,9 +240,9 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
         record, outcome = record.apply(batch.session, operation, wakes)
         outcomes.append(outcome)
     answers = {who: answer for who, answer in record.answers.items() if who != batch.session}
-    if batch.operations:
-        answers[batch.session] = Answer(batch.number, tuple(outcomes))
     record = replace(record, answers=answers)
+    if batch.operations or batch.session in record.sessions():  # there it tells how much of it the record knows
+        record = replace(record, answers={**answers, batch.session: Answer(batch.number, tuple(outcomes))})
     for session, others in record.watches().items():
         if session != batch.session and not others <= watched.get(session, frozenset()):
             wakes.append(Wake(session, 0, 0, 0))
@@ -266,7 +270,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise FormatError(f"the record of {name!r} is not one of holdfast's: {text[:80]!r}. Nothing was changed")
+        raise not_ours(text, name)
     kind = document.get("kind")
     if document.get("format") != FORMAT or not isinstance(kind, str) or not kind.startswith(KINDS):
         raise FormatError(
@@ -277,6 +281,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 R = TypeVar("R", bound=Record)
+MALFORMED = KeyError, TypeError, ValueError, AttributeError
+"""What comes of reading a record that lacks something, or has something else there."""
 
 
 def decode(text: str | None, name: str, initial: R) -> R:
@@ -290,17 +296,24 @@ def decode(text: str | None, name: str, initial: R) -> R:
     kind = document["kind"]
     if kind != initial.kind:
         raise NameConflict(
-            f"{name!r} is a {kind}, made by {document['made_by']}, and is used here as a {initial.kind}. Use another "
-            "name, or the same kind and value; nothing was changed"
+            f"{name!r} is a {kind}, made by {document.get('made_by')}, and is used here as a {initial.kind}. "
+            "Use another name, or the same kind and value; nothing was changed"
         )
-    kept = replace(
-        initial,
-        made_by=document["made_by"],
-        answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
-        line=line_of(document["line"]),
-        changed=document["changed"],
-    )
-    return kept.with_state(document)
+    try:
+        kept = replace(
+            initial,
+            made_by=document["made_by"],
+            answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
+            line=line_of(document["line"]),
+            changed=document["changed"],
+        )
+        return kept.with_state(document)
+    except MALFORMED as exc:
+        raise not_ours(text, name) from exc
+
+
+def not_ours(text: str, name: str) -> FormatError:
+    return FormatError(f"the record of {name!r} is not one of holdfast's: {text[:80]!r}. Nothing was changed")
 
 
 def line_of(runs: Iterable[Iterable[Any]]) -> Line:

@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .engines.contract import Change, Stored
+from .engines.contract import Change, Notice, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
 from .record import Batch, Record, Step, Withdraw, decode, encode, step
 
 if TYPE_CHECKING:
     from .session import Session
 
-LOOK_AGAIN = 3.0
-"""Seconds, more or less, after which a session that waits looks whether it has missed a wake-up or a death."""
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until what the engine has failed to do is tried again."""
 
@@ -58,8 +55,10 @@ class Register:
         self._pump: asyncio.Task[None] | None = None
         self._suspicious = False  # somebody may have died, or a wake-up may be lost
         self._outdated = False  # it may wait for others than it did, or hold what it waits for
+        self._doubted = False  # the record may have gone back to what it was
+        self._leaving = False  # what this session has in the record is to be taken out
+        self._known = 0  # the batch whose answer the record has, as far as is known here
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
-        self._timer: asyncio.TimerHandle | None = None
 
     # What the primitives do
 
@@ -156,8 +155,39 @@ class Register:
         for each in range(ticket, ticket + count):
             self._grant(each, value)
 
+    def doubt(self) -> None:
+        """The record may have gone back to what it was: look before anything else is done."""
+        self._doubted = True
+        self._start()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anybody waits here."""
+        return bool(self._asked)
+
+    @property
+    def waits_for(self) -> tuple[int, frozenset[str]] | None:
+        """If somebody waits here and nothing is under way: the last batch, and the sessions that are watched."""
+        if not self._asked or self._pump is not None:
+            return None
+        return self._batches, frozenset(self._watched)
+
+    def see(self, batch: int, text: str | None, dead: frozenset[str]) -> None:
+        """What the record was, and who of the watched was dead, at some moment since `waits_for` has told the batch."""
+        if self._pump is not None or self._batches != batch:
+            return  # it may be older than what is known by now
+        if dead & self._watched.keys():
+            self._suspect()
+            return
+        with contextlib.suppress(FormatError, NameConflict):
+            record = decode(text, self._name, self.initial)
+            self._grant_what_was_missed(record)
+            if self._wanted(record) != self._watched.keys():
+                self._outdated = True
+                self._start()
+
     def lose(self, exc: SessionLost) -> None:
-        """The session is over: nobody waits here any more."""
+        """The session is over, or has lost what it had here: nobody waits here any more."""
         entries = [*(self._sent[1] if self._sent else ()), *self._pending]
         futures = [*self._asked.values(), *(entry.done for entry in entries if entry.done is not None)]
         self._asked.clear()
@@ -174,7 +204,7 @@ class Register:
         if self._batches:
             change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
             try:
-                self._send_wakes(await self._session.engine.apply(self._name, change))
+                await self._session.engine.apply(self._name, change, notices=self._notices)
             except NameConflict:
                 return  # so nothing of this session is in it
 
@@ -193,7 +223,7 @@ class Register:
         self._start()
 
     def _start(self) -> None:
-        if self._pump is None or self._pump.done():
+        if self._session.over is None and (self._pump is None or self._pump.done()):
             self._pump = self._session.loop.create_task(self._run(), name=f"holdfast register {self._name!r}")
             self._pump.add_done_callback(self._ended)
 
@@ -205,7 +235,7 @@ class Register:
     async def _run(self) -> None:
         try:
             while self._has_work():
-                if self._sent or self._pending or self._suspicious:
+                if self._sent or self._pending or self._suspicious or self._doubted:
                     await self._apply_next()
                 else:
                     await self._look()
@@ -229,22 +259,24 @@ class Register:
                 self._start()
 
     def _has_work(self) -> bool:
-        return bool(self._sent or self._pending or self._suspicious or self._outdated)
+        return bool(self._sent or self._pending or self._suspicious or self._outdated or self._doubted)
 
     async def _apply_next(self) -> None:
         """Apply what is pending as one batch, as often as it takes: its number sees to it that it counts once."""
         engine = self._session.engine
-        if self._sent is None:
-            entries, self._pending = self._pending, []
-            self._batches += 1
-            self._sent = Batch(self._session.id, self._batches, tuple(entry.operation for entry in entries)), entries
-        batch, entries = self._sent
         pause, longest = RETRY
         while True:
+            batch, entries = self._sent or self._next_batch()
             try:
                 dead = await self._find_dead()
+                while self._doubted:
+                    await self._look_back()
+                if self._sent is None:
+                    continue  # it has been given up, with all else that was here
                 self._outdated = False  # before, as it may be so again while the answer is on its way
-                done = await engine.apply(self._name, self._change(batch, dead), evicted=dead)
+                leaving = {self._session.id} if self._leaving else frozenset[str]()
+                change = self._change(batch, dead | leaving)
+                done = await engine.apply(self._name, change, evicted=dead, notices=self._notices)
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
@@ -258,14 +290,46 @@ class Register:
             except EngineError as exc:
                 if self._session.over is not None:
                     raise SessionLost(str(self._session.over)) from exc
-                self._refuse(entries, exc)
+                if not self._doubted:
+                    self._refuse(entries, exc)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
         self._sent = None
+        self._leaving = False
         self._take_grants(entries, done)
-        self._answered = bool(entries)
-        self._send_wakes(done)
+        self._answered = self._session.id in done.record.answers
+        self._known = batch.number if self._answered else 0
         await self._watch_over(done.record)
+
+    def _next_batch(self) -> tuple[Batch, list[_Entry]]:
+        entries, self._pending = self._pending, []
+        self._batches += 1
+        self._sent = Batch(self._session.id, self._batches, tuple(entry.operation for entry in entries)), entries
+        return self._sent
+
+    async def _look_back(self) -> None:
+        """Give up what this session has here, unless the record knows all of it that this session knows."""
+        self._doubted = False  # before, as it may be so again while the answer is on its way
+        try:
+            record = await self.read()
+        except (FormatError, NameConflict):
+            record = self.initial  # the name has become somebody else's
+        except BaseException:
+            self._doubted = True
+            raise
+        if not self._is_known_to(record):
+            self._session.forgo(self._name)
+            self.lose(SessionLost(f"what {self._session!r} had in {self._name!r} is gone: the engine has lost data"))
+            self._leaving = True  # something of it may still be there
+            self._suspicious = True
+
+    def _is_known_to(self, record: Record) -> bool:
+        tokens = self._session.tokens(self._name)
+        answer = record.answers.get(self._session.id)
+        number = 0 if answer is None else answer.batch
+        known = {self._known} | ({self._sent[0].number} if self._sent is not None else set())
+        has_nothing = not (self._asked or tokens or self._sent)
+        return has_nothing or (number in known and record.keeps(self._session.id, tokens))
 
     async def _find_dead(self) -> frozenset[str]:
         """The dead that the record names, if there may be any."""
@@ -284,9 +348,13 @@ class Register:
         with contextlib.suppress(EngineError, FormatError, NameConflict):  # the clock will have it looked at again
             record = await self.read()
             self._session.check_deadline()
-            for ticket, value in sorted(self._granted_in(record).items()):
-                self._grant(ticket, value)
-            await self._watch_over(record)
+            if not self._doubted:
+                self._grant_what_was_missed(record)
+                await self._watch_over(record)
+
+    def _grant_what_was_missed(self, record: Record) -> None:
+        for ticket, value in sorted(self._granted_in(record).items()):
+            self._grant(ticket, value)
 
     def _granted_in(self, record: Record) -> dict[int, int]:
         """What the record has granted to those who ask here, except to those whose request is yet to be sent."""
@@ -334,19 +402,30 @@ class Register:
         if future is not None and not future.done():
             future.set_result(value)
 
-    def _send_wakes(self, done: Step) -> None:
-        """To the other sessions."""
+    def _notices(self, done: Step) -> Iterator[Notice]:
+        """To the other sessions: what they were granted; and to the one that holds it, as it will release it."""
+        told = {self._session.id}
         for session, ticket, value, count in done.wakes:
             if session != self._session.id:
-                self._session.engine.wake(session, self._name, f"{ticket} {value} {count}")
+                told.add(session)
+                yield session, f"{ticket} {value} {count}"
+        holding = done.record.holding()
+        if len(holding) == 1 and not holding & told:
+            yield next(iter(holding)), None
 
     # Who buries the dead
 
+    def _wanted(self, record: Record) -> frozenset[str]:
+        """Whom to watch, while somebody waits here."""
+        return record.watches().get(self._session.id, frozenset()) if self._asked else frozenset()
+
     async def _watch_over(self, record: Record) -> None:
         """While somebody waits here, watch the sessions that this one waits for, and the clock."""
-        wanted = record.watches().get(self._session.id, frozenset()) if self._asked else frozenset()
+        wanted = self._wanted(record)
         new = wanted - self._watched.keys()
         self._watch(wanted)
+        if self._asked:
+            self._session.keep_looking()
         with contextlib.suppress(EngineError):  # the clock will have it looked at again
             if new and await self._session.engine.dead(new):
                 self._suspicious = True
@@ -357,8 +436,3 @@ class Register:
                 self._watched.pop(session)()
         for session in sessions - self._watched.keys():
             self._watched[session] = self._session.engine.watch(session, self._suspect)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._asked:
-            self._timer = self._session.loop.call_later(LOOK_AGAIN * random.uniform(0.8, 1.2), self._suspect)

@@ -41,6 +41,7 @@ class Semaphore(Leased):
         Cancellation: it is given back all the same.
         """
         if self._held:
+            self._session.check_loop()
             await self._release(self._held[0])
         else:
             self._session.check()

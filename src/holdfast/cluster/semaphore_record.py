@@ -84,6 +84,9 @@ class SemaphoreRecord(Record):
     def holding(self) -> frozenset[str]:
         return frozenset(self.permits)
 
+    def keeps(self, session: str, tokens: Collection[int]) -> bool:
+        return self.permits.get(session, 0) >= len(tokens)
+
     def held(self) -> Iterator[Held]:
         return (Held(session, permits, None, None) for session, permits in self.permits.items())
 

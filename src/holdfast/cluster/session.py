@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import math
 import os
+import random
 import socket
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 from .barrier import Barrier
 from .condition import Condition
 from .engines.clock import monotonic
-from .engines.contract import Engine
+from .engines.contract import Engine, Seen
 from .errors import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
 from .event import Event
 from .grant import Grant
@@ -26,13 +28,20 @@ from .record import Record
 from .register import Register
 from .semaphore import BoundedSemaphore, Semaphore
 
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
 CLOSING = 5.0
 """Seconds that closing a session waits for the engine, at most. What is left then is for the others to clean up."""
 LONGEST_NAME = 200
 RENEWALS = 3
-"""How often a session with a ttl is renewed in one."""
+"""How often a session with a ttl is renewed in one, and looks whether it has missed a wake-up or a death."""
+JITTER = 1.0, 1.2
+"""By what the time between two looks is multiplied: sessions that were opened together do not look together."""
 CHECKED = 1.0
 """Seconds after which a session without a ttl that holds something looks whether it is still alive."""
+LOOK_AGAIN = 3.0
+"""Seconds after which one without a ttl that waits looks whether it has missed a wake-up or a death."""
 MARGIN = 0.05
 """How much of its ttl before the engine a session gives up what it holds."""
 RETRY_RENEWAL = 0.1
@@ -60,7 +69,9 @@ class Session:
         self._grants: set[Grant] = set()
         self._pid = 0
         self._losing: asyncio.Task[None] | None = None
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[Seen] | None = None
+        self._in_haste = False  # whether to renew anew as soon as that is done
+        self._failure: EngineError | None = None  # why the last renewal has failed
         self._next_renewal: asyncio.TimerHandle | None = None
         self._deadline = math.inf  # of monotonic(): when others may take it for dead
         self._alarm: asyncio.TimerHandle | None = None
@@ -78,7 +89,8 @@ class Session:
         self._pid = os.getpid()
         self._tidied = self.loop.time()
         asked = monotonic()
-        self.id = await self.engine.open(self.label, self._on_wake)
+        self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+        _open.add(self)
         if self.engine.ttl is not None:
             self._extend(asked, self.engine.ttl)
             self._renew_in(self.engine.ttl / RENEWALS)
@@ -96,13 +108,13 @@ class Session:
 
         Cancellation: the session ends all the same; what it held is found by the others.
         """
+        if not self.id or os.getpid() != self._pid:
+            return  # it is the parent's, and goes on there
+        self.check_loop()
         if self._losing is not None:
             await self._losing
-        if not self.id or self.over is not None:
+        if self.over is not None:
             return
-        if os.getpid() != self._pid:
-            self.over = self._of_another_process()
-            return  # it is the parent's, and goes on there
         self._end(SessionLost(f"{self!r} was closed"))
         try:
             if self._tidying is not None:
@@ -200,10 +212,14 @@ class Session:
         """Raise an error if the session cannot be used here and now."""
         if not self.id:
             raise RuntimeError(f"{self!r} is not open; write 'async with holdfast.connect() as session:'")
-        self.check_process()
         if self.over is not None:
             raise SessionLost(str(self.over))
         self.check_deadline()
+        self.check_loop()
+
+    def check_loop(self) -> None:
+        """Raise RuntimeError in another event loop than the session's, before anything is touched that is not safe."""
+        self.check_process()
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError(f"{self!r} belongs to the event loop {self.loop!r}; connect() in each loop")
 
@@ -230,12 +246,27 @@ class Session:
     def hold(self, grant: Grant) -> None:
         """Remember a grant, to be told when the session is lost."""
         self._grants.add(grant)
-        if self._next_renewal is None and self._renewal is None:
+        if self.engine.ttl is None:
             self._renew_in(CHECKED)
 
     def drop(self, grant: Grant) -> None:
         """Forget a grant that has ended."""
         self._grants.discard(grant)
+
+    def tokens(self, name: str) -> list[int]:
+        """Of the grants of this name that are held."""
+        return [grant.token for grant in self._grants if grant.name == name]
+
+    def forgo(self, name: str) -> None:
+        """The grants of this name are lost, and no others."""
+        for grant in [grant for grant in self._grants if grant.name == name]:
+            self._grants.discard(grant)
+            grant._lose(LeaseLost(f"{grant!r} was lost: the engine has lost data"))
+
+    def keep_looking(self) -> None:
+        """Somebody waits: have all that they wait for looked at now and then."""
+        if self.engine.ttl is None:
+            self._renew_in(LOOK_AGAIN)
 
     def lose(self, exc: SessionLost) -> None:
         """The session is dead for the others: nothing that it held may be believed held any more."""
@@ -259,7 +290,8 @@ class Session:
     def look_at_clock(self) -> None:
         """End the session if others may take it for dead already."""
         if self.over is None and monotonic() >= self._deadline:
-            self.lose(SessionLost(f"{self!r} could not be renewed within its ttl of {self.engine.ttl} s"))
+            why = f": {self._failure}" if self._failure is not None else ""
+            self.lose(SessionLost(f"{self!r} could not be renewed within its ttl of {self.engine.ttl} s{why}"))
 
     def _extend(self, asked: float, ttl: float) -> None:
         """It was renewed by a request that was sent at `asked`."""
@@ -271,30 +303,55 @@ class Session:
             self._alarm = self.loop.call_later(self._deadline - monotonic(), self.look_at_clock)
 
     def _renew_in(self, seconds: float) -> None:
-        self._next_renewal = self.loop.call_later(seconds, self._renew)
+        """Renew, and look around, after that time; or before, if that is planned already."""
+        if self._renewal is not None:
+            return
+        at = self.loop.time() + seconds * random.uniform(*JITTER)
+        if self._next_renewal is not None:
+            if self._next_renewal.when() <= at:
+                return
+            self._next_renewal.cancel()
+        self._next_renewal = self.loop.call_at(at, self._renew)
 
     def _renew(self) -> None:
         """One task for each renewal: a timer goes on also where a program cancels all tasks there are."""
         self._next_renewal = None
-        if self.engine.ttl is not None or self._grants:
-            asked = monotonic()
-            self._renewal = self.loop.create_task(self.engine.renew(), name=f"renewal of {self!r}")
-            self._renewal.add_done_callback(partial(self._renewed, asked))
+        if self.over is not None:
+            return  # in a child, that has its parent's timers
+        waiting = {name: waits for name, each in self._registers.items() if (waits := each.waits_for)}
+        if (
+            self.engine.ttl is None
+            and not self._grants
+            and not any(each.is_waiting for each in self._registers.values())
+        ):
+            return
+        asked = monotonic()
+        watched = frozenset[str]().union(*(sessions for _, sessions in waiting.values()))
+        self._renewal = self.loop.create_task(self.engine.renew(waiting, watched), name=f"renewal of {self!r}")
+        self._renewal.add_done_callback(
+            partial(self._renewed, asked, {name: batch for name, (batch, _) in waiting.items()})
+        )
 
-    def _renewed(self, asked: float, renewal: asyncio.Task[None]) -> None:
+    def _renewed(self, asked: float, batches: dict[str, int], renewal: asyncio.Task[Seen]) -> None:
         ttl = self.engine.ttl
-        pause = CHECKED if ttl is None else ttl / RENEWALS
+        pause = ttl / RENEWALS if ttl is not None else CHECKED if self._grants else LOOK_AGAIN
         self._renewal = None
         exc = asyncio.CancelledError() if renewal.cancelled() else renewal.exception()
         if self.over is not None:
             return
         if exc is None:
+            self._failure = None
             if ttl is not None:
                 self._extend(asked, ttl)
-            self._renew_in(pause)
+            texts, dead = renewal.result()
+            for name, batch in batches.items():
+                self._registers[name].see(batch, texts[name], dead)
+            self._renew_in(0 if self._in_haste else pause)
+            self._in_haste = False
         elif isinstance(exc, asyncio.CancelledError):
             self._renew_in(0)
         elif isinstance(exc, EngineError):
+            self._failure = exc
             self._renew_in(min(RETRY_RENEWAL, pause))  # until the deadline, which ends it
         elif isinstance(exc, SessionLost):
             self.lose(exc)
@@ -303,9 +360,22 @@ class Session:
             lost.__cause__ = exc
             self.lose(lost)
 
+    def _on_gap(self, went_back: bool) -> None:
+        """Whoever waits may have missed something, and if texts went back, what is held may not be held any more."""
+        if self.over is None:
+            if went_back:
+                for register in self._registers.values():
+                    register.doubt()
+            self._in_haste = self._renewal is not None
+            self._renew_in(0)
+
     async def _keep_tidy(self) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then somebody else will do it
             await self._tidy(KEPT)
+
+    def end_in_child(self) -> None:
+        """After a fork: the session goes on in the parent, and nothing that runs here may renew or end it."""
+        self.over = self._of_another_process()
 
     def _end(self, exc: SessionLost) -> None:
         self.over = exc
@@ -327,18 +397,27 @@ class Session:
             register.on_wake(message)
 
 
-def connect(url: str | None, ttl: float | None, namespace: str, name: str | None) -> Session:
+def connect(url: str | Redis | None, ttl: float | None, namespace: str, name: str | None) -> Session:
     """See `holdfast.connect()`."""
     url = url or os.environ.get("HOLDFAST_URL")
-    if ttl is not None and not (isinstance(ttl, (int, float)) and SHORTEST_TTL <= ttl < math.inf):
+    is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
+    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl < math.inf):
         raise ValueError(f"ttl must be a number of seconds, at least {SHORTEST_TTL}, or None, not {ttl!r}")
-    return Session(
-        _engine(url, ttl, _checked(namespace, "a namespace")), name or f"{socket.gethostname()}:{os.getpid()}"
-    )
+    label = _checked(name, "a session's name") if name else f"{socket.gethostname()}:{os.getpid()}"
+    return Session(_engine(url, ttl, _checked(namespace, "a namespace")), label)
 
 
-def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
+def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engine:
+    if url is not None and not isinstance(url, str):
+        if type(url).__module__.partition(".")[0] != "redis" and not hasattr(url, "connection_pool"):
+            raise TypeError(
+                "connect() needs a URL, a text like 'sqlite:///var/lib/locks', or a client of redis.asyncio, or None, "
+                f"not {url!r}"
+            )
+        return _redis_engine(url, ttl, namespace)
     parts = urlsplit(url or "sqlite:")
+    if parts.scheme in ("redis", "rediss", "unix"):
+        return _redis_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":
         from .engines.memory import MemoryEngine
 
@@ -348,8 +427,28 @@ def _engine(url: str | None, ttl: float | None, namespace: str) -> Engine:
 
         if parts.netloc:
             raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
-        return EmbeddedEngine(Path(parts.path) if parts.path else default_directory(), namespace, ttl)
-    raise ValueError(f"unknown URL scheme in {url!r}; known are sqlite:///DIRECTORY and memory:")
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r} has a '?' or '#'; in the name of a directory write %3F or %23")
+        path = unquote(parts.path)
+        if path and (not path.startswith("/") or not path.strip("/") or "\0" in path):
+            raise ValueError(
+                f"{url!r} names no directory by its absolute path, which all processes would agree on; "
+                "write it after three slashes: sqlite:///var/lib/locks"
+            )
+        return EmbeddedEngine(Path(path) if path else default_directory(), namespace, ttl)
+    shown = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
+    raise ValueError(
+        f"unknown URL scheme in {shown!r}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST and "
+        "unix://SOCKET"
+    )
+
+
+def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Engine:
+    try:
+        from .engines.redis import RedisEngine
+    except ImportError as exc:
+        raise ImportError("Redis and Valkey need an extra: pip install 'holdfast[redis]'") from exc
+    return RedisEngine(server, namespace, ttl)
 
 
 def _checked(name: str, what: str = "a name") -> str:
@@ -360,3 +459,14 @@ def _checked(name: str, what: str = "a name") -> str:
     except UnicodeEncodeError as exc:
         raise ValueError(f"{what} must have an encoding in UTF-8, and {name!r} has none") from exc
     return name
+
+
+_open: WeakSet[Session] = WeakSet()
+
+
+def _end_in_child() -> None:
+    for session in _open:
+        session.end_in_child()
+
+
+os.register_at_fork(after_in_child=_end_in_child)

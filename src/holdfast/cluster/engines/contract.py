@@ -6,16 +6,18 @@
    more: death is final.
 3. What a change has returned has happened. If `apply()` raises EngineError it may have happened or not, and may
    be tried again; SessionLost says that it did not, and never will.
-4. A wake-up is a hint. It may be lost, doubled or late.
+4. A wake-up is a hint. It may be lost, doubled or late. If many may have been lost, the session is told (`OnGap`).
 5. A process that dies takes its sessions with it; a session that is watched by another one is missed soon.
 6. A session with a ttl dies when it has not been renewed for so long, by the engine's clock. A renewal never brings one
    back.
 7. A text is removed only as it is, and its floor is kept: no record that is made later starts below it.
+8. An engine whose texts may go back to what they were, as when a server loses its last writes, tells each session
+   (`OnGap`) before it makes another change for it, and raises the floor before it makes one for anybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
@@ -32,7 +34,16 @@ class Stored(NamedTuple):
     """The engine's time, in seconds since 1970. No client's clock decides anything."""
     floor: int
     """At least the highest that `remove()` has been given in this namespace. If texts may have been lost, as with
-    the power, it is above every token that may have been given out, by the engine's clock."""
+    the power or with a server's memory, it is above every token that may have been given out, by the engine's clock."""
+
+
+class Seen(NamedTuple):
+    """What a session sees when it looks around."""
+
+    texts: Mapping[str, str | None]
+    """By name."""
+    dead: frozenset[str]
+    """Of the sessions that it asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +61,14 @@ class SessionInfo:
 
 Change = Callable[[Stored], tuple[str, T]]
 """From what is stored under a name to the new text and a result. May be called more than once."""
+Notice = tuple[str, str | None]
+"""A session and the message that wakes it. With None it need not be woken: it is likely to change the same text
+next, and an engine that compares texts may let it know the new one."""
 OnWake = Callable[[str, str], None]
 """Called in the loop of the session with a name and a message."""
+OnGap = Callable[[bool], None]
+"""Called in the loop of the session when wake-ups may have been lost. With True, texts may have gone back, too: what
+this session has been told of may not have happened, and it has to look before it asks for another change."""
 
 
 class Engine(Protocol):
@@ -60,17 +77,29 @@ class Engine(Protocol):
     ttl: float | None
     """Seconds without a renewal after which the session is dead; None if it lives as long as its process."""
 
-    async def open(self, label: str, on_wake: OnWake) -> str:
+    async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         """Begin the session; return its id, which no other session ever has."""
 
-    async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
+    async def apply(
+        self,
+        name: str,
+        change: Change[T],
+        *,
+        evicted: Iterable[str] = (),
+        notices: Callable[[T], Iterable[Notice]] | None = None,
+    ) -> T:
         """Change the text under a name, and end the sessions in `evicted`, all of which `dead()` has named.
+
+        notices: from the result to whom to wake once that is kept, as by wake().
 
         Raises SessionLost if this session is dead, EngineError if the engine fails.
         """
 
-    async def renew(self) -> None:
-        """Live on for another ttl from now; without a ttl, see that the session is alive. Raises as apply() does."""
+    async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
+        """Live on for another ttl from now; without a ttl, see that the session is alive. Raises as apply() does.
+
+        Return the texts under these names, and which of these sessions are dead: in one request, if the engine is far.
+        """
 
     async def read(self, name: str) -> str | None:
         """The text under a name."""

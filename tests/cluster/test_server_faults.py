@@ -1,0 +1,452 @@
+"""A server of Redis or Valkey that is killed, stopped, cut off, emptied, demoted; and what sessions make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+import redis.asyncio
+
+import holdfast
+from holdfast.cluster import EngineError, LeaseLost, SessionLost
+
+from .history import violations
+from .proxy import Proxy
+from .servers import REDIS, VALKEY, Server, shared
+from .test_faults import TAKE_TURNS, assert_nothing_is_left, run, turns_of
+from .worker import Worker, until_waiting
+
+__all__ = ["run"]  # the fixture
+
+TTL = 1.5
+"""Seconds."""
+DURABLE = "--appendonly", "yes", "--appendfsync", "always"
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def server(request):
+    if request.param == "redis" and REDIS is None:
+        pytest.skip("there is no redis-server on PATH, as Debian's package has it")
+    with Server(*DURABLE, binary=VALKEY if request.param == "valkey" else REDIS) as server:
+        yield server
+
+
+def connect(url, **options):
+    return holdfast.connect(url, **{"ttl": TTL, **options})
+
+
+async def opened(url, **options):
+    session = connect(url, **options)
+    await session.__aenter__()
+    return session
+
+
+async def eventually(condition, seconds=10):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+# Processes
+
+
+async def test_processes_never_overlap_though_one_is_killed():
+    """Whoever holds it for the victim is dead after its ttl."""
+    url = shared().url
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(connect(url, namespace="killed"))
+        options = {"namespace": "killed", "ttl": TTL}
+        workers = [await stack.enter_async_context(Worker(url, **options)) for _ in range(3)]
+        victim = await stack.enter_async_context(Worker(url, **options))
+        held = victim.begin("grant = await session.lock('x').acquire(); report('in'); await asyncio.sleep(60)")
+        await victim.event()
+        turns = asyncio.gather(*[worker.do(TAKE_TURNS.format(turns=5, hold=0.01)) for worker in workers])
+        await until_waiting(session, "x", 3)
+        await victim.kill()
+        killed = time.monotonic()
+        await turns
+        assert not violations(turns_of(*workers))
+        assert min(turn.began for turn in turns_of(*workers)) - killed < 2 * TTL + 1
+        await assert_nothing_is_left(session, "x")
+        held.cancel()
+
+
+async def test_a_client_that_was_stopped_for_longer_than_its_ttl():
+    url = shared().url
+    async with Worker(url, ttl=TTL, namespace="stopped") as paused, connect(url, namespace="stopped") as session:
+        body = paused.begin("async with session.lock('x') as grant: report('in', grant.token); await asyncio.sleep(60)")
+        _, token = await paused.event()
+        paused.stop()
+        async with asyncio.timeout(3 * TTL + 2):
+            grant = await session.lock("x").acquire()
+        assert grant.token > token
+        paused.go_on()
+        with pytest.raises(Exception, match="LeaseLost"):
+            await body
+
+
+# The server
+
+
+async def test_the_server_is_killed_and_comes_back_with_its_data(server):
+    async with connect(server.url, ttl=5) as one, connect(server.url, ttl=5) as two:
+        lock = one.lock("x")
+        async with lock as grant:
+            waiter = asyncio.create_task(two.lock("x").acquire())
+            await until_waiting(one, "x")
+            server.kill()
+            await asyncio.sleep(0.3)
+            server.start()
+            asked = asyncio.create_task(one.lock("other").acquire())
+            await asked
+            grant.check()
+            assert not waiter.done()
+        async with asyncio.timeout(10):
+            assert (await waiter).token > grant.token
+
+
+async def test_the_server_is_killed_and_comes_back_without_its_data(server):
+    one = await opened(server.url, ttl=8)
+    two = await opened(server.url, ttl=8)
+    grant = await one.lock("x").acquire()
+    waiter = asyncio.create_task(two.lock("x").acquire())
+    await until_waiting(one, "x")
+    began = time.monotonic()
+    server.kill()
+    server.lose_data()
+    server.start()
+    async with asyncio.timeout(5):
+        await grant.lost.wait()
+        with pytest.raises(SessionLost, match="has lost it"):
+            await waiter
+    assert time.monotonic() - began < 4, "at once, and not when the ttl has passed"
+    async with connect(server.url) as three, three.lock("x") as later:
+        assert later.token > grant.token
+    await one.close()
+    await two.close()
+
+
+async def test_operations_wait_for_a_server_that_is_away(server):
+    async with connect(server.url, ttl=8) as session:
+        async with session.lock("x"):
+            pass
+        server.kill()
+        calls = [session.lock("x").acquire, session.lock("y").locked, session.event("e").set, session.names]
+        asked = [asyncio.create_task(call()) for call in calls]
+        cancelled = asyncio.create_task(session.lock("z").acquire())
+        await asyncio.sleep(0.2)
+        assert not any(task.done() for task in asked)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        server.start()
+        async with asyncio.timeout(6):
+            await asyncio.gather(*asked)
+        assert not await session.lock("z").locked()
+
+
+async def test_nothing_waits_longer_than_the_session_lives_when_the_server_stays_away(server):
+    session = await opened(server.url)
+    grant = await session.lock("x").acquire()
+    server.kill()
+    with pytest.raises(SessionLost, match="could not be renewed within its ttl"):
+        async with asyncio.timeout(TTL + 2):
+            await asyncio.gather(session.lock("y").acquire(), session.lock("z").locked())
+    assert grant.lost.is_set()
+    async with asyncio.timeout(5):
+        await session.close()
+    with pytest.raises(EngineError, match="cannot be reached"):
+        await opened(server.url)
+
+
+async def test_a_stopped_server_is_waited_for_until_the_deadline(server):
+    session, other = await opened(server.url), await opened(server.url, ttl=20)
+    grant = await session.lock("x").acquire()
+    server.stop()
+    try:
+        async with asyncio.timeout(TTL + 1):
+            await grant.lost.wait()
+    finally:
+        server.go_on()
+    async with asyncio.timeout(10):
+        assert (await other.lock("x").acquire()).token > grant.token
+    await other.close()
+    async with asyncio.timeout(5):
+        await session.close()
+
+
+async def test_a_lagging_replica_is_promoted(server):
+    """What it has not got is lost: whoever holds that is told at once, whoever holds something older is not."""
+    with Server(binary=server.binary) as replica:
+        async with (
+            redis.asyncio.Redis(port=replica.port) as there,
+            Proxy(server.port) as proxy,
+            Proxy(server.port) as stream,
+        ):
+            await there.execute_command("REPLICAOF", "127.0.0.1", stream.port)
+            one, two = await opened(proxy.url, ttl=20), await opened(proxy.url, ttl=20)
+            kept = await one.lock("kept").acquire()
+            while not await there.exists("holdfast:{default}:record:kept"):
+                await asyncio.sleep(0.01)
+            stream.is_deaf = True  # it lags from here on
+            lost = await one.lock("lost").acquire()
+            waiter = asyncio.create_task(two.semaphore("s", 1).acquire())
+            await asyncio.wait([waiter])
+            behind = asyncio.create_task(two.event("e").wait())
+            await until_waiting(one, "e")
+            server.kill()
+            await there.execute_command("REPLICAOF", "NO", "ONE")
+            proxy.target = replica.port
+            proxy.cut()
+            async with asyncio.timeout(8):
+                await lost.lost.wait()
+                with pytest.raises(SessionLost, match="has lost"):
+                    await behind
+                await waiter.result().lost.wait()
+            kept.check()
+            assert not kept.lost.is_set()
+            async with connect(proxy.url) as three:
+                assert (await three.lock("lost").acquire()).token > lost.token
+                assert not await three.lock("kept").try_acquire()
+            assert await two.semaphore("s", 1).try_acquire()
+            await one.close()
+            await two.close()
+
+
+# Connections
+
+
+async def test_connections_are_killed_all_the_time(server):
+    async with connect(server.url, ttl=8) as one, connect(server.url, ttl=8) as two:
+        async with redis.asyncio.Redis(port=server.port) as admin:
+
+            async def kill():
+                while True:
+                    await admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                    await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+                    await asyncio.sleep(0.05)
+
+            killing = asyncio.create_task(kill())
+            inside = []
+
+            async def use(session):
+                for _ in range(10):
+                    async with session.lock("x") as grant:
+                        inside.append(grant.token)
+
+            async with asyncio.timeout(30):
+                await asyncio.gather(use(one), use(two))
+            killing.cancel()
+            assert inside == sorted(set(inside))
+        await assert_nothing_is_left(one, "x")
+
+
+async def test_who_misses_every_wake_up_is_served_all_the_same():
+    async with Proxy(shared().port) as proxy:
+        proxy.drops_messages = True
+        async with connect(proxy.url, namespace="deaf") as one, connect(proxy.url, namespace="deaf") as two:
+            async with one.lock("x"):
+                waiter = asyncio.create_task(two.lock("x").acquire())
+                await until_waiting(one, "x")
+            async with asyncio.timeout(TTL):
+                await waiter
+
+
+async def test_what_was_missed_is_read_when_the_subscription_is_there_again():
+    async with Proxy(shared().port) as proxy:
+        async with connect(proxy.url, ttl=30, namespace="gap") as two, connect(shared().url, namespace="gap") as one:
+            async with one.lock("x"):
+                waiter = asyncio.create_task(two.lock("x").acquire())
+                await until_waiting(one, "x")
+                proxy.drops_messages = True
+            proxy.drops_messages = False
+            proxy.cut()
+            async with asyncio.timeout(5):  # half of the time until the next look
+                await waiter
+
+
+OPERATIONS = {
+    "lock": lambda session: in_and_out(session.lock("x")),
+    "semaphore": lambda session: in_and_out(session.semaphore("x", 1)),
+    "event": lambda session: set_and_wait(session.event("x")),
+    "condition": lambda session: wait_and_notify(session.condition("x")),
+    "barrier": lambda session: meet(session.barrier("x", 2)),
+    "tries": lambda session: try_twice(session.lock("x")),
+}
+
+
+async def in_and_out(leased):
+    async with leased, asyncio.TaskGroup() as group:
+        waiter = group.create_task(leased.acquire())
+        await asyncio.sleep(0.01)
+        waiter.cancel()
+
+
+async def set_and_wait(event):
+    waiter = asyncio.create_task(event.wait())
+    await event.set()
+    assert await waiter
+    await event.clear()
+
+
+async def wait_and_notify(condition):
+    async def wait():
+        async with condition:
+            await condition.wait()
+
+    waiter = asyncio.create_task(wait())
+    while not waiter.done():
+        async with condition:
+            await condition.notify()
+        await asyncio.sleep(0)
+
+
+async def meet(barrier):
+    assert sorted(await asyncio.gather(barrier.wait(), barrier.wait())) == [0, 1]
+
+
+async def try_twice(lock):
+    assert await lock.try_acquire()
+    assert not await lock.try_acquire()
+    await lock.release()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_an_answer_is_lost_at_every_request(operation):
+    """The server has done it, and the session does not know; so it asks again, and it counts once."""
+    lost = 0
+    async with Proxy(shared().port) as proxy:
+        for number in range(12):
+            async with connect(proxy.url, ttl=20, namespace=f"cut {operation} {number}") as session:
+                await asyncio.sleep(0)
+                proxy.requests, proxy.cut_at, before = 0, number, proxy.cuts
+                async with asyncio.timeout(10):
+                    await OPERATIONS[operation](session)
+                proxy.cut_at = None
+                await assert_nothing_is_left(session, "x")
+                lost += proxy.cuts - before
+                if proxy.cuts == before:
+                    break
+    assert lost >= 2
+
+
+@pytest.mark.parametrize("side", ["is_deaf", "is_mute"])
+async def test_one_side_is_cut_off_from_the_server(side):
+    """It gives up what it has before the others get it, and what it says later is refused."""
+    async with Proxy(shared().port) as proxy:
+        cut_off = await opened(proxy.url, namespace=side)
+        async with connect(shared().url, namespace=side) as session:
+            grant = await cut_off.lock("x").acquire()
+            setattr(proxy, side, True)
+            waiter = asyncio.create_task(session.lock("x").acquire())
+            async with asyncio.timeout(4 * TTL + 2):
+                await grant.lost.wait()
+                assert not waiter.done()
+                await waiter
+            with pytest.raises(LeaseLost):
+                grant.check()
+            async with asyncio.timeout(5):
+                await cut_off.close()
+
+
+async def test_scripts_are_flushed(server):
+    async with connect(server.url) as session, redis.asyncio.Redis(port=server.port) as admin:
+        for _ in range(3):
+            async with session.lock("x"):
+                await admin.script_flush()
+
+
+# What is refused, and what is not
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+async def test_a_server_that_evicts_keys_is_refused(policy):
+    with Server("--maxmemory-policy", policy) as server:
+        with pytest.raises(EngineError, match=f"maxmemory-policy {policy}.*noeviction"):
+            await opened(server.url)
+
+
+async def test_a_wrong_password_is_said():
+    with Server("--requirepass", "secret") as server:
+        for url in (server.url, server.url.replace("//", "//:wrong@")):
+            with pytest.raises(EngineError, match=r"(?i)(auth|pass)"):
+                await opened(url)
+        async with connect(server.url.replace("//", "//:secret@")) as session, session.lock("x"):
+            pass
+
+
+async def test_a_wrong_database_is_said():
+    with pytest.raises(EngineError, match=r"database 99: .*out of range"):
+        await opened(shared().url + "/99")
+
+
+async def test_a_cluster_and_a_replica_are_refused():
+    with Server("--cluster-enabled", "yes") as server:
+        with pytest.raises(EngineError, match="Redis Cluster, which holdfast does not support"):
+            await opened(server.url)
+    with Server("--replicaof", "127.0.0.1", str(shared().port)) as server:
+        with pytest.raises(EngineError, match="is a replica"):
+            await opened(server.url)
+
+
+async def test_a_client_may_be_given_and_stays_the_callers():
+    async with redis.asyncio.Redis(port=shared().port, decode_responses=True) as client:
+        async with connect(client, namespace="given") as one, connect(shared().url, namespace="given") as two:
+            async with one.lock("x"):
+                waiter = asyncio.create_task(two.lock("x").acquire())
+                await until_waiting(one, "x")
+            await waiter
+        assert await client.ping()
+
+
+async def test_a_socket_is_as_good():
+    with Server() as server:
+        async with connect(f"unix://{server.directory}/socket") as one, connect(server.url) as two:
+            async with one.lock("x"):
+                assert not await two.lock("x").try_acquire()
+
+
+async def test_what_is_no_client_is_refused():
+    with pytest.raises(TypeError, match=r"or a client of redis\.asyncio"):
+        holdfast.connect(7)
+
+
+# What it costs
+
+
+async def test_requests_are_as_few_as_promised():
+    async with Proxy(shared().port) as proxy:
+        async with connect(proxy.url, ttl=30, namespace="few") as one, connect(shared().url, namespace="few") as two:
+            async with one.lock("x"):
+                pass
+
+            async def requests():
+                before = proxy.requests
+                async with one.lock("x"):
+                    pass
+                return proxy.requests - before
+
+            assert await requests() == 2
+            async with two.lock("x"):
+                pass
+            assert await requests() == 3
+            assert await requests() == 2
+
+
+async def test_an_idle_waiter_asks_once_for_all_its_names():
+    async with Proxy(shared().port) as proxy:
+        async with connect(proxy.url, namespace="idle") as one, connect(shared().url, namespace="idle", ttl=9) as two:
+            names = [f"name {number}" for number in range(20)]
+            for name in names:
+                await two.lock(name).acquire()
+            waiting = [asyncio.create_task(one.lock(name).acquire()) for name in names]
+            for name in names:
+                await until_waiting(two, name)
+            await asyncio.sleep(0.1)
+            before = proxy.requests
+            await asyncio.sleep(2 * TTL)
+            assert 3 <= proxy.requests - before <= 6
+            for task in waiting:
+                task.cancel()
