@@ -42,7 +42,7 @@ TASK_TIER = [
     "tests/test_twins.py",
 ]
 """The tests of what has two twins."""
-ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not redis"]
+ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis"]
 """Without the other tiers, and the same paths again."""
 
 
