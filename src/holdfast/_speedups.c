@@ -55,6 +55,7 @@ typedef struct {
     Py_ssize_t owed_exits;
     PyObject *line;  /* a deque */
     PyObject *notes;  /* a dict */
+    PyObject *keepers;  /* None or a set */
     Py_ssize_t dead;
 } Queue;
 
@@ -473,7 +474,10 @@ leave_end(State *state, Queue *queue, PyObject *waiter)
             result = -1;
         }
         else if (outermost == waiter) {
-            result = call(line, pop[end]);
+            PyObject *keepers = LOAD(queue, keepers);
+            bool discard = keepers != NULL && keepers != Py_None;
+            result = discard && PySet_Discard(keepers, waiter) < 0 ? -1 : call(line, pop[end]);
+            Py_XDECREF(keepers);
             if (result == 0 && length == 1) {
                 result = retire(state, queue);
             }
@@ -2070,6 +2074,7 @@ static PyMemberDef queue_members[] = {
     {"owed_exits", T_PYSSIZET, offsetof(Queue, owed_exits), 0, NULL},
     {"line", T_OBJECT, offsetof(Queue, line), 0, NULL},
     {"_notes", T_OBJECT, offsetof(Queue, notes), 0, NULL},
+    {"keepers", T_OBJECT, offsetof(Queue, keepers), 0, NULL},
     {"_dead", T_PYSSIZET, offsetof(Queue, dead), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
@@ -2156,6 +2161,7 @@ queue_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->run);
     Py_VISIT(self->line);
     Py_VISIT(self->notes);
+    Py_VISIT(self->keepers);
     return 0;
 }
 
@@ -2169,6 +2175,7 @@ queue_clear(PyObject *object)
     Py_CLEAR(self->run);
     Py_CLEAR(self->line);
     Py_CLEAR(self->notes);
+    Py_CLEAR(self->keepers);
     return 0;
 }
 
