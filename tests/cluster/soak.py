@@ -171,7 +171,9 @@ async def supervise(minutes, seed, on_server):
                 shown = time.monotonic()
                 size = sum(file.stat().st_size for file in directory.glob("*.history"))
                 print(f"{shown - began:5.0f} s: {len(killed)} killed, {size / 1e6:.1f} MB of history", flush=True)
-        await asyncio.sleep(1)  # so that the last one has begun
+        async with asyncio.timeout(DRAIN):  # so that the last one has begun
+            while not all((directory / f"{process.pid}.history").exists() for process in processes):
+                await asyncio.sleep(0.1)
         for process in processes:
             process.send_signal(signal.SIGTERM)
         try:
