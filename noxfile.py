@@ -42,10 +42,8 @@ TASK_TIER = [
     "tests/test_twins.py",
 ]
 """The tests of what has two twins."""
-ALONE = [
-    "-k",
-    "not memory and not embedded and not uvloop and not cluster",
-]  # the other tiers, and the same paths again
+ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis"]
+"""Without the other tiers, and the same paths again."""
 
 
 @nox.session(python=interpreters())
@@ -53,15 +51,19 @@ ALONE = [
 def test(session: nox.Session, twin: str) -> None:
     """Run the whole suite on the compiled twin, and the tests of the task tier on the pure one as well.
 
-    In CI the searches are large on one interpreter and one twin alone, as they would find the same on each.
+    In CI the large searches run on one interpreter and twin alone, as they would find the same on each.
     """
     session.install("--quiet", "--editable", ".[test]")
-    size = "small" if os.environ.get("CI") and (session.python, twin) != (HERE, "compiled") else None
     if twin == "compiled":
-        session.run("pytest", *session.posargs, env={"HOLDFAST_EXPLORE": size})
+        session.run("pytest", *session.posargs, env={"HOLDFAST_EXPLORE": size_of_searches(session)})
     else:
-        pure = {"HOLDFAST_PURE_PYTHON": "1", "HOLDFAST_EXPLORE": size}
-        session.run("pytest", *(session.posargs or [*TASK_TIER, *ALONE]), env=pure)
+        environment = {"HOLDFAST_PURE_PYTHON": "1", "HOLDFAST_EXPLORE": "small"}
+        session.run("pytest", *(session.posargs or [*TASK_TIER, *ALONE]), env=environment)
+
+
+def size_of_searches(session: nox.Session) -> str | None:
+    """What HOLDFAST_EXPLORE shall be; None leaves it as it is."""
+    return "small" if os.environ.get("CI") and session.python != HERE else None
 
 
 @nox.session(python=interpreters(), name="debug-memory")

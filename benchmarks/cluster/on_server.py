@@ -6,6 +6,7 @@ python -m benchmarks.cluster.on_server [--rounds N] [--quick]
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import sys
 from collections import defaultdict
@@ -134,13 +135,17 @@ def _cells(measured: Measured) -> list[str]:
     longest = measured.longest_wait
     return [
         f"{measured.rate:,.0f}",
-        f"{measured.hand_off(50) * 1e3:,.2f}",
-        f"{measured.hand_off(99) * 1e3:,.2f}",
+        _number(measured.hand_off(50) * 1e3, ",.2f"),
+        _number(measured.hand_off(99) * 1e3, ",.2f"),
         f"{longest * 1e3:,.1f}",
         f"{longest / measured.mean_wait:,.1f}",
-        f"{measured.same_owner:.0%}",
+        _number(measured.same_owner, ".0%"),
         f"{measured.jain:.3f}",
     ]
+
+
+def _number(value: float, style: str) -> str:
+    return "-" if math.isnan(value) else format(value, style)
 
 
 def _costs(cost: tuple[float, float] | None) -> list[str]:

@@ -41,7 +41,9 @@ PATIENCE = 0.0, 2.0
 HOLD = 0.0, 0.005
 LIFE = 0.5, 4.0
 """Seconds between two kills."""
-TTL = 6.0
+LIFE_ON_SERVER = 2.0, 10.0
+"""The same, where a kill is noticed only after the ttl."""
+TTL = 10.0
 """Seconds, on a server: so long the others wait for who was killed."""
 DRAIN = 60.0
 """Seconds within which all must have ended."""
@@ -157,7 +159,7 @@ async def supervise(minutes, seed, on_server):
         processes = [await start() for _ in range(PROCESSES)]
         began = shown = time.monotonic()
         while time.monotonic() < began + minutes * 60:
-            await asyncio.sleep(killer.uniform(*LIFE))
+            await asyncio.sleep(killer.uniform(*(LIFE_ON_SERVER if on_server else LIFE)))
             victim = killer.randrange(PROCESSES)
             if processes[victim].returncode is not None:
                 return [f"process {processes[victim].pid} has ended with {processes[victim].returncode}"]
@@ -169,8 +171,9 @@ async def supervise(minutes, seed, on_server):
                 shown = time.monotonic()
                 size = sum(file.stat().st_size for file in directory.glob("*.history"))
                 print(f"{shown - began:5.0f} s: {len(killed)} killed, {size / 1e6:.1f} MB of history", flush=True)
-        while not all((directory / f"{process.pid}.history").exists() for process in processes):
-            await asyncio.sleep(0.01)  # the last one has not begun, and would not know what SIGTERM means
+        async with asyncio.timeout(DRAIN):  # the last one has not begun, and would not know what SIGTERM means
+            while not all((directory / f"{process.pid}.history").exists() for process in processes):
+                await asyncio.sleep(0.1)
         for process in processes:
             process.send_signal(signal.SIGTERM)
         try:
