@@ -1,0 +1,99 @@
+"""The critical section: in it, and nowhere else, a primitive of this tier changes once somebody waits.
+
+Whoever was granted something meanwhile is woken after the section has been left.
+
+The collector may run a finalizer, and the interpreter a signal handler, between any two lines, and so in the
+section too. What these change (a release, a `set()`, a coroutine that is closed) is put down, and done by the interrupted
+thread as soon as it has left the section. So they never block: neither on the section of their own thread, nor on one
+that another thread holds, whose finalizer may want this one. What needs an answer raises ReentryError.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import RLock
+from asyncio import _get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from ._waiter import Waiter
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ReentryError(RuntimeError):
+    """A signal handler or a finalizer wants an answer while its own thread is changing a primitive."""
+
+
+class _Here(threading.local):
+    """What each thread knows of itself."""
+
+    inside = False
+    """Whether it is in a section."""
+
+    def __init__(self) -> None:
+        self.woken: list[Waiter] = []
+        """Who has been granted something in the section."""
+        self.late: deque[Callable[[], object]] = deque()
+        """What is to be done once the section has been left."""
+
+
+here = _Here()
+
+
+class Section(RLock):
+    """One thread at a time. It is reentrant so that a signal between locking it and noting that does no harm."""
+
+    __slots__ = ()
+
+    def run(self, step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `step()`, called in the section. Raises ReentryError within a section."""
+        me = here
+        if me.inside:
+            raise ReentryError(
+                "a signal handler or a finalizer interrupted its own thread in the middle of a change, and needs an "
+                "answer that is not there yet: use release(), set(), notify() or try_acquire() there"
+            )
+        woken: list[Waiter] = []
+        try:
+            with self:
+                try:
+                    me.inside = True
+                    return step(*args, **kwargs)
+                finally:
+                    if me.woken:
+                        woken, me.woken = me.woken, woken
+                    me.inside = False
+        finally:
+            if woken:
+                deliver(woken)
+            while me.late:
+                me.late.popleft()()
+
+    def do(self, step: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call `step()`, which must not raise, in the section; within a section, as soon as that has been left."""
+        if here.inside:
+            here.late.append(lambda: self.run(step, *args, **kwargs))
+        else:
+            self.run(step, *args, **kwargs)
+
+
+def deliver(woken: list[Waiter]) -> None:
+    """Wake them. If a signal handler raises meanwhile, all are woken before that comes out."""
+    running = _get_running_loop()
+    try:
+        for waiter in woken:
+            waiter.wake(running)
+    except BaseException:
+        for waiter in woken:
+            waiter.wake(running)
+        raise
+
+
+def hold_back() -> list[Waiter]:
+    """In a section: who has been granted something in it, for the caller to `deliver()`."""
+    woken, here.woken = here.woken, []
+    return woken
