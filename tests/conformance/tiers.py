@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import holdfast
+import holdfast.threads
 
 from .adapter import Tier
 from .cluster_tier import ClusterTier
@@ -111,6 +112,7 @@ TIERS: list[Tier] = [
         unavailable="eager tasks are new in Python 3.12",
     ),
     TaskTier("asyncio", classes=asyncio),
+    TaskTier("threads, one loop", classes=holdfast.threads),
     ClusterTier("memory", sessions=1),
     ClusterTier("memory, two sessions", sessions=2),
     ClusterTier("embedded", sessions=1),

@@ -32,11 +32,14 @@ class Home:
         """Wake a task from elsewhere. What is sent until the loop takes note goes with one call."""
         self._inbox.append(waiter)
         if not self._sent:
-            self._sent = True
             try:
+                self._sent = True
                 self.loop.call_soon_threadsafe(_Letter(self))
             except RuntimeError:  # closed
                 self.lost()
+            except BaseException:  # of a signal handler; deliver() comes here again
+                self._sent = False
+                raise
 
     def receive(self) -> None:
         """Wake whoever was sent for, in the loop itself."""
