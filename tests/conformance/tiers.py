@@ -15,6 +15,7 @@ import holdfast.threads
 
 from .adapter import Tier
 from .cluster_tier import ClusterTier
+from .thread_tier import HERE, LOOP, THREAD, ThreadTier
 
 try:
     import uvloop
@@ -113,6 +114,8 @@ TIERS: list[Tier] = [
     ),
     TaskTier("asyncio", classes=asyncio),
     TaskTier("threads, one loop", classes=holdfast.threads),
+    ThreadTier("threads, two loops", [HERE, LOOP]),
+    ThreadTier("threads, two loops and threads", [THREAD, HERE, LOOP]),
     ClusterTier("memory", sessions=1),
     ClusterTier("memory, two sessions", sessions=2),
     ClusterTier("embedded", sessions=1),
