@@ -17,13 +17,24 @@ from holdfast.threads._waiter import ThreadWaiter
 from .adapter import Tier
 
 HERE, LOOP, THREAD = "here", "another loop", "a thread"
-WAITING = {"acquire", "wait", "wait_for"}
 READING = {"locked", "is_set", "try_acquire", "n_waiting", "parties", "broken", "statistics"}
 NEVER_AT_REST = 30.0
 """Seconds after which a test that does not come to rest fails."""
 
 CANNOT_BE_CANCELLED = "a blocked thread cannot be cancelled; tests/threads has its timeouts and signals"
+AT_ONCE = "who is granted at once runs in parallel here; tests/threads/test_order.py has the order of the grants"
+WITHOUT_IN_SEVERAL = dict.fromkeys(
+    [
+        "test_wakes_in_order",
+        "test_first_come_first_served",
+        "test_several_releases_at_once_with_late_comers",
+        "test_notify_wakes_at_most_n_in_order",
+        "test_notify_all_wakes_all_in_order",
+    ],
+    AT_ONCE,
+)
 WITHOUT_IN_THREADS = {
+    **WITHOUT_IN_SEVERAL,
     "test_async_with_gives_the_index": "threading.Barrier has no `with`",
     "test_given_lock_is_the_one_used": "the lock and the condition would take turns each by itself",
 }
@@ -61,6 +72,7 @@ class ThreadTier(Tier):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._busy: set[int] = set()
+        self.without = WITHOUT_IN_SEVERAL
         if THREAD in places:
             self.without = WithoutCancelling(WITHOUT_IN_THREADS)
 
@@ -94,8 +106,6 @@ class ThreadTier(Tier):
             return await self._in_loop(primitive, name, *args)
         if place == THREAD:
             assert self._pool is not None
-            if isinstance(primitive, threads.Condition) and name in WAITING - {"acquire"}:
-                assert primitive.locked() or name == "wait_for" or args == ()
             call = getattr(primitive.sync, name)
             return await asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, call, *args)
         result = getattr(primitive, name)(*args)
@@ -108,22 +118,25 @@ class ThreadTier(Tier):
             result = getattr(primitive, name)(*args)
             return await result if asyncio.iscoroutine(result) else result
 
-        async def start() -> asyncio.Task[Any]:
-            return asyncio.create_task(call())
-
-        loop = self._loop
+        loop, here = self._loop, asyncio.get_running_loop()
         assert loop is not None
-        task = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(start(), loop))
-        here = asyncio.get_running_loop()
         done = asyncio.Event()
-        task.add_done_callback(lambda _: here.call_soon_threadsafe(done.set))
+        started: list[asyncio.Task[Any]] = []
+
+        def start() -> None:
+            task = loop.create_task(call())
+            task.add_done_callback(lambda _: here.call_soon_threadsafe(done.set))
+            started.append(task)
+
+        loop.call_soon_threadsafe(start)
         cancelled: asyncio.CancelledError | None = None
         while not done.is_set():
             try:
                 await done.wait()
             except asyncio.CancelledError as exc:
                 cancelled = exc
-                loop.call_soon_threadsafe(task.cancel, *exc.args)
+                loop.call_soon_threadsafe(lambda args: started[0].cancel(*args), exc.args)
+        [task] = started
         if cancelled is not None and task.cancelled():
             raise cancelled
         return task.result()
