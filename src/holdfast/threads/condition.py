@@ -110,7 +110,11 @@ class Condition(Shared, task_tier.Condition):
     def _release_and_join(self, waiter: Waiter) -> None:
         if not self._lock._held.locked():
             raise RuntimeError(_NOT_LOCKED.format("wait"))
-        self._enter_line().admit(waiter, self._instead)
+        line = self._enter_line()
+        try:
+            line.admit(waiter, self._instead)
+        finally:
+            line.retire()
         self._lock._release()
 
     def _leave_and_relock(self, waiter: Waiter, again: Waiter) -> bool:
