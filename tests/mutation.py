@@ -41,6 +41,15 @@ MUTATED = [
     "condition.py",
     "semaphore.py",
     "barrier.py",
+    "threads/_section.py",
+    "threads/_waiter.py",
+    "threads/_queue.py",
+    "threads/_primitive.py",
+    "threads/lock.py",
+    "threads/event.py",
+    "threads/condition.py",
+    "threads/semaphore.py",
+    "threads/barrier.py",
 ]
 
 TESTS = [
@@ -55,6 +64,7 @@ TESTS = [
     "tests/test_idle.py",
     "tests/models/test_found.py",
     "tests/exploration",
+    "tests/threads",
 ]
 NOT_THESE = "not uvloop and not eager"  # which take the same paths
 SECONDS_PER_TEST = 8
@@ -181,7 +191,7 @@ class Mutant:
 
     def apply(self) -> None:
         """Put the changed code into the function."""
-        target: object = importlib.import_module(f"holdfast.{self.file.removesuffix('.py')}")
+        target: object = importlib.import_module(f"holdfast.{self.file.removesuffix('.py').replace('/', '.')}")
         code = self.code
         for name in self.function.split("."):
             inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]

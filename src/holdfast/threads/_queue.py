@@ -121,7 +121,7 @@ class SharedQueue(WaitQueue):
         return True
 
     def forget_closed_loop(self) -> bool:
-        closed = [home for loop, home in self.homes.items() if loop.is_closed()]
+        closed = [home for loop, home in self.homes.items() if loop.is_closed()] if self.homes else []
         for home in closed:
             if self.homes.pop(home.loop, None) is not None:
                 self._forget(home)

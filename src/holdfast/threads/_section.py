@@ -15,33 +15,40 @@ from _thread import RLock
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 if TYPE_CHECKING:
     from ._waiter import Waiter
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class ReentryError(RuntimeError):
     """A signal handler or a finalizer wants an answer while its own thread is changing a primitive."""
 
 
-class _Here(threading.local):
-    """What each thread knows of itself."""
+class Me:
+    """What a thread knows of itself."""
 
-    inside = False
-    """Whether it is in a section."""
+    __slots__ = ("inside", "late", "woken")
 
     def __init__(self) -> None:
+        self.inside = False
+        """Whether it is in a section."""
         self.woken: list[Waiter] = []
         """Who has been granted something in the section."""
         self.late: deque[Callable[[], object]] = deque()
         """What is to be done once the section has been left."""
 
 
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.me = Me()
+
+
 here = _Here()
+"""`here.me` is the thread that asks. To ask is slow, so it is done once in each section."""
 
 
 class Section(RLock):
@@ -49,9 +56,9 @@ class Section(RLock):
 
     __slots__ = ()
 
-    def run(self, step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, step: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts]) -> T:
         """The result of `step()`, called in the section. Raises ReentryError within a section."""
-        me = here
+        me = here.me
         if me.inside:
             raise ReentryError(
                 "a signal handler or a finalizer interrupted its own thread in the middle of a change, and needs an "
@@ -62,7 +69,7 @@ class Section(RLock):
             with self:
                 try:
                     me.inside = True
-                    return step(*args, **kwargs)
+                    return step(*args)
                 finally:
                     if me.woken:
                         woken, me.woken = me.woken, woken
@@ -73,12 +80,12 @@ class Section(RLock):
             while me.late:
                 me.late.popleft()()
 
-    def do(self, step: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def do(self, step: Callable[[Unpack[Ts]], object], /, *args: Unpack[Ts]) -> None:
         """Call `step()`, which must not raise, in the section; within a section, as soon as that has been left."""
-        if here.inside:
-            here.late.append(lambda: self.run(step, *args, **kwargs))
+        if here.me.inside:
+            here.me.late.append(lambda: self.run(step, *args))
         else:
-            self.run(step, *args, **kwargs)
+            self.run(step, *args)
 
 
 def deliver(woken: list[Waiter]) -> None:
@@ -95,5 +102,6 @@ def deliver(woken: list[Waiter]) -> None:
 
 def hold_back() -> list[Waiter]:
     """In a section: who has been granted something in it, for the caller to `deliver()`."""
-    woken, here.woken = here.woken, []
+    me = here.me
+    woken, me.woken = me.woken, []
     return woken

@@ -44,7 +44,7 @@ class Waiter:
         self.granted = True
         if self.home is not None:
             self.home.granted += 1
-        here.woken.append(self)
+        here.me.woken.append(self)
 
     def get_loop(self) -> None:
         """All waiters of this tier belong to the same queue, whatever their loops."""

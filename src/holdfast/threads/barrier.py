@@ -33,9 +33,7 @@ class Barrier(Shared, task_tier.Barrier):
 
     _instead = "await barrier.wait()"
 
-    def __init__(
-        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
-    ) -> None:
+    def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
         self._section = Section()
         task_tier.Barrier.__init__(self, parties)
         self._action = action
@@ -180,5 +178,3 @@ class SyncBarrier(SyncView[Barrier]):
         if self.broken:
             return f"<holdfast.threads.SyncBarrier at {id(self._shared):#x}: broken>"
         return f"<holdfast.threads.SyncBarrier at {id(self._shared):#x}: waiters={self.n_waiting}/{self.parties}>"
-
-

@@ -94,5 +94,3 @@ class SyncEvent(SyncView[Event]):
     def __repr__(self) -> str:
         state = "set" if self.is_set() else "unset"
         return f"<holdfast.threads.SyncEvent at {id(self._shared):#x}: {state}>"
-
-

@@ -51,7 +51,13 @@ class Semaphore(Shared, task_tier.Semaphore):
 
         May be called more often than acquire().
         """
-        self._add(1)
+        if self._queue is not None or here.me.inside:
+            self._add(1)
+            return
+        with self._section:
+            self._value += (free := self._queue is None)
+        if not free:
+            self._add(1)
 
     async def _enter(self) -> None:
         await self.acquire()
@@ -60,7 +66,7 @@ class Semaphore(Shared, task_tier.Semaphore):
 
     def _take(self) -> bool:
         """Take a permit if nobody waits and one is free."""
-        if self._queue is not None or here.inside:
+        if self._queue is not None or here.me.inside:
             return False
         with self._section:
             self._value -= (taken := self._queue is None and self._value > 0)
@@ -169,7 +175,7 @@ class SyncSemaphore(SyncView[Semaphore]):
     def __exit__(
         self, typ: type[BaseException] | None, exc: BaseException | None, tb: types.TracebackType | None
     ) -> None:
-        self._shared._add(1)
+        self._shared.release()
 
     def __repr__(self) -> str:
         name = f"Sync{type(self._shared).__name__}"
