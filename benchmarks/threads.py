@@ -12,7 +12,7 @@ import asyncio
 import gc
 import queue
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -69,7 +69,7 @@ def contending_sync(make: Callable[[], Any]) -> Sample:
     return sample
 
 
-def _in_threads(works: list[Callable[[], object]]) -> float:
+def _in_threads(works: Sequence[Callable[[], object]]) -> float:
     started = [threading.Thread(target=work) for work in works]
     start = perf_counter_ns()
     for thread in started:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any, Generic, TypeVar
 
-from .._primitive import Primitive
-from .._waitqueue import WaitQueue
+from holdfast._primitive import Primitive
+from holdfast._waitqueue import WaitQueue
+
 from ._queue import SharedQueue
 from ._section import ReentryError, Section
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .._waitqueue import WaitQueue
+from holdfast._waitqueue import WaitQueue
+
 from ._waiter import TaskWaiter, Waiter
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ here = _Here()
 """`here.me` is the thread that asks. To ask is slow, so it is done once in each section."""
 
 
-class Section(RLock):
+class Section(RLock):  # type: ignore[misc]  # final for typeshed only
     """One thread at a time. It is reentrant so that a signal between locking it and noting that does no harm."""
 
     __slots__ = ()

@@ -67,7 +67,7 @@ class TaskWaiter(Waiter):
         self.keeps_place = keeps_place
         """To be granted also if it is cancelled."""
         self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[bool] = self.loop.create_future()
+        self.future: asyncio.Future[int] = self.loop.create_future()
 
     def cancelled(self) -> bool:
         return not (self.granted or self.keeps_place) and self.future.cancelled()
@@ -81,7 +81,7 @@ class TaskWaiter(Waiter):
     def arrive(self) -> None:
         """Wake the task, in its own loop."""
         if not self.future.done():
-            self.future.set_result(True)
+            self.future.set_result(self.result)
 
 
 class ThreadWaiter(Waiter):

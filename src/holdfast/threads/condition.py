@@ -8,7 +8,8 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from .. import condition as task_tier
+from holdfast import condition as task_tier
+
 from ._primitive import Shared, SyncView, check_timeout
 from ._section import ReentryError
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .. import event as task_tier
+from holdfast import event as task_tier
+
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
 from ._section import Section

@@ -8,9 +8,10 @@ from _thread import allocate_lock, get_ident
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from .. import lock as task_tier
-from .._contextmanager import FINISHED, returns_awaitable
-from .._waitqueue import SteadfastWaiter
+from holdfast import lock as task_tier
+from holdfast._contextmanager import FINISHED, returns_awaitable
+from holdfast._waitqueue import SteadfastWaiter
+
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
 from ._section import ReentryError
@@ -45,7 +46,7 @@ class Lock(Shared, task_tier.Lock):
         return SyncLock(self)
 
     @property
-    def _locked(self) -> bool:  # type: ignore[override]
+    def _locked(self) -> bool:
         return self._held.locked()
 
     @_locked.setter
@@ -141,7 +142,7 @@ class Lock(Shared, task_tier.Lock):
             except BaseException as exc:
                 interruption = exc
                 if again.future.cancelled():
-                    again.future = SteadfastWaiter(loop=again.loop)
+                    again.future = SteadfastWaiter(loop=again.loop)  # which refuses to be cancelled
         self._arrive_again(again)
         return interruption
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import types
 from typing import Any, Literal
 
-from .. import semaphore as task_tier
-from .._contextmanager import ContextManager
+from holdfast import semaphore as task_tier
+from holdfast._contextmanager import ContextManager
+
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
 from ._section import ReentryError, Section, here
