@@ -18,6 +18,8 @@ from .adapter import Tier
 
 HERE, LOOP, THREAD = "here", "another loop", "a thread"
 READING = {"locked", "is_set", "try_acquire", "n_waiting", "parties", "broken", "statistics"}
+HOPS = 25
+"""How often something may go from one loop to the other and back until all are at rest: once for each who waits."""
 NEVER_AT_REST = 30.0
 """Seconds after which a test that does not come to rest fails."""
 
@@ -153,7 +155,7 @@ class ThreadTier(Tier):
         assert self._loop is not None
         deadline = asyncio.get_running_loop().time() + NEVER_AT_REST
         quiet = 0
-        while quiet < 4:
+        while quiet < HOPS:
             for _ in range(20):
                 await asyncio.sleep(0)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_pass_by(), self._loop))

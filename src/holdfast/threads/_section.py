@@ -3,8 +3,8 @@
 Whoever was granted something meanwhile is woken after the section has been left.
 
 The collector may run a finalizer, and the interpreter a signal handler, between any two lines, and so in the
-section too. What these change (a release, a `set()`, a coroutine that is closed) is put down, and done by the interrupted
-thread as soon as it has left the section. So they never block: neither on the section of their own thread, nor on one
+section too. What these change (a release, a `set()`, a coroutine that is closed) is put down, and done by the
+interrupted thread as soon as it has left the section. So they never block: neither on the section of their own thread, nor on one
 that another thread holds, whose finalizer may want this one. What needs an answer raises ReentryError.
 """
 
@@ -15,7 +15,7 @@ from _thread import RLock
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from ._waiter import Waiter
@@ -56,7 +56,7 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
 
     __slots__ = ()
 
-    def run(self, step: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts]) -> T:
+    def run(self, step: Callable[[*Ts], T], /, *args: *Ts) -> T:
         """The result of `step()`, called in the section. Raises ReentryError within a section."""
         me = here.me
         if me.inside:
@@ -80,7 +80,7 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
             while me.late:
                 me.late.popleft()()
 
-    def do(self, step: Callable[[Unpack[Ts]], object], /, *args: Unpack[Ts]) -> None:
+    def do(self, step: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Call `step()`, which must not raise, in the section; within a section, as soon as that has been left."""
         if here.me.inside:
             here.me.late.append(lambda: self.run(step, *args))

@@ -97,7 +97,8 @@ class ThreadWaiter(Waiter):
     def may_wait(self, instead: str) -> None:
         if _get_running_loop() is not None:
             raise RuntimeError(
-                f"this would block the event loop that runs in this thread, and all its tasks: write {instead!r} instead"
+                "this would block the event loop that runs in this thread, and all its tasks: "
+                f"write {instead!r} instead"
             )
 
     def wait(self, timeout: float) -> None:

@@ -27,8 +27,8 @@ NOT_ACQUIRED = "Lock is not acquired. Release it once for each acquire(), or wri
 class Lock(Shared, task_tier.Lock):
     """A mutual-exclusion lock for threads and for the tasks of any event loops.
 
-    Who asks first gets it first, task or thread. `release()` hands it to the first in the line at once, and may be called
-    from anywhere. `sync` is the same lock for threads.
+    Who asks first gets it first, task or thread. `release()` hands it to the first in the line at once, and may be
+    called from anywhere. `sync` is the same lock for threads.
 
     Source: asyncio.Lock, and threading.Lock for `sync`.
     """
@@ -84,8 +84,8 @@ class Lock(Shared, task_tier.Lock):
 
         Raises RuntimeError if the lock is not locked.
         """
-        # Whoever joins shows the queue before it tries a last time, and here the lock is unlocked before a last look for
-        # a queue: so one of the two sees the other. Without the GIL both do so in the section.
+        # Whoever joins shows the queue before it tries a last time, and here the lock is unlocked before a last look
+        # for a queue: so one of the two sees the other. Without the GIL both do so in the section.
         if self._queue is None and _ONE_AT_A_TIME:
             try:
                 self._held.release()
@@ -193,8 +193,8 @@ class SyncLock(SyncView[Lock]):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock, waiting at most `timeout` seconds, -1 for ever, or not at all; return whether it was taken.
 
-        Raises RuntimeError if it would block a running event loop; ValueError and OverflowError as threading does. What a
-        signal handler raises meanwhile comes out, and the lock is not held.
+        Raises RuntimeError if it would block a running event loop; ValueError and OverflowError as threading does.
+        What a signal handler raises meanwhile comes out, and the lock is not held.
         """
         lock = self._shared
         seconds = check_timeout(blocking, timeout)
