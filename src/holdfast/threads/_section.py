@@ -4,8 +4,9 @@ Whoever was granted something meanwhile is woken after the section has been left
 
 The collector may run a finalizer, and the interpreter a signal handler, between any two lines, and so in the
 section too. What these change (a release, a `set()`, a coroutine that is closed) is put down, and done by the
-interrupted thread as soon as it has left the section. So they never block: neither on the section of their own thread, nor on one
-that another thread holds, whose finalizer may want this one. What needs an answer raises ReentryError.
+interrupted thread as soon as it has left the section. So they never block: neither on the section of their own
+thread, nor on one that another thread holds, whose finalizer may want this one. What needs an answer raises
+ReentryError.
 """
 
 from __future__ import annotations
