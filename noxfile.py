@@ -121,8 +121,9 @@ def explore(session: nox.Session) -> None:
 
 @nox.session(python=HERE)
 def soak(session: nox.Session) -> None:
-    """Let processes contend, cancel and be killed for minutes."""
+    """Let threads, then processes, contend, cancel and be killed for minutes."""
     session.install("--quiet", "--editable", ".[test]")
+    session.run("python", "-m", "tests.threads.stress", *session.posargs)
     session.run("python", "-m", "tests.cluster.soak", *session.posargs)
 
 
@@ -138,6 +139,7 @@ def bench(session: nox.Session) -> None:
     """Measure against asyncio, anyio, aiologic and trio."""
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks", *session.posargs)
+    session.run("python", "-m", "benchmarks.threads")
     session.run("python", "-m", "benchmarks.explorer")
 
 

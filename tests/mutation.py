@@ -45,6 +45,15 @@ MUTATED = [
     "condition.py",
     "semaphore.py",
     "barrier.py",
+    "threads/_section.py",
+    "threads/_waiter.py",
+    "threads/_queue.py",
+    "threads/_primitive.py",
+    "threads/lock.py",
+    "threads/event.py",
+    "threads/condition.py",
+    "threads/semaphore.py",
+    "threads/barrier.py",
 ]
 
 TESTS = [
@@ -59,6 +68,7 @@ TESTS = [
     "tests/test_idle.py",
     "tests/models/test_found.py",
     "tests/exploration",
+    "tests/threads",
 ]
 CLUSTER_TESTS = [
     "tests/cluster/test_lock_record.py",

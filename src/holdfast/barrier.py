@@ -128,6 +128,9 @@ class Barrier(Primitive, asyncio.Barrier):
 
         Tasks that wait for the next round, as the current one has not left yet, keep waiting. Never waits itself.
         """
+        self._reset()
+
+    def _reset(self) -> None:
         if self._state is _State.FILLING and self._queue is not None:
             self._queue.grant_all(behind=self._spared)
         self._state = _State.RESETTING
@@ -138,6 +141,9 @@ class Barrier(Primitive, asyncio.Barrier):
 
         Never waits itself.
         """
+        self._abort()
+
+    def _abort(self) -> None:
         if self._queue is not None:
             self._queue.grant_all()
         self._spared = 0

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import holdfast
+import holdfast.threads
 
 from .adapter import Tier
 from .cluster_tier import ClusterTier
+from .thread_tier import HERE, LOOP, THREAD, ThreadTier
 
 try:
     import uvloop
@@ -111,6 +113,9 @@ TIERS: list[Tier] = [
         unavailable="eager tasks are new in Python 3.12",
     ),
     TaskTier("asyncio", classes=asyncio),
+    TaskTier("threads, one loop", classes=holdfast.threads),
+    ThreadTier("threads, two loops", [HERE, LOOP]),
+    ThreadTier("threads, two loops and threads", [THREAD, HERE, LOOP]),
     ClusterTier("memory", sessions=1),
     ClusterTier("memory, two sessions", sessions=2),
     ClusterTier("embedded", sessions=1),

@@ -1,0 +1,108 @@
+"""The critical section: in it, and nowhere else, a primitive of this tier changes once somebody waits.
+
+Whoever was granted something meanwhile is woken after the section has been left.
+
+The collector may run a finalizer, and the interpreter a signal handler, between any two lines, and so in the
+section too. What these change (a release, a `set()`, a coroutine that is closed) is put down, and done by the
+interrupted thread as soon as it has left the section. So they never block: neither on the section of their own
+thread, nor on one that another thread holds, whose finalizer may want this one. What needs an answer raises
+ReentryError.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import RLock
+from asyncio import _get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+if TYPE_CHECKING:
+    from ._waiter import Waiter
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class ReentryError(RuntimeError):
+    """A signal handler or a finalizer wants an answer while its own thread is changing a primitive."""
+
+
+class Me:
+    """What a thread knows of itself."""
+
+    __slots__ = ("inside", "late", "woken")
+
+    def __init__(self) -> None:
+        self.inside = False
+        """Whether it is in a section."""
+        self.woken: list[Waiter] = []
+        """Who has been granted something in the section."""
+        self.late: deque[Callable[[], object]] = deque()
+        """What is to be done once the section has been left."""
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.me = Me()
+
+
+here = _Here()
+"""`here.me` is the thread that asks. To ask is slow, so it is done once in each section."""
+
+
+class Section(RLock):  # type: ignore[misc]  # final for typeshed only
+    """One thread at a time. It is reentrant so that a signal between locking it and noting that does no harm."""
+
+    __slots__ = ()
+
+    def run(self, step: Callable[[*Ts], T], /, *args: *Ts) -> T:
+        """The result of `step()`, called in the section. Raises ReentryError within a section."""
+        me = here.me
+        if me.inside:
+            raise ReentryError(
+                "a signal handler or a finalizer interrupted its own thread in the middle of a change, and needs an "
+                "answer that is not there yet: use release(), set(), notify() or try_acquire() there"
+            )
+        woken: list[Waiter] = []
+        try:
+            with self:
+                try:
+                    me.inside = True
+                    return step(*args)
+                finally:
+                    if me.woken:
+                        woken, me.woken = me.woken, woken
+                    me.inside = False
+        finally:
+            if woken:
+                deliver(woken)
+            while me.late:
+                me.late.popleft()()
+
+    def do(self, step: Callable[[*Ts], object], /, *args: *Ts) -> None:
+        """Call `step()`, which must not raise, in the section; within a section, as soon as that has been left."""
+        if here.me.inside:
+            here.me.late.append(lambda: self.run(step, *args))
+        else:
+            self.run(step, *args)
+
+
+def deliver(woken: list[Waiter]) -> None:
+    """Wake them. If a signal handler raises meanwhile, all are woken before that comes out."""
+    running = _get_running_loop()
+    try:
+        for waiter in woken:
+            waiter.wake(running)
+    except BaseException:
+        for waiter in woken:
+            waiter.wake(running)
+        raise
+
+
+def hold_back() -> list[Waiter]:
+    """In a section: who has been granted something in it, for the caller to `deliver()`."""
+    me = here.me
+    woken, me.woken = me.woken, []
+    return woken

@@ -1,0 +1,209 @@
+"""The thread tier in several places: a second event loop in a thread of its own, and threads that block."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from holdfast import threads
+from holdfast.threads._waiter import ThreadWaiter
+
+from .adapter import Tier
+
+HERE, LOOP, THREAD = "here", "another loop", "a thread"
+READING = {"locked", "is_set", "try_acquire", "n_waiting", "parties", "broken", "statistics"}
+HOPS = 25
+"""How often something may go from one loop to the other and back until all are at rest: once for each who waits."""
+NEVER_AT_REST = 30.0
+"""Seconds after which a test that does not come to rest fails."""
+
+CANNOT_BE_CANCELLED = "a blocked thread cannot be cancelled; tests/threads has its timeouts and signals"
+AT_ONCE = "who is granted at once runs in parallel here; tests/threads/test_order.py has the order of the grants"
+WITHOUT_IN_SEVERAL = dict.fromkeys(
+    [
+        "test_wakes_in_order",
+        "test_first_come_first_served",
+        "test_several_releases_at_once_with_late_comers",
+        "test_notify_wakes_at_most_n_in_order",
+        "test_notify_all_wakes_all_in_order",
+    ],
+    AT_ONCE,
+)
+WITHOUT_IN_THREADS = {
+    **WITHOUT_IN_SEVERAL,
+    "test_async_with_gives_the_index": "threading.Barrier has no `with`",
+    "test_given_lock_is_the_one_used": "the lock and the condition would take turns each by itself",
+}
+
+
+class ByTurns:
+    """One primitive, each of whose calls is made in the next place."""
+
+    def __init__(self, tier: ThreadTier, primitive: Any) -> None:
+        self.primitive = primitive
+        self._tier = tier
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.primitive, name)
+        if name in READING or not callable(attribute):
+            return attribute
+        return lambda *args: self._tier.call(self.primitive, name, *args)
+
+    async def __aenter__(self) -> Any:
+        if isinstance(self.primitive, threads.Barrier):
+            return await self._tier.call(self.primitive, "wait")
+        await self._tier.call(self.primitive, "acquire")
+        return None
+
+    async def __aexit__(self, *exc: object) -> None:
+        if not isinstance(self.primitive, threads.Barrier):
+            self.primitive.release()
+
+
+class ThreadTier(Tier):
+    def __init__(self, name: str, places: list[str]) -> None:
+        self.name = name
+        self._places = places
+        self._turns = itertools.cycle(places)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._busy: set[int] = set()
+        self.without = WITHOUT_IN_SEVERAL
+        if THREAD in places:
+            self.without = WithoutCancelling(WITHOUT_IN_THREADS)
+
+    def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._turns = itertools.cycle(self._places)
+        self._busy = set()
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._loop.run_forever)
+        thread.start()
+        try:
+            with ThreadPoolExecutor(64) as self._pool:
+                left_behind = asyncio.run(self._main(test))
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+            there = asyncio.all_tasks(self._loop)
+            self._loop.close()
+        assert not left_behind
+        assert not there
+
+    async def _main(self, test: Callable[[], Coroutine[Any, Any, None]]) -> set[asyncio.Task[Any]]:
+        await test()
+        await self.settle()
+        assert not self._busy
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    async def call(self, primitive: Any, name: str, *args: Any) -> Any:
+        """The result of a method, called in the next place."""
+        place = next(self._turns)
+        if place == LOOP:
+            return await self._in_loop(primitive, name, *args)
+        if place == THREAD:
+            assert self._pool is not None
+            call = getattr(primitive.sync, name)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, call, *args)
+        result = getattr(primitive, name)(*args)
+        return await result if asyncio.iscoroutine(result) else result
+
+    async def _in_loop(self, primitive: Any, name: str, *args: Any) -> Any:
+        """Cancelled, it cancels what runs there, and does what that does."""
+
+        async def call() -> Any:
+            result = getattr(primitive, name)(*args)
+            return await result if asyncio.iscoroutine(result) else result
+
+        loop, here = self._loop, asyncio.get_running_loop()
+        assert loop is not None
+        done = asyncio.Event()
+        started: list[asyncio.Task[Any]] = []
+
+        def start() -> None:
+            task = loop.create_task(call())
+            task.add_done_callback(lambda _: here.call_soon_threadsafe(done.set))
+            started.append(task)
+
+        loop.call_soon_threadsafe(start)
+        cancelled: asyncio.CancelledError | None = None
+        while not done.is_set():
+            try:
+                await done.wait()
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                loop.call_soon_threadsafe(lambda args: started[0].cancel(*args), exc.args)
+        [task] = started
+        if cancelled is not None and task.cancelled():
+            raise cancelled
+        return task.result()
+
+    def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
+        me = threading.get_ident()
+        self._busy.add(me)
+        try:
+            return call(*args)
+        finally:
+            self._busy.remove(me)
+
+    async def settle(self) -> None:
+        assert self._loop is not None
+        deadline = asyncio.get_running_loop().time() + NEVER_AT_REST
+        quiet = 0
+        while quiet < HOPS:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_pass_by(), self._loop))
+            quiet = quiet + 1 if all(map(_is_blocked, tuple(self._busy))) and not self._pending() else 0
+            assert asyncio.get_running_loop().time() < deadline
+
+    def _pending(self) -> bool:
+        assert self._pool is not None
+        return not self._pool._work_queue.empty()
+
+    def lock(self) -> Any:
+        return ByTurns(self, threads.Lock())
+
+    def event(self) -> Any:
+        return ByTurns(self, threads.Event())
+
+    def condition(self, lock: Any = None) -> Any:
+        return ByTurns(self, threads.Condition(lock and lock.primitive))
+
+    def semaphore(self, value: int = 1) -> Any:
+        return ByTurns(self, threads.Semaphore(value))
+
+    def bounded_semaphore(self, value: int = 1) -> Any:
+        return ByTurns(self, threads.BoundedSemaphore(value))
+
+    def barrier(self, parties: int) -> Any:
+        return ByTurns(self, threads.Barrier(parties))
+
+
+class WithoutCancelling(dict[str, str]):
+    """The tests that cannot be made where threads wait."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if "cancel" in name or "runs_out_of_time" in name:
+            return CANNOT_BE_CANCELLED
+        return super().get(name, default)
+
+
+async def _pass_by() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def _is_blocked(thread: int) -> bool:
+    """Whether a thread waits for somebody to wake it."""
+    frame = sys._current_frames().get(thread)
+    if frame is None or frame.f_code is not ThreadWaiter.wait.__code__:
+        return False
+    with contextlib.suppress(KeyError):
+        return bool(frame.f_locals["self"].gate.locked())
+    return False

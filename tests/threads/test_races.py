@@ -1,0 +1,480 @@
+"""The schedules that lose a grant elsewhere, driven: who leaves (and how), at the moment at which it is granted."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+import threading
+
+import pytest
+
+from holdfast import threads
+from holdfast.threads._waiter import ThreadWaiter
+
+from .by_hand import HandLoop, finish
+
+
+@pytest.fixture(name="loops")
+def two_loops():
+    loops = HandLoop(), HandLoop()
+    yield loops
+    finish(*loops)
+
+
+MUTEXES = {
+    "Lock": threads.Lock,
+    "Semaphore": threads.Semaphore,
+    "BoundedSemaphore": threads.BoundedSemaphore,
+    "Condition": threads.Condition,
+}
+each_mutex = pytest.mark.parametrize("make", MUTEXES.values(), ids=MUTEXES)
+
+
+def is_free(mutex) -> bool:
+    """Taken and given back, it has kept nothing."""
+    if not mutex.sync.acquire(False):
+        return False
+    mutex.release()
+    return not mutex.locked()
+
+
+@pytest.fixture(name="instead_of_waiting")
+def replace_wait(monkeypatch):
+    """Let threads do something instead of blocking; then their time is up, or an exception comes out."""
+
+    def replace(act):
+        monkeypatch.setattr(ThreadWaiter, "wait", lambda self, timeout: act())
+
+    return replace
+
+
+@each_mutex
+def test_thread_whose_time_is_up_is_granted_at_the_same_moment(make, loops, instead_of_waiting):
+    mutex = make()
+    assert mutex.sync.acquire()
+    instead_of_waiting(mutex.release)
+    assert mutex.sync.acquire(timeout=1)
+    behind = loops[0].start(mutex.acquire())
+    assert not behind.done()
+    mutex.release()
+    loops[0].turn()
+    assert behind.result()
+    mutex.release()
+    assert is_free(mutex)
+
+
+@each_mutex
+def test_thread_whose_time_is_up_before_the_grant(make, loops, instead_of_waiting):
+    mutex = make()
+    assert mutex.sync.acquire()
+    instead_of_waiting(lambda: None)
+    assert not mutex.sync.acquire(timeout=1)
+    behind = loops[0].start(mutex.acquire())
+    mutex.release()
+    loops[0].turn()
+    assert behind.result()
+    mutex.release()
+    assert is_free(mutex)
+
+
+@each_mutex
+def test_thread_is_interrupted_when_it_has_been_granted(make, loops, instead_of_waiting):
+    mutex = make()
+    assert mutex.sync.acquire()
+    behind = []
+
+    def interrupt():
+        behind.append(loops[0].start(mutex.acquire()))
+        mutex.release()
+        assert mutex.locked()
+        raise KeyboardInterrupt
+
+    instead_of_waiting(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        mutex.sync.acquire()
+    loops[0].turn()
+    assert behind[0].result()
+    mutex.release()
+    assert is_free(mutex)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads")
+@each_mutex
+def test_signal_interrupts_a_blocked_thread(make):
+    mutex = make()
+    assert mutex.sync.acquire()
+    main = threading.get_ident()
+
+    def interrupt():
+        while sys._current_frames()[main].f_code is not ThreadWaiter.wait.__code__:
+            threading.Event().wait(0.001)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mutex.sync.acquire()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        thread.join()
+    assert mutex.locked()
+    mutex.release()
+    assert is_free(mutex)
+
+
+@pytest.mark.parametrize("moment", ["cancelled first", "granted first", "told first"])
+@each_mutex
+def test_task_is_cancelled_when_another_thread_grants_it(make, moment, loops):
+    here, there = loops
+    mutex = make()
+    assert mutex.sync.acquire()
+    first = here.start(mutex.acquire())
+    second = there.start(mutex.acquire())
+    if moment == "cancelled first":
+        first.cancel()
+    mutex.release()
+    if moment == "granted first":
+        first.cancel()
+    if moment == "told first":
+        here.turn(1)
+        first.cancel()
+    here.turn()
+    there.turn()
+    if first.cancelled():
+        assert second.result()
+    else:  # it had run before
+        assert moment == "told first"
+        assert not second.done()
+        mutex.release()
+        there.turn()
+    mutex.release()
+    assert second.result()
+    assert is_free(mutex)
+
+
+@each_mutex
+def test_loop_closes_while_its_task_waits(make, loops):
+    here, there = loops
+    mutex = make()
+    assert mutex.sync.acquire()
+    first = here.start(mutex.acquire())
+    second = there.start(mutex.acquire())
+    first._log_destroy_pending = False
+    here.close()
+    mutex.release()
+    there.turn()
+    assert second.result()
+    mutex.release()
+    assert is_free(mutex)
+    first.get_coro().close()
+    assert is_free(mutex)
+
+
+@each_mutex
+def test_loop_closes_with_the_grant_on_its_way(make, loops):
+    """Nobody else uses it: the closed loop drops what was sent, and that is enough."""
+    here, there = loops
+    mutex = make()
+    assert mutex.sync.acquire()
+    first = here.start(mutex.acquire())
+    second = there.start(mutex.acquire())
+    first._log_destroy_pending = False
+    mutex.release()
+    here.close()
+    there.turn()
+    assert second.result()
+    first.get_coro().close()
+    assert mutex.locked()
+    mutex.release()
+    assert is_free(mutex)
+
+
+@pytest.mark.parametrize("then", ["contention", "release", "collected"])
+def test_loop_closes_after_it_was_told(then, loops):
+    """The task is ready, and never runs."""
+    here, there = loops
+    semaphore = threads.Semaphore(1)
+    assert semaphore.sync.acquire()
+    first = here.start(semaphore.acquire())
+    first._log_destroy_pending = False
+    second = there.start(semaphore.acquire())
+    semaphore.release()
+    here.call_soon(here.call_soon, here.stop)
+    here._run_once()  # the letter arrives, and makes the task ready
+    here.close()
+    if then == "contention":
+        third = there.start(semaphore.acquire())
+    elif then == "release":
+        semaphore.release()
+    else:
+        coroutine = first.get_coro()
+        del first
+        coroutine.close()
+        gc.collect()
+    there.turn()
+    assert second.result()
+    semaphore.release()
+    if then == "contention":
+        there.turn()
+        assert third.result()
+        semaphore.release()
+    assert semaphore.statistics().value == (2 if then == "release" else 1)
+
+
+def test_notification_of_a_thread_that_is_interrupted_goes_to_another(loops, instead_of_waiting):
+    condition = threads.Condition()
+
+    async def wait():
+        async with condition:
+            await condition.wait()
+
+    behind = []
+    acts = []
+
+    def interrupt():
+        behind.append(loops[0].start(wait()))
+        assert condition.sync.acquire()
+        condition.notify()
+        condition.release()
+        acts.append(1)
+        raise KeyboardInterrupt
+
+    instead_of_waiting(interrupt)
+    with pytest.raises(KeyboardInterrupt), condition.sync:
+        condition.sync.wait()
+    assert acts == [1]
+    loops[0].turn()
+    assert behind[0].done()
+    assert is_free(condition)
+
+
+def test_cancelled_and_notified_from_elsewhere_keeps_its_place_and_passes_it_on(loops):
+    here, there = loops
+    condition = threads.Condition()
+
+    async def wait():
+        async with condition:
+            await condition.wait()
+
+    first, second = here.start(wait()), there.start(wait())
+    with condition.sync:
+        condition.sync.notify()
+        here.turn()
+        first.cancel()
+        here.turn()
+        assert not first.done()
+    here.turn()
+    assert first.cancelled()
+    there.turn()
+    assert second.done()
+    assert is_free(condition)
+
+
+def test_closed_while_another_thread_holds_the_lock_does_not_release_it(loops):
+    condition = threads.Condition()
+
+    async def wait():
+        async with condition:
+            await condition.wait()
+
+    coroutine = wait()
+
+    async def start():
+        coroutine.send(None)
+
+    loops[0].run_until_complete(start())
+    assert condition.sync.acquire()
+    coroutine.close()
+    assert condition.locked()
+    condition.release()
+    assert is_free(condition)
+
+
+def test_barrier_breaks_for_all_when_a_thread_runs_out_of_time(loops, instead_of_waiting):
+    barrier = threads.Barrier(3)
+    other = loops[0].start(barrier.wait())
+    instead_of_waiting(lambda: None)
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.sync.wait(1)
+    loops[0].turn()
+    assert isinstance(other.exception(), asyncio.BrokenBarrierError)
+    barrier.sync.reset()
+    assert not barrier.broken
+
+
+def test_barrier_action_that_fails_breaks_it(loops):
+    def fail():
+        raise ZeroDivisionError
+
+    barrier = threads.Barrier(2, fail)
+    first, second = (loop.start(barrier.wait()) for loop in loops)
+    loops[0].turn()
+    assert isinstance(second.exception(), ZeroDivisionError)
+    assert isinstance(first.exception(), threads.BrokenBarrierError)
+
+
+# A finalizer or a signal handler, between any two lines of a change
+
+
+def at_line(number, act, call):
+    """Call `call()`, and `act()` before the line of that number in it, as a signal handler would be; was there one?"""
+    left = [number]
+
+    def trace(frame, event, arg):
+        if "holdfast" not in frame.f_code.co_filename:
+            return None
+        if event == "line" and left[0] >= 0:
+            left[0] -= 1
+            if left[0] < 0:
+                sys.settrace(None)
+                act()
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return left[0] < 0
+
+
+def lines(scenario):
+    """Run the scenario with an interruption before each line in turn; it returns whether there was that line."""
+    number = 0
+    while scenario(number):
+        number += 1
+    assert number > 2
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("waiters", range(3))
+def test_handler_releases_within_a_release(waiters):
+    def scenario(number):
+        loop = HandLoop()
+        semaphore = threads.Semaphore(0)
+        tasks = [loop.start(semaphore.acquire()) for _ in range(waiters)]
+        there = at_line(number, semaphore.release, semaphore.release)
+        loop.turn()
+        assert sum(task.done() for task in tasks) == min(1 + there, waiters)
+        assert semaphore.statistics().value == max(0, 1 + there - waiters)
+        finish(loop)
+        return there
+
+    lines(scenario)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
+def test_handler_tries_to_acquire_within_a_change(kind):
+    def scenario(number):
+        mutex = kind()
+        got = []
+        loop = HandLoop()
+        loop.run_until_complete(mutex.acquire())
+        waiter = loop.start(mutex.acquire())
+        there = at_line(number, lambda: got.append(mutex.try_acquire()), mutex.release)
+        loop.turn()
+        assert got != [True]
+        assert waiter.done()
+        mutex.release()
+        assert is_free(mutex)
+        finish(loop)
+        return there
+
+    lines(scenario)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
+def test_handler_takes_it_within_an_acquire(kind):
+    """One of the two has it, and never both."""
+
+    def scenario(number):
+        mutex = kind()
+        got = []
+        taken = []
+        there = at_line(
+            number, lambda: got.append(mutex.try_acquire()), lambda: taken.append(mutex.sync.acquire(False))
+        )
+        assert got.count(True) + taken.count(True) == 1
+        mutex.release()
+        assert is_free(mutex)
+        return there
+
+    number = 0
+    while scenario(number):
+        number += 1
+    assert number > 2
+
+
+@pytest.mark.timeout(120)
+def test_handler_sets_within_a_set():
+    def scenario(number):
+        loop = HandLoop()
+        event, other = threads.Event(), threads.Event()
+        tasks = [loop.start(event.wait()), loop.start(other.wait())]
+        there = at_line(number, lambda: (event.set(), other.set()), event.set)
+        loop.turn()
+        assert tasks[0].done()
+        assert all(task.done() for task in tasks) == there
+        finish(loop)
+        return there
+
+    lines(scenario)
+
+
+@pytest.mark.timeout(120)
+def test_coroutine_is_closed_within_a_change():
+    """A finalizer closes a coroutine that has been granted: what it had goes on."""
+
+    def scenario(number):
+        here, there = HandLoop(), HandLoop()
+        semaphore = threads.Semaphore(0)
+        first, second = here.start(semaphore.acquire()), there.start(semaphore.acquire())
+        first._log_destroy_pending = False
+        found = at_line(number, first.get_coro().close, semaphore.release)
+        there.turn()
+        if found:
+            assert second.done()
+            assert semaphore.statistics().value == 0
+        else:
+            first.get_coro().close()
+            there.turn()
+            assert second.done()
+        here._ready.clear()
+        with contextlib.suppress(BaseException):
+            here.close()
+        finish(there)
+        return found
+
+    lines(scenario)
+
+
+def test_acquire_that_would_have_to_wait_within_a_change_is_an_error():
+    lock = threads.Lock()
+
+    def scenario(number):
+        errors = []
+
+        def acquire():
+            try:
+                lock.sync.acquire(timeout=0.001)
+            except RuntimeError as error:
+                errors.append(error)
+
+        assert lock.sync.acquire()
+        loop = HandLoop()
+        loop.start(lock.acquire())
+        there = at_line(number, acquire, lock.release)
+        loop.turn()
+        lock.release()
+        found.extend(errors)
+        finish(loop)
+        return there
+
+    found = []
+    lines(scenario)
+    assert "signal handler" in str(found[0])
