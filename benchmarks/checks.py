@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import holdfast
 
-from .competitors import ASYNCIO, FLOOR, FLOOR_IN_C, HOLDFAST
+from .competitors import ASYNCIO, FLOOR, FLOOR_IN_C, HOLDFAST, PURE
 from .markdown import PYTHON
 from .measure import Result
 from .memory import Memory
@@ -45,37 +45,40 @@ class Check:
 
 
 def check(results: Sequence[Result], memory: Sequence[Memory] = ()) -> list[Check]:
-    checks = [*_not_slower(results), *_growth(results), *_barrier(results)]
+    checks = []
+    for twin in (HOLDFAST, PURE):  # the second is not there where the first is pure Python already
+        checks += [*_not_slower(results, twin), *_growth(results, twin), *_barrier(results, twin)]
     if holdfast.accelerated:
         checks += [*_above_no_op(results), *_faster(results), *_near_futures(results), *_bytes(memory)]
     return checks
 
 
-def _not_slower(results: Sequence[Result]) -> Iterator[Check]:
-    promise = f"not slower than asyncio, with {NOISE - 1:.0%} for noise"
+def _not_slower(results: Sequence[Result], twin: str) -> Iterator[Check]:
+    promise = f"{twin}: not slower than asyncio, with {NOISE - 1:.0%} for noise"
     for result in results:
-        if (ratio := result.ratio(HOLDFAST)) is not None:
+        if (ratio := result.ratio(twin)) is not None:
             yield Check(promise, _subject(result), ratio, NOISE)
 
 
-def _growth(results: Sequence[Result]) -> Iterator[Check]:
+def _growth(results: Sequence[Result], twin: str) -> Iterator[Check]:
     """Each cost as a multiple of bare futures', so that what these grow by is taken out."""
     small, large = GROWTH_SIZES
-    promise = f"the cost grows less than {GROWTH} times from {small:,} to {large:,}, bare futures' growth taken out"
+    grown = f"grows less than {GROWTH} times from {small:,} to {large:,}"
+    promise = f"{twin}: the cost {grown}, bare futures' growth taken out"
     multiples = {
         (result.loop, result.row.title, result.row.size): multiple
         for result in results
-        if result.row.family in GROWTH_FAMILIES and (multiple := result.ratio(HOLDFAST, FLOOR)) is not None
+        if result.row.family in GROWTH_FAMILIES and (multiple := result.ratio(twin, FLOOR)) is not None
     }
     for (loop, title, size), multiple in multiples.items():
         if size == large and (loop, title, small) in multiples:
             yield Check(promise, f"{title}, on {loop}", multiple / multiples[loop, title, small], GROWTH)
 
 
-def _barrier(results: Sequence[Result]) -> Iterator[Check]:
+def _barrier(results: Sequence[Result], twin: str) -> Iterator[Check]:
     for result in results:
-        if result.row.family == "Barrier" and result.row.size == 10 and (ratio := result.ratio(HOLDFAST)) is not None:
-            yield Check("a barrier of 10 costs at most half of asyncio's", _subject(result), ratio, BARRIER)
+        if result.row.family == "Barrier" and result.row.size == 10 and (ratio := result.ratio(twin)) is not None:
+            yield Check(f"{twin}: a barrier of 10 costs at most half of asyncio's", _subject(result), ratio, BARRIER)
 
 
 def _above_no_op(results: Sequence[Result]) -> Iterator[Check]:
