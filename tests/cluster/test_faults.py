@@ -18,6 +18,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, SQLiteFence
+from holdfast.cluster.engines import embedded
 
 from .history import Turn, overtaken, stale, violations
 from .worker import Worker, WorkerError, holders, until_waiting, waiters
@@ -449,3 +450,16 @@ async def test_a_directory_that_becomes_read_only_is_refused_to_who_comes_and_ke
                     os.seteuid(0)
             """)
             assert "Permission denied" in seen
+
+
+async def test_the_log_of_the_database_stays_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "_LONGEST_LOG", 1 << 20)
+    monkeypatch.setattr(embedded, "_CHECKPOINT_EVERY", 20)
+    log = tmp_path / "state.db-wal"
+    longest = 0
+    async with holdfast.connect(f"sqlite://{tmp_path}") as session:
+        lock = session.lock("l")
+        for _ in range(500):
+            async with lock:
+                longest = max(longest, log.stat().st_size)
+    assert 1 << 20 < longest < 6 << 20  # some 12 MB are written in all

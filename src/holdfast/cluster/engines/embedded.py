@@ -26,6 +26,7 @@ import re
 import secrets
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -52,6 +53,10 @@ _BUSY_PAUSE = 0.0002, 0.002
 """Seconds, at least and at most, before a transaction is tried again while another process is in one."""
 _FULL_SOCKET_PAUSE = 0.001
 """Seconds until a wake-up is sent again to a session whose socket is full."""
+_CHECKPOINT_EVERY = 200
+"""After so many of its transactions a session looks how long the write-ahead log is."""
+_LONGEST_LOG = 16 << 20
+"""Bytes of the write-ahead log from which on it is copied into the database."""
 _LONGEST_SOCKET_PATH = 100
 _MOST_OLD = 100
 """How many old names are looked at in one go."""
@@ -80,6 +85,8 @@ class EmbeddedEngine:
         self._namespace = namespace
         self._id = ""
         self._closed = False
+        self._transactions = 0
+        self._checkpointing: threading.Thread | None = None
         self._undo = contextlib.ExitStack()
 
     # The session
@@ -124,6 +131,7 @@ class EmbeddedEngine:
     async def _prepare(self) -> None:
         await self._retrying(lambda: self._database.execute("PRAGMA journal_mode = WAL"))
         self._database.execute("PRAGMA synchronous = NORMAL")
+        self._database.execute("PRAGMA wal_autocheckpoint = 0")  # see _checkpoint()
 
         def create() -> None:
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -324,7 +332,32 @@ class EmbeddedEngine:
                 raise
             return result
 
-        return await self._retrying(transaction)
+        result = await self._retrying(transaction)
+        self._transactions += 1
+        if self._transactions % _CHECKPOINT_EVERY == 0:
+            self._checkpoint_if_due()
+        return result
+
+    def _checkpoint_if_due(self) -> None:
+        """Have the write-ahead log begin anew, if it is long, by a thread.
+
+        SQLite would do so in the COMMIT that makes it too long, which waits for the disk, several milliseconds, and the
+        loop with it.
+        """
+        busy = self._checkpointing is not None and self._checkpointing.is_alive()
+        with contextlib.suppress(OSError):  # it was removed; the next transaction says so
+            if not busy and os.stat(f"{self._path}-wal").st_size > _LONGEST_LOG:
+                self._checkpointing = threading.Thread(target=self._checkpoint, name="holdfast checkpoint", daemon=True)
+                self._checkpointing.start()
+
+    def _checkpoint(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # another process is at it, or the disk is full: later, then
+            address = f"{Path(self._path).as_uri()}?mode=rw"  # it shall not make a file that somebody has removed
+            with contextlib.closing(sqlite3.connect(address, timeout=1, uri=True)) as database:
+                # Most of it while others write; then, with writers shut out, what they have written meanwhile: there
+                # is no other moment at which all of the log is in the database.
+                database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
     async def _retrying(self, function: Callable[[], T]) -> T:
         while not self._closed:
