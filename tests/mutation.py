@@ -22,6 +22,7 @@ import ast
 import contextlib
 import gc
 import importlib
+import math
 import os
 import signal
 import sys
@@ -86,7 +87,8 @@ CLUSTER_TESTS = [
 ]
 NOT_THESE = "not uvloop and not eager"  # which take the same paths
 SECONDS_PER_TEST = 8
-SECONDS_PER_MUTANT = 120
+LONGEST = 4
+"""How many times as long as the unchanged code a mutant may take for all tests, before it is taken to hang."""
 
 ALLOWED: dict[str, list[str]] = {
     "one branch for each version of Python, and one of them runs here": [
@@ -315,6 +317,8 @@ class Mutation:
         self.failing_anyway: list[str] = []
         self.items: list[pytest.Item] = []
         self.running: dict[int, tuple[Mutant | None, float]] = {}
+        """Until when, by process."""
+        self.patience = math.inf
         self.failed: Counter[str] = Counter()
         """How many mutants each test has noticed first."""
         self.stop_at_failure = False
@@ -326,8 +330,11 @@ class Mutation:
             return True  # modules that cannot be imported
         # asyncio's own classes, which the suite runs on too, do not change.
         self.items = [item for item in session.items if not tests_asyncio(item)]
+        began = time.monotonic()
         self.start(None)
         self.wait_until_running(0)
+        # Several run at once, so each takes longer than the one alone. If that were too short, all would be "noticed".
+        self.patience = LONGEST * max(1.0, self.jobs / (os.cpu_count() or 1)) * (time.monotonic() - began)
         self.failing_anyway = [item.nodeid for item in self.items if self.failed[item.nodeid]]
         self.items = [item for item in self.items if not self.failed[item.nodeid]]
         gc.collect()
@@ -346,7 +353,7 @@ class Mutation:
         self.items.sort(key=lambda item: (-self.failed[item.nodeid], likely not in item.nodeid))
         pid = os.fork()
         if pid:
-            self.running[pid] = mutant, time.monotonic() + SECONDS_PER_MUTANT
+            self.running[pid] = mutant, time.monotonic() + self.patience
             return
         try:
             silence = os.open(os.devnull, os.O_RDWR)
