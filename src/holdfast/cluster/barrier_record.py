@@ -107,8 +107,8 @@ class BarrierRecord(Record):
     def state(self) -> dict[str, Any]:
         return {"broken": self.broken, "places": self.places}
 
-    def with_state(self, document: dict[str, Any]) -> BarrierRecord:
-        return replace(self, broken=document["broken"], places=tuple(Place(*place) for place in document["places"]))
+    def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
+        return {"broken": document["broken"], "places": tuple(Place(*place) for place in document["places"])}
 
     def _break(self, wakes: list[Wake]) -> BarrierRecord:
         wakes += [Wake(run.session, run.first, BROKEN, run.end - run.first) for run in self.line]

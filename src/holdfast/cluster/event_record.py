@@ -62,5 +62,5 @@ class EventRecord(Record):
     def state(self) -> dict[str, Any]:
         return {"is_set": self.is_set}
 
-    def with_state(self, document: dict[str, Any]) -> EventRecord:
-        return replace(self, is_set=document["is_set"])
+    def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
+        return {"is_set": document["is_set"]}

@@ -163,21 +163,21 @@ class LockRecord(Record):
     def state(self) -> dict[str, Any]:
         return {"tokens": self.tokens, "holder": self.holder, "conditions": self.conditions}
 
-    def with_state(self, document: dict[str, Any]) -> LockRecord:
+    def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
         holder = document["holder"]
-        return replace(
-            self,
-            tokens=document["tokens"],
-            holder=None if holder is None else Holder(*holder),
-            conditions={name: line_of(runs) for name, runs in document["conditions"].items()},
-        )
+        return {
+            "tokens": document["tokens"],
+            "holder": None if holder is None else Holder(*holder),
+            "conditions": {name: line_of(runs) for name, runs in document["conditions"].items()},
+        }
 
     def _holds(self, token: int) -> bool:
         return self.holder is not None and self.holder.token == token
 
-    def _grant(self, session: str, ticket: int) -> LockRecord:
+    def _grant(self, session: str, ticket: int, line: Line = ()) -> LockRecord:
+        """Give it to the ticket; `line` waits on."""
         token = self.tokens + 1
-        return replace(self, tokens=token, holder=Holder(session, ticket, token, self.changed))
+        return replace(self, tokens=token, holder=Holder(session, ticket, token, self.changed), line=line)
 
     def _hand_over(self, wakes: list[Wake]) -> LockRecord:
         """Grant the first ticket of the line what the holder has had."""
@@ -185,7 +185,7 @@ class LockRecord(Record):
             return replace(self, holder=None)
         session, ticket, rest = take_first(self.line)
         wakes.append(Wake(session, ticket, self.tokens + 1))
-        return replace(self, line=rest)._grant(session, ticket)
+        return self._grant(session, ticket, rest)
 
     def _ask_again(self, session: str, ticket: int, wakes: list[Wake]) -> LockRecord:
         if self.holder is None:

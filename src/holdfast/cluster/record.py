@@ -208,8 +208,8 @@ class Record(ABC):
         """What is stored besides the fields of every kind."""
 
     @abstractmethod
-    def with_state(self, document: dict[str, Any]) -> Self:
-        """The inverse of state(), on the initial record."""
+    def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The inverse of state(): the fields of a record that began as this one."""
 
 
 class Step(NamedTuple):
@@ -227,7 +227,7 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     wakes: list[Wake] = []
     buried = frozenset(dead)
     watched = record.watches()
-    if buried & record.sessions():
+    if buried and buried & record.sessions():
         record = replace(record, changed=batch.at).bury(buried, wakes)
         record = replace(record, answers={who: answer for who, answer in record.answers.items() if who not in buried})
     answer = record.answers.get(batch.session)
@@ -240,9 +240,10 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
         record, outcome = record.apply(batch.session, operation, wakes)
         outcomes.append(outcome)
     answers = {who: answer for who, answer in record.answers.items() if who != batch.session}
+    has_part = batch.operations or batch.session in replace(record, answers=answers).sessions()
+    if has_part:  # then the answer tells how much of it the record knows
+        answers[batch.session] = Answer(batch.number, tuple(outcomes))
     record = replace(record, answers=answers)
-    if batch.operations or batch.session in record.sessions():  # there it tells how much of it the record knows
-        record = replace(record, answers={**answers, batch.session: Answer(batch.number, tuple(outcomes))})
     for session, others in record.watches().items():
         if session != batch.session and not others <= watched.get(session, frozenset()):
             wakes.append(Wake(session, 0, 0, 0))
@@ -300,14 +301,14 @@ def decode(text: str | None, name: str, initial: R) -> R:
             "Use another name, or the same kind and value; nothing was changed"
         )
     try:
-        kept = replace(
+        return replace(
             initial,
             made_by=document["made_by"],
             answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
             line=line_of(document["line"]),
             changed=document["changed"],
+            **initial.fields_from(document),
         )
-        return kept.with_state(document)
     except MALFORMED as exc:
         raise not_ours(text, name) from exc
 

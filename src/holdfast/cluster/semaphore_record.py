@@ -96,8 +96,8 @@ class SemaphoreRecord(Record):
     def state(self) -> dict[str, Any]:
         return {"free": self.free, "permits": self.permits}
 
-    def with_state(self, document: dict[str, Any]) -> SemaphoreRecord:
-        return replace(self, free=document["free"], permits=document["permits"])
+    def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
+        return {"free": document["free"], "permits": document["permits"]}
 
     def _grant(self, session: str) -> SemaphoreRecord:
         return replace(self, free=self.free - 1, permits={**self.permits, session: self.permits.get(session, 0) + 1})

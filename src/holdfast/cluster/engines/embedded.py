@@ -49,8 +49,14 @@ CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, changed);
 CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
 CREATE TABLE IF NOT EXISTS boots (boot TEXT, floor INTEGER);
 """
+_KEEP = """
+INSERT INTO texts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text, changed = excluded.changed
+"""
+_TRIES = 8
+"""How often a transaction is tried in successive turns of the loop while another process is in one: as long as that
+takes, where the shortest pause of an event loop may be a millisecond."""
 _BUSY_PAUSE = 0.0002, 0.002
-"""Seconds, at least and at most, before a transaction is tried again while another process is in one."""
+"""Seconds, at least and at most, before it is tried again after that."""
 _FULL_SOCKET_PAUSE = 0.001
 """Seconds until a wake-up is sent again to a session whose socket is full."""
 _CHECKPOINT_EVERY = 200
@@ -178,7 +184,7 @@ class EmbeddedEngine:
         return made
 
     def _socket_path(self, session: str) -> str:
-        path = str(self._sessions / f"{session}.sock")
+        path = f"{self._sessions}/{session}.sock"
         return (
             path if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH else f"/proc/self/fd/{self._folder}/{session}.sock"
         )
@@ -233,7 +239,7 @@ class EmbeddedEngine:
             now = time.time()
             text, result = change(Stored(self._text(name), now, self._floor()))
             row = (self._namespace, name, text, now)
-            self._database.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?, ?)", row)
+            self._database.execute(_KEEP, row)
             return result
 
         result = await self._transact(transaction)
@@ -335,7 +341,7 @@ class EmbeddedEngine:
         result = await self._retrying(transaction)
         self._transactions += 1
         if self._transactions % _CHECKPOINT_EVERY == 0:
-            self._checkpoint_if_due()
+            self._loop.call_soon(self._checkpoint_if_due)  # whoever is to be woken comes first
         return result
 
     def _checkpoint_if_due(self) -> None:
@@ -360,13 +366,15 @@ class EmbeddedEngine:
                 database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
     async def _retrying(self, function: Callable[[], T]) -> T:
+        tries = 0
         while not self._closed:
             try:
                 return function()
             except sqlite3.Error as exc:
                 if getattr(exc, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT):
                     raise EngineError(f"{self._path}: {exc}") from exc
-            await asyncio.sleep(random.uniform(*_BUSY_PAUSE))
+            tries += 1
+            await asyncio.sleep(0 if tries < _TRIES else random.uniform(*_BUSY_PAUSE))
         raise SessionLost(f"session {self._id} was closed")
 
     # Life and death
