@@ -363,7 +363,7 @@ class EmbeddedEngine:
                 # Most of it while others write; then, with writers shut out, what they have written meanwhile: there
                 # is no other moment at which all of the log is in the database.
                 database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     async def _retrying(self, function: Callable[[], T]) -> T:
         tries = 0
