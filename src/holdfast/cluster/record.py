@@ -250,6 +250,9 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     return Step(record, tuple(outcomes), tuple(wakes))
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def encode(record: Record) -> str:
     """The record as it is stored."""
     document = {
@@ -261,7 +264,7 @@ def encode(record: Record) -> str:
         "changed": record.changed,
         **record.state(),
     }
-    return json.dumps(document, separators=(",", ":"))
+    return _ENCODER.encode(document)
 
 
 def parse(text: str, name: str) -> dict[str, Any]:

@@ -454,12 +454,9 @@ class EmbeddedEngine:
             return  # nobody is there any more, or looks for itself
 
     def _receive(self) -> None:
-        while True:
-            try:
-                packet = self._socket.recv(1 << 16)
-            except BlockingIOError:
-                return
-            namespace, name, message = json.loads(packet)
+        """One packet: to see that there is no other takes as long as to be called again if there is."""
+        with contextlib.suppress(BlockingIOError):
+            namespace, name, message = json.loads(self._socket.recv(1 << 16))
             if namespace == self._namespace:
                 self._on_wake(name, message)
 
