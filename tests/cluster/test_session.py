@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import json
 import os
 import shutil
 import sqlite3
@@ -13,7 +15,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import holdfast
-from holdfast.cluster import EngineError, FormatError, LeaseLost, SessionLost
+from holdfast.cluster import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
+from holdfast.cluster import session as session_module
+from holdfast.cluster.register import Register
 
 from .test_lock import connect, opened, run, settle, url
 
@@ -311,5 +315,156 @@ def test_tokens_go_on_rising_though_the_last_grants_were_lost_with_the_power(tmp
             database.execute("UPDATE boots SET boot = 'the one before'")
         tokens += [await grant_once() for _ in range(3)]
         assert tokens == sorted({*tokens})
+
+    run(main)
+
+
+def registers():
+    gc.collect()
+    return sum(isinstance(each, Register) for each in gc.get_objects())
+
+
+async def use(session, name):
+    async with session.lock(name):
+        pass
+    await session.event(f"{name} has been used").set()
+    async with session.semaphore(f"{name}'s permits", 2):
+        pass
+
+
+def test_a_session_keeps_nothing_of_the_many_names_it_has_used(url):
+    async def main():
+        async with connect(url) as session:
+            before = registers()
+            for number in range(200):
+                await use(session, str(number))
+            assert registers() == before + 600
+            await settle()
+            await session.tidy(0)
+            assert registers() == before
+            assert await session.event("7 has been used").is_set()
+
+    run(main)
+
+
+def test_names_that_were_only_looked_at_are_not_kept_at_all(url):
+    async def main():
+        async with connect(url) as session:
+            before = registers()
+            for number in range(50):
+                assert not await session.lock(str(number)).locked()
+            assert registers() == before
+
+    run(main)
+
+
+def test_a_name_that_could_not_be_used_is_not_kept_either(url):
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            await one.event("x").set()
+            before = registers()
+            with pytest.raises(NameConflict):
+                await two.lock("x").acquire()
+            await settle()  # for its last change to have ended
+            await two.tidy(0)
+            assert registers() == before
+
+    run(main)
+
+
+def test_a_name_that_cannot_be_used_any_more_is_not_kept_either(url):
+    async def main():
+        async with connect(url) as session:
+            before = registers()
+            async with session.lock("x"):
+                pass
+            await session.engine.apply("x", lambda stored: ("not JSON", None))
+            with pytest.raises(FormatError):
+                await session.lock("x").acquire()
+            await settle()
+            await session.tidy(0)
+            assert registers() == before
+
+    run(main)
+
+
+def test_many_names_are_let_go_without_being_asked(url, monkeypatch):
+    monkeypatch.setattr(session_module, "MANY", 20)
+    monkeypatch.setattr(session_module, "IDLE", 0)
+
+    async def main():
+        async with connect(url) as session:
+            before, most = registers(), 0
+            for number in range(300):
+                async with session.lock(str(number)):
+                    pass
+                if number % 30 == 0:
+                    most = max(most, registers() - before)
+                await asyncio.sleep(0)
+            assert most < 150
+
+    run(main)
+
+
+def test_what_is_held_or_waited_for_outlives_tidying(url):
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            grant = await one.lock("l").acquire()
+            waiter = asyncio.create_task(two.lock("l").acquire())
+            await settle()
+            for session in (one, two, one):
+                assert await session.tidy(0) == 0
+            gc.collect()
+            grant.check()
+            found = await one.inspect("l")
+            assert (len(found.holders), len(found.waiters)) == (1, 1)
+            assert not waiter.done()
+            await one.close()
+            async with asyncio.timeout(2):  # at once, and not when the clock has it looked at again
+                assert (await waiter).token > grant.token
+
+    run(main)
+
+
+def test_an_object_that_outlives_tidying_has_the_one_register_of_its_name(url):
+    async def main():
+        async with connect(url) as session:
+            lock = session.lock("l")
+            async with lock:
+                pass
+            await session.tidy(0)
+            before = registers()
+            other = session.lock("l")
+            assert registers() == before
+            async with asyncio.timeout(5):
+                first, second = await asyncio.gather(pass_through(lock), pass_through(other))
+            assert first != second
+
+    run(main)
+
+
+async def pass_through(lock):
+    async with lock as grant:
+        return grant.token
+
+
+def test_a_name_that_is_used_again_goes_on_with_its_numbers(url):
+    """A batch that has the number of an earlier one would be taken for that: its answer would be another's."""
+
+    async def main():
+        async with connect(url) as session:
+
+            async def number():
+                await session.event("e").set()
+                return json.loads(await session.engine.read("e"))["answers"][session.id][0]
+
+            numbers = []
+            for _ in range(3):
+                numbers += [await number(), await number()]
+                await settle()  # for its last change to have ended
+                before = registers()
+                await session.tidy(0)
+                assert registers() == before - 1
+            assert numbers == sorted({*numbers})
 
     run(main)

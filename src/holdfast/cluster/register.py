@@ -40,15 +40,16 @@ class _Entry(NamedTuple):
 class Register:
     """The operations of one session on one name."""
 
-    def __init__(self, session: Session, name: str, initial: Record) -> None:
+    def __init__(self, session: Session, name: str, initial: Record, numbers: int) -> None:
+        """numbers: the highest that any register before, of the same name, has given to a ticket or a batch."""
         self._session = session
         self._name = name
         self.initial = initial
         """What the record is before its first change: this has the kind and the value."""
         self._pending: list[_Entry] = []
         self._asked: dict[int, asyncio.Future[int]] = {}  # by ticket
-        self._tickets = 0
-        self._batches = 0
+        self._tickets = numbers
+        self._batches = numbers
         self._sent: tuple[Batch, list[_Entry]] | None = None  # whose outcome is not known
         self._answered = False  # whether the record has an answer for this session
         self._used = 0.0  # the loop's time of the last request
@@ -136,15 +137,25 @@ class Register:
         return decode(await self._session.engine.read(self._name), self._name, self.initial)
 
     def idle_for(self, seconds: float) -> bool:
-        """Whether nothing has been asked for here for so long, and the record may still know the session."""
-        idle = self._pump is None and not self._asked and self._answered
-        return idle and self._session.loop.time() >= self._used + seconds
+        """Whether nothing has been asked for here for so long."""
+        return self._pump is None and not self._asked and self._session.loop.time() >= self._used + seconds
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the record knows nothing of the session, and nothing is asked for here."""
+        return self._pump is None and not (self._answered or self._asked or self._has_work())
+
+    @property
+    def numbers(self) -> int:
+        """The highest that a ticket or a batch has got."""
+        return max(self._tickets, self._batches)
 
     async def forget(self) -> None:
         """Have the record forget the answer to the last batch, so that it can be removed."""
-        self._suspicious = True
-        self._start()
-        await self._finish()
+        if self._answered:
+            self._suspicious = True
+            self._start()
+            await self._finish()
 
     def on_wake(self, message: str) -> None:
         """Another session says what it has granted to some of the tickets; if to none, there is something to see."""
@@ -201,12 +212,9 @@ class Register:
     async def leave(self) -> None:
         """Take everything of this session out of the record, after what is under way; the session ends."""
         await self._finish()
-        if self._batches:
-            change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
-            try:
-                await self._session.engine.apply(self._name, change, notices=self._notices)
-            except NameConflict:
-                return  # so nothing of this session is in it
+        change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
+        with contextlib.suppress(NameConflict):  # so nothing of this session is in it
+            await self._session.engine.apply(self._name, change, notices=self._notices)
 
     # The pump
 
@@ -215,6 +223,7 @@ class Register:
         if not (self._session.over or self._session.loop.is_closed()):
             self._pending.append(entry)
             self._used = self._session.loop.time()
+            self._session.use(self._name, self)
             self._start()
 
     def _suspect(self) -> None:
@@ -281,7 +290,7 @@ class Register:
                 break
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
                 self._sent = None
-                self._suspicious = False  # there is nothing here to look after
+                self._suspicious = self._answered = False  # there is nothing here to look after
                 self._refuse(entries, exc, for_good=True)
                 for entry in entries:
                     if entry.done is not None and not entry.done.done():

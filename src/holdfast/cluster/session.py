@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from .barrier import Barrier
 from .condition import Condition
@@ -50,6 +50,10 @@ SHORTEST_TTL = 0.1
 """Seconds."""
 KEPT = 3600.0
 """Seconds that a record is kept in which nothing is held, waited for or set."""
+IDLE = 60.0
+"""Seconds that the register of a name is kept, at least, which the user has no object of any more."""
+MANY = 1000
+"""Registers from which on it is looked, before the time, which of them may go."""
 
 
 class Session:
@@ -65,7 +69,10 @@ class Session:
         """Why it has ended, if it has."""
         self.label = label
         """What it is called in reports."""
-        self._registers: dict[str, Register] = {}
+        self._registers: WeakValueDictionary[str, Register] = WeakValueDictionary()
+        self._in_use: dict[str, Register] = {}  # those of them whose records may know the session
+        self._numbers = 0  # no ticket or batch of a register that has been let go had a higher one
+        self._many = MANY
         self._grants: set[Grant] = set()
         self._pid = 0
         self._losing: asyncio.Task[None] | None = None
@@ -121,7 +128,7 @@ class Session:
                 self._tidying.cancel()
             with contextlib.suppress(TimeoutError, EngineError, SessionLost):
                 async with asyncio.timeout(CLOSING):
-                    for register in self._registers.values():
+                    for register in [*self._in_use.values()]:
                         await register.leave()
                     await self._tidy(KEPT)
         finally:
@@ -190,9 +197,13 @@ class Session:
 
     async def _tidy(self, seconds: float) -> int:
         self._tidied = self.loop.time()
-        for register in self._registers.values():
-            if register.idle_for(seconds):
+        for name, register in [*self._in_use.items()]:
+            if register.idle_for(min(seconds, IDLE)):
                 await register.forget()
+                if register.is_forgotten:  # from here on it lasts as long as an object of the user's
+                    self._numbers = max(self._numbers, register.numbers)
+                    self._in_use.pop(name, None)
+        self._many = max(MANY, 2 * len(self._in_use))
         removed = 0
         for name in await self.engine.old(seconds):
             text = await self.engine.read(name)
@@ -233,15 +244,22 @@ class Session:
 
     def register(self, name: str, initial: Record) -> Register:
         """The one register of the name. Raises NameConflict if that is for another kind or value."""
-        if self.id and self.over is None and self.loop.time() > self._tidied + KEPT:
-            self._tidied = self.loop.time()
-            self._tidying = self.loop.create_task(self._keep_tidy(), name=f"tidying of {self!r}")
-        register = self._registers.setdefault(name, Register(self, name, initial))
+        if self.id and self.over is None and (self._tidying is None or self._tidying.done()):
+            pause = IDLE if len(self._in_use) > self._many else KEPT
+            if self.loop.time() > self._tidied + pause:
+                self._tidying = self.loop.create_task(self._keep_tidy(), name=f"tidying of {self!r}")
+        register = self._registers.get(name)
+        if register is None:
+            register = self._registers[name] = Register(self, name, initial, self._numbers)
         if register.initial.kind != initial.kind:
             raise NameConflict(
                 f"{name!r} is used as a {register.initial.kind} in {self!r} already, and here as a {initial.kind}"
             )
         return register
+
+    def use(self, name: str, register: Register) -> None:
+        """Something is asked for there: it is kept until the record has forgotten the session."""
+        self._in_use[name] = register
 
     def hold(self, grant: Grant) -> None:
         """Remember a grant, to be told when the session is lost."""
@@ -318,12 +336,8 @@ class Session:
         self._next_renewal = None
         if self.over is not None:
             return  # in a child, that has its parent's timers
-        waiting = {name: waits for name, each in self._registers.items() if (waits := each.waits_for)}
-        if (
-            self.engine.ttl is None
-            and not self._grants
-            and not any(each.is_waiting for each in self._registers.values())
-        ):
+        waiting = {name: waits for name, each in self._in_use.items() if (waits := each.waits_for)}
+        if self.engine.ttl is None and not self._grants and not any(each.is_waiting for each in self._in_use.values()):
             return
         asked = monotonic()
         watched = frozenset[str]().union(*(sessions for _, sessions in waiting.values()))
@@ -345,7 +359,8 @@ class Session:
                 self._extend(asked, ttl)
             texts, dead = renewal.result()
             for name, batch in batches.items():
-                self._registers[name].see(batch, texts[name], dead)
+                if (register := self._in_use.get(name)) is not None:  # else nobody waits there any more
+                    register.see(batch, texts[name], dead)
             self._renew_in(0 if self._in_haste else pause)
             self._in_haste = False
         elif isinstance(exc, asyncio.CancelledError):
@@ -364,7 +379,7 @@ class Session:
         """Whoever waits may have missed something, and if texts went back, what is held may not be held any more."""
         if self.over is None:
             if went_back:
-                for register in self._registers.values():
+                for register in self._in_use.values():
                     register.doubt()
             self._in_haste = self._renewal is not None
             self._renew_in(0)
@@ -385,7 +400,7 @@ class Session:
             self._next_renewal.cancel()
         if self._renewal is not None:
             self._renewal.cancel()
-        for register in self._registers.values():
+        for register in self._in_use.values():
             register.lose(exc)
         for grant in self._grants:
             grant._lose(LeaseLost(f"{grant!r} was lost: {exc}"))
