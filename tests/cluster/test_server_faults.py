@@ -14,7 +14,7 @@ from holdfast.cluster import EngineError, LeaseLost, SessionLost
 
 from .history import violations
 from .proxy import Proxy
-from .servers import REDIS, VALKEY, Server, shared
+from .servers import REDIS, VALKEY, Server, free_port, shared
 from .test_faults import TAKE_TURNS, assert_nothing_is_left, run, turns_of
 from .worker import Worker, until_waiting
 
@@ -383,7 +383,7 @@ async def test_a_wrong_database_is_said():
 
 
 async def test_a_cluster_and_a_replica_are_refused():
-    with Server("--cluster-enabled", "yes") as server:
+    with Server("--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server:
         with pytest.raises(EngineError, match="Redis Cluster, which holdfast does not support"):
             await opened(server.url)
     with Server("--replicaof", "127.0.0.1", str(shared().port)) as server:
