@@ -211,8 +211,9 @@ async def _play(url: str | None) -> list[Finding]:
                     showing = group.create_task(_show(show, history))
                     await kept.wait()
                     await asyncio.sleep(KEPT)
-                    victim.kill()
+                    # Before: the next one may have its lock sooner than this process looks at the clock again.
                     history.killed = victim.pid, time.monotonic()
+                    victim.kill()
                     await asyncio.sleep(SECONDS_AFTER)
                     await session.event(STOP).set()
                     codes = [await process.wait() for process in processes.values()]

@@ -42,16 +42,20 @@ async def use_lock(lock: Lock, keep_at: float) -> None:
             if time.monotonic() > keep_at:
                 report("kept", grant.token)
                 await asyncio.sleep(3600)
-            await asyncio.sleep(HOLD)
-            report("lock out", grant.token)
+            try:
+                await asyncio.sleep(HOLD)
+            finally:  # at the end it is cancelled here
+                report("lock out", grant.token)
 
 
 async def use_semaphore(semaphore: Semaphore) -> None:
     while True:
         async with semaphore:
             report("semaphore in")
-            await asyncio.sleep(HOLD)
-            report("semaphore out")
+            try:
+                await asyncio.sleep(HOLD)
+            finally:
+                report("semaphore out")
         await asyncio.sleep(HOLD)
 
 
