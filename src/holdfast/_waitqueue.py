@@ -174,8 +174,7 @@ class WaitQueue:
 
         It has to leave `keepers` as well when it is gone.
         """
-        waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]
-        self.line.append(waiter)
+        waiter = self.join()
         if self.keepers is None:
             self.keepers = {waiter}
         else:
