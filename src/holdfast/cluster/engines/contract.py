@@ -23,6 +23,10 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
+LATER = 0.01
+"""Seconds after the end of a session's ttl when it is looked after, at the earliest."""
+MOST_OLD = 100
+"""How many old names are looked at in one go, at most."""
 
 
 class Stored(NamedTuple):

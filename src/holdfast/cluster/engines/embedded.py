@@ -37,7 +37,7 @@ from weakref import WeakValueDictionary
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
-from .contract import Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import LATER, MOST_OLD, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
 
 SCHEMA = 3
 _TABLES = """
@@ -64,10 +64,6 @@ _CHECKPOINT_EVERY = 200
 _LONGEST_LOG = 16 << 20
 """Bytes of the write-ahead log from which on it is copied into the database."""
 _LONGEST_SOCKET_PATH = 100
-_MOST_OLD = 100
-"""How many old names are looked at in one go."""
-_LATER = 0.01
-"""Seconds after the end of a session's ttl when it is looked after, at the earliest."""
 _NETWORK_FILE_SYSTEMS = (
     *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "afs", "coda", "davfs"),
     *("ceph", "glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "ocfs2", "gfs2"),
@@ -277,7 +273,7 @@ class EmbeddedEngine:
         return [name for (name,) in rows]
 
     async def old(self, seconds: float) -> list[str]:
-        query = f"SELECT name FROM texts WHERE namespace = ? AND changed < ? ORDER BY changed LIMIT {_MOST_OLD}"
+        query = f"SELECT name FROM texts WHERE namespace = ? AND changed < ? ORDER BY changed LIMIT {MOST_OLD}"
         values = (self._namespace, time.time() - seconds)
         return [name for (name,) in await self._retrying(lambda: self._database.execute(query, values).fetchall())]
 
@@ -422,7 +418,7 @@ class EmbeddedEngine:
             return watching.close
         pid, ttl, renewed = row
         if ttl is not None:
-            watching.callback(self._loop.call_later(renewed + ttl - monotonic() + _LATER, on_death).cancel)
+            watching.callback(self._loop.call_later(renewed + ttl - monotonic() + LATER, on_death).cancel)
         try:
             pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):  # none on this system, or that process cannot be seen from this container

@@ -15,7 +15,7 @@ from functools import partial
 from holdfast.cluster.errors import SessionLost
 
 from .clock import monotonic
-from .contract import Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import LATER, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
 
 
 class _Store:
@@ -31,9 +31,6 @@ class _Store:
         self.watchers: dict[str, list[Callable[[], None]]] = {}
         """By the session that they watch: each tells somebody, in their own event loop."""
 
-
-_LATER = 0.01
-"""Seconds after the end of a session's ttl when it is looked after, at the earliest."""
 
 _stores: dict[str, _Store] = {}
 _ids = itertools.count(1)
@@ -134,7 +131,7 @@ class MemoryEngine:
         with self._store.mutex:
             other = self._store.sessions.get(session)
             if other is not None and other.ttl is not None:
-                expiry = self._loop.call_later(other._renewed + other.ttl - monotonic() + _LATER, on_death)
+                expiry = self._loop.call_later(other._renewed + other.ttl - monotonic() + LATER, on_death)
             watches = self._store.watchers.setdefault(session, [])
             watches.append(tell)
 

@@ -35,7 +35,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .clock import monotonic
-from .contract import Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import LATER, MOST_OLD, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
 from .redis_connection import Connection
 from .redis_scripts import LOOK, SWAP, Script
 
@@ -53,10 +53,6 @@ LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 SMALL = 8192
 """Characters of a text that is sent along with a wake-up, at most."""
-_LATER = 0.01
-"""Seconds after the end of a session's ttl when it is looked after, at the earliest."""
-_MOST_OLD = 100
-"""How many old names are looked at in one go."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
 """Answers of a server that will answer differently, or another one in its place, before long."""
 
@@ -378,7 +374,7 @@ class RedisEngine:
                 self._versions[name] = found
         for session, life in zip(others, lives, strict=True):
             if session in self._watched:
-                self._watch_for(session, life / 1000 + _LATER)
+                self._watch_for(session, life / 1000 + LATER)
         return Seen(seen, frozenset(session for session, life in zip(others, lives, strict=True) if life < 0))
 
     async def names(self) -> list[str]:
@@ -387,7 +383,7 @@ class RedisEngine:
 
     async def old(self, seconds: float) -> list[str]:
         latest = f"({(self._now() - seconds) * 1_000_000:.0f}"
-        bounds = "-inf", latest, "BYSCORE", "LIMIT", 0, _MOST_OLD
+        bounds = "-inf", latest, "BYSCORE", "LIMIT", 0, MOST_OLD
         return [name.decode() for name in await self._insist(lambda: self._ask("ZRANGE", self._names_key, *bounds))]
 
     async def remove(self, name: str, text: str, floor: int) -> bool:
@@ -434,7 +430,7 @@ class RedisEngine:
         """Look after it when it should have died by then."""
         watch = self._watched[session]
         watch.cancel()
-        watch.timer = self._loop.call_later(max(seconds, _LATER), lambda: self._begin(self._look_after(session)))
+        watch.timer = self._loop.call_later(max(seconds, LATER), lambda: self._begin(self._look_after(session)))
 
     async def _look_after(self, session: str) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then the next look tells
