@@ -83,8 +83,9 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
 
     def do(self, step: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Call `step()`, which must not raise, in the section; within a section, as soon as that has been left."""
-        if here.me.inside:
-            here.me.late.append(lambda: self.run(step, *args))
+        me = here.me
+        if me.inside:
+            me.late.append(lambda: self.run(step, *args))
         else:
             self.run(step, *args)
 
