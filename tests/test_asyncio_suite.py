@@ -6,6 +6,7 @@ import re
 import unittest
 
 import pytest
+from upstream import run_case
 
 import holdfast
 
@@ -74,13 +75,7 @@ def installed():
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize("case", cases())
 def test_upstream(case: unittest.TestCase):
-    result = unittest.TestResult()
-    case.run(result)
-    for _, trace in result.errors + result.failures:
-        pytest.fail(trace, pytrace=False)
-    for _, reason in result.skipped:
-        pytest.skip(reason)
-    assert result.testsRun == 1
+    run_case(case)
 
 
 @needs_upstream

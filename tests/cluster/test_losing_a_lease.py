@@ -23,6 +23,14 @@ def lose(session):
     session.lose(SessionLost("evicted, for the test"))
 
 
+async def lose_inside(session, body):
+    """A task in the middle of `body` when the session is lost."""
+    task = asyncio.create_task(body)
+    await settle()
+    lose(session)
+    return task
+
+
 def test_a_body_in_a_timeout_that_has_not_passed(url):
     """The timeout does not take the cancellation for its own."""
 
@@ -87,9 +95,7 @@ def test_a_task_group_in_the_body_ends_its_tasks(url):
                 group.create_task(child())
                 group.create_task(child())
 
-        task = asyncio.create_task(body())
-        await settle()
-        lose(session)
+        task = await lose_inside(session, body())
         with pytest.raises(LeaseLost):
             await task
         assert ended == [True, True]
@@ -108,9 +114,7 @@ def test_a_body_in_a_task_of_a_group_fails_and_the_others_are_cancelled(url):
                 other.append(group.create_task(asyncio.sleep(60)))
 
         other = []
-        task = asyncio.create_task(body())
-        await settle()
-        lose(session)
+        task = await lose_inside(session, body())
         with pytest.raises(ExceptionGroup) as caught:
             await task
         assert [type(exc) for exc in caught.value.exceptions] == [LeaseLost]
@@ -129,9 +133,7 @@ def test_the_body_of_a_group_itself(url):
                 await sleep_in(session)
 
         other = []
-        task = asyncio.create_task(body())
-        await settle()
-        lose(session)
+        task = await lose_inside(session, body())
         with pytest.raises(ExceptionGroup) as caught:
             await task
         assert [type(exc) for exc in caught.value.exceptions] == [LeaseLost]
@@ -160,9 +162,7 @@ def test_nested_blocks_convert_once_at_the_outermost(url):
                     seen.append(type(exc))
                     raise
 
-        task = asyncio.create_task(body())
-        await settle()
-        lose(session)
+        task = await lose_inside(session, body())
         with pytest.raises(LeaseLost, match="'a'"):
             await task
         assert seen == [asyncio.CancelledError, asyncio.CancelledError]
@@ -182,9 +182,7 @@ def test_only_the_inner_blocks_session_is_lost(url):
                         await sleep_in(session, "inner")
                     return "goes on"
 
-            task = asyncio.create_task(body())
-            await settle()
-            lose(session)
+            task = await lose_inside(session, body())
             assert await task == "goes on"
             assert not await lasting.lock("outer").locked()
 
@@ -235,9 +233,7 @@ def test_a_cancellation_that_was_swallowed_before_the_entry_does_not_count(url):
 def test_the_loss_is_its_cause(url):
     async def main():
         session = await opened(url)
-        task = asyncio.create_task(sleep_in(session))
-        await settle()
-        lose(session)
+        task = await lose_inside(session, sleep_in(session))
         with pytest.raises(LeaseLost, match="evicted, for the test") as caught:
             await task
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
@@ -338,9 +334,7 @@ def test_what_was_lost_is_the_next_ones_and_the_late_exit_takes_nothing_from_it(
                         await asyncio.sleep(60)
                     await leave.wait()
 
-            task = asyncio.create_task(body())
-            await settle()
-            lose(session)
+            task = await lose_inside(session, body())
             async with asyncio.timeout(10):
                 grant = await other.lock("x").acquire()
             leave.set()

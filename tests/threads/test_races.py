@@ -39,6 +39,13 @@ def is_free(mutex) -> bool:
     return not mutex.locked()
 
 
+def contended(make, loops):
+    """A mutex that is held, and a task of each loop that waits for it, the first loop's first."""
+    mutex = make()
+    assert mutex.sync.acquire()
+    return mutex, *(loop.start(mutex.acquire()) for loop in loops)
+
+
 @pytest.fixture(name="instead_of_waiting")
 def replace_wait(monkeypatch):
     """Let threads do something instead of blocking; then their time is up, or an exception comes out."""
@@ -129,10 +136,7 @@ def test_signal_interrupts_a_blocked_thread(make):
 @each_mutex
 def test_task_is_cancelled_when_another_thread_grants_it(make, moment, loops):
     here, there = loops
-    mutex = make()
-    assert mutex.sync.acquire()
-    first = here.start(mutex.acquire())
-    second = there.start(mutex.acquire())
+    mutex, first, second = contended(make, loops)
     if moment == "cancelled first":
         first.cancel()
     mutex.release()
@@ -158,10 +162,7 @@ def test_task_is_cancelled_when_another_thread_grants_it(make, moment, loops):
 @each_mutex
 def test_loop_closes_while_its_task_waits(make, loops):
     here, there = loops
-    mutex = make()
-    assert mutex.sync.acquire()
-    first = here.start(mutex.acquire())
-    second = there.start(mutex.acquire())
+    mutex, first, second = contended(make, loops)
     first._log_destroy_pending = False
     here.close()
     mutex.release()
@@ -177,10 +178,7 @@ def test_loop_closes_while_its_task_waits(make, loops):
 def test_loop_closes_with_the_grant_on_its_way(make, loops):
     """Nobody else uses it: the closed loop drops what was sent, and that is enough."""
     here, there = loops
-    mutex = make()
-    assert mutex.sync.acquire()
-    first = here.start(mutex.acquire())
-    second = there.start(mutex.acquire())
+    mutex, first, second = contended(make, loops)
     first._log_destroy_pending = False
     mutex.release()
     here.close()
