@@ -9,7 +9,7 @@ from upstream import run_case
 from holdfast import threads
 
 PRIVATE = "a private method of threading's, for its own use after fork()"
-OWN_REPR = "threading's repr with the name of its class; ours is tested in test_threads.py"
+OWN_REPR = "threading's repr with the name of its class; ours is tested in test_order.py"
 
 EXCLUDED = {
     "LockTests.test_at_fork_reinit": PRIVATE,
