@@ -16,7 +16,7 @@ from .workloads import Row, Workload
 
 BUDGET = 0.03
 """Seconds that the batches of one sample may take; at least one batch is run."""
-LARGE, LARGE_ROUNDS = 10_000, 5
+LARGE, LARGE_ROUNDS = 10_000, 9
 """From so many waiters on, at most so many rounds."""
 PATIENCE = 3.0
 """A library that would need more seconds for one batch is left out."""

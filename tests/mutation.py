@@ -1,7 +1,7 @@
-"""Does a test notice if a line is missing? Break the task tier in every small way, one at a time, and see.
+"""Does a test notice if a line is missing? Break the code in every small way, one at a time, and see.
 
-    python tests/mutation.py [--jobs N] [FILE.py ...]
-    python tests/mutation.py cluster/lock_record.py cluster/grant.py  # some files of the cluster tier, by its tests
+    python tests/mutation.py [--jobs N]  # the task tier and the thread tier, each by its own tests
+    python tests/mutation.py lock.py cluster/lock_record.py  # these files
 
 Every mutant is made mechanically from the source: a statement removed, a condition (or one side of an `and` or `or`)
 made true or false, a comparison moved by one. A mutant that survives all the tests is code that no test needs: a
@@ -29,63 +29,86 @@ import sys
 import time
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "holdfast"
-MUTATED = [
-    "_waitqueue.py",
-    "_primitive.py",
-    "_contextmanager.py",
-    "lock.py",
-    "event.py",
-    "condition.py",
-    "semaphore.py",
-    "barrier.py",
-    "threads/_section.py",
-    "threads/_waiter.py",
-    "threads/_queue.py",
-    "threads/_primitive.py",
-    "threads/lock.py",
-    "threads/event.py",
-    "threads/condition.py",
-    "threads/semaphore.py",
-    "threads/barrier.py",
-]
 
-TESTS = [
-    "tests/conformance",
-    "tests/test_races.py",
-    "tests/test_loops.py",
-    "tests/test_closing.py",
-    "tests/test_misuse.py",
-    "tests/test_objects.py",
-    "tests/test_iterations.py",
-    "tests/test_asyncio_suite.py",
-    "tests/test_idle.py",
-    "tests/models/test_found.py",
-    "tests/exploration",
-    "tests/threads",
-]
-CLUSTER_TESTS = [
-    "tests/cluster/test_lock_record.py",
-    "tests/cluster/test_losing_a_lease.py",
-    "tests/cluster/test_misuse.py",
-    "tests/cluster/test_lock.py",
-    "tests/cluster/test_primitives.py",
-    "tests/cluster/test_session.py",
-    "tests/cluster/test_register.py",
-    "tests/cluster/test_failing_engine.py",
-    "tests/cluster/test_engines.py",
-    "tests/cluster/test_fencing.py",
-    "tests/cluster/test_records.py",
-    "tests/conformance",
-]
+
+@dataclass(frozen=True)
+class Tier:
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+    """Where those are that have to notice."""
+    keywords: str
+    """Which of them."""
+
+
 NOT_THESE = "not uvloop and not eager"  # which take the same paths
+TASKS = Tier(
+    files=(
+        "_waitqueue.py",
+        "_primitive.py",
+        "_contextmanager.py",
+        "lock.py",
+        "event.py",
+        "condition.py",
+        "semaphore.py",
+        "barrier.py",
+    ),
+    tests=(
+        "tests/conformance",
+        "tests/test_races.py",
+        "tests/test_loops.py",
+        "tests/test_closing.py",
+        "tests/test_misuse.py",
+        "tests/test_objects.py",
+        "tests/test_iterations.py",
+        "tests/test_asyncio_suite.py",
+        "tests/test_idle.py",
+        "tests/models/test_found.py",
+        "tests/exploration",
+    ),
+    keywords=f"{NOT_THESE} and not threads and not memory and not embedded and not valkey and not redis",
+)
+THREADS = Tier(
+    files=(
+        "threads/_section.py",
+        "threads/_waiter.py",
+        "threads/_queue.py",
+        "threads/_primitive.py",
+        "threads/lock.py",
+        "threads/event.py",
+        "threads/condition.py",
+        "threads/semaphore.py",
+        "threads/barrier.py",
+    ),
+    tests=("tests/threads", "tests/conformance"),
+    keywords=f"{NOT_THESE} and threads",
+)
+CLUSTER = Tier(
+    files=(),  # those that are named, as all would take days
+    tests=(
+        "tests/cluster/test_lock_record.py",
+        "tests/cluster/test_losing_a_lease.py",
+        "tests/cluster/test_misuse.py",
+        "tests/cluster/test_lock.py",
+        "tests/cluster/test_primitives.py",
+        "tests/cluster/test_session.py",
+        "tests/cluster/test_register.py",
+        "tests/cluster/test_failing_engine.py",
+        "tests/cluster/test_engines.py",
+        "tests/cluster/test_fencing.py",
+        "tests/cluster/test_records.py",
+        "tests/conformance",
+    ),
+    keywords=NOT_THESE,
+)
 SECONDS_PER_TEST = 8
 LONGEST = 4
 """How many times as long as the unchanged code a mutant may take for all tests, before it is taken to hang."""
@@ -405,28 +428,47 @@ def tests_asyncio(item: pytest.Item) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="hanging costs no time of the CPU")
-    parser.add_argument("files", nargs="*", default=MUTATED, help="which files of src/holdfast to change")
+    parser.add_argument("files", nargs="*", default=[*TASKS.files, *THREADS.files], help="which of src/holdfast")
     arguments = parser.parse_args()
 
     os.environ["HOLDFAST_PURE_PYTHON"] = "1"  # nothing has imported holdfast yet
-    began = time.monotonic()
-    mutants = [mutant for file in arguments.files for mutant in mutants_of(file)]
-    mutation = Mutation(mutants, arguments.jobs)
     os.chdir(ROOT)
-    in_cluster = [file.startswith("cluster/") for file in arguments.files]
-    if any(in_cluster) and not all(in_cluster):
-        parser.error("the tests of the cluster tier are others: name its files alone")
-    tests = [test for test in (CLUSTER_TESTS if all(in_cluster) else TESTS) if Path(test).exists()]
-    options = ["-qqq", "--no-header", "--no-summary", "--capture=no", "-p", "no:cacheprovider", "-k", NOT_THESE]
+    files: dict[Tier, list[str]] = {}
+    for file in arguments.files:
+        files.setdefault({"cluster": CLUSTER, "threads": THREADS}.get(file.partition("/")[0], TASKS), []).append(file)
+    # A process each, as pytest collects once in a process.
+    return max(in_a_child(partial(check, tier, changed, arguments.jobs)) for tier, changed in files.items())
+
+
+def in_a_child(function: Callable[[], int]) -> int:
+    """Its exit code."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if not pid:
+        code = 2
+        try:
+            code = function()
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def check(tier: Tier, files: list[str], jobs: int) -> int:
+    """Break each of these files in every way; return the exit code."""
+    began = time.monotonic()
+    mutants = [mutant for file in files for mutant in mutants_of(file)]
+    mutation = Mutation(mutants, jobs)
+    options = ["-qqq", "--no-header", "--no-summary", "--capture=no", "-p", "no:cacheprovider", "-k", tier.keywords]
     # A thread ends the whole process, whatever the mutant swallows.
     options += ["--timeout", str(SECONDS_PER_TEST), "--timeout-method", "thread"]
-    pytest.main([*options, *tests], plugins=[mutation])
+    pytest.main([*options, *tier.tests], plugins=[mutation])
     if not mutation.items:
         print("There are no tests.")
         return 1
     minutes = (time.monotonic() - began) / 60
     survivors = sorted(mutation.survivors, key=mutants.index)
-    print(f"\n{len(mutants)} mutants, {len(survivors)} survive, {minutes:.1f} minutes")
+    print(f"\n{len(mutants)} mutants of {', '.join(files)}: {len(survivors)} survive, {minutes:.1f} minutes")
     if mutation.failing_anyway:
         print("\nLeft out, as they fail without any change:")
         print("\n".join(f"  {test}" for test in mutation.failing_anyway))
