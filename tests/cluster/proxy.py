@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import Self
 
 
 class Proxy:
     """Use it with `async with`."""
 
-    def __init__(self, port: int, round_trip: float = 0.0) -> None:
-        """port: the server's. round_trip: seconds that it adds to each request and its answer."""
+    def __init__(self, port: int, round_trip: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
+        """port: the server's. round_trip: seconds that it adds to each request and its answer. tls: for clients."""
         self.target = port
         self.round_trip = round_trip
+        self._tls = tls
         self.requests = 0
         """Of scripts: what a session asks for, other than subscribing and greeting."""
         self.cut_at: int | None = None
@@ -21,6 +23,8 @@ class Proxy:
         self.cuts = 0
         self.is_deaf = False
         """What servers say is dropped."""
+        self.deaf_from: bytes | None = None
+        """From the first answer on that contains this, what servers say is dropped."""
         self.is_mute = False
         """What clients say is dropped."""
         self.drops_messages = False
@@ -32,7 +36,7 @@ class Proxy:
         return f"redis://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -89,4 +93,5 @@ class Proxy:
         return not self.is_mute
 
     def _from_server(self, data: bytes, cut: asyncio.Event) -> bool:
+        self.is_deaf |= self.deaf_from is not None and self.deaf_from in data
         return not self.is_deaf and not (self.drops_messages and b"$7\r\nmessage\r\n" in data)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
 import time
 
 import pytest
@@ -411,6 +415,82 @@ async def test_a_socket_is_as_good():
 async def test_what_is_no_client_is_refused():
     with pytest.raises(TypeError, match=r"or a client of redis\.asyncio"):
         holdfast.connect(7)
+
+
+async def test_protected_mode_is_said():
+    """The server's own word for it, as it also says what to do."""
+    here = address()
+    with Server("--bind", f"127.0.0.1 {here}") as server:
+        with pytest.raises(EngineError, match=r"(?i)protected mode"):
+            await opened(f"redis://{here}:{server.port}")
+
+
+def address():
+    """One of this machine that is not the loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            one.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address besides the loopback's")
+        return one.getsockname()[0]
+
+
+async def test_a_connection_may_be_encrypted(tmp_path):
+    """rediss://, by way of a proxy that decrypts, as Valkey's build from pip cannot."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+        *("-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key),
+    ]
+    if shutil.which("openssl") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs openssl, to make a certificate")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with Proxy(shared().port, tls=context) as proxy:
+        url = f"rediss://127.0.0.1:{proxy.port}?ssl_ca_certs={certificate}"
+        async with connect(url, namespace="tls") as one, connect(shared().url, namespace="tls") as two:
+            async with one.lock("x"):
+                waiter = asyncio.create_task(two.lock("x").acquire())
+                await until_waiting(one, "x")
+            await waiter
+        with pytest.raises(EngineError, match=r"(?i)certificate"):
+            await opened(f"rediss://127.0.0.1:{proxy.port}")
+
+
+async def test_the_server_is_emptied(server):
+    """FLUSHALL: nobody is left who holds anything; who waits is told, and tokens rise."""
+    one, two = await opened(server.url), await opened(server.url)
+    grant = await one.lock("x").acquire()
+    waiter = asyncio.create_task(two.lock("x").acquire())
+    await until_waiting(one, "x")
+    async with redis.asyncio.Redis(port=server.port) as admin:
+        await admin.flushall()
+    async with asyncio.timeout(TTL):
+        await grant.lost.wait()
+        with pytest.raises(SessionLost):
+            await waiter
+    async with connect(server.url) as three, three.lock("x") as later:
+        assert later.token > grant.token
+    await one.close()
+    await two.close()
+
+
+async def test_the_memory_of_the_server_is_full():
+    """Who asks is told, who gives back waits for room, and nothing is lost."""
+    with Server() as server:
+        async with connect(server.url, ttl=8) as session, redis.asyncio.Redis(port=server.port) as admin:
+            lock = session.lock("x")
+            grant = await lock.acquire()
+            await admin.config_set("maxmemory", 1)
+            with pytest.raises(EngineError, match="maxmemory"):
+                await session.lock("y").acquire()
+            releasing = asyncio.create_task(lock.release())
+            await asyncio.sleep(0.3)
+            grant.check()
+            assert not releasing.done()
+            await admin.config_set("maxmemory", 0)
+            await releasing
+            assert not await lock.locked()
 
 
 # What it costs

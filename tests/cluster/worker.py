@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import Any, Self
 
 import holdfast
@@ -57,8 +58,9 @@ class WorkerError(Exception):
 class Worker:
     """The other end. Use it with `async with`: in the end the process is killed, whatever state it is in."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.arguments = [url, json.dumps(options)]
+    def __init__(self, url: str, under: Sequence[str] = (), **options: Any) -> None:
+        """under: the command that runs it, if it is not to run by itself. options: of connect()."""
+        self.command = [*under, sys.executable, __file__, url, json.dumps(options)]
         self.session = ""
         """Its id."""
         self.events: asyncio.Queue[list[Any]] = asyncio.Queue()
@@ -70,8 +72,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         pipe = asyncio.subprocess.PIPE
-        command = [sys.executable, __file__, *self.arguments]
-        self.process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        self.process = await asyncio.create_subprocess_exec(*self.command, stdin=pipe, stdout=pipe)
         self.pid = self.process.pid
         opened = json.loads(await self.process.stdout.readline())
         self.session = opened["session"]

@@ -64,6 +64,7 @@ _CHECKPOINT_EVERY = 200
 _LONGEST_LOG = 16 << 20
 """Bytes of the write-ahead log from which on it is copied into the database."""
 _LONGEST_SOCKET_PATH = 100
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NETWORK_FILE_SYSTEMS = (
     *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "afs", "coda", "davfs"),
     *("ceph", "glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "ocfs2", "gfs2"),
@@ -117,10 +118,14 @@ class EmbeddedEngine:
             await self._prepare()
             self._id = secrets.token_hex(8)
             undo.callback(self._unlink, [self._id])
-            self._socket = self._make_socket()
-            undo.callback(self._socket.close)
-            self._lock = self._make_lock()
-            undo.callback(self._lock.close)
+            self._socket = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            self._socket.setblocking(False)
+            self._socket.bind(self._socket_path(self._id))
+            hidden = self._sessions / f".{self._id}"
+            # Closed with the last reference to it, so that a session that nobody can use or close any more is dead.
+            self._lock = undo.enter_context(io.FileIO(os.open(hidden, _NEW_FILE, 0o600), "r+"))
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hidden.rename(self._sessions / f"{self._id}.lock")  # locked before anybody can see it
             _open[self._id] = self
             undo.callback(_open.pop, self._id, None)
             await self._sweep()
@@ -161,23 +166,6 @@ class EmbeddedEngine:
         elif row[0] != _boot():
             values = _boot(), int(time.time() * 1_000_000)
             self._database.execute("UPDATE boots SET boot = ?, floor = max(floor, ?)", values)
-
-    def _make_lock(self) -> io.FileIO:
-        """The liveness file, locked before anybody can see it under its name.
-
-        It is closed with the last reference to it, so that a session that nobody can use or close any more is dead.
-        """
-        path, hidden = self._sessions / f"{self._id}.lock", self._sessions / f".{self._id}"
-        lock = io.FileIO(os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "r+")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        hidden.rename(path)
-        return lock
-
-    def _make_socket(self) -> socket.socket:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        made.setblocking(False)
-        made.bind(self._socket_path(self._id))
-        return made
 
     def _socket_path(self, session: str) -> str:
         path = f"{self._sessions}/{session}.sock"
