@@ -180,3 +180,33 @@ async def test_the_only_waiter_is_cancelled():
     await asyncio.wait([task])
     del task
     assert kept_by(event) == before
+
+
+@pytest.mark.parametrize("how", ["served", "cancelled", "closed"])
+async def test_a_lock_in_use_keeps_nothing_of_who_wanted_it_back_and_has_gone(how):
+    """Its queue remembers who keeps a place there even if cancelled, and is in use all the time."""
+
+    async def kept_after(many: int) -> int:
+        condition = Condition()
+        waiting = [ByHand(wait_under(condition)) for _ in range(many)]
+        await condition.acquire()
+        condition.notify_all()
+        for waiter in waiting:
+            waiter.go_on()  # it asks for the lock
+        staying = ByHand(condition.acquire())
+        for waiter in waiting:
+            if how == "cancelled":
+                waiter.awaited.cancel()
+                waiter.awaited = waiter.coroutine.throw(asyncio.CancelledError)
+            elif how == "closed":
+                waiter.close()
+        condition.release()
+        for waiter in waiting if how != "closed" else ():
+            with contextlib.suppress(asyncio.CancelledError):
+                waiter.go_on()
+        assert staying.may_go_on
+        kept = kept_by(condition)
+        staying.go_on()
+        return kept
+
+    assert await kept_after(20) == await kept_after(2)
