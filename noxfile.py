@@ -42,6 +42,8 @@ TASK_TIER = [
     "tests/test_twins.py",
 ]
 """The tests of what has two twins."""
+IN_PARALLEL = ["--numprocesses", "auto", "--maxprocesses", "4"]
+"""Most of the time the tests of real processes wait."""
 ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis"]
 """Without the other tiers, and the same paths again."""
 
@@ -55,10 +57,10 @@ def test(session: nox.Session, twin: str) -> None:
     """
     session.install("--quiet", "--editable", ".[test]")
     if twin == "compiled":
-        session.run("pytest", *session.posargs, env={"HOLDFAST_EXPLORE": size_of_searches(session)})
+        session.run("pytest", *IN_PARALLEL, *session.posargs, env={"HOLDFAST_EXPLORE": size_of_searches(session)})
     else:
         environment = {"HOLDFAST_PURE_PYTHON": "1", "HOLDFAST_EXPLORE": "small"}
-        session.run("pytest", *(session.posargs or [*TASK_TIER, *ALONE]), env=environment)
+        session.run("pytest", *IN_PARALLEL, *(session.posargs or [*TASK_TIER, *ALONE]), env=environment)
 
 
 def size_of_searches(session: nox.Session) -> str | None:

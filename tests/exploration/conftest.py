@@ -1,4 +1,6 @@
-"""The reports of the searches at the end of pytest's output."""
+"""The reports of the searches at the end of pytest's output, in whatever process they were made."""
+
+from typing import NamedTuple
 
 import pytest
 
@@ -6,31 +8,55 @@ from holdfast.testing import Report
 
 from .size import SIZE
 
-reports = pytest.StashKey[list[tuple[str, Report]]]()
+TITLE = f"explored, size {SIZE}"
+
+
+class Search(NamedTuple):
+    name: str
+    exhausted: bool
+    interventions: int
+    schedules: int
+    seconds: float
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[reports] = []
+    config.pluginmanager.register(Summary())
 
 
 @pytest.fixture
 def keep(request: pytest.FixtureRequest):
     """Keep a report for the summary."""
-    return lambda report: request.config.stash[reports].append((request.node.name, report))
+
+    def keep(report: Report) -> None:
+        node = request.node
+        found = (node.name, report.exhausted, report.interventions, report.schedules, report.seconds)
+        node.user_properties.append((TITLE, found))
+
+    return keep
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+class Summary:
     """How much was explored; each search by itself, if they are not small."""
-    kept = config.stash[reports]
-    if kept:
-        terminalreporter.section(f"explored, size {SIZE}")
+
+    def __init__(self) -> None:
+        self.searches: list[Search] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.searches += [Search(*value) for name, value in report.user_properties if name == TITLE]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.searches:
+            return
+        terminalreporter.section(TITLE)
         if SIZE != "small":
-            for name, report in kept:
-                verdict = "exhausted" if report.exhausted else f"up to {report.interventions} interventions"
-                terminalreporter.line(f"{name}: {verdict}; {report.schedules:,} schedules in {report.seconds:.1f} s")
-        schedules = sum(report.schedules for _, report in kept)
-        seconds = sum(report.seconds for _, report in kept)
-        exhausted = sum(report.exhausted for _, report in kept)
+            for search in self.searches:
+                verdict = "exhausted" if search.exhausted else f"up to {search.interventions} interventions"
+                figures = f"{search.schedules:,} schedules in {search.seconds:.1f} s"
+                terminalreporter.line(f"{search.name}: {verdict}; {figures}")
+        schedules = sum(search.schedules for search in self.searches)
+        seconds = sum(search.seconds for search in self.searches)
+        exhausted = sum(search.exhausted for search in self.searches)
         terminalreporter.line(
-            f"{len(kept)} searches, {exhausted} of them exhausted; {schedules:,} schedules in {seconds:.1f} s"
+            f"{len(self.searches)} searches, {exhausted} of them exhausted; {schedules:,} schedules in {seconds:.1f} s"
         )

@@ -7,7 +7,7 @@ import unittest
 import pytest
 
 import holdfast
-from holdfast.testing import ExplorationError, Run, decorator, explored
+from holdfast.testing import ExplorationError, Run, explored
 
 from .toys import ForgetfulLock
 
@@ -129,8 +129,8 @@ def test_skipping():
         function()
 
 
-def test_the_pytest_plugin_ends_with_a_summary(pytester, monkeypatch):
-    monkeypatch.setattr(decorator, "finished", [])
+@pytest.mark.parametrize("processes", ["0", "1"], ids=["here", "elsewhere"])
+def test_the_pytest_plugin_ends_with_a_summary(pytester, processes):
     pytester.makepyfile(
         """
         import asyncio
@@ -142,6 +142,6 @@ def test_the_pytest_plugin_ends_with_a_summary(pytester, monkeypatch):
             await asyncio.wait([asyncio.create_task(asyncio.sleep(0))])
         """
     )
-    result = pytester.runpytest("-p", "holdfast.testing.pytest_plugin")
+    result = pytester.runpytest("-p", "holdfast.testing.pytest_plugin", "-n", processes)
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(["=* explored schedules =*", r"test_it: passed, exhausted; \d+ schedules in .* s"])
