@@ -186,8 +186,7 @@ class WaitQueue:
         if self._notes.get(waiter) is _GRANTED:
             del self._notes[waiter]
             return None
-        if self.keepers is not None:
-            self.keepers.discard(waiter)
+        self.keepers.discard(waiter)  # type: ignore[union-attr]  # join_to_stay() has made it
         steadfast = SteadfastWaiter(loop=waiter.get_loop())
         self._notes[waiter] = steadfast
         return steadfast
@@ -399,7 +398,6 @@ class WaitQueue:
     def _forget_waiters(self) -> None:
         self.line = deque()
         self._notes = {}
-        self.keepers = None
         self._dead = 0
 
     def _wrong_loop(self, relation: str, loop: asyncio.AbstractEventLoop, here: str) -> RuntimeError:

@@ -54,6 +54,11 @@ def answer(message: dict[str, Any]) -> None:
 class WorkerError(Exception):
     """What the code raised."""
 
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+        self.text = text
+
 
 class Worker:
     """The other end. Use it with `async with`: in the end the process is killed, whatever state it is in."""
@@ -91,16 +96,30 @@ class Worker:
             else:
                 result = self._results[message["number"]]
                 if "error" in message:
-                    result.set_exception(WorkerError(": ".join(message["error"])))
+                    result.set_exception(WorkerError(*message["error"]))
                 else:
                     result.set_result(message["result"])
+        for result in self._results.values():  # it has ended
+            result.cancel()
 
     def begin(self, code: str) -> asyncio.Future[Any]:
         """Have it run this, in a task; return a future of what that returns, or of a WorkerError."""
         number = next(self._numbers)
         self._results[number] = asyncio.get_running_loop().create_future()
+        if self._listening.done():
+            self._results[number].cancel()
         self.process.stdin.write(json.dumps([number, textwrap.dedent(code)]).encode() + b"\n")
         return self._results[number]
+
+    @property
+    def under_way(self) -> int:
+        """How many of the pieces of code that it has begun have not ended."""
+        return sum(not result.done() for result in self._results.values())
+
+    def cancel(self, begun: asyncio.Future[Any], *message: Any) -> None:
+        """Have it cancel the task of what begin() has returned."""
+        [number] = [number for number, result in self._results.items() if result is begun]
+        self.begin(f"tasks[{number}].cancel(*{message!r})")
 
     async def do(self, code: str) -> Any:
         """Have it run this; return what that returns."""

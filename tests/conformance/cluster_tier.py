@@ -1,4 +1,4 @@
-"""The cluster tier in one process: one session, or several that take turns."""
+"""The cluster tier: one session, or several that take turns, in this process or one here and one elsewhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from holdfast.cluster.record import Record, decode
 from holdfast.cluster.semaphore_record import SemaphoreRecord
 
 from .adapter import Tier
+from .elsewhere import SessionElsewhere
 
 MORE_THAN_ENOUGH = 100
 """Iterations of the loop: those engines that are no server answer within the iteration in which they are asked."""
@@ -35,12 +36,28 @@ WITHOUT_IN_TWO = {
 WITHOUT_ON_A_SERVER_IN_TWO = {
     "test_several_releases_at_once_with_late_comers": "whose request arrives first, of two at once, is for the network",
 }
+WITHOUT_IN_PROCESSES = {
+    "test_first_come_first_served": "who is granted at once runs in parallel; test_crowd.py judges the order",
+    "test_several_releases_at_once_with_late_comers": "as above",
+    "test_cancelled_and_filled_at_the_same_time": "whether a cancellation there or an arrival here is first, is open",
+    **dict.fromkeys(
+        [
+            "test_wait_for_returns_the_value_of_the_predicate",
+            "test_wait_for_what_is_true_already_does_not_wait",
+            "test_wait_for_without_the_lock_is_an_error",
+            "test_predicate_that_raises_leaves_the_lock_held",
+            "test_wait_for_cancelled",
+        ],
+        "a predicate cannot be sent to another process",
+    ),
+}
 
 
 class Requests:
-    """How many requests to a server are under way, and when the last one was."""
+    """How many requests to an engine have been made, and are under way, and when the last one was."""
 
     def __init__(self) -> None:
+        self.made = 0
         self.under_way = 0
         self.last = 0.0
 
@@ -50,6 +67,7 @@ class Requests:
 
     def _counted(self, call: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def counted(*args: Any, **options: Any) -> Any:
+            self.made += 1
             self.under_way += 1
             try:
                 return await call(*args, **options)
@@ -168,13 +186,16 @@ class ConditionByTurns:
 class ClusterTier(Tier):
     """One primitive has one name in all sessions. At the end of a test no record may name any of them."""
 
-    def __init__(self, name: str, sessions: int) -> None:
+    def __init__(self, name: str, sessions: int, processes: int = 1) -> None:
         self.name = name
         self.without = WITHOUT | (WITHOUT_IN_TWO if sessions > 1 else {})
         self.is_server = name.startswith("valkey")
         if self.is_server and sessions > 1:
             self.without |= WITHOUT_ON_A_SERVER_IN_TWO
+        if processes > 1:
+            self.without |= WITHOUT_IN_PROCESSES
         self._count = sessions
+        self._processes = processes
         self._sessions: list[Any] = []
         self._made: dict[str, Record] = {}
         self._names = (f"{name} {number}" for number in itertools.count())
@@ -193,12 +214,18 @@ class ClusterTier(Tier):
         self._requests = Requests()
         async with holdfast.connect(url, namespace=directory) as observer:
             async with AsyncExitStack() as stack:
-                connect = [holdfast.connect(url, namespace=directory) for _ in range(self._count)]
+                elsewhere = self._processes - 1
+                connect: list[Any] = [
+                    holdfast.connect(url, namespace=directory) for _ in range(self._count - elsewhere)
+                ]
+                connect += [SessionElsewhere(url, namespace=directory) for _ in range(elsewhere)]
                 self._sessions = [await stack.enter_async_context(session) for session in connect]
-                if self.is_server:
-                    for session in self._sessions:
+                if self.is_server or elsewhere:
+                    for session in self._sessions[: self._count - elsewhere]:
                         self._requests.count(session.engine)
                 await test()
+                await self.settle()
+            self._sessions = []
             await self.settle()
             for name, initial in self._made.items():
                 record = decode(await observer.engine.read(name), name, initial)
@@ -211,6 +238,19 @@ class ClusterTier(Tier):
             await asyncio.sleep(0)
         if self.is_server:
             await self._requests.over()
+        elsewhere = [session for session in self._sessions if isinstance(session, SessionElsewhere)]
+        before: object = None
+        while elsewhere and before != (before := await self._look_around(elsewhere)):
+            pass
+
+    async def _look_around(self, elsewhere: list[SessionElsewhere]) -> object:
+        """The same thing twice only if nothing has been asked for or has ended meanwhile, here or there."""
+        there = [await session.pass_by(MORE_THAN_ENOUGH) for session in elsewhere]
+        for _ in range(MORE_THAN_ENOUGH):
+            await asyncio.sleep(0)
+        under_way = self._requests.under_way + sum(under_way for _, under_way in there)
+        tasks = [session.worker.under_way for session in elsewhere]
+        return object() if under_way else (self._requests.made, [made for made, _ in there], tasks)
 
     def _make(self, initial: Record, make: Callable[[Any, str], Any], by_turns: type = ByTurns) -> Any:
         name = next(self._names)

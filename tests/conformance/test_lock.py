@@ -76,6 +76,7 @@ async def test_the_releaser_does_not_overtake_who_waits(tier: Tier) -> None:
     await tier.do(lock.release)
     await take("releaser")
     assert order == ["waiting", "releaser"]
+    await tier.settle()
     assert waiting.done()
 
 

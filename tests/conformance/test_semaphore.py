@@ -162,6 +162,7 @@ async def test_the_releaser_does_not_overtake_who_waits(tier: Tier, new: NewSema
     await tier.do(semaphore.release)
     await visit("releaser")
     assert order == ["waiting", "releaser"]
+    await tier.settle()
     assert waiting.done()
 
 

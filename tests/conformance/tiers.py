@@ -120,6 +120,7 @@ TIERS: list[Tier] = [
     ClusterTier("memory, two sessions", sessions=2),
     ClusterTier("embedded", sessions=1),
     ClusterTier("embedded, two sessions", sessions=2),
+    ClusterTier("embedded, two processes", sessions=2, processes=2),
     ClusterTier("valkey", sessions=1),
     ClusterTier("valkey, two sessions", sessions=2),
 ]

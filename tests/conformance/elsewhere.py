@@ -1,0 +1,127 @@
+"""A session in another process, as the suite needs it: what is called here happens there, in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+from typing import Any, Self
+
+from tests.cluster.worker import Worker, WorkerError
+
+from holdfast.cluster import LeaseLost, SessionLost
+
+RAISED = {
+    each.__name__: each
+    for each in (asyncio.CancelledError, asyncio.BrokenBarrierError, LeaseLost, RuntimeError, SessionLost, ValueError)
+}
+SET_UP = """
+    import inspect
+    objects, requests = {}, {"made": 0, "under way": 0}
+
+    def counted(call):
+        async def counting(*args, **options):
+            requests["made"] += 1
+            requests["under way"] += 1
+            try:
+                return await call(*args, **options)
+            finally:
+                requests["under way"] -= 1
+        return counting
+
+    for method in ("apply", "read", "dead", "renew"):
+        setattr(session.engine, method, counted(getattr(session.engine, method)))
+
+    async def call(number, name, *args):
+        result = getattr(objects[number], name)
+        result = result(*args) if callable(result) else result
+        result = await result if inspect.isawaitable(result) else result
+        return result if isinstance(result, (bool, int, type(None))) else True  # a grant
+
+    async def pass_by(iterations):
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        return [requests["made"], requests["under way"]]
+
+    globals().update(objects=objects, call=call, pass_by=pass_by)
+"""
+
+
+class SessionElsewhere:
+    """Use it with `async with`."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.worker = Worker(url, **options)
+        self._numbers = itertools.count()
+
+    async def __aenter__(self) -> Self:
+        await self.worker.__aenter__()
+        await self.worker.do(SET_UP)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert await self.worker.end() == 0
+        await self.worker.__aexit__(*exc)
+
+    async def pass_by(self, iterations: int) -> tuple[int, int]:
+        """Let that loop run so often; return how many requests have been made there, and are under way."""
+        made, under_way = await self.worker.do(f"return await pass_by({iterations})")
+        return made, under_way
+
+    def lock(self, name: str) -> Elsewhere:
+        return self._make(f"session.lock({name!r})")
+
+    def event(self, name: str) -> Elsewhere:
+        return self._make(f"session.event({name!r})")
+
+    def condition(self, name: str, lock: Elsewhere) -> Elsewhere:
+        return self._make(f"session.condition({name!r}, objects[{lock.number}])")
+
+    def semaphore(self, name: str, value: int) -> Elsewhere:
+        return self._make(f"session.semaphore({name!r}, {value})")
+
+    def bounded_semaphore(self, name: str, value: int) -> Elsewhere:
+        return self._make(f"session.bounded_semaphore({name!r}, {value})")
+
+    def barrier(self, name: str, parties: int) -> Elsewhere:
+        made = self._make(f"session.barrier({name!r}, {parties})")
+        made.parties = parties
+        return made
+
+    def _make(self, expression: str) -> Elsewhere:
+        made = Elsewhere(self.worker, next(self._numbers))
+        self.worker.begin(f"objects[{made.number}] = {expression}")  # done before what is begun later
+        return made
+
+
+class Elsewhere:
+    """A primitive there."""
+
+    parties = 0
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self.number = number
+        self._worker = worker
+
+    def __getattr__(self, name: str) -> Any:
+        return self._call(name) if name in ("n_waiting", "broken") else functools.partial(self._call, name)
+
+    async def _call(self, name: str, *args: Any) -> Any:
+        """Cancelled, it cancels what runs there, and does what that does."""
+        there = self._worker.begin(f"return await call({self.number}, {name!r}, *{args!r})")
+        while not there.done():
+            try:
+                await asyncio.wait([there])
+            except asyncio.CancelledError as exc:
+                self._worker.cancel(there, *exc.args)
+        try:
+            return there.result()
+        except WorkerError as exc:
+            raise RAISED[exc.kind](*[exc.text] * bool(exc.text)) from exc
+
+    async def __aenter__(self) -> Any:
+        return await self._call("wait" if self.parties else "acquire")
+
+    async def __aexit__(self, *exc: object) -> None:
+        if not self.parties:
+            await self._call("release")
