@@ -204,11 +204,6 @@ ALLOWED: dict[str, list[str]] = {
         "lock.Lock._reacquire: del interruption -> pass",
         "condition._ForeignGrip._reacquire: del cancelled -> pass",
     ],
-    "a gap: no test needs it yet": [
-        "barrier.Barrier._count: self._queue is None -> False",
-        "barrier.Barrier._count: return 0 -> return None",
-        "barrier.Barrier._count: self._state is _State.FILLING -> False",
-    ],
 }
 """Why they may survive -> which."""
 

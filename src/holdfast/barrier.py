@@ -188,7 +188,5 @@ class Barrier(Primitive, asyncio.Barrier):
 
     @property
     def _count(self) -> int:
-        """How many tasks are in the current round (asyncio's name for it)."""
-        if self._queue is None:
-            return 0
-        return len(self._queue) if self._state is _State.FILLING else self._queue.granted
+        """How many tasks have not left a complete round yet. The name is asyncio's, whose suite reads it."""
+        return int(getattr(self._queue, "granted", 0))
