@@ -868,16 +868,18 @@ def barrier(parties: int, intrusion: str | None = None) -> Builder:
 
             async def intruder() -> None:
                 nonlocal aborted
-                if intrusion == "abort":
-                    await meeting.abort()
-                    aborted = True
-                    run.log("aborted")
-                    assert meeting.broken
-                    await asyncio.sleep(0)
+                try:
+                    if intrusion == "abort":
+                        await meeting.abort()
+                        aborted = True
+                        run.log("aborted")
+                        assert meeting.broken
+                        await asyncio.sleep(0)
+                finally:  # whatever comes, it mends what it has broken
                     aborted = False  # from here on, a task that asks may get through
-                if is_holdfast(meeting) and meeting.n_waiting:  # and no round is leaving; asyncio's may wait first
-                    hit.update(in_this_round & {*ledger.line})
-                await meeting.reset()
+                    if is_holdfast(meeting) and meeting.n_waiting:  # and no round is leaving; asyncio's may wait first
+                        hit.update(in_this_round & {*ledger.line})
+                    await meeting.reset()
                 run.log("reset")
 
             async def afterwards() -> None:
