@@ -85,6 +85,7 @@ class LockRecord(Record):
     """All that the cluster knows of one Lock and its Conditions."""
 
     KIND = "lock"
+    JOINS = (Acquire,)
 
     tokens: int = 0
     """The last token that was given out."""
@@ -135,6 +136,11 @@ class LockRecord(Record):
     def sessions(self) -> set[str]:
         waiting = {run.session for line in self.conditions.values() for run in line}
         return Record.sessions(self) | waiting
+
+    def ahead(self) -> frozenset[str] | None:
+        if self.holder is None:
+            return None
+        return frozenset({self.line[-1].session}) if self.line else self.holding()
 
     def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
         holder = self.holder

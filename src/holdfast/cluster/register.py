@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .engines.contract import Change, Notice, Stored
+from .engines.contract import Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
-from .record import Batch, Record, Step, Withdraw, decode, encode, step
+from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
 
 if TYPE_CHECKING:
     from .session import Session
@@ -214,7 +214,7 @@ class Register:
         await self._finish()
         change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
         with contextlib.suppress(NameConflict):  # so nothing of this session is in it
-            await self._session.engine.apply(self._name, change, notices=self._notices)
+            await self._session.engine.apply(self._name, change, notices=self._notices, opens=self._opens)
 
     # The pump
 
@@ -285,7 +285,14 @@ class Register:
                 self._outdated = False  # before, as it may be so again while the answer is on its way
                 leaving = {self._session.id} if self._leaving else frozenset[str]()
                 change = self._change(batch, dead | leaving)
-                done = await engine.apply(self._name, change, evicted=dead, notices=self._notices)
+                done = await engine.apply(
+                    self._name,
+                    change,
+                    evicted=dead,
+                    notices=self._notices,
+                    addition=None if dead or leaving else self._addition(batch),
+                    opens=self._opens,
+                )
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
@@ -396,6 +403,18 @@ class Register:
             return encode(done.record), done
 
         return change
+
+    def _addition(self, batch: Batch) -> Addition | None:
+        """What does as well as the batch while somebody else holds it, and does not change the record."""
+        text = joining(self.initial, batch)
+        return Addition(additions_to(self.initial), text) if text else None
+
+    def _opens(self, done: Step) -> Opening | None:
+        """Whether others may join without a change. Who holds it is told of them, as it will release it."""
+        ahead, holding = done.record.ahead(), done.record.holding()
+        if ahead is None or len(holding) != 1:
+            return None
+        return Opening(additions_to(done.record), next(iter(holding)), done.is_alike_at_end)
 
     def _refuse(self, entries: list[_Entry], exc: Exception, *, for_good: bool = False) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""

@@ -37,7 +37,7 @@ from weakref import WeakValueDictionary
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
-from .contract import LATER, MOST_OLD, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import LATER, MOST_OLD, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
 
 SCHEMA = 3
 _TABLES = """
@@ -216,6 +216,8 @@ class EmbeddedEngine:
         *,
         evicted: Iterable[str] = (),
         notices: Callable[[T], Iterable[Notice]] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
         def transaction() -> T:
             self._check_alive()

@@ -15,7 +15,7 @@ from functools import partial
 from holdfast.cluster.errors import SessionLost
 
 from .clock import monotonic
-from .contract import LATER, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import LATER, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
 
 
 class _Store:
@@ -61,6 +61,8 @@ class MemoryEngine:
         *,
         evicted: Iterable[str] = (),
         notices: Callable[[T], Iterable[Notice]] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
         with self._store.mutex:
             self._check_alive()
