@@ -137,10 +137,10 @@ class LockRecord(Record):
         waiting = {run.session for line in self.conditions.values() for run in line}
         return Record.sessions(self) | waiting
 
-    def ahead(self) -> frozenset[str] | None:
+    def ahead(self) -> tuple[str, int] | None:
         if self.holder is None:
             return None
-        return frozenset({self.line[-1].session}) if self.line else self.holding()
+        return (self.line[-1].session, self.line[-1].end - 1) if self.line else self.holder[:2]
 
     def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
         holder = self.holder

@@ -135,7 +135,7 @@ class Record(ABC):
 
     KIND: ClassVar[str]
     JOINS: ClassVar[tuple[type, ...]] = ()
-    """The operations of a `ticket` which do nothing but join the line, if somebody is `ahead()`."""
+    """The operations of a `ticket` which do nothing but join the line if somebody is `ahead()`."""
 
     made_by: str = ""
     """Who used the name first, for the message to who uses it differently."""
@@ -179,8 +179,8 @@ class Record(ABC):
         """The record, to give out only tokens that are higher."""
         return self
 
-    def ahead(self) -> frozenset[str] | None:
-        """Whom to watch for who joins the line now; None if that is not known to be all that joining does."""
+    def ahead(self) -> tuple[str, int] | None:
+        """The session and the ticket behind which a ticket waits that asks now; None if it is not known to wait."""
         return None
 
     def held(self) -> Iterator[Held]:
@@ -235,7 +235,7 @@ class Step(NamedTuple):
     """One number for each operation of the batch, in order."""
     wakes: tuple[Wake, ...]
     is_alike_at_end: bool = False
-    """Whether who has joined the line in the meantime stands behind the same one as without this batch."""
+    """Whether who has joined in the meantime stands behind the same ticket as without this batch."""
 
 
 def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:

@@ -273,8 +273,7 @@ class RedisEngine:
                     self._connection = connection
                     if self._who:  # before anything is asked for; see redis_scripts
                         row = f"{self._connections} {self._who}"
-                        told = connection.request("SET", self._session_key(self._id), row, "XX", "KEEPTTL")
-                        told.add_done_callback(lambda done: done.cancelled() or done.exception())  # a script will tell
+                        connection.request("SET", self._session_key(self._id), row, "XX", "KEEPTTL")
                 return self._connection
         except (RedisError, OSError) as exc:
             raise await self._explained(exc, None) from exc
@@ -329,21 +328,20 @@ class RedisEngine:
                 raise EngineError(f"{self!r} may have lost data")  # the session is told to look
             try:
                 connection = await self._connected()
-                version, floor = self._versions.get(name, _Version()), self._floor
+                version = self._versions.get(name, _Version())
                 try:
-                    text, result = change(Stored(version.text, self._now(), floor))
+                    text, result = change(Stored(version.text, self._now(), self._floor))
                 except Exception:
                     if is_sure or name not in self._versions:
                         raise
                     await self._look([name])
                     is_sure = True
                     continue
-                opening = opens(result) if opens is not None else None
-                kind, told, is_alike = opening or ("-", "-", False)
                 makes = _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
-                arguments: list[bytes | str | int] = [len(keys), *keys, incarnation, self._connections]
-                arguments += [floor, version.revision, version.length]
-                arguments += [name, makes.revision, text, kind, told, "alike" if is_alike else "", "", *added]
+                kind, told, is_alike = (opens(result) if opens is not None else None) or ("-", "-", False)
+                arguments: list[bytes | str | int] = [len(keys), *keys, incarnation, self._connections, self._floor]
+                arguments += [version.revision, version.length, name, makes.revision, text, kind, told]
+                arguments += ["alike" if is_alike else "", "", *added]
                 arguments += self._messages(name, text, notices(result) if notices is not None else ())
                 attempt = _Attempt(arguments, makes, result)
                 attempts[connection.request("EVALSHA", SWAP.digest, *arguments)] = attempt
@@ -353,42 +351,38 @@ class RedisEngine:
                         continue  # but a newer text, for which the answer need not be waited for
                     attempt = attempts.pop(answered)
                     try:
-                        outcome, here, *learned, stored = answered.result().split(b"\n", 4)
+                        outcome, found = self._read_answer(answered.result())
                     except NoScriptError:  # the server is new, or somebody has flushed its scripts
                         attempts[connection.request("EVAL", SWAP.source, *attempt.arguments)] = attempt
                         continue
                     except (RedisError, OSError) as exc:
                         raise await self._explained(exc, connection) from exc
-                    self._learn(here, *learned)
-                    match outcome:
-                        case b"done" | b"added" if incarnation == self._incarnation:
-                            if outcome == b"done":
-                                self._note(name, attempt.makes.with_added(stored))
-                                return attempt.result
-                            found = _decode(stored)
-                            self._note(name, found)
-                            _, result = change(Stored(found.text, self._now(), self._floor))
-                            return result
-                        case b"changed":
-                            if self._versions.get(name, _Version()) == version:
-                                self._versions[name] = _decode(stored)
-                            else:
-                                self._note(name, _decode(stored))
-                            is_sure = True
-                        case b"dead":
-                            raise self._lost()
-                        case b"another connection":  # it could not say that it is the one now
-                            await self._hang_up(connection)
-                            raise Unreachable(f"{self!r} has not taken notice of a new connection")
-                        case b"not all dead":
-                            raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
+                    if outcome == b"done" and incarnation == self._incarnation:
+                        self._note(name, attempt.makes.with_added(found))
+                        return attempt.result
+                    if outcome == b"added" and incarnation == self._incarnation:
+                        stored = _decode(found)
+                        self._note(name, stored)
+                        return change(Stored(stored.text, self._now(), self._floor))[1]
+                    if outcome == b"changed":
+                        self._note(name, _decode(found), instead_of=version)
+                        is_sure = True
             except Unreachable:
-                _abandon(attempts)
+                attempts.clear()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
-            except BaseException:
-                _abandon(attempts)
-                raise
+
+    def _read_answer(self, answer: bytes) -> tuple[bytes, bytes]:
+        """What has come of a swap, and what is to be known besides."""
+        outcome, here, floor, time, found = answer.split(b"\n", 4)
+        self._learn(here, floor, time)
+        if outcome == b"dead":
+            raise self._lost()
+        if outcome == b"not all dead":
+            raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
+        if outcome == b"another connection":  # it could not say that it is the one now
+            raise RedisConnectionError("it has not been told of this connection")
+        return outcome, found
 
     def _may_succeed(self, name: str, version: _Version, is_alike: bool) -> bool:
         """Whether a change of this version may still be made, as far as is known."""
@@ -429,10 +423,13 @@ class RedisEngine:
         """What goes to a session, but for what is stored, which may follow."""
         return json.dumps([self._incarnation, name, message]) + "\n"
 
-    def _note(self, name: str, version: _Version) -> None:
-        """A newer text may be known already, from who has changed it since."""
+    def _note(self, name: str, version: _Version, instead_of: _Version | None = None) -> None:
+        """A newer text may be known already, from who has changed it since.
+
+        instead_of: what has turned out not to be there, and may have been newer: a record that is made anew begins low.
+        """
         known = self._versions.get(name, _Version())
-        if (version.number, version.length) >= (known.number, known.length):
+        if known == instead_of or (version.number, version.length) >= (known.number, known.length):
             self._versions[name] = version
 
     def _lost(self) -> SessionLost:
@@ -549,8 +546,7 @@ class RedisEngine:
 
     def wake(self, session: str, name: str, message: str) -> None:
         if self._connection is not None and not self._closed:
-            sent = self._connection.request("PUBLISH", self._channel(session), self._packet(name, message))
-            sent.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is a hint
+            self._connection.request("PUBLISH", self._channel(session), self._packet(name, message))
 
     async def _listen(self, subscribed: asyncio.Future[None]) -> None:
         """Keep a connection on which this session is woken. What was sent while there was none is lost."""
@@ -630,14 +626,6 @@ def _decode(stored: bytes) -> _Version:
         return _Version()
     revision, _, _, text = stored.decode().split(" ", 3)
     return _Version(revision, text)
-
-
-def _abandon(attempts: dict[asyncio.Future[bytes], _Attempt[T]]) -> None:
-    """Nobody asks what becomes of them any more."""
-    for attempt in attempts:
-        if not attempt.cancel():
-            attempt.exception()  # or it would be reported as never retrieved
-    attempts.clear()
 
 
 def _describe(session: str, row: bytes) -> SessionInfo:

@@ -45,13 +45,13 @@ class Connection:
             task.add_done_callback(self._break)
 
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
-        """Send a request; return a future of the answer: bytes, int, list, or an exception.
+        """Send a request; return a future of the answer: bytes, int, list, or an exception, which need not be awaited.
 
         TimeoutError, if there is none in time: then the connection is broken, and all that was asked has failed.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._connection is None or self.broken:
-            future.set_exception(RedisConnectionError("the connection was lost"))
+            _refuse(future, RedisConnectionError("the connection was lost"))
         else:
             self._outbox.append(_packed(arguments))
             self._asked.append((future, self._loop.time() + self._patience))
@@ -89,7 +89,7 @@ class Connection:
             if future.done():
                 continue  # nobody waits for it any more
             if isinstance(answer, Exception):
-                future.set_exception(answer)
+                _refuse(future, answer)
             else:
                 future.set_result(answer)
 
@@ -110,7 +110,7 @@ class Connection:
             self._watchdog.cancel()
         for future, _ in self._asked:
             if not future.done():
-                future.set_exception(make())
+                _refuse(future, make())
         self._asked.clear()
 
     async def close(self) -> None:
@@ -127,6 +127,12 @@ class Connection:
                     await connection.disconnect(nowait=True)
             finally:
                 await self._pool.release(connection)
+
+
+def _refuse(future: asyncio.Future[Any], exc: Exception) -> None:
+    """Without a complaint of the loop if nobody looks at it."""
+    future.set_exception(exc)
+    future.exception()
 
 
 def _packed(arguments: Iterable[bytes | str | int]) -> bytes:
