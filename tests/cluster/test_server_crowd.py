@@ -35,10 +35,10 @@ def server():
 
 
 async def a_process_is_killed_between_request_and_reply(crowd):
-    """The server makes a change for somebody who is dead by then."""
+    """The server makes him wait, in the middle of the others, and he is dead by then."""
     async with Proxy(shared().port) as proxy:
         victim = await crowd.another(proxy.url)
-        proxy.deaf_from = b"done"  # as the script says that has made the change
+        proxy.deaf_from = b"added\n"  # as the script says that has made it wait
         victim.begin("await session.lock('x').acquire()")
         async with asyncio.timeout(10):
             while not proxy.is_deaf:

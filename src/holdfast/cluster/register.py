@@ -315,7 +315,7 @@ class Register:
         self._take_grants(entries, done)
         self._answered = self._session.id in done.record.answers
         self._known = batch.number if self._answered else 0
-        await self._watch_over(done.record)
+        self._watch_over(done.record)
 
     def _next_batch(self) -> tuple[Batch, list[_Entry]]:
         entries, self._pending = self._pending, []
@@ -366,7 +366,7 @@ class Register:
             self._session.check_deadline()
             if not self._doubted:
                 self._grant_what_was_missed(record)
-                await self._watch_over(record)
+                self._watch_over(record)
 
     def _grant_what_was_missed(self, record: Record) -> None:
         for ticket, value in sorted(self._granted_in(record).items()):
@@ -447,16 +447,11 @@ class Register:
         """Whom to watch, while somebody waits here."""
         return record.watches().get(self._session.id, frozenset()) if self._asked else frozenset()
 
-    async def _watch_over(self, record: Record) -> None:
+    def _watch_over(self, record: Record) -> None:
         """While somebody waits here, watch the sessions that this one waits for, and the clock."""
-        wanted = self._wanted(record)
-        new = wanted - self._watched.keys()
-        self._watch(wanted)
+        self._watch(self._wanted(record))
         if self._asked:
             self._session.keep_looking()
-        with contextlib.suppress(EngineError):  # the clock will have it looked at again
-            if new and await self._session.engine.dead(new):
-                self._suspicious = True
 
     def _watch(self, sessions: frozenset[str]) -> None:
         for session in [*self._watched]:

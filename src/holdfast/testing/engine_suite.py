@@ -349,6 +349,20 @@ class EngineSuite:
 
         self.run(main)
 
+    def test_a_death_before_it_is_watched_is_noticed(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(), await bench.open()
+            await one.close()
+            calls: list[str] = []
+            for session in (first, "nobody"):
+                two.watch(session, lambda session=session: calls.append(session))  # type: ignore[misc]
+            await self.until(lambda: {*calls} == {first, "nobody"}, "to be told of those who are dead")
+            two.watch(first, lambda: calls.append("stopped"))()
+            await asyncio.sleep(0.1)
+            assert sorted(calls) == sorted([first, "nobody"])
+
+        self.run(main)
+
     def test_who_has_stopped_watching_is_not_told(self) -> None:
         async def main(bench: Bench) -> None:
             (_, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()

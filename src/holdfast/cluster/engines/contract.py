@@ -159,7 +159,7 @@ class Engine(Protocol):
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         """Call `on_death` once when the session may have died; return what stops watching.
 
-        Not for one that is dead already: whoever watches asks `dead()` afterwards.
+        If it is dead already, call it soon.
         """
 
     async def close(self) -> None:

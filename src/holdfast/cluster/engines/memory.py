@@ -129,10 +129,12 @@ class MemoryEngine:
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         tell = partial(_call, self._loop, on_death)
-        expiry = None
+        expiry: asyncio.Handle | None = None
         with self._store.mutex:
             other = self._store.sessions.get(session)
-            if other is not None and other.ttl is not None:
+            if other is None or other._has_died():
+                expiry = self._loop.call_soon(on_death)
+            elif other.ttl is not None:
                 expiry = self._loop.call_later(other._renewed + other.ttl - monotonic() + LATER, on_death)
             watches = self._store.watchers.setdefault(session, [])
             watches.append(tell)

@@ -65,6 +65,8 @@ OLDEST = 6, 2
 """The first version that has all that is used here."""
 PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
+SETTLED = 0.1
+"""Seconds until a session that is watched is looked after for the first time. Most are not waited for that long."""
 LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
@@ -117,6 +119,7 @@ class RedisEngine:
                 server,
                 retry=Retry(NoBackoff(), 0),
                 socket_connect_timeout=max(self._life / 3, LEAVING),
+                socket_timeout=None,  # see _patience
                 **({} if server.startswith("unix:") else {"socket_keepalive": True}),
             )
         else:
@@ -518,7 +521,7 @@ class RedisEngine:
         entry = (on_death,)  # one of its own, though the same may be given twice
         watch.callbacks.append(entry)
         if watch.timer is None:
-            self._watch_for(session, self._patience)  # who watches asks dead() next, and that tells how long it lives
+            self._watch_for(session, SETTLED)  # then it is known how long it lives
 
         def stop() -> None:
             if entry in watch.callbacks:
