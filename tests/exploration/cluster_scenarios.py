@@ -35,14 +35,9 @@ _namespaces = (f"explored {number}" for number in itertools.count())
 class Distant(MemoryEngine):
     """A request takes a moment to arrive, and so does its answer."""
 
-    def __init__(self, namespace: str) -> None:
-        super().__init__(namespace)
-        self.applied = 0
-
     async def apply(self, *args: Any, **options: Any) -> Any:
         await asyncio.sleep(0)
         result = await super().apply(*args, **options)
-        self.applied += 1
         await asyncio.sleep(0)
         return result
 
@@ -54,16 +49,23 @@ class Silent(Distant):
         """Somebody else will have to look."""
 
 
-class Deaf(Distant):
+class Lossy(MemoryEngine):
     """Half of the answers are lost, and the wake-ups with them, in an order that nothing repeats in step with
     (Thue-Morse)."""
 
+    answers = 0
+
     async def apply(self, *args: Any, notices: Any = None, **options: Any) -> Any:
-        lost = (self.applied + 1).bit_count() % 2
+        lost = (self.answers + 1).bit_count() % 2
         result = await super().apply(*args, notices=None if lost else notices, **options)
+        self.answers += 1
         if lost:
             raise EngineError("the answer was lost")
         return result
+
+
+class Deaf(Lossy, Distant):
+    """Over an engine that makes changes itself."""
 
 
 class Comparing(MemoryEngine):
@@ -133,6 +135,10 @@ class Unaware(Comparing):
     def _tell(self, session: str, name: str, revision: int, text: str, message: str | None) -> None:
         if message:
             super()._tell(session, name, revision, text, message)
+
+
+class DeafComparing(Lossy, Comparing):
+    """Additions may be made twice."""
 
 
 @dataclass(frozen=True)
