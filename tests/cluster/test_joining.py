@@ -12,7 +12,7 @@ from holdfast.cluster import EngineError
 from .proxy import Proxy
 from .servers import shared
 from .test_faults import assert_nothing_is_left, run
-from .test_server_faults import TTL, connect, opened
+from .test_server_faults import TTL, connect, eventually, opened
 from .worker import until_waiting, waiters
 
 __all__ = ["run"]  # the fixture
@@ -65,6 +65,19 @@ async def test_a_release_that_does_not_know_of_the_last_in_the_line_hands_over_a
             await behind
         await third.release()
         await assert_nothing_is_left(other, "x")
+
+
+async def test_the_holder_is_told_of_the_first_who_joins_and_hands_over_at_once():
+    async with crew("told", 3) as (proxy, (one, _, other), (first, second, _)):
+        await first.acquire()
+        waiter = await joined(second, other, 1)
+        await eventually(lambda: "\n" in one.engine._versions["x"].text)
+        requests = proxy.requests
+        await first.release()
+        assert proxy.requests - requests == 1
+        async with asyncio.timeout(TTL):
+            await waiter
+        await second.release()
 
 
 async def test_a_release_that_does_not_know_of_anybody_hands_over_to_who_has_joined():
@@ -192,8 +205,8 @@ async def test_what_was_on_its_way_on_an_older_connection_is_not_done_any_more()
     ):
         await second.acquire()
         sent = []
-        request = one.engine._connection.request
-        one.engine._connection.request = lambda *arguments: sent.append(arguments) or request(*arguments)
+        send = one.engine._connection.send
+        one.engine._connection.send = lambda then, *arguments: sent.append(arguments) or send(then, *arguments)
         waiter = await joined(first, other, 1)
         joining = next(arguments for arguments in sent if arguments[0] == "EVALSHA")
         assert (await client.execute_command(*joining)).startswith(b"added\n"), "while it is the connection"

@@ -142,6 +142,11 @@ class LockRecord(Record):
             return None
         return (self.line[-1].session, self.line[-1].end - 1) if self.line else self.holder[:2]
 
+    def told(self) -> str | None:
+        if self.holder is None or (self.line and not self.conditions):
+            return None  # it can hand over to who is known, and the others stay behind
+        return self.holder.session
+
     def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
         holder = self.holder
         return {} if holder is None or holder.session != session else {holder.ticket: holder.token}

@@ -183,6 +183,10 @@ class Record(ABC):
         """The session and the ticket behind which a ticket waits that asks now; None if it is not known to wait."""
         return None
 
+    def told(self) -> str | None:
+        """The session that is to know who joins, as what it does next is likely to be about them."""
+        return None
+
     def held(self) -> Iterator[Held]:
         """What each session holds, for reports."""
         return iter(())

@@ -410,11 +410,9 @@ class Register:
         return Addition(additions_to(self.initial), text) if text else None
 
     def _opens(self, done: Step) -> Opening | None:
-        """Whether others may join without a change. Who holds it is told of them, as it will release it."""
-        ahead, holding = done.record.ahead(), done.record.holding()
-        if ahead is None or len(holding) != 1:
-            return None
-        return Opening(additions_to(done.record), next(iter(holding)), done.is_alike_at_end)
+        """Whether others may join without a change, and who has to know of that before it makes its next one."""
+        record = done.record
+        return Opening(additions_to(record), record.told(), done.is_alike_at_end) if record.ahead() else None
 
     def _refuse(self, entries: list[_Entry], exc: Exception, *, for_good: bool = False) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""

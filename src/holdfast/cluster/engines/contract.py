@@ -83,8 +83,8 @@ class Opening(NamedTuple):
 
     kind: str
     """Of what kind they must be: a word."""
-    told: str
-    """The session that is told of each, as it is likely to change the text next."""
+    told: str | None
+    """The session that is told of each, if any is, as it is likely to change the text next."""
     is_alike: bool
     """Whether an addition that the change did not find stays valid behind the text that it makes. If not, the
     change has to be made again, on all that was added."""

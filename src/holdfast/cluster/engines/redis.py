@@ -24,6 +24,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -98,13 +99,15 @@ class _Version(NamedTuple):
         return self._replace(text=(self.text or "") + additions.decode())
 
 
-class _Attempt(NamedTuple, Generic[T]):
+@dataclass(slots=True)
+class _Attempt(Generic[T]):
     """A request that is under way."""
 
     arguments: list[bytes | str | int]
     makes: _Version
     """What is kept if it succeeds, but for additions that are not known."""
     result: T
+    answer: bytes | Exception | None = None
 
 
 class RedisEngine:
@@ -139,7 +142,7 @@ class RedisEngine:
         self._time = 0, 0.0  # the server's, in µs, and when that was here
         self._versions: dict[str, _Version] = {}
         self._revisions = itertools.count(1)
-        self._news: dict[str, set[asyncio.Future[None]]] = {}  # rings for a newer text
+        self._bells: dict[str, set[asyncio.Future[None]]] = {}  # by name; rung for each answer and each newer text
         self._watched: dict[str, _Watch] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -324,7 +327,16 @@ class RedisEngine:
         added = ("", "", "") if addition is None else (addition.text, addition.kind, self._packet(name, ""))
         pause, longest = PAUSE
         is_sure = False  # that what is known of the text came from the server just now
-        attempts: dict[asyncio.Future[bytes], _Attempt[T]] = {}
+        attempts: list[_Attempt[T]] = []
+
+        def send(connection: Connection, attempt: _Attempt[T], *script: str) -> None:
+            def then(answer: bytes | Exception) -> None:
+                attempt.answer = answer
+                self._ring(name)
+
+            attempts.append(attempt)
+            connection.send(then, *script, *attempt.arguments)
+
         while True:
             self._check_open()
             if incarnation != self._incarnation:
@@ -341,22 +353,23 @@ class RedisEngine:
                     is_sure = True
                     continue
                 makes = _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
-                kind, told, is_alike = (opens(result) if opens is not None else None) or ("-", "-", False)
+                kind, told, is_alike = (opens(result) if opens is not None else None) or ("-", None, False)
                 arguments: list[bytes | str | int] = [len(keys), *keys, incarnation, self._connections, self._floor]
-                arguments += [version.revision, version.length, name, makes.revision, text, kind, told]
+                arguments += [version.revision, version.length, name, makes.revision, text, kind, told or "-"]
                 arguments += ["alike" if is_alike else "", "", *added]
                 arguments += self._messages(name, text, notices(result) if notices is not None else ())
-                attempt = _Attempt(arguments, makes, result)
-                attempts[connection.request("EVALSHA", SWAP.digest, *arguments)] = attempt
+                send(connection, _Attempt(arguments, makes, result), "EVALSHA", SWAP.digest)
                 while attempts and (addition is not None or self._may_succeed(name, version, is_alike)):
-                    answered = await self._next_answer(name, attempts)
-                    if answered is None:
+                    attempt = await self._next_answered(name, attempts)
+                    if attempt is None:
                         continue  # but a newer text, for which the answer need not be waited for
-                    attempt = attempts.pop(answered)
+                    attempts.remove(attempt)
                     try:
-                        outcome, found = self._read_answer(answered.result())
+                        outcome, found = self._read_answer(attempt.answer)
                     except NoScriptError:  # the server is new, or somebody has flushed its scripts
-                        attempts[connection.request("EVAL", SWAP.source, *attempt.arguments)] = attempt
+                        send(
+                            connection, _Attempt(attempt.arguments, attempt.makes, attempt.result), "EVAL", SWAP.source
+                        )
                         continue
                     except (RedisError, OSError) as exc:
                         raise await self._explained(exc, connection) from exc
@@ -375,8 +388,10 @@ class RedisEngine:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
 
-    def _read_answer(self, answer: bytes) -> tuple[bytes, bytes]:
+    def _read_answer(self, answer: bytes | Exception | None) -> tuple[bytes, bytes]:
         """What has come of a swap, and what is to be known besides."""
+        if not isinstance(answer, bytes):
+            raise answer or RedisConnectionError("there is no answer")
         outcome, here, floor, time, found = answer.split(b"\n", 4)
         self._learn(here, floor, time)
         if outcome == b"dead":
@@ -392,27 +407,24 @@ class RedisEngine:
         current = self._versions.get(name, _Version())
         return current == version or (is_alike and current.revision == version.revision)
 
-    async def _next_answer(self, name: str, attempts: Iterable[asyncio.Future[bytes]]) -> asyncio.Future[bytes] | None:
+    async def _next_answered(self, name: str, attempts: list[_Attempt[T]]) -> _Attempt[T] | None:
         """The first attempt that is answered; None if a newer text has come first, by a wake-up."""
-        bell: asyncio.Future[None] = self._loop.create_future()
+        if all(attempt.answer is None for attempt in attempts):
+            bell: asyncio.Future[None] = self._loop.create_future()
+            bells = self._bells.setdefault(name, set())
+            bells.add(bell)
+            try:
+                await bell
+            finally:
+                bells.discard(bell)
+                if not bells:
+                    self._bells.pop(name, None)
+        return next((attempt for attempt in attempts if attempt.answer is not None), None)
 
-        def ring(_: object) -> None:
+    def _ring(self, name: str) -> None:
+        for bell in self._bells.get(name, ()):
             if not bell.done():
                 bell.set_result(None)
-
-        waiting = self._news.setdefault(name, set())
-        waiting.add(bell)
-        for attempt in attempts:
-            attempt.add_done_callback(ring)
-        try:
-            await bell
-        finally:
-            waiting.discard(bell)
-            if not waiting:
-                self._news.pop(name, None)
-            for attempt in attempts:
-                attempt.remove_done_callback(ring)
-        return next((attempt for attempt in attempts if attempt.done()), None)
 
     def _messages(self, name: str, text: str, notices: Iterable[Notice]) -> list[str]:
         """The last arguments of a swap."""
@@ -590,9 +602,7 @@ class RedisEngine:
             return  # another server said so, and its data may be lost
         if stored and name in self._versions:
             self._note(name, _decode(stored))
-            for bell in self._news.get(name, ()):
-                if not bell.done():
-                    bell.set_result(None)
+            self._ring(name)
         if message:
             self._on_wake(name, message)
 

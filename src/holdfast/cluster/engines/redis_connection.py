@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 
+Then = Callable[[Any], None]
+
+
 class Connection:
     """A connection of a pool, kept until it is closed or breaks. Answers come in the order of the requests.
 
@@ -30,7 +33,9 @@ class Connection:
         self._connection: AbstractConnection | None = None
         self._outbox: list[bytes] = []
         self._filled = asyncio.Event()
-        self._asked: deque[tuple[asyncio.Future[Any], float]] = deque()  # each with the loop's time when it is due
+        self._asked: deque[tuple[Then, float]] = (
+            deque()
+        )  # what to do with each answer, and the loop's time when it is due
         self._watchdog: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.broken = False
@@ -45,20 +50,34 @@ class Connection:
             task.add_done_callback(self._break)
 
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
-        """Send a request; return a future of the answer: bytes, int, list, or an exception, which need not be awaited.
+        """Send a request; return a future of the answer, which need not be awaited. Its exceptions: see send()."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def then(answer: Any) -> None:
+            if future.done():
+                return  # nobody waits for it any more
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+                future.exception()  # so that the loop does not complain if nobody looks at it
+            else:
+                future.set_result(answer)
+
+        self.send(then, *arguments)
+        return future
+
+    def send(self, then: Then, *arguments: bytes | str | int) -> None:
+        """Send a request; call `then` with the answer: bytes, int, list, or an exception.
 
         TimeoutError, if there is none in time: then the connection is broken, and all that was asked has failed.
         """
-        future: asyncio.Future[Any] = self._loop.create_future()
         if self._connection is None or self.broken:
-            _refuse(future, RedisConnectionError("the connection was lost"))
-        else:
-            self._outbox.append(_packed(arguments))
-            self._asked.append((future, self._loop.time() + self._patience))
-            self._filled.set()
-            if self._watchdog is None:  # one for all that is asked: a timer for each would cost more than its sending
-                self._watchdog = self._loop.call_later(self._patience, self._look_at_clock)
-        return future
+            then(RedisConnectionError("the connection was lost"))
+            return
+        self._outbox.append(_packed(arguments))
+        self._asked.append((then, self._loop.time() + self._patience))
+        self._filled.set()
+        if self._watchdog is None:  # one for all that is asked: a timer for each would cost more than its sending
+            self._watchdog = self._loop.call_later(self._patience, self._look_at_clock)
 
     def _look_at_clock(self) -> None:
         self._watchdog = None
@@ -85,13 +104,8 @@ class Connection:
                 answer = exc
             if self.broken:
                 return  # it is too late
-            future, _ = self._asked.popleft()
-            if future.done():
-                continue  # nobody waits for it any more
-            if isinstance(answer, Exception):
-                _refuse(future, answer)
-            else:
-                future.set_result(answer)
+            then, _ = self._asked.popleft()
+            then(answer)
 
     def _break(self, task: asyncio.Task[None]) -> None:
         """Reader or writer has ended: no answer will come any more."""
@@ -108,10 +122,9 @@ class Connection:
         self.broken = True
         if self._watchdog is not None:
             self._watchdog.cancel()
-        for future, _ in self._asked:
-            if not future.done():
-                _refuse(future, make())
-        self._asked.clear()
+        asked, self._asked = self._asked, deque()
+        for then, _ in asked:
+            then(make())
 
     async def close(self) -> None:
         """Disconnect, and give the connection back to its pool. May be called again."""
@@ -127,12 +140,6 @@ class Connection:
                     await connection.disconnect(nowait=True)
             finally:
                 await self._pool.release(connection)
-
-
-def _refuse(future: asyncio.Future[Any], exc: Exception) -> None:
-    """Without a complaint of the loop if nobody looks at it."""
-    future.set_exception(exc)
-    future.exception()
 
 
 def _packed(arguments: Iterable[bytes | str | int]) -> bytes:

@@ -1,8 +1,8 @@
 """What runs in the server, each in one atomic step. All keys of a namespace have one hash tag.
 
     holdfast:{NAMESPACE}                 a hash: the floor, and under which incarnation of the server it was set
-    holdfast:{NAMESPACE}:record:NAME     a revision, the kind of its additions and who is told of them ("-" if it may
-                                         not have any), each with a space behind it; then the text with its additions
+    holdfast:{NAMESPACE}:record:NAME     a revision, the kind of its additions ("-" if it may not have any), who is told
+                                         of them ("-": nobody), each with a space behind it; then the text with them
     holdfast:{NAMESPACE}:names           a sorted set: each name, with the server's time of its last change in µs
     holdfast:{NAMESPACE}:session:ID      the number of its connection, a space, and who it is, in JSON; expires when it
                                          was not renewed for its ttl
@@ -71,7 +71,7 @@ if ARGV[13] ~= '' and kind == ARGV[14] then
     stored = stored .. ARGV[13]
     redis.call('SET', KEYS[2], stored)
     redis.call('ZADD', KEYS[3], time, ARGV[6])
-    if KEYS[4] ~= KEYS[1] .. ':session:' .. told then tell(told, ARGV[15], stored) end
+    if told ~= '-' and KEYS[4] ~= KEYS[1] .. ':session:' .. told then tell(told, ARGV[15], stored) end
     return answer('added', stored)
 end
 if floor ~= ARGV[3] or (revision or '') ~= ARGV[4] then return answer('changed', stored) end
