@@ -99,7 +99,7 @@ class _Version(NamedTuple):
         return self._replace(text=(self.text or "") + additions.decode())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Attempt(Generic[T]):
     """A request that is under way."""
 
