@@ -123,6 +123,13 @@ def test_what_may_be_changed_without_knowing_of_all_who_have_joined(record, sess
     assert apply(record, session, 9, *operations).is_alike_at_end is is_alike
 
 
+def test_the_holder_is_told_of_who_joins_if_it_knows_of_nobody_to_hand_over_to_or_may_notify():
+    assert LockRecord().told() is None
+    assert HELD.told() == "a"
+    assert step(HELD, B).record.told() is None
+    assert NOTIFYING.told() == "c"
+
+
 def test_who_buries_the_dead_must_know_of_all_who_have_joined():
     assert not apply(step(HELD, B).record, "c", 9, dead=("a",)).is_alike_at_end
 
