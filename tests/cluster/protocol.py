@@ -6,6 +6,8 @@ is sent until its outcome is known, and each answer is searched for grants whose
 
     ask, tell, leave    a task asks for something, does something, or leaves before or after it has got it
     send                a batch is applied and answered; applied, and the answer lost; or lost; each may be a repetition
+                        also: applied without knowing of the last that have joined, who stay behind the record
+    join                a batch that only joins is stored behind the record, and answered or not; or so again
     deliver             a wake-up arrives, late or not; or is lost, or comes once more
     die                 a session ends without a word, whatever is on its way; somebody who sends buries it, or not yet
 
@@ -15,11 +17,12 @@ compared with that: its contents, its outcomes, and whom it wakes.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from holdfast.cluster.record import Answer, Batch, Record, Withdraw, decode, encode, step
+from holdfast.cluster.record import Answer, Batch, Record, Step, Withdraw, decode, encode, joining, step
 
 Ticket = tuple[str, int]
 Woken = list[tuple[str, int, int]]
@@ -164,6 +167,13 @@ class World(NamedTuple):
                     move(f"{name} sends, answer lost, {bury=}", self.send_in_vain, name, bury, True)
             if busy and self.left.faults:
                 move(f"{name} sends, lost", self.send_in_vain, name, False, False)
+            if busy and self._put_on_the_way(name).joining(name):
+                move(f"{name} joins, answered", self.join, name)
+                if self.left.faults:
+                    move(f"{name} joins, answer lost", self.join_in_vain, name)
+            for unknown in range(1, self._unknown(name) + 1) if busy else ():
+                if self._put_on_the_way(name).step(name, unknown=unknown).is_alike_at_end:
+                    move(f"{name} sends, not knowing of {unknown} who joined", self.send, name, False, unknown)
             if self.left.faults:
                 move(f"{name} dies", self.die, name)
         for letter in dict.fromkeys(self.mail):
@@ -191,10 +201,24 @@ class World(NamedTuple):
         asked = tuple((other, operation if other == ticket else old) for other, old in client.asked)
         return self.with_client(name, client._replace(asked=asked))
 
-    def send(self, name: str, bury: bool) -> World:
+    def send(self, name: str, bury: bool, unknown: int = 0) -> World:
         """It is applied, and the answer arrives."""
-        world = self._put_on_the_way(name)._apply(name, self.dead if bury else frozenset())
+        dead = self.dead if bury else frozenset[str]()
+        return self._put_on_the_way(name)._apply(name, dead, unknown)._answered(name)
+
+    def join(self, name: str) -> World:
+        """It is stored behind the record, and the answer arrives."""
+        world = self._put_on_the_way(name)._join(name)
         client = dict(world.clients)[name]
+        assert world.step(name)[:2] == (world.record, client.applied.outcomes), "it is as if it had not been applied"
+        return world._answered(name)
+
+    def join_in_vain(self, name: str) -> World:
+        """It is stored, and the answer is lost."""
+        return self._put_on_the_way(name)._join(name).spending(faults=1)
+
+    def _answered(self, name: str) -> World:
+        client = dict(self.clients)[name]
         assert client.sent is not None
         for operation, outcome in zip(client.sent.operations, client.applied.outcomes, strict=True):
             if isinstance(operation, self.kind.asking) and outcome:
@@ -202,9 +226,9 @@ class World(NamedTuple):
         client = client._replace(sent=None)
         gathered = {operation.ticket for operation in client.pending if isinstance(operation, self.kind.asking)}
         asked = [ticket for ticket, _ in client.asked if ticket not in gathered]
-        for ticket, value in world.record.granted(name, asked).items():
+        for ticket, value in self.record.granted(name, asked).items():
             client = self._get(client, ticket, value)
-        return world.with_client(name, client)._checked(name)
+        return self.with_client(name, client)._checked(name)
 
     def send_in_vain(self, name: str, bury: bool, applied: bool) -> World:
         """The answer is lost, or already the batch was."""
@@ -241,7 +265,62 @@ class World(NamedTuple):
             client = client._replace(batches=number, pending=(), sent=sent)
         return self.with_client(name, client)
 
-    def _apply(self, name: str, dead: frozenset[str]) -> World:
+    def _unknown(self, name: str) -> int:
+        """How many that have joined the session need not know of: those after its own last word."""
+        _, *joined = (self.text or "").split("\n")
+        own = [number for number, line in enumerate(joined, start=1) if json.loads(line)[0] == name]
+        return len(joined) - max(own, default=0)
+
+    def _split(self, unknown: int) -> tuple[str | None, str]:
+        """The text as it was before so many have joined, and the rest."""
+        if self.text is None or not unknown:
+            return self.text, ""
+        lines = self.text.split("\n")
+        return "\n".join(lines[:-unknown]), "".join(f"\n{line}" for line in lines[-unknown:])
+
+    def step(self, name: str, dead: frozenset[str] = frozenset(), unknown: int = 0) -> Step:
+        """What the session makes of the record as it knows it."""
+        batch = dict(self.clients)[name].sent
+        assert batch is not None
+        return step(decode(self._split(unknown)[0], "x", self.kind.initial), batch, dead)
+
+    def joining(self, name: str) -> str:
+        """What the session may have stored behind the record, or nothing."""
+        batch = dict(self.clients)[name].sent
+        assert batch is not None
+        return joining(self.kind.initial, batch) if self.record.ahead() is not None else ""
+
+    def _apply(self, name: str, dead: frozenset[str], unknown: int = 0) -> World:
+        world, woken = self._told_to_model(name, dead)
+        done = self.step(name, dead, unknown)
+        assert done.outcomes == dict(world.clients)[name].applied.outcomes, (
+            "another outcome than the model's, or than at the first time"
+        )
+        told = [
+            (wake.session, ticket, wake.value)
+            for wake in done.wakes
+            for ticket in range(wake.ticket, wake.ticket + wake.tickets)
+        ]
+        assert sorted(told) == sorted(woken), "it wakes others than it should"
+        text = encode(done.record)
+        assert decode(text, "x", self.kind.initial) == done.record, "it is not stored as it is"
+        living = dict(self.clients)
+        mail = tuple(sorted([*self.mail, *(letter for letter in told if letter[0] in living)]))
+        world = world._replace(text=text + self._split(unknown)[1], dead=self.dead - dead, mail=mail)
+        if unknown:
+            before, after = self.record.watches(), world.record.watches()
+            for session, others in after.items():
+                is_told = any(wake.session == session for wake in done.wakes) or session == name
+                assert is_told or others <= before[session], f"{session} does not know whom to watch"
+        return world._checked()
+
+    def _join(self, name: str) -> World:
+        world, woken = self._told_to_model(name, frozenset())
+        assert not woken
+        return world._replace(text=f"{self.text}{self.joining(name)}")._checked()
+
+    def _told_to_model(self, name: str, dead: frozenset[str]) -> tuple[World, Woken]:
+        """The world in which the model knows of the batch, which it sees once; and whom that wakes."""
         client = dict(self.clients)[name]
         batch = client.sent
         assert batch is not None
@@ -253,20 +332,7 @@ class World(NamedTuple):
                 outcomes.append(outcome)
                 woken += others
             client = client._replace(applied=Answer(batch.number, tuple(outcomes)))
-        done = step(self.record, batch, dead)
-        assert done.outcomes == client.applied.outcomes, "another outcome than the model's, or than at the first time"
-        told = [
-            (wake.session, ticket, wake.value)
-            for wake in done.wakes
-            for ticket in range(wake.ticket, wake.ticket + wake.tickets)
-        ]
-        assert sorted(told) == sorted(woken), "it wakes others than it should"
-        text = encode(done.record)
-        assert decode(text, "x", self.kind.initial) == done.record, "it is not stored as it is"
-        living = dict(self.clients)
-        mail = tuple(sorted([*self.mail, *(letter for letter in told if letter[0] in living)]))
-        world = self._replace(text=text, model=model, dead=self.dead - dead, mail=mail)
-        return world.with_client(name, client)._checked()
+        return self._replace(model=model).with_client(name, client), woken
 
     def _get(self, client: Client, ticket: int, value: int) -> Client:
         """A ticket does not wait any more; nothing if it has been withdrawn, or has got it before."""

@@ -113,14 +113,16 @@ async def test_a_body_that_was_cancelled_stays_so_if_its_release_is_lost(tmp_pat
 async def test_not_to_know_who_is_dead_does_not_stop_a_session(tmp_path):
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-    _, other = await opened(tmp_path)
+    dying, other = await opened(tmp_path)
     engine, session = await opened(tmp_path)
     await other.lock("x").acquire()
-    engine.blind = True
     waiter = asyncio.create_task(session.lock("x").acquire())
     await settle()
+    engine.blind = True
+    await dying.close()  # as if its process had ended
+    await settle()
+    assert not waiter.done()
     engine.blind = False
-    await other.close()
     assert await waiter
     await session.close()
     gc.collect()

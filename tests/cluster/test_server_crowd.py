@@ -35,10 +35,10 @@ def server():
 
 
 async def a_process_is_killed_between_request_and_reply(crowd):
-    """The server makes a change for somebody who is dead by then."""
+    """The server makes him wait, in the middle of the others, and he is dead by then."""
     async with Proxy(shared().port) as proxy:
         victim = await crowd.another(proxy.url)
-        proxy.deaf_from = b"done"  # as the script says that has made the change
+        proxy.deaf_from = b"added\n"  # as the script says that has made it wait
         victim.begin("await session.lock('x').acquire()")
         async with asyncio.timeout(10):
             while not proxy.is_deaf:
@@ -215,12 +215,13 @@ async def test_one_side_is_cut_off_from_the_server(side, tmp_path):
 class Cable:
     """A network namespace that one cable connects with this machine. Use it with `with`."""
 
-    HERE, THERE = "10.77.31.1", "10.77.31.2"
     NOBODY = "02:00:00:00:00:fe"
 
     def __init__(self):
         self.namespace = f"holdfast{os.getpid()}"
         self.near, self.far = f"hfa{os.getpid()}"[:15], f"hfb{os.getpid()}"[:15]
+        third, fourth = divmod(os.getpid() % (256 * 64), 64)  # a network of its own: tests run beside each other
+        self.here, self.yonder = f"10.77.{third}.{fourth * 4 + 1}", f"10.77.{third}.{fourth * 4 + 2}"
 
     def __enter__(self):
         if os.geteuid():
@@ -231,9 +232,9 @@ class Cable:
             pytest.skip("network namespaces are not to be had here")
         try:
             ip("link", "add", self.near, "type", "veth", "peer", "name", self.far, "netns", self.namespace)
-            ip("addr", "add", f"{self.HERE}/30", "dev", self.near)
+            ip("addr", "add", f"{self.here}/30", "dev", self.near)
             ip("link", "set", self.near, "up")
-            self.there("addr", "add", f"{self.THERE}/30", "dev", self.far)
+            self.there("addr", "add", f"{self.yonder}/30", "dev", self.far)
             self.there("link", "set", self.far, "up")
         except subprocess.CalledProcessError:
             self.__exit__()
@@ -258,9 +259,9 @@ class Cable:
             case "both":
                 ip("link", "set", self.near, "down")
             case "answers":
-                ip("neigh", "replace", self.THERE, "lladdr", self.NOBODY, "dev", self.near, "nud", "permanent")
+                ip("neigh", "replace", self.yonder, "lladdr", self.NOBODY, "dev", self.near, "nud", "permanent")
             case "requests":
-                self.there("neigh", "replace", self.HERE, "lladdr", self.NOBODY, "dev", self.far, "nud", "permanent")
+                self.there("neigh", "replace", self.here, "lladdr", self.NOBODY, "dev", self.far, "nud", "permanent")
 
 
 def ip(*arguments):
@@ -270,9 +271,9 @@ def ip(*arguments):
 @pytest.mark.parametrize("side", ["both", "answers", "requests"])
 async def test_the_network_is_cut(side, tmp_path):
     """Without a word from the kernel: nobody is told that a connection has ended."""
-    with Cable() as cable, Server("--bind", f"127.0.0.1 {cable.HERE}", "--protected-mode", "no") as server:
+    with Cable() as cable, Server("--bind", f"127.0.0.1 {cable.here}", "--protected-mode", "no") as server:
         async with Crowd(server.url, tmp_path, ttl=TTL) as crowd:
-            victim = await crowd.another(f"redis://{cable.HERE}:{server.port}", under=cable.prefix)
+            victim = await crowd.another(f"redis://{cable.here}:{server.port}", under=cable.prefix)
             held = victim.begin(crowd.prelude + "await turn(lambda: asyncio.sleep(60))")
             async with asyncio.timeout(10):
                 await victim.event()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from holdfast.cluster import EngineError, Session, SessionLost
 from holdfast.cluster.barrier_record import BarrierRecord
+from holdfast.cluster.engines.contract import Addition, Change, Notice, Opening, Stored, T
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.event_record import EventRecord
 from holdfast.cluster.lock_record import LockRecord
@@ -34,14 +35,9 @@ _namespaces = (f"explored {number}" for number in itertools.count())
 class Distant(MemoryEngine):
     """A request takes a moment to arrive, and so does its answer."""
 
-    def __init__(self, namespace: str) -> None:
-        super().__init__(namespace)
-        self.applied = 0
-
     async def apply(self, *args: Any, **options: Any) -> Any:
         await asyncio.sleep(0)
         result = await super().apply(*args, **options)
-        self.applied += 1
         await asyncio.sleep(0)
         return result
 
@@ -53,16 +49,96 @@ class Silent(Distant):
         """Somebody else will have to look."""
 
 
-class Deaf(Distant):
+class Lossy(MemoryEngine):
     """Half of the answers are lost, and the wake-ups with them, in an order that nothing repeats in step with
     (Thue-Morse)."""
 
+    answers = 0
+
     async def apply(self, *args: Any, notices: Any = None, **options: Any) -> Any:
-        lost = (self.applied + 1).bit_count() % 2
+        lost = (self.answers + 1).bit_count() % 2
         result = await super().apply(*args, notices=None if lost else notices, **options)
+        self.answers += 1
         if lost:
             raise EngineError("the answer was lost")
         return result
+
+
+class Deaf(Lossy, Distant):
+    """Over an engine that makes changes itself."""
+
+
+class Comparing(MemoryEngine):
+    """Compares texts, as an engine on a server does: each session changes what it knows of. Makes additions."""
+
+    _kept: ClassVar[dict[tuple[str, str], tuple[int, Opening | None]]] = {}
+    """Of each namespace and name: the revision, and whether it is open."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(namespace)
+        self._namespace = namespace
+        self._known: dict[str, tuple[int, str | None]] = {}
+
+    async def apply(
+        self,
+        name: str,
+        change: Change[T],
+        *,
+        evicted: Iterable[str] = (),
+        notices: Callable[[T], Iterable[Notice]] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
+    ) -> T:
+        place = self._namespace, name
+        while True:
+            revision, known = self._known.get(name, (0, None))
+            text, result = change(Stored(known, 0.0, self._store.floor))
+            opening = opens(result) if opens is not None else None
+            await asyncio.sleep(0)  # the request arrives
+            self._check_alive()
+            assert not self._store.sessions.keys() & {*evicted}, "it buries the living"
+            stored = self._store.texts.get(name)
+            current, may_have = self._kept.get(place, (0, None))
+            if addition is not None and may_have is not None and may_have.kind == addition.kind:
+                stored = self._store.texts[name] = f"{stored}{addition.text}"
+                self._tell(may_have.told, name, current, stored, "")
+                await asyncio.sleep(0)  # the answer arrives
+                self._known[name] = current, stored
+                return change(Stored(stored, 0.0, self._store.floor))[1]
+            unknown = (stored or "")[len(known or "") :]
+            if revision == current and (not unknown or (opening is not None and opening.is_alike)):
+                stored = self._store.texts[name] = text + unknown
+                self._kept[place] = current + 1, opening
+                for session, message in notices(result) if notices is not None else ():
+                    self._tell(session, name, current + 1, stored, message)
+                await asyncio.sleep(0)
+                self._known[name] = current + 1, stored
+                return result
+            await asyncio.sleep(0)
+            self._known[name] = current, stored
+
+    def _tell(self, session: str, name: str, revision: int, text: str, message: str | None) -> None:
+        other = self._store.sessions.get(session)
+        if isinstance(other, Comparing):
+            self._loop.call_soon(other._receive, name, revision, text, message)
+
+    def _receive(self, name: str, revision: int, text: str, message: str | None) -> None:
+        if (revision, len(text)) > (self._known.get(name, (0, None))[0], len(self._known.get(name, (0, ""))[1] or "")):
+            self._known[name] = revision, text
+        if message:
+            self._on_wake(name, message)
+
+
+class Unaware(Comparing):
+    """Nobody is told of additions."""
+
+    def _tell(self, session: str, name: str, revision: int, text: str, message: str | None) -> None:
+        if message:
+            super()._tell(session, name, revision, text, message)
+
+
+class DeafComparing(Lossy, Comparing):
+    """Additions may be made twice."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +157,7 @@ class Cluster:
     @property
     def is_prompt(self) -> bool:
         """Whether at rest nobody waits who could be served: those who have missed something look later."""
-        return self.engine is Distant
+        return self.engine in (Distant, Comparing, Unaware)
 
     @property
     def ledger(self) -> Setup:

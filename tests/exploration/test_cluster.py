@@ -9,12 +9,15 @@ import pytest
 
 from holdfast.testing import explore
 
-from .cluster_scenarios import SCENARIOS, Cluster, Deaf, Silent
+from .cluster_scenarios import SCENARIOS, Cluster, Comparing, Deaf, DeafComparing, Silent, Unaware
 from .size import MINUTES, SIZE
 
 CLUSTERS = {
     "one session": Cluster(sessions=1),
     "two sessions": Cluster(),
+    "compared texts": Cluster(engine=Comparing),
+    "compared texts, three sessions": Cluster(engine=Unaware, sessions=3, waiters=3),
+    "compared texts, answers lost": Cluster(engine=DeafComparing),
     "wake-ups lost": Cluster(engine=Silent),
     "answers lost": Cluster(engine=Deaf),
     "background tasks cancelled": Cluster(cancels_background=True),

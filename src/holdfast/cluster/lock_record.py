@@ -85,6 +85,7 @@ class LockRecord(Record):
     """All that the cluster knows of one Lock and its Conditions."""
 
     KIND = "lock"
+    JOINS = (Acquire,)
 
     tokens: int = 0
     """The last token that was given out."""
@@ -135,6 +136,16 @@ class LockRecord(Record):
     def sessions(self) -> set[str]:
         waiting = {run.session for line in self.conditions.values() for run in line}
         return Record.sessions(self) | waiting
+
+    def ahead(self) -> tuple[str, int] | None:
+        if self.holder is None:
+            return None
+        return (self.line[-1].session, self.line[-1].end - 1) if self.line else self.holder[:2]
+
+    def told(self) -> str | None:
+        if self.holder is None or (self.line and not self.conditions):
+            return None  # it can hand over to who is known, and the others stay behind
+        return self.holder.session
 
     def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
         holder = self.holder

@@ -4,6 +4,10 @@ A record is all that the cluster knows under one name. A session numbers its tic
 once, is in the line while it waits, and is granted by leaving the line. So a lost wake-up is made good by looking at
 the record, and a line is a list of runs of tickets, which grows with the sessions that wait and not with their tasks.
 
+A batch that only joins the line may be stored as a line of text behind the record (`joining()`), which whoever reads it
+takes into account (`decode()`). So who joins need not know the record, and does not change it under the hands of who
+is about to release.
+
 What must hold for every kind, and who broke it elsewhere:
 
  1. First come, first served, in the order in which the batches are applied (redis-py: whoever polls next).
@@ -130,6 +134,8 @@ class Record(ABC):
     """All that the cluster knows under one name; a subclass for each kind."""
 
     KIND: ClassVar[str]
+    JOINS: ClassVar[tuple[type, ...]] = ()
+    """The operations of a `ticket` which do nothing but join the line if somebody is `ahead()`."""
 
     made_by: str = ""
     """Who used the name first, for the message to who uses it differently."""
@@ -173,6 +179,14 @@ class Record(ABC):
         """The record, to give out only tokens that are higher."""
         return self
 
+    def ahead(self) -> tuple[str, int] | None:
+        """The session and the ticket behind which a ticket waits that asks now; None if it is not known to wait."""
+        return None
+
+    def told(self) -> str | None:
+        """The session that is to know who joins, as what it does next is likely to be about them."""
+        return None
+
     def held(self) -> Iterator[Held]:
         """What each session holds, for reports."""
         return iter(())
@@ -212,6 +226,10 @@ class Record(ABC):
         """The inverse of state(): the fields of a record that began as this one."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+R = TypeVar("R", bound=Record)
+
+
 class Step(NamedTuple):
     """What a batch came to."""
 
@@ -220,13 +238,15 @@ class Step(NamedTuple):
     outcomes: tuple[int, ...]
     """One number for each operation of the batch, in order."""
     wakes: tuple[Wake, ...]
+    is_alike_at_end: bool = False
+    """Whether who has joined in the meantime stands behind the same ticket as without this batch."""
 
 
 def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     """Bury the dead, then apply the batch; return the new record, what came out, and who is to be woken."""
     wakes: list[Wake] = []
     buried = frozenset(dead)
-    watched = record.watches()
+    watched, ahead = record.watches(), record.ahead()
     if buried and buried & record.sessions():
         record = replace(record, changed=batch.at).bury(buried, wakes)
         record = replace(record, answers={who: answer for who, answer in record.answers.items() if who not in buried})
@@ -247,14 +267,42 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     for session, others in record.watches().items():
         if session != batch.session and not others <= watched.get(session, frozenset()):
             wakes.append(Wake(session, 0, 0, 0))
-    return Step(record, tuple(outcomes), tuple(wakes))
+    is_alike = ahead is not None and ahead == record.ahead() and not buried
+    return Step(record, tuple(outcomes), tuple(wakes), is_alike)
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
+def additions_to(record: Record) -> str:
+    """The kind of what may be stored behind it, as a word; it changes with the format."""
+    return f"{record.kind.replace(' ', '-')}/{FORMAT}"
+
+
+def joining(record: Record, batch: Batch) -> str:
+    """What is stored behind a record of this kind in place of applying the batch, if that only joins; else ""."""
+    if not batch.operations or not all(isinstance(operation, record.JOINS) for operation in batch.operations):
+        return ""
+    line: Line = ()
+    for operation in batch.operations:
+        line = join(line, batch.session, operation.ticket)
+    return "\n" + _ENCODER.encode([batch.session, batch.number, [run[1:] for run in line]])
+
+
+def _with_joined(record: R, session: str, batch: int, runs: Iterable[tuple[int, int]]) -> R:
+    """The inverse of joining(): the record after that batch."""
+    answer = record.answers.get(session)
+    if answer is not None and answer.batch >= batch:
+        return record  # it was sent, and stored, twice
+    line, joined = record.line, 0
+    for first, end in runs:
+        if line and line[-1].session == session and line[-1].end == first:
+            line = (*line[:-1], Run(session, line[-1].first, end))
+        else:
+            line = (*line, Run(session, first, end))
+        joined += end - first
+    return replace(record, line=line, answers={**record.answers, session: Answer(batch, (0,) * joined)})
 
 
 def encode(record: Record) -> str:
-    """The record as it is stored."""
+    """The record as it is stored, in one line."""
     document = {
         "format": FORMAT,
         "kind": record.kind,
@@ -268,9 +316,12 @@ def encode(record: Record) -> str:
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
-    """A record's fields as they were stored. Raises FormatError if this version does not know them."""
+    """A record's fields as they were stored, without what has joined since; see decode().
+
+    Raises FormatError if this version does not know them.
+    """
     try:
-        document = json.loads(text)
+        document = json.loads(text.partition("\n")[0])
     except ValueError:
         document = None
     if not isinstance(document, dict):
@@ -284,7 +335,6 @@ def parse(text: str, name: str) -> dict[str, Any]:
     return document
 
 
-R = TypeVar("R", bound=Record)
 MALFORMED = KeyError, TypeError, ValueError, AttributeError
 """What comes of reading a record that lacks something, or has something else there."""
 
@@ -304,7 +354,7 @@ def decode(text: str | None, name: str, initial: R) -> R:
             "Use another name, or the same kind and value; nothing was changed"
         )
     try:
-        return replace(
+        record = replace(
             initial,
             made_by=document["made_by"],
             answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
@@ -312,6 +362,9 @@ def decode(text: str | None, name: str, initial: R) -> R:
             changed=document["changed"],
             **initial.fields_from(document),
         )
+        for joined in text.split("\n")[1:]:
+            record = _with_joined(record, *json.loads(joined))
+        return record
     except MALFORMED as exc:
         raise not_ours(text, name) from exc
 

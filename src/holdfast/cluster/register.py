@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .engines.contract import Change, Notice, Stored
+from .engines.contract import Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
-from .record import Batch, Record, Step, Withdraw, decode, encode, step
+from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
 
 if TYPE_CHECKING:
     from .session import Session
@@ -214,7 +214,7 @@ class Register:
         await self._finish()
         change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
         with contextlib.suppress(NameConflict):  # so nothing of this session is in it
-            await self._session.engine.apply(self._name, change, notices=self._notices)
+            await self._session.engine.apply(self._name, change, notices=self._notices, opens=self._opens)
 
     # The pump
 
@@ -285,7 +285,14 @@ class Register:
                 self._outdated = False  # before, as it may be so again while the answer is on its way
                 leaving = {self._session.id} if self._leaving else frozenset[str]()
                 change = self._change(batch, dead | leaving)
-                done = await engine.apply(self._name, change, evicted=dead, notices=self._notices)
+                done = await engine.apply(
+                    self._name,
+                    change,
+                    evicted=dead,
+                    notices=self._notices,
+                    addition=None if dead or leaving else self._addition(batch),
+                    opens=self._opens,
+                )
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
@@ -308,7 +315,7 @@ class Register:
         self._take_grants(entries, done)
         self._answered = self._session.id in done.record.answers
         self._known = batch.number if self._answered else 0
-        await self._watch_over(done.record)
+        self._watch_over(done.record)
 
     def _next_batch(self) -> tuple[Batch, list[_Entry]]:
         entries, self._pending = self._pending, []
@@ -359,7 +366,7 @@ class Register:
             self._session.check_deadline()
             if not self._doubted:
                 self._grant_what_was_missed(record)
-                await self._watch_over(record)
+                self._watch_over(record)
 
     def _grant_what_was_missed(self, record: Record) -> None:
         for ticket, value in sorted(self._granted_in(record).items()):
@@ -397,6 +404,16 @@ class Register:
 
         return change
 
+    def _addition(self, batch: Batch) -> Addition | None:
+        """What does as well as the batch while somebody else holds it, and does not change the record."""
+        text = joining(self.initial, batch)
+        return Addition(additions_to(self.initial), text) if text else None
+
+    def _opens(self, done: Step) -> Opening | None:
+        """Whether others may join without a change, and who has to know of that before it makes its next one."""
+        record = done.record
+        return Opening(additions_to(record), record.told(), done.is_alike_at_end) if record.ahead() else None
+
     def _refuse(self, entries: list[_Entry], exc: Exception, *, for_good: bool = False) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""
         for entry in entries:
@@ -428,16 +445,11 @@ class Register:
         """Whom to watch, while somebody waits here."""
         return record.watches().get(self._session.id, frozenset()) if self._asked else frozenset()
 
-    async def _watch_over(self, record: Record) -> None:
+    def _watch_over(self, record: Record) -> None:
         """While somebody waits here, watch the sessions that this one waits for, and the clock."""
-        wanted = self._wanted(record)
-        new = wanted - self._watched.keys()
-        self._watch(wanted)
+        self._watch(self._wanted(record))
         if self._asked:
             self._session.keep_looking()
-        with contextlib.suppress(EngineError):  # the clock will have it looked at again
-            if new and await self._session.engine.dead(new):
-                self._suspicious = True
 
     def _watch(self, sessions: frozenset[str]) -> None:
         for session in [*self._watched]:

@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from holdfast.cluster import SessionLost
-from holdfast.cluster.engines.contract import Change, Engine, Stored
+from holdfast.cluster.engines.contract import Addition, Change, Engine, Opening, Stored
 
 Wakes = list[tuple[str, str]]
 
@@ -34,6 +34,17 @@ Wakes = list[tuple[str, str]]
 def put(text: str) -> Change[str | None]:
     """The change that stores the text, and results in the one that was there."""
     return lambda stored: (text, stored.text)
+
+
+def append(mark: str) -> Change[str]:
+    """The change that adds a mark if it is not there, and results in the text; as an addition of that mark does."""
+
+    def change(stored: Stored) -> tuple[str, str]:
+        text = stored.text or ""
+        text = text if mark in text else text + mark
+        return text, text
+
+    return change
 
 
 def count(stored: Stored) -> tuple[str, int]:
@@ -338,6 +349,20 @@ class EngineSuite:
 
         self.run(main)
 
+    def test_a_death_before_it_is_watched_is_noticed(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(), await bench.open()
+            await one.close()
+            calls: list[str] = []
+            for session in (first, "nobody"):
+                two.watch(session, lambda session=session: calls.append(session))  # type: ignore[misc]
+            await self.until(lambda: {*calls} == {first, "nobody"}, "to be told of those who are dead")
+            two.watch(first, lambda: calls.append("stopped"))()
+            await asyncio.sleep(0.1)
+            assert sorted(calls) == sorted([first, "nobody"])
+
+        self.run(main)
+
     def test_who_has_stopped_watching_is_not_told(self) -> None:
         async def main(bench: Bench) -> None:
             (_, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
@@ -404,5 +429,66 @@ class EngineSuite:
             await engine.apply("new", put("1"))
             assert await engine.old(0.6) == ["old"]
             assert await engine.old(3600) == []
+
+        self.run(main)
+
+    # 9. Additions
+
+    def test_an_addition_comes_to_the_same_as_its_change(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _), (three, _, _) = await bench.open(), await bench.open(), await bench.open()
+
+            def open_to(kind: str, is_alike: bool = False) -> Callable[[object], Opening]:
+                return lambda _: Opening(kind, first, is_alike)
+
+            for known in (False, True):
+                name = f"x, {known=}"
+                await one.apply(name, put("held"), opens=open_to("k"))
+                if known:
+                    await two.apply(name, put("held, too"), opens=open_to("k"))
+                    await three.apply(name, put("held"), opens=open_to("k"))
+                assert await two.apply(name, append("+2"), addition=Addition("k", "+2")) == "held+2"
+                assert await three.apply(name, append("+3"), addition=Addition("k", "+3")) == "held+2+3"
+                assert await one.read(name) == (await three.renew([name])).texts[name] == "held+2+3"
+                wrong = Addition("another", "wrong")
+                assert await two.apply(name, put("new"), opens=open_to("k"), addition=wrong) == "held+2+3"
+                assert await three.apply(name, append("+3"), addition=Addition("k", "+3")) == "new+3"
+                assert await one.apply(name, put("closed")) == "new+3", "it finds all that was added"
+                assert await two.apply(name, append("+2"), addition=Addition("k", "+2")) == "closed+2"
+                assert await one.read(name) == "closed+2"
+                assert not await two.remove(name, "closed", 0)
+                assert await two.remove(name, "closed+2", 0)
+
+        self.run(main)
+
+    def test_additions_are_not_lost_and_keep_their_order(self) -> None:
+        async def main(bench: Bench) -> None:
+            sessions = [await bench.open() for _ in range(4)]
+            _, holder, _ = sessions[0]
+
+            async def work(engine: Engine, who: str) -> None:
+                for number in range(20):
+                    mark = f"{who}{number};"
+                    if number % 4 == 3:  # what it does not know of stays behind
+                        await engine.apply("x", append(mark), opens=lambda _: Opening("k", holder, True))
+                    else:
+                        await engine.apply("x", append(mark), addition=Addition("k" if number % 4 else "l", mark))
+                    await asyncio.sleep(0)
+
+            await asyncio.gather(*(work(engine, who) for (engine, _, _), who in zip(sessions, "abcd", strict=True)))
+            *marks, _ = (await sessions[0][0].read("x") or "").split(";")
+            assert sorted(marks) == sorted(f"{who}{number}" for who in "abcd" for number in range(20))
+            for who in "abcd":
+                assert [mark for mark in marks if mark.startswith(who)] == [f"{who}{number}" for number in range(20)]
+
+        self.run(main)
+
+    def test_no_addition_is_made_for_the_dead(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
+            await two.apply("x", put("held"), opens=lambda _: Opening("k", first, False))
+            await self.until_dead(two, first)
+            await self.refused(one.apply("x", append("+1"), addition=Addition("k", "+1")), "apply()")
+            assert await two.read("x") == "held"
 
         self.run(main)

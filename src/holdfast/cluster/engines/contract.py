@@ -13,6 +13,9 @@
 7. A text is removed only as it is, and its floor is kept: no record that is made later starts below it.
 8. An engine whose texts may go back to what they were, as when a server loses its last writes, tells each session
    (`OnGap`) before it makes another change for it, and raises the floor before it makes one for anybody.
+9. An engine that compares texts may make an addition in place of a change, if the text is open to that (`Opening`).
+   1 to 3 hold for it, but that it may be made twice for one `apply()`, in which case no other change by this session
+   comes in between, and none of them after `apply()` has returned. All others have no need of it.
 """
 
 from __future__ import annotations
@@ -65,6 +68,28 @@ class SessionInfo:
 
 Change = Callable[[Stored], tuple[str, T]]
 """From what is stored under a name to the new text and a result. May be called more than once."""
+
+
+class Addition(NamedTuple):
+    """What may be appended to a text, instead of changing it."""
+
+    kind: str
+    """What kind of text it is meant for: a word."""
+    text: str
+
+
+class Opening(NamedTuple):
+    """That a text which a change has made may have additions. Each reader sees them as part of the text."""
+
+    kind: str
+    """Of what kind they must be: a word."""
+    told: str | None
+    """The session that is told of each, if any is, as it is likely to change the text next."""
+    is_alike: bool
+    """Whether an addition that the change did not find stays valid behind the text that it makes. If not, the
+    change has to be made again, on all that was added."""
+
+
 Notice = tuple[str, str | None]
 """A session and the message that wakes it. With None it need not be woken: it is likely to change the same text
 next, and an engine that compares texts may let it know the new one."""
@@ -91,10 +116,15 @@ class Engine(Protocol):
         *,
         evicted: Iterable[str] = (),
         notices: Callable[[T], Iterable[Notice]] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
         """Change the text under a name, and end the sessions in `evicted`, all of which `dead()` has named.
 
         notices: from the result to whom to wake once that is kept, as by wake().
+        addition: what comes to the same as the change, on any text that is open to it. When it was made, `change` is
+        called with the text that has it, for the result; the text that this gives is not kept, and nobody is woken.
+        opens: from the result to whether the text may have additions.
 
         Raises SessionLost if this session is dead, EngineError if the engine fails.
         """
@@ -129,7 +159,7 @@ class Engine(Protocol):
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         """Call `on_death` once when the session may have died; return what stops watching.
 
-        Not for one that is dead already: whoever watches asks `dead()` afterwards.
+        If it is dead already, call it soon.
         """
 
     async def close(self) -> None:

@@ -37,7 +37,7 @@ from weakref import WeakValueDictionary
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
-from .contract import LATER, MOST_OLD, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import LATER, MOST_OLD, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
 
 SCHEMA = 3
 _TABLES = """
@@ -216,6 +216,8 @@ class EmbeddedEngine:
         *,
         evicted: Iterable[str] = (),
         notices: Callable[[T], Iterable[Notice]] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
         def transaction() -> T:
             self._check_alive()
@@ -398,19 +400,25 @@ class EmbeddedEngine:
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         watching = contextlib.ExitStack()
-        row = None
-        with contextlib.suppress(sqlite3.Error):  # whoever waits looks now and then
+        with contextlib.suppress(sqlite3.Error, EngineError):  # whoever waits looks now and then
             query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
             row = self._database.execute(query, (session,)).fetchone()
-        if row is None:
-            return watching.close
-        pid, ttl, renewed = row
+            if row is not None:
+                pid, ttl, renewed = row
+                self._watch_process(watching, on_death, pid, ttl, renewed)
+            if row is None or self._is_dead(session):
+                watching.callback(self._loop.call_soon(on_death).cancel)
+        return watching.close
+
+    def _watch_process(
+        self, watching: contextlib.ExitStack, on_death: Callable[[], None], pid: int, ttl: float | None, renewed: float
+    ) -> None:
         if ttl is not None:
             watching.callback(self._loop.call_later(renewed + ttl - monotonic() + LATER, on_death).cancel)
         try:
             pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):  # none on this system, or that process cannot be seen from this container
-            return watching.close
+            return
 
         def died() -> None:
             watching.close()
@@ -419,7 +427,6 @@ class EmbeddedEngine:
         watching.callback(os.close, pidfd)
         watching.callback(self._loop.remove_reader, pidfd)
         self._loop.add_reader(pidfd, died)
-        return watching.close
 
     # Wake-ups
 

@@ -15,7 +15,7 @@ from functools import partial
 from holdfast.cluster.errors import SessionLost
 
 from .clock import monotonic
-from .contract import LATER, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import LATER, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
 
 
 class _Store:
@@ -61,6 +61,8 @@ class MemoryEngine:
         *,
         evicted: Iterable[str] = (),
         notices: Callable[[T], Iterable[Notice]] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
         with self._store.mutex:
             self._check_alive()
@@ -127,10 +129,12 @@ class MemoryEngine:
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         tell = partial(_call, self._loop, on_death)
-        expiry = None
+        expiry: asyncio.Handle | None = None
         with self._store.mutex:
             other = self._store.sessions.get(session)
-            if other is not None and other.ttl is not None:
+            if other is None or other._has_died():
+                expiry = self._loop.call_soon(on_death)
+            elif other.ttl is not None:
                 expiry = self._loop.call_later(other._renewed + other.ttl - monotonic() + LATER, on_death)
             watches = self._store.watchers.setdefault(session, [])
             watches.append(tell)

@@ -6,6 +6,9 @@ it returns what is there now, and the change is made on that. So a change costs 
 used the name since, and two where somebody has. The same step publishes the wake-ups, with the new text where it is
 small, so that who is woken need not ask for it.
 
+A change that an addition can stand for is one round trip whatever others do at the same time: the script appends it if
+the text is open to that, and tells who will change the text next. Whoever does need not know of all that was added.
+
 A session's key expires on the server, by its clock, and is never made again. What may go wrong with a server and its
 data is in docs/safety.md.
 """
@@ -21,8 +24,9 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from redis.asyncio import ConnectionPool
@@ -35,9 +39,22 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .clock import monotonic
-from .contract import LATER, MOST_OLD, Change, Notice, OnGap, OnWake, Seen, SessionInfo, Stored, T
+from .contract import (
+    LATER,
+    MOST_OLD,
+    Addition,
+    Change,
+    Notice,
+    OnGap,
+    OnWake,
+    Opening,
+    Seen,
+    SessionInfo,
+    Stored,
+    T,
+)
 from .redis_connection import Connection
-from .redis_scripts import LOOK, SWAP, Script
+from .redis_scripts import LOOK, SMALL, SWAP, Script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -49,10 +66,10 @@ OLDEST = 6, 2
 """The first version that has all that is used here."""
 PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
+SETTLED = 0.1
+"""Seconds until a session that is watched is looked after for the first time. Most are not waited for that long."""
 LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
-SMALL = 8192
-"""Characters of a text that is sent along with a wake-up, at most."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
 """Answers of a server that will answer differently, or another one in its place, before long."""
 
@@ -66,11 +83,31 @@ class _Version(NamedTuple):
 
     revision: str = ""
     text: str | None = None
+    """With all additions that are known."""
 
     @property
     def number(self) -> int:
-        """Of two versions of a record the later has the higher one."""
+        """Of two revisions of a record the later has the higher one."""
         return int(self.revision.partition(".")[0] or 0)
+
+    @property
+    def length(self) -> int:
+        """In bytes. Of one revision the later version is the longer one."""
+        return len((self.text or "").encode())
+
+    def with_added(self, additions: bytes) -> _Version:
+        return self._replace(text=(self.text or "") + additions.decode())
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt(Generic[T]):
+    """A request that is under way."""
+
+    arguments: list[bytes | str | int]
+    makes: _Version
+    """What is kept if it succeeds, but for additions that are not known."""
+    result: T
+    answer: bytes | Exception | None = None
 
 
 class RedisEngine:
@@ -85,6 +122,7 @@ class RedisEngine:
                 server,
                 retry=Retry(NoBackoff(), 0),
                 socket_connect_timeout=max(self._life / 3, LEAVING),
+                socket_timeout=None,  # see _patience
                 **({} if server.startswith("unix:") else {"socket_keepalive": True}),
             )
         else:
@@ -94,6 +132,8 @@ class RedisEngine:
         self._prefix = f"holdfast:{{{quote(namespace, safe=' !$&()*+,;=@')}}}"
         self._id = ""
         self._connection: Connection | None = None
+        self._connections = 0  # how many there have been
+        self._who = ""  # what the server is to know of the session, once it has been told
         self._subscription: Any = None  # redis-py's connection on which this session is woken
         self._connecting = asyncio.Lock()
         self._closed = False
@@ -102,7 +142,7 @@ class RedisEngine:
         self._time = 0, 0.0  # the server's, in µs, and when that was here
         self._versions: dict[str, _Version] = {}
         self._revisions = itertools.count(1)
-        self._news: dict[str, set[asyncio.Future[None]]] = {}  # who waits for a newer text
+        self._bells: dict[str, set[asyncio.Future[None]]] = {}  # by name; rung for each answer and each newer text
         self._watched: dict[str, _Watch] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -131,10 +171,10 @@ class RedisEngine:
                 raise EngineError(f"{self!r} has not answered within {self._patience:.3g} s")
             await self._look()
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": self._now()}
-            await self._ask(
-                "SET", self._session_key(self._id), json.dumps(who), "PX", math.ceil(self._life * 1000), "NX"
-            )
-            await self._ask("PUBLISH", self._channel(self._id), json.dumps([self._incarnation, "", "", None]) + "\n")
+            self._who = json.dumps(who)
+            row = f"{self._connections} {self._who}"
+            await self._ask("SET", self._session_key(self._id), row, "PX", math.ceil(self._life * 1000), "NX")
+            await self._ask("PUBLISH", self._channel(self._id), self._packet("", ""))
         except BaseException:
             self._closed = True
             await self._let_go()
@@ -180,28 +220,13 @@ class RedisEngine:
 
     async def _ask(self, *arguments: bytes | str | int) -> Any:
         """The answer to one request, tried once."""
-        connection: Connection | None = None
+        connection = await self._connected()
         try:
-            async with asyncio.timeout(self._patience):
-                connection = await self._connected()
-                return await connection.request(*arguments)
+            return await connection.request(*arguments)
         except NoScriptError:
             raise
-        except TimeoutError:
-            await self._hang_up(connection)
-            if self._subscription is not None:
-                await self._subscription.disconnect(nowait=True)  # it may be as dead, and would never say so
-            raise Unreachable(f"{self!r} has not answered within {self._patience:.3g} s") from None
-        except (BusyLoadingError, RedisConnectionError, RedisTimeoutError, OSError) as exc:
-            await self._hang_up(connection)
-            raise Unreachable(f"{self!r} cannot be reached: {exc}") from exc
-        except ResponseError as exc:
-            if any(word in str(exc) or word in type(exc).__name__.upper() for word in _TRANSIENT):
-                await self._hang_up(connection)  # another server may be in its place
-                raise Unreachable(f"{self!r} cannot do it now: {exc}") from exc
-            raise EngineError(f"{self!r}: {exc}") from exc
-        except RedisError as exc:
-            raise EngineError(f"{self!r}: {exc}") from exc
+        except (RedisError, OSError) as exc:
+            raise await self._explained(exc, connection) from exc
 
     async def _run(self, script: Script, keys: Iterable[str], arguments: Iterable[bytes | str | int]) -> Any:
         names = [*keys]
@@ -210,6 +235,23 @@ class RedisEngine:
             return await self._ask("EVALSHA", script.digest, *rest)
         except NoScriptError:  # the server is new, or somebody has flushed its scripts
             return await self._ask("EVAL", script.source, *rest)
+
+    async def _explained(self, exc: BaseException, connection: Connection | None) -> EngineError:
+        """What a request has failed with, and gives up the connection if another one may do better."""
+        if isinstance(exc, TimeoutError):
+            if self._subscription is not None:
+                await self._subscription.disconnect(nowait=True)  # it may be as dead, and would never say so
+            await self._hang_up(connection)
+            return Unreachable(f"{self!r} has not answered within {self._patience:.3g} s")
+        if isinstance(exc, (BusyLoadingError, RedisConnectionError, RedisTimeoutError, OSError)):
+            await self._hang_up(connection)
+            return Unreachable(f"{self!r} cannot be reached: {exc}")
+        if isinstance(exc, ResponseError) and any(
+            word in str(exc) or word in type(exc).__name__.upper() for word in _TRANSIENT
+        ):
+            await self._hang_up(connection)  # another server may be in its place
+            return Unreachable(f"{self!r} cannot do it now: {exc}")
+        return EngineError(f"{self!r}: {exc}")
 
     async def _insist(self, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Try until the server answers or the session is over."""
@@ -223,13 +265,24 @@ class RedisEngine:
                 pause = min(2 * pause, longest)
 
     async def _connected(self) -> Connection:
-        async with self._connecting:
-            if self._connection is None or self._connection.broken:
-                if self._connection is not None:
-                    await self._connection.close()
-                self._connection = Connection(self._pool)
-                await self._connection.open()
+        """The connection, made anew if it is broken. Raises EngineError."""
+        if self._connection is not None and not self._connection.broken:
             return self._connection
+        try:
+            async with asyncio.timeout(self._patience), self._connecting:
+                if self._connection is None or self._connection.broken:
+                    await self._hang_up(self._connection)
+                    self._connection = None
+                    connection = Connection(self._pool, self._patience)
+                    await connection.open()
+                    self._connections += 1
+                    self._connection = connection
+                    if self._who:  # before anything is asked for; see redis_scripts
+                        row = f"{self._connections} {self._who}"
+                        connection.request("SET", self._session_key(self._id), row, "XX", "KEEPTTL")
+                return self._connection
+        except (RedisError, OSError) as exc:
+            raise await self._explained(exc, None) from exc
 
     async def _hang_up(self, connection: Connection | None) -> None:
         if connection is not None:
@@ -265,82 +318,133 @@ class RedisEngine:
         *,
         evicted: Iterable[str] = (),
         notices: Callable[[T], Iterable[Notice]] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
         incarnation = self._incarnation
         dead = [self._session_key(session) for session in evicted]
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id), *dead]
+        added = ("", "", "") if addition is None else (addition.text, addition.kind, self._packet(name, ""))
         pause, longest = PAUSE
         is_sure = False  # that what is known of the text came from the server just now
-        attempts: dict[asyncio.Task[Any], tuple[_Version, T]] = {}
+        attempts: list[_Attempt[T]] = []
+
+        def send(connection: Connection, attempt: _Attempt[T], *script: str) -> None:
+            def then(answer: bytes | Exception) -> None:
+                attempt.answer = answer
+                self._ring(name)
+
+            attempts.append(attempt)
+            connection.send(then, *script, *attempt.arguments)
+
         while True:
             self._check_open()
             if incarnation != self._incarnation:
                 raise EngineError(f"{self!r} may have lost data")  # the session is told to look
-            version, floor = self._versions.get(name, _Version()), self._floor
             try:
-                text, result = change(Stored(version.text, self._now(), floor))
-            except Exception:
-                if is_sure or name not in self._versions:
-                    raise
-                await self._insist(lambda: self._look([name]))
-                is_sure = True
-                continue
-            revision = f"{version.number + 1}.{self._id}.{next(self._revisions)}"
-            told = self._messages(name, revision, text, notices(result) if notices is not None else ())
-            arguments: list[str | int] = [incarnation, floor, version.revision, name, revision, text, "", *told]
-            attempts[self._begin(self._run(SWAP, keys, arguments))] = _Version(revision, text), result
-            try:
-                while attempts and self._versions.get(name, _Version()) == version:
-                    answered = await self._next_answer(name, attempts)
-                    if answered is None:
+                connection = await self._connected()
+                version = self._versions.get(name, _Version())
+                try:
+                    text, result = change(Stored(version.text, self._now(), self._floor))
+                except Exception:
+                    if is_sure or name not in self._versions:
+                        raise
+                    await self._look([name])
+                    is_sure = True
+                    continue
+                makes = _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
+                kind, told, is_alike = (opens(result) if opens is not None else None) or ("-", None, False)
+                arguments: list[bytes | str | int] = [len(keys), *keys, incarnation, self._connections, self._floor]
+                arguments += [version.revision, version.length, name, makes.revision, text, kind, told or "-"]
+                arguments += ["alike" if is_alike else "", "", *added]
+                arguments += self._messages(name, text, notices(result) if notices is not None else ())
+                send(connection, _Attempt(arguments, makes, result), "EVALSHA", SWAP.digest)
+                while attempts and (addition is not None or self._may_succeed(name, version, is_alike)):
+                    attempt = await self._next_answered(name, attempts)
+                    if attempt is None:
                         continue  # but a newer text, for which the answer need not be waited for
-                    mine, result = attempts.pop(answered)
-                    outcome, here, *learned, stored = answered.result()
-                    self._learn(here, *learned)
-                    match outcome:
-                        case b"done" if incarnation == self._incarnation:
-                            self._note(name, mine)
-                            return result
-                        case b"changed":
-                            if self._versions.get(name, _Version()) == version:
-                                self._versions[name] = _decode(stored)
-                            is_sure = True
-                        case b"dead":
-                            raise self._lost()
-                        case b"not all dead":
-                            raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
+                    attempts.remove(attempt)
+                    try:
+                        outcome, found = self._read_answer(attempt.answer)
+                    except NoScriptError:  # the server is new, or somebody has flushed its scripts
+                        send(
+                            connection, _Attempt(attempt.arguments, attempt.makes, attempt.result), "EVAL", SWAP.source
+                        )
+                        continue
+                    except (RedisError, OSError) as exc:
+                        raise await self._explained(exc, connection) from exc
+                    if outcome == b"done" and incarnation == self._incarnation:
+                        self._note(name, attempt.makes.with_added(found))
+                        return attempt.result
+                    if outcome == b"added" and incarnation == self._incarnation:
+                        stored = _decode(found)
+                        self._note(name, stored)
+                        return change(Stored(stored.text, self._now(), self._floor))[1]
+                    if outcome == b"changed":
+                        self._note(name, _decode(found), instead_of=version)
+                        is_sure = True
             except Unreachable:
                 attempts.clear()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
 
-    async def _next_answer(self, name: str, attempts: Iterable[asyncio.Task[Any]]) -> asyncio.Task[Any] | None:
-        """The first attempt that is answered; None if a newer text has come first, by a wake-up."""
-        news: asyncio.Future[None] = self._loop.create_future()
-        waiting = self._news.setdefault(name, set())
-        waiting.add(news)
-        try:
-            done, _ = await asyncio.wait([*attempts, news], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.discard(news)
-            if not waiting:
-                self._news.pop(name, None)
-        return next((attempt for attempt in attempts if attempt in done), None)
+    def _read_answer(self, answer: bytes | Exception | None) -> tuple[bytes, bytes]:
+        """What has come of a swap, and what is to be known besides."""
+        if not isinstance(answer, bytes):
+            raise answer or RedisConnectionError("there is no answer")
+        outcome, here, floor, time, found = answer.split(b"\n", 4)
+        self._learn(here, floor, time)
+        if outcome == b"dead":
+            raise self._lost()
+        if outcome == b"not all dead":
+            raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
+        if outcome == b"another connection":  # it could not say that it is the one now
+            raise RedisConnectionError("it has not been told of this connection")
+        return outcome, found
 
-    def _messages(self, name: str, revision: str, text: str, notices: Iterable[Notice]) -> list[str]:
+    def _may_succeed(self, name: str, version: _Version, is_alike: bool) -> bool:
+        """Whether a change of this version may still be made, as far as is known."""
+        current = self._versions.get(name, _Version())
+        return current == version or (is_alike and current.revision == version.revision)
+
+    async def _next_answered(self, name: str, attempts: list[_Attempt[T]]) -> _Attempt[T] | None:
+        """The first attempt that is answered; None if a newer text has come first, by a wake-up."""
+        if all(attempt.answer is None for attempt in attempts):
+            bell: asyncio.Future[None] = self._loop.create_future()
+            bells = self._bells.setdefault(name, set())
+            bells.add(bell)
+            try:
+                await bell
+            finally:
+                bells.discard(bell)
+                if not bells:
+                    self._bells.pop(name, None)
+        return next((attempt for attempt in attempts if attempt.answer is not None), None)
+
+    def _ring(self, name: str) -> None:
+        for bell in self._bells.get(name, ()):
+            if not bell.done():
+                bell.set_result(None)
+
+    def _messages(self, name: str, text: str, notices: Iterable[Notice]) -> list[str]:
         """The last arguments of a swap."""
-        messages = ["with text" if len(text) <= SMALL else ""]
+        messages = []
         for session, message in notices:
-            if message is not None or messages[0]:
-                messages += [
-                    self._channel(session),
-                    json.dumps([self._incarnation, name, message or "", revision if messages[0] else None]) + "\n",
-                ]
+            if message is not None or len(text) <= SMALL:
+                messages += [session, self._packet(name, message or "")]
         return messages
 
-    def _note(self, name: str, version: _Version) -> None:
-        """A newer text may be known already, from who has changed it since."""
-        if version.number >= self._versions.get(name, _Version()).number:
+    def _packet(self, name: str, message: str) -> str:
+        """What goes to a session, but for what is stored, which may follow."""
+        return json.dumps([self._incarnation, name, message]) + "\n"
+
+    def _note(self, name: str, version: _Version, instead_of: _Version | None = None) -> None:
+        """A newer text may be known already, from who has changed it since.
+
+        instead_of: what has turned out not to be there, and may have been newer: a record that is made anew begins low.
+        """
+        known = self._versions.get(name, _Version())
+        if known == instead_of or (version.number, version.length) >= (known.number, known.length):
             self._versions[name] = version
 
     def _lost(self) -> SessionLost:
@@ -361,7 +465,9 @@ class RedisEngine:
         others = [*sessions]
         keys = [self._prefix, self._session_key(self._id), *map(self._record_key, known)]
         keys += map(self._session_key, others)
-        arguments: list[str | int] = [live_on, *(version.revision for version in known.values())]
+        arguments: list[str | int] = [live_on]
+        for version in known.values():
+            arguments += [version.revision, version.length]
         alive, here, floor, time, texts, lives = await self._run(LOOK, keys, arguments)
         self._learn(here, floor, time)
         if live_on and not alive:
@@ -392,10 +498,22 @@ class RedisEngine:
         if (await self._insist(lambda: self._look([name]))).texts[name] != text:
             return False
         version = self._versions.pop(name)
-        arguments: list[str | int] = [self._incarnation, self._floor, version.revision, name, "", "", floor, ""]
-        outcome, *learned, _ = await self._insist(lambda: self._run(SWAP, keys, arguments))
+
+        async def remove() -> bytes:
+            await self._connected()
+            known: list[str | int] = [
+                self._incarnation,
+                self._connections,
+                self._floor,
+                version.revision,
+                version.length,
+            ]
+            answer: bytes = await self._run(SWAP, keys, [*known, name, "", "", "-", "-", "", floor, "", "", ""])
+            return answer
+
+        outcome, *learned, _ = (await self._insist(remove)).split(b"\n", 4)
         self._learn(*learned)
-        return bool(outcome == b"done")
+        return outcome == b"done"
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
         asked = [*sessions]
@@ -415,7 +533,7 @@ class RedisEngine:
         entry = (on_death,)  # one of its own, though the same may be given twice
         watch.callbacks.append(entry)
         if watch.timer is None:
-            self._watch_for(session, self._patience)  # who watches asks dead() next, and that tells how long it lives
+            self._watch_for(session, SETTLED)  # then it is known how long it lives
 
         def stop() -> None:
             if entry in watch.callbacks:
@@ -443,9 +561,7 @@ class RedisEngine:
 
     def wake(self, session: str, name: str, message: str) -> None:
         if self._connection is not None and not self._closed:
-            packet = json.dumps([self._incarnation, name, message, None]) + "\n"
-            sent = self._connection.request("PUBLISH", self._channel(session), packet)
-            sent.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is a hint
+            self._connection.request("PUBLISH", self._channel(session), self._packet(name, message))
 
     async def _listen(self, subscribed: asyncio.Future[None]) -> None:
         """Keep a connection on which this session is woken. What was sent while there was none is lost."""
@@ -480,15 +596,13 @@ class RedisEngine:
             pause = min(2 * pause, longest)
 
     def _receive(self, packet: bytes) -> None:
-        head, _, text = packet.decode().partition("\n")
-        incarnation, name, message, revision = json.loads(head)
+        head, _, stored = packet.partition(b"\n")
+        incarnation, name, message = json.loads(head)
         if incarnation != self._incarnation:
             return  # another server said so, and its data may be lost
-        if revision is not None and name in self._versions:
-            self._note(name, _Version(revision, text))
-            for news in self._news.get(name, ()):
-                if not news.done():
-                    news.set_result(None)
+        if stored and name in self._versions:
+            self._note(name, _decode(stored))
+            self._ring(name)
         if message:
             self._on_wake(name, message)
 
@@ -523,12 +637,12 @@ class _Watch:
 def _decode(stored: bytes) -> _Version:
     if not stored:
         return _Version()
-    revision, _, text = stored.decode().partition(" ")
+    revision, _, _, text = stored.decode().split(" ", 3)
     return _Version(revision, text)
 
 
 def _describe(session: str, row: bytes) -> SessionInfo:
-    who = json.loads(row)
+    who = json.loads(row.partition(b" ")[2])
     return SessionInfo(session, who["name"], who["host"], who["pid"], datetime.fromtimestamp(who["since"], UTC))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 
+Then = Callable[[Any], None]
+
+
 class Connection:
     """A connection of a pool, kept until it is closed or breaks. Answers come in the order of the requests.
 
@@ -22,35 +26,67 @@ class Connection:
     client has it, a cancellation costs a connection, and a thousand names need a thousand.)
     """
 
-    def __init__(self, pool: Any) -> None:
-        """pool: redis-py's, which has no types for what is used of it here."""
+    def __init__(self, pool: Any, patience: float) -> None:
+        """pool: redis-py's, which has no types for what is used of it here. patience: seconds to an answer."""
         self._pool = pool
+        self._patience = patience
         self._connection: AbstractConnection | None = None
         self._outbox: list[bytes] = []
         self._filled = asyncio.Event()
-        self._asked: deque[asyncio.Future[Any]] = deque()
+        self._asked: deque[tuple[Then, float]] = (
+            deque()
+        )  # what to do with each answer, and the loop's time when it is due
+        self._watchdog: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.broken = False
 
     async def open(self) -> None:
         """Raises redis-py's errors."""
         self._connection = await self._pool.get_connection()
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         for work in (self._write, self._read):
-            task = loop.create_task(work(self._connection), name=f"holdfast connection, {work.__name__}")
+            task = self._loop.create_task(work(self._connection), name=f"holdfast connection, {work.__name__}")
             self._tasks.append(task)
             task.add_done_callback(self._break)
 
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
-        """Send a request; return a future of the answer: bytes, int, list, or an exception."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self._connection is None or self.broken:
-            future.set_exception(RedisConnectionError("the connection was lost"))
-        else:
-            self._outbox += self._connection.pack_command(*arguments)
-            self._asked.append(future)
-            self._filled.set()
+        """Send a request; return a future of the answer, which need not be awaited. Its exceptions: see send()."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def then(answer: Any) -> None:
+            if future.done():
+                return  # nobody waits for it any more
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+                future.exception()  # so that the loop does not complain if nobody looks at it
+            else:
+                future.set_result(answer)
+
+        self.send(then, *arguments)
         return future
+
+    def send(self, then: Then, *arguments: bytes | str | int) -> None:
+        """Send a request; call `then` with the answer: bytes, int, list, or an exception.
+
+        TimeoutError, if there is none in time: then the connection is broken, and all that was asked has failed.
+        """
+        if self._connection is None or self.broken:
+            then(RedisConnectionError("the connection was lost"))
+            return
+        self._outbox.append(_packed(arguments))
+        self._asked.append((then, self._loop.time() + self._patience))
+        self._filled.set()
+        if self._watchdog is None:  # one for all that is asked: a timer for each would cost more than its sending
+            self._watchdog = self._loop.call_later(self._patience, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        self._watchdog = None
+        if self._asked:
+            _, due = self._asked[0]
+            if due <= self._loop.time():
+                self._fail(lambda: TimeoutError("no answer in time"))
+            else:
+                self._watchdog = self._loop.call_at(due, self._look_at_clock)
 
     async def _write(self, connection: AbstractConnection) -> None:
         while True:
@@ -66,28 +102,35 @@ class Connection:
                 answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
             except ResponseError as exc:
                 answer = exc
-            future = self._asked.popleft()
-            if future.done():
-                continue  # nobody waits for it any more
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            if self.broken:
+                return  # it is too late
+            then, _ = self._asked.popleft()
+            then(answer)
 
     def _break(self, task: asyncio.Task[None]) -> None:
         """Reader or writer has ended: no answer will come any more."""
+        cause = None if task.cancelled() else task.exception()
+
+        def lost() -> Exception:
+            exc = RedisConnectionError(f"the connection was lost: {cause}" if cause else "the connection was lost")
+            exc.__cause__ = cause
+            return exc
+
+        self._fail(lost)
+
+    def _fail(self, make: Callable[[], Exception]) -> None:
         self.broken = True
-        exc = None if task.cancelled() else task.exception()
-        for future in self._asked:
-            if not future.done():
-                lost = RedisConnectionError(f"the connection was lost: {exc}" if exc else "the connection was lost")
-                lost.__cause__ = exc
-                future.set_exception(lost)
-        self._asked.clear()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        asked, self._asked = self._asked, deque()
+        for then, _ in asked:
+            then(make())
 
     async def close(self) -> None:
         """Disconnect, and give the connection back to its pool. May be called again."""
         self.broken = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         for task in self._tasks:
             task.cancel()
         connection, self._connection = self._connection, None
@@ -97,3 +140,9 @@ class Connection:
                     await connection.disconnect(nowait=True)
             finally:
                 await self._pool.release(connection)
+
+
+def _packed(arguments: Iterable[bytes | str | int]) -> bytes:
+    """A request as it is sent; always in UTF-8, in which all is read."""
+    parts = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
+    return b"".join([b"*%d\r\n" % len(parts), *(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)])

@@ -1,20 +1,29 @@
 """What runs in the server, each in one atomic step. All keys of a namespace have one hash tag.
 
     holdfast:{NAMESPACE}                 a hash: the floor, and under which incarnation of the server it was set
-    holdfast:{NAMESPACE}:record:NAME     a revision, a space, the text
+    holdfast:{NAMESPACE}:record:NAME     a revision, the kind of its additions ("-" if it may not have any), who is told
+                                         of them ("-": nobody), each with a space behind it; then the text with them
     holdfast:{NAMESPACE}:names           a sorted set: each name, with the server's time of its last change in µs
-    holdfast:{NAMESPACE}:session:ID      who it is, in JSON; expires when it was not renewed for its ttl
+    holdfast:{NAMESPACE}:session:ID      the number of its connection, a space, and who it is, in JSON; expires when it
+                                         was not renewed for its ttl
     holdfast:{NAMESPACE}:wake:ID         the channel on which it is woken
 
-A revision is never used for two texts, whatever becomes of the server's data: its last part is the session's own. The
-incarnation is the replication id, which is another one after each start of a server and each promotion of a replica.
-Whoever runs a script first in a new one raises the floor to the server's microseconds since 1970, faster than
+A revision is never used for two texts, whatever becomes of the server's data: its last part is the session's own. An
+addition leaves it as it is, so the text of a revision may grow, and who knows the revision and the length knows the
+text. A session that connects anew numbers its connection before it asks for anything, and from then on no request is
+done any more that was on its way on an older one.
+
+The incarnation is the replication id, which is another one after each start of a server and each promotion of a
+replica. Whoever runs a script first in a new one raises the floor to the server's microseconds since 1970, faster than
 which nobody grants.
 """
 
 from __future__ import annotations
 
 from hashlib import sha1
+
+SMALL = 8192
+"""Bytes of a text that is sent along with a wake-up, at most."""
 
 _LOOK_AROUND = """
 local now = redis.call('TIME')
@@ -34,49 +43,72 @@ class Script:
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-SWAP = Script("""
+SWAP = Script(
+    """
 -- KEYS: the namespace, the record, the names, the session, those that are dead.
--- ARGV: the incarnation, the floor and the revision that the session knows; name, new revision, new text; the floor
---       that goes with it if the record is to be removed; 'with text' if messages carry it; then channels and messages.
--- Returns what has come of it, the incarnation, the floor, the time, and what is stored if that is not as expected.
-local function answer(outcome, stored) return {outcome, here, floor, time, stored or ''} end
+-- ARGV: the incarnation and the number of the connection; the floor, the revision and the length that the session
+--       knows; name, new revision, new text, the kind of its additions, who is told of them, and whether it may have
+--       those that the session does not know, or ''; the floor that goes with it if the record is to be removed, or '';
+--       an addition that will do as well, its kind, and the head of the message that tells of it; then sessions and
+--       heads of messages.
+-- Returns, in one text of many lines, what has come of it, the incarnation, the floor, the time, and what is stored
+-- or of that, when the change is made, what the session does not know.
+local function answer(outcome, stored) return table.concat({outcome, here, floor, time, stored or ''}, '\\n') end
 if here ~= ARGV[1] then return answer('another incarnation') end
-if redis.call('EXISTS', KEYS[4]) == 0 then return answer('dead') end
+local session = redis.call('GET', KEYS[4])
+if not session then return answer('dead') end
+if string.match(session, '^%d+') ~= ARGV[2] then return answer('another connection') end
 for i = 5, #KEYS do
     if redis.call('EXISTS', KEYS[i]) == 1 then return answer('not all dead') end
 end
+local function tell(who, head, stored)
+    if #stored > SMALL then stored = '' end
+    redis.pcall('PUBLISH', KEYS[1] .. ':wake:' .. who, head .. stored)
+end
 local stored = redis.call('GET', KEYS[2]) or ''
-if floor ~= ARGV[2] or string.match(stored, '^%S*') ~= ARGV[3] then return answer('changed', stored) end
-if ARGV[7] ~= '' then
-    if tonumber(ARGV[7]) > tonumber(floor) then
-        floor = ARGV[7]
+local revision, kind, told, start = string.match(stored, '^(%S*) (%S*) (%S*) ()')
+if ARGV[13] ~= '' and kind == ARGV[14] then
+    stored = stored .. ARGV[13]
+    redis.call('SET', KEYS[2], stored)
+    redis.call('ZADD', KEYS[3], time, ARGV[6])
+    if told ~= '-' and KEYS[4] ~= KEYS[1] .. ':session:' .. told then tell(told, ARGV[15], stored) end
+    return answer('added', stored)
+end
+if floor ~= ARGV[3] or (revision or '') ~= ARGV[4] then return answer('changed', stored) end
+local unknown = string.sub(stored, (start or 1) + ARGV[5])
+if unknown ~= '' and ARGV[11] == '' then return answer('changed', stored) end
+if ARGV[12] ~= '' then
+    if tonumber(ARGV[12]) > tonumber(floor) then
+        floor = ARGV[12]
         redis.call('HSET', KEYS[1], 'floor', floor)
     end
     redis.call('DEL', KEYS[2])
-    redis.call('ZREM', KEYS[3], ARGV[4])
+    redis.call('ZREM', KEYS[3], ARGV[6])
     return answer('done')
 end
-redis.call('SET', KEYS[2], ARGV[5] .. ' ' .. ARGV[6])
-redis.call('ZADD', KEYS[3], time, ARGV[4])
-local text = ''
-if ARGV[8] ~= '' then text = ARGV[6] end
-for i = 9, #ARGV, 2 do redis.pcall('PUBLISH', ARGV[i], ARGV[i + 1] .. text) end
-return answer('done')
-""")
+stored = table.concat({ARGV[7], ARGV[9], ARGV[10], ARGV[8] .. unknown}, ' ')
+redis.call('SET', KEYS[2], stored)
+redis.call('ZADD', KEYS[3], time, ARGV[6])
+for i = 16, #ARGV, 2 do tell(ARGV[i], ARGV[i + 1], stored) end
+return answer('done', unknown)
+""".replace("SMALL", str(SMALL))
+)
 """The only one that changes a record, for every primitive."""
 
 LOOK = Script("""
 -- KEYS: the namespace, the session, then records, then sessions.
--- ARGV: the milliseconds to live on, or 0 to look only; then the known revision of each record.
+-- ARGV: the milliseconds to live on, or 0 to look only; then the revision and the length of each record that are known.
 -- Returns whether the session lives, the incarnation, the floor, the time, what is stored where that is another
--- revision (else false), and how many milliseconds each session will live (below 0: it is dead).
+-- text (else false), and how many milliseconds each session will live (below 0: it is dead).
 local alive
 if ARGV[1] == '0' then alive = redis.call('EXISTS', KEYS[2]) else alive = redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
 local texts, lives = {}, {}
-for i = 2, #ARGV do
-    local stored = redis.call('GET', KEYS[i + 1]) or ''
-    texts[i - 1] = string.match(stored, '^%S*') ~= ARGV[i] and stored
+for i = 2, #ARGV, 2 do
+    local stored = redis.call('GET', KEYS[i / 2 + 2]) or ''
+    local revision, start = string.match(stored, '^(%S*) %S* %S* ()')
+    local is_known = (revision or '') == ARGV[i] and #stored - (start or 1) + 1 == tonumber(ARGV[i + 1])
+    texts[i / 2] = not is_known and stored
 end
-for i = #ARGV + 2, #KEYS do lives[#lives + 1] = redis.call('PTTL', KEYS[i]) end
+for i = (#ARGV - 1) / 2 + 3, #KEYS do lives[#lives + 1] = redis.call('PTTL', KEYS[i]) end
 return {alive, here, floor, time, texts, lives}
 """)
