@@ -76,10 +76,13 @@ TAKE_TURNS = f"""
 class Crowd:
     """Use it with `async with`, which begins the turns; `end()` them, and ask what is `wrong`."""
 
-    def __init__(self, url: str, directory: Path, *, fenced: bool = True, **options: Any) -> None:
-        """directory: for the resource that each holder writes to. options: of connect()."""
+    def __init__(
+        self, url: str, directory: Path, *, fenced: bool = True, victims_ttl: float | None = None, **options: Any
+    ) -> None:
+        """directory: for the resource that each holder writes to. options: of connect(); victims_ttl: for another()."""
         self.url = url
         self.options = options
+        self.victims = options if victims_ttl is None else {**options, "ttl": victims_ttl}
         self.path = directory / "resource.db"
         self.fenced = fenced
         self.workers: list[Worker] = []
@@ -101,7 +104,7 @@ class Crowd:
     async def join(self, processes: int = PROCESSES) -> None:
         """More processes begin to take turns."""
         for _ in range(processes):
-            worker = await self.another()
+            worker = await self._process(Worker(self.url, **self.options))
             self._turns[worker] = worker.begin(self.prelude + dedent(TAKE_TURNS))
         await self.more_turns()
 
@@ -112,8 +115,10 @@ class Crowd:
 
     async def another(self, url: str | None = None, under: Sequence[str] = ()) -> Worker:
         """A process that takes no turns by itself; by way of another address, or run by a command, if that is given."""
-        worker = await self._stack.enter_async_context(Worker(url or self.url, under, **self.options))
-        self.workers.append(worker)
+        return await self._process(Worker(url or self.url, under, **self.victims))
+
+    async def _process(self, worker: Worker) -> Worker:
+        self.workers.append(await self._stack.enter_async_context(worker))
         return worker
 
     def session(self) -> Any:

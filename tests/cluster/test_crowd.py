@@ -151,7 +151,7 @@ async def test_the_history_stays_right_when(harm, url, tmp_path):
 @pytest.mark.parametrize("fenced", [True, False])
 async def test_a_holder_is_stopped_for_longer_than_its_ttl(fenced, url, tmp_path):
     """Nobody can prevent the write that it does when it goes on; a fence refuses it, and without one it is seen."""
-    async with Crowd(url, tmp_path, fenced=fenced, ttl=TTL) as crowd:
+    async with Crowd(url, tmp_path, fenced=fenced, victims_ttl=TTL) as crowd:
         victim, held = await holder(crowd, STOPS)
         await victim.until_stopped()
         stopped = time.monotonic()

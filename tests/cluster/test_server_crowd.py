@@ -23,6 +23,7 @@ __all__ = ["run"]  # the fixture
 
 LONG = 8.0
 """Seconds: the ttl of those who are to outlive what happens."""
+LIVES = {"ttl": LONG, "victims_ttl": TTL}
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ HARMS = {
 
 @pytest.mark.parametrize("harm", HARMS)
 async def test_the_history_stays_right_when(harm, tmp_path):
-    async with Crowd(shared().url, tmp_path, ttl=TTL, namespace=harm) as crowd:
+    async with Crowd(shared().url, tmp_path, namespace=harm, **LIVES) as crowd:
         await HARMS[harm](crowd)
         await crowd.more_turns()
         await crowd.end()
@@ -66,7 +67,7 @@ async def test_the_history_stays_right_when(harm, tmp_path):
 
 @pytest.mark.parametrize("fenced", [True, False])
 async def test_a_holder_is_stopped_for_longer_than_its_ttl(fenced, tmp_path):
-    async with Crowd(shared().url, tmp_path, fenced=fenced, ttl=TTL, namespace=f"stopped {fenced}") as crowd:
+    async with Crowd(shared().url, tmp_path, fenced=fenced, namespace=f"stopped {fenced}", **LIVES) as crowd:
         victim, held = await holder(crowd, STOPS)
         await victim.until_stopped()
         crowd.idle_since[victim.pid] = time.monotonic()
@@ -197,7 +198,7 @@ async def test_one_answer_in_ten_is_lost(tmp_path):
 async def test_one_side_is_cut_off_from_the_server(side, tmp_path):
     async with (
         Proxy(shared().port) as proxy,
-        Crowd(shared().url, tmp_path, ttl=TTL, namespace=f"one {side}") as crowd,
+        Crowd(shared().url, tmp_path, namespace=f"one {side}", **LIVES) as crowd,
     ):
         victim = await crowd.another(proxy.url)
         held = victim.begin(crowd.prelude + "await turn(lambda: asyncio.sleep(60))")
@@ -272,7 +273,7 @@ def ip(*arguments):
 async def test_the_network_is_cut(side, tmp_path):
     """Without a word from the kernel: nobody is told that a connection has ended."""
     with Cable() as cable, Server("--bind", f"127.0.0.1 {cable.here}", "--protected-mode", "no") as server:
-        async with Crowd(server.url, tmp_path, ttl=TTL) as crowd:
+        async with Crowd(server.url, tmp_path, **LIVES) as crowd:
             victim = await crowd.another(f"redis://{cable.here}:{server.port}", under=cable.prefix)
             held = victim.begin(crowd.prelude + "await turn(lambda: asyncio.sleep(60))")
             async with asyncio.timeout(10):
