@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast._waitqueue import WaitQueue
 
-from ._waiter import TaskWaiter, Waiter
+from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 
 if TYPE_CHECKING:
     from ._primitive import Shared
@@ -85,20 +85,25 @@ class SharedQueue(WaitQueue):
 
     def admit(self, waiter: Waiter, instead: str) -> None:
         """Put a waiter at the end of the line. Raises RuntimeError, before anything changes, if it must not block."""
-        waiter.may_wait(instead)
         if isinstance(waiter, TaskWaiter):
-            home = self.homes.get(waiter.loop)
+            loop = waiter.loop
+            home = self.homes.get(loop)
             if home is None:
-                home = self.homes[waiter.loop] = Home(self, waiter.loop)
+                home = self.homes[loop] = Home(self, loop)
             waiter.home = home
+        elif isinstance(waiter, ThreadWaiter):
+            waiter.check_no_loop(instead)
         waiter.line = self
         self.line.append(waiter)  # type: ignore[arg-type]  # of a future's shape
 
     def finish(self, waiter: Waiter) -> None:
         """A granted waiter goes, with what it was granted."""
+        home = waiter.home
+        if home is not None:
+            home.granted -= 1
         self.granted -= 1
-        if waiter.home is not None:
-            waiter.home.granted -= 1
+        if not (self.granted or self.line):
+            self.retire()
 
     def leave(self, waiter: Any) -> bool:
         if waiter.home is not None and waiter.home.forgotten:
@@ -109,7 +114,7 @@ class SharedQueue(WaitQueue):
         return granted
 
     def retire(self) -> None:
-        if not self.owed:
+        if not (self.line or self.owed):
             super().retire()
 
     # Any thread and any loop may wake any other; what is left to check is which loops are closed.
@@ -122,13 +127,16 @@ class SharedQueue(WaitQueue):
         return True
 
     def forget_closed_loop(self) -> bool:
-        closed = [home for loop, home in self.homes.items() if loop.is_closed()] if self.homes else []
-        for home in closed:
+        for loop in self.homes:
+            if loop.is_closed():
+                break
+        else:
+            return False
+        for home in [home for home in self.homes.values() if home.loop.is_closed()]:
             if self.homes.pop(home.loop, None) is not None:
                 self._forget(home)
-        if closed:
-            self.retire()
-        return bool(closed)
+        self.retire()
+        return True
 
     def _forget(self, home: Home) -> None:
         home.forgotten = True

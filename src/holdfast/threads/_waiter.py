@@ -49,9 +49,6 @@ class Waiter:
     def get_loop(self) -> None:
         """All waiters of this tier belong to the same queue, whatever their loops."""
 
-    def may_wait(self, instead: str) -> None:
-        """Raise RuntimeError if it must not wait here."""
-
     def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
         """Wake it from where that loop runs. To do so twice is harmless."""
         raise NotImplementedError
@@ -66,8 +63,8 @@ class TaskWaiter(Waiter):
         super().__init__()
         self.keeps_place = keeps_place
         """To be granted also if it is cancelled."""
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[int] = self.loop.create_future()
+        self.loop = loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[int] = loop.create_future()
 
     def cancelled(self) -> bool:
         return not (self.granted or self.keeps_place) and self.future.cancelled()
@@ -94,7 +91,8 @@ class ThreadWaiter(Waiter):
         self.gate = allocate_lock()
         self.gate.acquire()
 
-    def may_wait(self, instead: str) -> None:
+    def check_no_loop(self, instead: str) -> None:
+        """Raise RuntimeError if it would block a running event loop."""
         if _get_running_loop() is not None:
             raise RuntimeError(
                 "this would block the event loop that runs in this thread, and all its tasks: "

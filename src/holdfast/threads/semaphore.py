@@ -67,7 +67,7 @@ class Semaphore(Shared, task_tier.Semaphore):
 
     def _take(self) -> bool:
         """Take a permit if nobody waits and one is free."""
-        if self._queue is not None or here.me.inside:
+        if self._value < 1 or self._queue is not None or here.me.inside:
             return False
         with self._section:
             self._value -= (taken := self._queue is None and self._value > 0)
@@ -90,7 +90,8 @@ class Semaphore(Shared, task_tier.Semaphore):
 
     def _arrive(self, waiter: Waiter) -> Any:
         super()._arrive(waiter)
-        self._hand_out()
+        if self._value > 0:
+            self._hand_out()
         return True
 
     def _put(self, n: int) -> None:
@@ -102,8 +103,10 @@ class Semaphore(Shared, task_tier.Semaphore):
         self._hand_out()
 
     def _hand_out(self) -> None:
-        if self._value > 0:
-            super()._hand_out()
+        line = self._queue
+        if line is not None and self._value > 0:
+            granted = line.grant(self._value)  # which may change the value, if a loop was closed
+            self._value -= granted
 
     def _check_release(self, n: int) -> None:
         """Raise ValueError if so many permits must not be added."""
