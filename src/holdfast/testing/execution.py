@@ -311,7 +311,7 @@ class Execution:
             handle = ready[number]
             del ready[number]
             ready.appendleft(handle)
-        elif kind == SWITCH and number in loops_of(ready)[1:]:
+        elif kind == SWITCH and not agenda.is_idle() and number in loops_of(ready)[1:]:
             handle = first_of(ready, number)
             ready.remove(handle)
             ready.appendleft(handle)

@@ -113,8 +113,12 @@ class Run:
         return loop
 
     def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T], loop: Loop) -> Task[T]:
-        with running(loop):
-            task = loop.create_task(coroutine, name=name)
+        try:
+            with running(loop):
+                task = loop.create_task(coroutine, name=name)
+        except BaseException:  # it is closed
+            coroutine.close()
+            raise
         task.spawned = True
         task.must_finish = must_finish
         return task

@@ -22,8 +22,8 @@ class Home:
     def __init__(self, queue: SharedQueue, loop: asyncio.AbstractEventLoop) -> None:
         self._queue = queue
         self.loop = loop
-        self.granted = 0
-        """How many of its tasks have been granted and have not run yet."""
+        self.granted: set[Waiter] = set()
+        """Those that have been granted and have not run yet."""
         self.forgotten = False
         """Whether the loop is closed, and what had been granted there was given back."""
         self._inbox: deque[TaskWaiter] = deque()
@@ -71,6 +71,13 @@ class _Letter:
             self._home.lost()
 
 
+def pass_on_notification(waiter: Waiter) -> None:
+    """A waiter of a Condition will not have its lock again: another one is notified instead, if it was."""
+    condition, waiter.notified_by = waiter.notified_by, None
+    if condition is not None:
+        condition._give_back()
+
+
 class SharedQueue(WaitQueue):
     """Its methods are called in the critical section of its owner."""
 
@@ -98,9 +105,7 @@ class SharedQueue(WaitQueue):
 
     def finish(self, waiter: Waiter) -> None:
         """A granted waiter goes, with what it was granted."""
-        home = waiter.home
-        if home is not None:
-            home.granted -= 1
+        waiter.take_grant()
         self.granted -= 1
         if not (self.granted or self.line):
             self.retire()
@@ -109,8 +114,8 @@ class SharedQueue(WaitQueue):
         if waiter.home is not None and waiter.home.forgotten:
             return False
         granted = super().leave(waiter)
-        if granted and waiter.home is not None:
-            waiter.home.granted -= 1
+        if granted:
+            waiter.take_grant()
         return granted
 
     def retire(self) -> None:
@@ -145,7 +150,10 @@ class SharedQueue(WaitQueue):
         notes: dict[Any, Any] = self._notes
         self.line = deque(waiter for waiter in line if waiter.home is not home)
         self._notes = {waiter: note for waiter, note in notes.items() if waiter.home is not home}
-        lost, home.granted = home.granted, 0
-        self.granted -= lost
-        for _ in range(lost):
+        lost, home.granted = home.granted, set()
+        self.granted -= len(lost)
+        for _ in lost:
             self.owner._give_back()
+        for waiter in (*lost, *line):
+            if waiter.home is home:
+                pass_on_notification(waiter)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from ._section import here
 
 if TYPE_CHECKING:
+    from ._primitive import Shared
     from ._queue import Home, SharedQueue
 
 
 class Waiter:
     """A waiter in a queue of this tier."""
 
-    __slots__ = ("granted", "home", "line", "result")
+    __slots__ = ("granted", "home", "line", "notified_by", "result")
 
     def __init__(self) -> None:
         self.granted = False
@@ -29,6 +30,8 @@ class Waiter:
         """Where it has been put."""
         self.home: Home | None = None
         """What its queue remembers of its event loop; None for a thread."""
+        self.notified_by: Shared | None = None
+        """Whose notification it goes on with, and passes on if its event loop is closed before."""
 
     def done(self) -> bool:
         """Whether a grant should pass over it."""
@@ -43,8 +46,13 @@ class Waiter:
         self.result = result
         self.granted = True
         if self.home is not None:
-            self.home.granted += 1
+            self.home.granted.add(self)
         here.me.woken.append(self)
+
+    def take_grant(self) -> None:
+        """Note that it goes on, or has given back what it was granted."""
+        if self.home is not None:
+            self.home.granted.discard(self)
 
     def get_loop(self) -> None:
         """All waiters of this tier belong to the same queue, whatever their loops."""
