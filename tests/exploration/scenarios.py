@@ -1,4 +1,4 @@
-"""What the primitives promise, as scenarios for the explorer, over a library: `holdfast`, `holdfast.threads`, `asyncio`.
+"""What the primitives promise, as scenarios for the explorer, over a library: `holdfast` (or its `threads`), `asyncio`.
 
 A scenario does not believe the primitive: the tasks themselves keep a Ledger of who asked, who got it and who left, and
 what the primitive says of itself is compared with that. Where something may be left over that nobody comes for (an
