@@ -2,6 +2,8 @@
 
 import pytest
 
+from holdfast.threads import lock, semaphore
+from holdfast.threads._section import ONE_AT_A_TIME
 from holdfast.threads._waiter import ThreadWaiter
 
 from .by_hand import HandLoop, finish
@@ -12,6 +14,13 @@ def two_loops():
     loops = HandLoop(), HandLoop()
     yield loops
     finish(*loops)
+
+
+@pytest.fixture(params=[True, False] if ONE_AT_A_TIME else [False], ids=lambda one: "GIL" if one else "no GIL")
+def either_way(request, monkeypatch):
+    """Also what is done without the GIL, which is right with it as well."""
+    for module in (lock, semaphore):
+        monkeypatch.setattr(module, "ONE_AT_A_TIME", request.param)
 
 
 @pytest.fixture(name="instead_of_waiting")

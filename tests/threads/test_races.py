@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dis
 import gc
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 import pytest
 
 from holdfast import threads
+from holdfast.threads._section import ONE_AT_A_TIME
 from holdfast.threads._waiter import ThreadWaiter
 
 from .by_hand import HandLoop, contended, each_mutex, finish, is_free
@@ -481,6 +483,7 @@ def lines(scenario):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("waiters", range(3))
 def test_handler_releases_within_a_release(waiters):
     def scenario(number):
@@ -498,6 +501,7 @@ def test_handler_releases_within_a_release(waiters):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
 def test_handler_tries_to_acquire_within_a_change(kind):
     def scenario(number):
@@ -519,6 +523,7 @@ def test_handler_tries_to_acquire_within_a_change(kind):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
 def test_handler_takes_it_within_an_acquire(kind):
     """One of the two has it, and never both."""
@@ -542,6 +547,7 @@ def test_handler_takes_it_within_an_acquire(kind):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 def test_handler_sets_within_a_set():
     def scenario(number):
         loop = HandLoop()
@@ -558,6 +564,7 @@ def test_handler_sets_within_a_set():
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 def test_coroutine_is_closed_within_a_change():
     """A finalizer closes a coroutine that has been granted: what it had goes on."""
 
@@ -609,3 +616,15 @@ def test_acquire_that_would_have_to_wait_within_a_change_is_an_error():
     found = []
     lines(scenario)
     assert "signal handler" in str(found[0])
+
+
+@pytest.mark.skipif(not ONE_AT_A_TIME, reason="without the GIL it is done in the section")
+@pytest.mark.parametrize("function", [threads.Semaphore._take, threads.Semaphore.release])
+def test_a_free_permit_is_taken_and_given_back_in_one_step(function):
+    """The interpreter lets other threads and handlers in at calls and at jumps back: none is within the statement."""
+    instructions = [*dis.get_instructions(function)]
+    names = [(instruction.opname, instruction.argval) for instruction in instructions]
+    stores = [place for place, found in enumerate(names) if found == ("STORE_ATTR", "_value")]
+    loads = [place for place, found in enumerate(names) if found == ("LOAD_ATTR", "_value")]
+    statement = [opname for opname, _ in names[loads[0] : stores[0]]]
+    assert not [opname for opname in statement if "CALL" in opname or "BACKWARD" in opname or opname == "RESUME"]
