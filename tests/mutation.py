@@ -88,7 +88,7 @@ THREADS = Tier(
         "threads/semaphore.py",
         "threads/barrier.py",
     ),
-    tests=("tests/threads", "tests/conformance"),
+    tests=("tests/threads", "tests/conformance", "tests/exploration/test_threads.py"),
     keywords=f"{NOT_THESE} and threads",
 )
 CLUSTER = Tier(
