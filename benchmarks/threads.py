@@ -1,6 +1,6 @@
 """The thread tier against threading, asyncio, aiologic, and what people write themselves. Interleaved; medians.
 
-    python -m benchmarks.threads [--rounds N]
+    python -m benchmarks.threads [--rounds N] [--only SUBSTRING]
 
 Uncontended rows are CPU time; hand-offs between threads are time on the wall, as their cost is in waking.
 """
@@ -13,6 +13,7 @@ import gc
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -29,6 +30,7 @@ Sample = Callable[[], float]
 """Nanoseconds per operation."""
 OPERATIONS = 5_000
 HAND_OFFS = 1_000
+RESULTS = Path(__file__).parent / "results"
 
 
 def entering(make: Callable[[], Any]) -> Sample:
@@ -79,21 +81,71 @@ def _in_threads(works: Sequence[Callable[[], object]]) -> float:
     return perf_counter_ns() - start
 
 
-def between_loops(make: Callable[[], Any], acquire: str, release: str) -> Sample:
-    """Two tasks in two loops, each of which wakes the other by turns."""
+class BareFuture:
+    """What a hand-off between two loops costs at least, if it goes by call_soon_threadsafe(): without any guarantee.
+
+    For one task that waits and one that wakes it. Nobody may leave, and it relies on the GIL.
+    """
+
+    def __init__(self) -> None:
+        self._permits = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def acquire(self) -> None:
+        if not self._permits:
+            self._waiter = waiter = asyncio.get_running_loop().create_future()
+            if not self._permits:  # release() may have come in between
+                await waiter
+            self._waiter = None
+        self._permits -= 1
+
+    def release(self) -> None:
+        self._permits += 1
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.get_loop().call_soon_threadsafe(_set_unless_done, waiter)
+
+
+def _set_unless_done(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def between_loops(make: Callable[[], Any], acquire: str, release: str, tasks: int = 1) -> Sample:
+    """So many tasks in each of two loops; each one that is woken wakes one of the other loop."""
 
     def sample() -> float:
         mine, yours = make(), make()
 
         async def play(take: Any, give: Any) -> None:
             wait, wake = getattr(take, acquire), getattr(give, release)
-            for _ in range(HAND_OFFS):
+            for _ in range(HAND_OFFS // tasks):
                 await wait()
                 wake()
 
-        getattr(mine, release)()
-        plays = [lambda: asyncio.run(play(mine, yours)), lambda: asyncio.run(play(yours, mine))]
+        async def all_of(take: Any, give: Any) -> None:
+            await asyncio.gather(*(play(take, give) for _ in range(tasks)))
+
+        for _ in range(tasks):
+            getattr(mine, release)()
+        plays = [lambda: asyncio.run(all_of(mine, yours)), lambda: asyncio.run(all_of(yours, mine))]
         return _in_threads(plays) / (2 * HAND_OFFS)
+
+    return sample
+
+
+def sharing(make: Callable[[], Any]) -> Sample:
+    """A task in each of two loops that keep a lock for an iteration, and so have to wait for each other."""
+
+    def sample() -> float:
+        lock = make()
+
+        async def play() -> None:
+            for _ in range(HAND_OFFS):
+                async with lock:
+                    await asyncio.sleep(0)
+
+        return _in_threads([lambda: asyncio.run(play())] * 2) / (2 * HAND_OFFS)
 
     return sample
 
@@ -169,11 +221,20 @@ def janus_idiom() -> float:
     return asyncio.run(main())
 
 
-def cancelling(size: int) -> Sample:
+async def at_a_lock() -> Callable[[], Awaitable[object]]:
+    lock = threads.Lock()
+    await lock.acquire()
+    return lock.acquire
+
+
+async def at_a_future() -> Callable[[], Awaitable[object]]:
+    return asyncio.get_running_loop().create_future
+
+
+def cancelling(waiting: Callable[[], Awaitable[Callable[[], Awaitable[object]]]], size: int) -> Sample:
     async def main() -> float:
-        lock = threads.Lock()
-        await lock.acquire()
-        tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(_waits(lock.acquire)) for _ in range(size)]
+        wait = await waiting()
+        tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(_waits(wait)) for _ in range(size)]
         await asyncio.sleep(0)
         start = now()
         for task in reversed(tasks):
@@ -192,6 +253,7 @@ async def _waits(wait: Callable[[], Awaitable[object]]) -> None:
 
 
 OURS = "holdfast.threads"
+CANCELLING = "Lock, cancel newest first, each of"
 ROWS: dict[str, dict[str, Sample]] = {
     "Lock, async with": {
         OURS: entering(threads.Lock),
@@ -219,6 +281,15 @@ ROWS: dict[str, dict[str, Sample]] = {
         OURS: between_loops(lambda: threads.Semaphore(0), "acquire", "release"),
         "aiologic": between_loops(lambda: aiologic.Semaphore(0), "async_acquire", "async_release"),
         "run_coroutine_threadsafe": coroutine_threadsafe,
+        "a bare future (floor)": between_loops(BareFuture, "acquire", "release"),
+    },
+    "Semaphore, ten tasks from loop to loop": {
+        OURS: between_loops(lambda: threads.Semaphore(0), "acquire", "release", 10),
+        "aiologic": between_loops(lambda: aiologic.Semaphore(0), "async_acquire", "async_release", 10),
+    },
+    "Lock, shared by a task of each of two loops": {
+        OURS: sharing(threads.Lock),
+        "aiologic": sharing(aiologic.Lock),
     },
     "Semaphore, from task to thread and back": {
         OURS: to_a_thread(lambda: threads.Semaphore(0), "acquire", "release", lambda s: s.sync.acquire),
@@ -227,7 +298,11 @@ ROWS: dict[str, dict[str, Sample]] = {
         ),
         "janus's idiom": janus_idiom,
     },
-    "Lock, cancel newest first, each of": {f"{size:,} waiters": cancelling(size) for size in (1_000, 50_000)},
+    CANCELLING: {
+        f"{size:,} {name}": cancelling(waiting, size)
+        for name, waiting in (("waiters", at_a_lock), ("bare futures", at_a_future))
+        for size in (1_000, 50_000)
+    },
 }
 PROMISES = [
     ("Lock, async with", "asyncio", 2.0),
@@ -241,9 +316,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", metavar="SUBSTRING", default="", help="run the rows whose title contains this")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="where to write the table (default: benchmarks/results; with --only nowhere)",
+    )
     options = parser.parse_args()
-    rounds, rows = options.rounds, {title: row for title, row in ROWS.items() if options.only in title}
-    print(f"# The thread tier on Python {PYTHON}\n\n{machine(('holdfast', 'aiologic'))}; {rounds} rounds.\n")
+    text = report({title: row for title, row in ROWS.items() if options.only in title}, options.rounds)
+    output = options.output or (None if options.only else RESULTS)
+    if output:
+        (output / f"threads-{PYTHON}.md").write_text(text, encoding="utf-8")
+    print(text, end="")
+
+
+def report(rows: dict[str, dict[str, Sample]], rounds: int) -> str:
+    """Measure, and say what came out, and which promises hold."""
     lines, costs = [], {}
     for title, samples in rows.items():
         taken: dict[str, list[float]] = {name: [] for name in samples}
@@ -257,17 +345,33 @@ def main() -> None:
         for name, values in taken.items():
             ratio = median(mine / theirs for mine, theirs in zip(first, values, strict=True))
             lines.append([title, name, f"{median(values):,.0f}", f"{ratio:.2f}"])
-    print(table(["", "", "ns per operation", "the first one's part of it"], lines))
-    print()
+    verdicts = []
     for title, rival, limit in PROMISES:
         if title not in rows:
             continue
         ratio = median(a / b for a, b in zip(costs[title][OURS], costs[title][rival], strict=True))
-        print(f"- {'yes' if ratio <= limit else '**no**'}: {title}: {ratio:.2f} of {rival}, at most {limit:.2f}")
-    if cancelled := costs.get("Lock, cancel newest first, each of"):
-        small, large = map(median, cancelled.values())
-        growth = large / small
-        print(f"- {'yes' if growth <= 2 else '**no**'}: cancelling one of 50,000 costs {growth:.2f} of one of 1,000")
+        verdicts.append(f"- {_verdict(ratio, limit)}: {title}: {ratio:.2f} of {rival}, at most {limit:.2f}")
+    if cancelled := costs.get(CANCELLING):
+        small, large, small_floor, large_floor = map(median, cancelled.values())
+        growth, growth_of_floor = large / small, large_floor / small_floor
+        verdicts.append(
+            f"- {_verdict(growth, 2 * growth_of_floor)}: cancelling one of 50,000 costs {growth:.2f} of one of 1,000"
+            f", and with bare futures {growth_of_floor:.2f}; at most twice that"
+        )
+    setting = (
+        f"{machine(('holdfast', 'aiologic'))}; medians of {rounds} rounds, in each of which every library runs once."
+    )
+    parts = [
+        f"# The thread tier on Python {PYTHON}",
+        setting,
+        table(["", "", "ns per operation", "the first one's part of it"], lines, left=2),
+        "\n".join(verdicts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdict(ratio: float, limit: float) -> str:
+    return "yes" if ratio <= limit else "**no**"
 
 
 if __name__ == "__main__":

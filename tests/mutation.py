@@ -79,7 +79,7 @@ TASKS = Tier(
     keywords=f"{NOT_THESE} and not threads and not memory and not embedded and not valkey and not redis",
 )
 THREADS = Tier(
-    tests=("tests/threads", "tests/conformance"),
+    tests=("tests/threads", "tests/conformance", "tests/exploration/test_threads.py"),
     keywords=f"{NOT_THESE} and threads",
 )
 CLUSTER = Tier(
@@ -91,6 +91,7 @@ CLUSTER = Tier(
         "tests/cluster/test_primitives.py",
         "tests/cluster/test_session.py",
         "tests/cluster/test_register.py",
+        "tests/cluster/test_joining.py",
         "tests/cluster/test_failing_engine.py",
         "tests/cluster/test_engines.py",
         "tests/cluster/test_fencing.py",

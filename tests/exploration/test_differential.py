@@ -44,7 +44,7 @@ def differences(
 ) -> Iterator[Difference]:
     """Run all schedules within bounds on holdfast and on the other; yield the differences."""
     unlimited_late = {"late": 1 << 30}
-    names = ("late", "cancels", "timers", "deliveries", "reorders", "kills", "ends")
+    names = ("late", "cancels", "timers", "deliveries", "reorders", "kills", "ends", "switches")
     assert len(names) == len(KINDS_OF_INTERVENTION)
     budgets = tuple((unlimited_late | bounds).get(name, 0) for name in names)
     rules = Rules(budgets, cancel_main=False, swallow_ok=False, max_steps=10_000)

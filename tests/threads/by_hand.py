@@ -1,8 +1,21 @@
 """Event loops that run only when told to, in this thread: so a test decides what comes first."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+import pytest
+
+from holdfast import threads
+
+MUTEXES: dict[str, Callable[[], Any]] = {
+    "Lock": threads.Lock,
+    "Semaphore": threads.Semaphore,
+    "BoundedSemaphore": threads.BoundedSemaphore,
+    "Condition": threads.Condition,
+}
+each_mutex = pytest.mark.parametrize("make", MUTEXES.values(), ids=MUTEXES)
+"""Whatever lets one in at a time."""
 
 
 class HandLoop(asyncio.SelectorEventLoop):
@@ -37,3 +50,18 @@ def finish(*loops: HandLoop) -> None:
                 task.cancel()
             loop.turn()
             loop.close()
+
+
+def is_free(mutex: Any) -> bool:
+    """Taken and given back, it has kept nothing."""
+    if not mutex.sync.acquire(False):
+        return False
+    mutex.release()
+    return not mutex.locked()
+
+
+def contended(make: Callable[[], Any], loops: tuple[HandLoop, ...]) -> tuple[Any, ...]:
+    """A mutex that is held, and a task of each loop that waits for it, the first loop's first."""
+    mutex = make()
+    assert mutex.sync.acquire()
+    return mutex, *(loop.start(mutex.acquire()) for loop in loops)

@@ -9,15 +9,6 @@ import pytest
 from holdfast import threads
 from holdfast.threads._waiter import ThreadWaiter
 
-from .by_hand import HandLoop, finish
-
-
-@pytest.fixture(name="loops")
-def two_loops():
-    loops = HandLoop(), HandLoop()
-    yield loops
-    finish(*loops)
-
 
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore, threads.BoundedSemaphore])
 def test_first_come_first_served(kind, loops, monkeypatch):

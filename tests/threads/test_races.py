@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dis
 import gc
 import signal
 import sys
@@ -10,54 +11,15 @@ import threading
 import pytest
 
 from holdfast import threads
+from holdfast.threads._section import ONE_AT_A_TIME
 from holdfast.threads._waiter import ThreadWaiter
 
-from .by_hand import HandLoop, finish
-
-
-@pytest.fixture(name="loops")
-def two_loops():
-    loops = HandLoop(), HandLoop()
-    yield loops
-    finish(*loops)
-
-
-MUTEXES = {
-    "Lock": threads.Lock,
-    "Semaphore": threads.Semaphore,
-    "BoundedSemaphore": threads.BoundedSemaphore,
-    "Condition": threads.Condition,
-}
-each_mutex = pytest.mark.parametrize("make", MUTEXES.values(), ids=MUTEXES)
-
-
-def is_free(mutex) -> bool:
-    """Taken and given back, it has kept nothing."""
-    if not mutex.sync.acquire(False):
-        return False
-    mutex.release()
-    return not mutex.locked()
-
-
-def contended(make, loops):
-    """A mutex that is held, and a task of each loop that waits for it, the first loop's first."""
-    mutex = make()
-    assert mutex.sync.acquire()
-    return mutex, *(loop.start(mutex.acquire()) for loop in loops)
-
-
-@pytest.fixture(name="instead_of_waiting")
-def replace_wait(monkeypatch):
-    """Let threads do something instead of blocking; then their time is up, or an exception comes out."""
-
-    def replace(act):
-        monkeypatch.setattr(ThreadWaiter, "wait", lambda self, timeout: act())
-
-    return replace
+from .by_hand import HandLoop, contended, each_mutex, finish, is_free
 
 
 @each_mutex
 def test_thread_whose_time_is_up_is_granted_at_the_same_moment(make, loops, instead_of_waiting):
+    """It has it."""
     mutex = make()
     assert mutex.sync.acquire()
     instead_of_waiting(mutex.release)
@@ -135,6 +97,7 @@ def test_signal_interrupts_a_blocked_thread(make):
 @pytest.mark.parametrize("moment", ["cancelled first", "granted first", "told first"])
 @each_mutex
 def test_task_is_cancelled_when_another_thread_grants_it(make, moment, loops):
+    """asyncio's bpo-27585 and gh-90155, anyio's #1145 and #1170, between two loops: the grant goes to the next."""
     here, there = loops
     mutex, first, second = contended(make, loops)
     if moment == "cancelled first":
@@ -250,6 +213,7 @@ def test_notification_of_a_thread_that_is_interrupted_goes_to_another(loops, ins
 
 
 def test_cancelled_and_notified_from_elsewhere_keeps_its_place_and_passes_it_on(loops):
+    """asyncio's bpo-22970, bpo-32841 and gh-112202, trio's and anyio's (#398) lost notification."""
     here, there = loops
     condition = threads.Condition()
 
@@ -272,6 +236,7 @@ def test_cancelled_and_notified_from_elsewhere_keeps_its_place_and_passes_it_on(
 
 
 def test_closed_while_another_thread_holds_the_lock_does_not_release_it(loops):
+    """asyncio's, unreported: the `async with` around the wait released the lock of somebody else."""
     condition = threads.Condition()
 
     async def wait():
@@ -289,6 +254,176 @@ def test_closed_while_another_thread_holds_the_lock_does_not_release_it(loops):
     assert condition.locked()
     condition.release()
     assert is_free(condition)
+
+
+@each_mutex
+def test_loop_closes_while_the_grant_is_sent(make, loops, monkeypatch):
+    """Between the grant, which saw it open, and the call that sends it."""
+    here, there = loops
+    mutex, first, second = contended(make, loops)
+    first._log_destroy_pending = False
+    send = here.call_soon_threadsafe
+
+    def close_first(*args):
+        here.close()
+        return send(*args)
+
+    monkeypatch.setattr(here, "call_soon_threadsafe", close_first)
+    mutex.release()
+    there.turn()
+    assert second.result()
+    mutex.release()
+    assert is_free(mutex)
+
+
+# The same moments for those who wait for something that nobody takes away
+
+
+def test_thread_whose_time_is_up_and_set_at_the_same_moment(instead_of_waiting):
+    event = threads.Event()
+    instead_of_waiting(event.set)
+    assert event.sync.wait(1)
+    event.clear()
+    instead_of_waiting(lambda: None)
+    assert not event.sync.wait(1)
+    assert event._queue is None
+
+
+@pytest.mark.parametrize("notified", [True, False])
+def test_thread_whose_time_is_up_and_notified_at_the_same_moment(notified, instead_of_waiting):
+    condition = threads.Condition()
+
+    def act():
+        if notified:
+            with condition.sync:
+                condition.notify()
+
+    with condition.sync:
+        instead_of_waiting(act)
+        assert condition.sync.wait(1) is notified
+        assert condition.locked()
+    assert is_free(condition)
+    assert condition.statistics().tasks_waiting == 0
+
+
+def test_thread_whose_time_is_up_and_barrier_complete_at_the_same_moment(loops, instead_of_waiting):
+    barrier = threads.Barrier(2)
+    others = []
+    instead_of_waiting(lambda: others.append(loops[0].start(barrier.wait())))
+    assert barrier.sync.wait(1) == 0
+    assert others[0].result() == 1
+    assert not barrier.broken
+    assert barrier.n_waiting == 0
+
+
+@pytest.mark.parametrize("moment", ["cancelled first", "granted first", "told first"])
+@pytest.mark.parametrize("kind", ["event", "barrier"])
+def test_task_is_cancelled_when_another_loop_lets_it_go(kind, moment, loops):
+    """Those who were let go with it go on, and it is used again."""
+    here, there = loops
+    shared = threads.Event() if kind == "event" else threads.Barrier(3)
+    first, second = here.start(shared.wait()), there.start(shared.wait())
+    third = None
+    if moment == "cancelled first":
+        first.cancel()
+        here.turn()
+    if kind == "event":
+        shared.set()
+    else:
+        third = there.start(shared.wait())
+    if moment == "told first":
+        here.turn(1)
+    first.cancel()
+    here.turn()
+    there.turn()
+    if kind == "event":
+        assert second.result() is True
+        assert "waiters" not in repr(shared)
+        return
+    if moment == "cancelled first":  # it does not count, so another one has to come
+        assert not second.done()
+        here.start(shared.wait())
+        there.turn()
+    assert {second.result(), third.result()} <= {0, 1, 2}
+    assert second.result() != third.result()
+    assert not shared.broken
+    assert shared.n_waiting == 0
+    assert shared._queue is None
+
+
+@pytest.mark.parametrize("moment", ["while it waits", "with the grant on its way", "told"])
+def test_loop_closes_when_another_sets_the_event(moment, loops):
+    here, there = loops
+    event = threads.Event()
+    first, second = here.start(event.wait()), there.start(event.wait())
+    first._log_destroy_pending = False
+    if moment != "while it waits":
+        event.set()
+    if moment == "told":
+        here.call_soon(here.call_soon, here.stop)
+        here._run_once()
+    here.close()
+    event.set()
+    there.turn()
+    assert second.result()
+    assert event._queue is None
+    assert event.statistics().tasks_waiting == 0
+
+
+@pytest.mark.parametrize("moment", ["while it waits", "with the grant on its way", "told", "in the line for the lock"])
+def test_loop_closes_when_its_task_is_notified(moment, loops):
+    """The notification goes to another task, although somebody keeps the first one."""
+    here, there = loops
+    condition = threads.Condition()
+
+    async def wait():
+        async with condition:
+            await condition.wait()
+
+    first, second = here.start(wait()), there.start(wait())
+    first._log_destroy_pending = False
+    with condition.sync:
+        if moment == "while it waits":
+            here.close()
+        condition.notify()
+        if moment == "told":
+            here.call_soon(here.call_soon, here.stop)
+            here._run_once()
+        if moment == "in the line for the lock":
+            here.turn()
+        here.close()
+        assert condition.statistics().tasks_waiting <= 1
+    there.turn()
+    there.turn()
+    assert second.done()
+    assert is_free(condition)
+    first.get_coro().close()
+    assert is_free(condition)
+
+
+@pytest.mark.parametrize("moment", ["while it waits", "with the grant on its way", "told"])
+def test_loop_closes_when_its_round_is_complete(moment, loops):
+    here, there = loops
+    barrier = threads.Barrier(2)
+    first = here.start(barrier.wait())
+    first._log_destroy_pending = False
+    if moment == "while it waits":
+        here.close()
+    second = there.start(barrier.wait())
+    if moment == "while it waits":  # who is gone does not count
+        assert not second.done()
+    else:
+        assert second.result() == 1
+        if moment == "told":
+            here.call_soon(here.call_soon, here.stop)
+            here._run_once()
+        here.close()
+        second = there.start(barrier.wait())
+        assert not second.done()
+    assert barrier.n_waiting == 1
+    third = there.start(barrier.wait())
+    assert {second.result(), third.result()} == {0, 1}
+    assert not barrier.broken
 
 
 def test_barrier_breaks_for_all_when_a_thread_runs_out_of_time(loops, instead_of_waiting):
@@ -348,6 +483,7 @@ def lines(scenario):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("waiters", range(3))
 def test_handler_releases_within_a_release(waiters):
     def scenario(number):
@@ -365,6 +501,7 @@ def test_handler_releases_within_a_release(waiters):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
 def test_handler_tries_to_acquire_within_a_change(kind):
     def scenario(number):
@@ -386,6 +523,7 @@ def test_handler_tries_to_acquire_within_a_change(kind):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
 def test_handler_takes_it_within_an_acquire(kind):
     """One of the two has it, and never both."""
@@ -409,6 +547,7 @@ def test_handler_takes_it_within_an_acquire(kind):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 def test_handler_sets_within_a_set():
     def scenario(number):
         loop = HandLoop()
@@ -425,6 +564,7 @@ def test_handler_sets_within_a_set():
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
 def test_coroutine_is_closed_within_a_change():
     """A finalizer closes a coroutine that has been granted: what it had goes on."""
 
@@ -476,3 +616,15 @@ def test_acquire_that_would_have_to_wait_within_a_change_is_an_error():
     found = []
     lines(scenario)
     assert "signal handler" in str(found[0])
+
+
+@pytest.mark.skipif(not ONE_AT_A_TIME, reason="without the GIL it is done in the section")
+@pytest.mark.parametrize("function", [threads.Semaphore._take, threads.Semaphore.release])
+def test_a_free_permit_is_taken_and_given_back_in_one_step(function):
+    """The interpreter lets other threads and handlers in at calls and at jumps back: none is within the statement."""
+    instructions = [*dis.get_instructions(function)]
+    names = [(instruction.opname, instruction.argval) for instruction in instructions]
+    stores = [place for place, found in enumerate(names) if found == ("STORE_ATTR", "_value")]
+    loads = [place for place, found in enumerate(names) if found == ("LOAD_ATTR", "_value")]
+    statement = [opname for opname, _ in names[loads[0] : stores[0]]]
+    assert not [opname for opname in statement if "CALL" in opname or "BACKWARD" in opname or opname == "RESUME"]

@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     reorders: int
     kills: int
     ends: int
+    switches: int
     cancel_main: bool
     cancel_created: bool
     swallow_ok: bool

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from .describe import describe, has_begun, is_suspended
-from .loop import Loop, Task, unheard
+from .loop import Agenda, Loop, Task, loop_of, running, unheard
 from .run import Check, Run
 
 Scenario = Callable[[Run], object]
@@ -23,12 +23,12 @@ Scenario = Callable[[Run], object]
 # What can be done besides going on. To go on is: run the next ready handle. If there is none, receive what
 # call_soon_threadsafe() sent; else start the next late task; else, if all that must finish has, stop the others;
 # else let time pass until the next timer.
-LATE, CANCEL, TIMER, DELIVER, REORDER, KILL, END = KINDS = range(7)
-STOP, RUN, NOTHING = range(7, 10)
+LATE, CANCEL, TIMER, DELIVER, REORDER, KILL, END, SWITCH = KINDS = range(8)
+STOP, RUN, NOTHING = range(8, 11)
 BASE: Final = 8
 
 Intervention = tuple[int, int]
-"""How many steps to go on before, and what to do then: its kind + BASE * the number of the task or handle."""
+"""How many steps to go on before, and what to do then: its kind + BASE * the number of the task, handle or loop."""
 Schedule = tuple[Intervention, ...]
 Fork = tuple[int, tuple[int, ...], int, int]
 """A point where interventions are possible: steps so far, which ones; length of the queue, and of the log."""
@@ -71,10 +71,9 @@ class Execution:
     """One run of a scenario under one schedule."""
 
     def __init__(self, scenario: Scenario, rules: Rules) -> None:
-        self.loop = Loop()  # type: ignore[abstract]  # the rest raises
         self.complaints: list[dict[str, Any]] = []
-        self.loop.complain = self.complaints.append
-        self.run = Run(self.loop)
+        self.agenda = Agenda()
+        self.run = Run(self._first_loop())
         self.steps = 0
         self.forks: list[Fork] = []
         """Where more interventions are possible, after those of the schedule."""
@@ -99,7 +98,7 @@ class Execution:
         expected: the fork at which the last intervention was found. Raises MisfitError if it is different now.
         """
         try:
-            asyncio._set_running_loop(self.loop)
+            asyncio._set_running_loop(self.run._loops[0])
             self._begin()
             for step, code in schedule[:-1]:
                 self._go_to(step)
@@ -119,6 +118,11 @@ class Execution:
             self._dispose(schedule)
             asyncio._set_running_loop(None)
 
+    def _first_loop(self) -> Loop:
+        loop = Loop(self.agenda)  # type: ignore[abstract]  # the rest raises
+        loop.complain = self.complaints.append
+        return loop
+
     # Going on
 
     def _begin(self) -> None:
@@ -127,9 +131,9 @@ class Execution:
         except Exception as exc:
             raise Failure("exception", f"the scenario raised {exc!r}", exc) from exc
         if inspect.iscoroutine(main):
-            task = self.run._start("main", True, main)
+            task = self.run._start("main", True, main, self.run._loops[0])
             self._shielded = None if self._rules.cancel_main else task
-        for task in self.loop.tasks:
+        for task in self.agenda.tasks:
             if not task.spawned:  # by asyncio.create_task() in a plain function
                 task.spawned = task.must_finish = True
 
@@ -152,23 +156,25 @@ class Execution:
 
     def _advance(self) -> bool:
         """Go on by one step; return False if there is nothing left to do."""
-        loop = self.loop
-        ready = loop.ready
-        if not ready or (ready[0].cancelled() and loop.is_idle()):
+        agenda = self.agenda
+        ready = agenda.ready
+        if not ready or (ready[0].cancelled() and agenda.is_idle()):
             kind = self._when_idle()
             if kind == DELIVER:
-                ready.append(loop.inbox.popleft())
+                ready.append(agenda.inbox.popleft())
             elif kind == LATE:
                 self._start_late(self.run._expected[0])
             elif kind == STOP:
                 self._cancel_rest()
             elif kind == TIMER:
-                loop.pass_time()
+                agenda.pass_time()
             else:
                 return False
         else:
             if self._any_hit:
                 note_step(ready[0])
+            if agenda.several:
+                asyncio._set_running_loop(loop_of(ready[0]))
             ready.popleft()._run()  # no local variable: tracebacks would keep it, and the task, until collected
         self.steps += 1
         if self.steps >= self._rules.max_steps:
@@ -179,27 +185,28 @@ class Execution:
 
     def _when_idle(self) -> int:
         """What comes next if nothing is ready."""
-        if self.loop.inbox:
+        if self.agenda.inbox:
             return DELIVER
         if self.run._expected:
             return LATE
         unfinished = self._unfinished()
         if unfinished and not self._stopped and not any(task.must_finish for task in unfinished):
             return STOP
-        return TIMER if unfinished and self.loop.has_timer() else NOTHING
+        return TIMER if unfinished and self.agenda.has_timer() else NOTHING
 
     def _unfinished(self) -> list[Task[Any]]:
-        return [task for task in self.loop.tasks if not task.done() and not task.killed]
+        return [task for task in self.agenda.tasks if not task.done() and not task.killed]
 
     def _cancel_rest(self) -> None:
         self._stopped = True
         self._left[:] = [0] * len(self._left)
         for task in self._unfinished():
-            task.cancel()
+            cancel(task)
 
     def _start_late(self, number: int) -> None:
         self.run._expected.remove(number)
-        self.run._start(*self.run._late[number][:2], self.run._late[number][2]())
+        name, must_finish, function, loop = self.run._late[number]
+        self.run._start(name, must_finish, function(), loop)
 
     # Checks
 
@@ -207,7 +214,7 @@ class Execution:
         run = self.run
         if run._invariants:
             check_all("invariant", run._invariants)
-        if run._at_rest and self.loop.is_idle() and not self.loop.inbox:
+        if run._at_rest and self.agenda.is_idle() and not self.agenda.inbox:
             check_all("at rest", run._at_rest)
 
     def _judge(self) -> None:
@@ -226,10 +233,10 @@ class Execution:
             cause = context.get("exception")
             message = str(context.get("message"))
             raise Failure("unhandled", message if cause is None else f"{message}: {cause!r}", cause)
-        for task in self.loop.tasks:
+        for task in self.agenda.tasks:
             if task.done():
                 self._judge_task(task)
-        for future in self.loop.futures:
+        for future in self.agenda.futures:
             if future._log_traceback:
                 exc = future.exception()
                 raise Failure("never retrieved", f"nobody looked at a future that was given {exc!r}", exc)
@@ -250,69 +257,79 @@ class Execution:
 
     def _fork(self) -> Fork:
         """What could be done now instead of going on."""
-        loop = self.loop
-        late, cancel, timer, deliver, reorder, kill, end = self._left
-        anyway = self._when_idle() if loop.is_idle() else RUN
+        agenda = self.agenda
+        late, cancel, timer, deliver, reorder, kill, end, switch = self._left
+        anyway = self._when_idle() if agenda.is_idle() else RUN
         codes: list[int] = []
         if late and self.run._expected:
             codes += [LATE + BASE * number for number in self.run._expected[anyway == LATE :]]
         if cancel:
             codes += [  # a task twice only with a step in between
                 CANCEL + BASE * task.index
-                for task in loop.tasks
+                for task in agenda.tasks
                 if not (task.done() or task.killed or task.hit_since_step or self._is_shielded(task))
             ]
-        if timer and loop.timers and loop.has_timer() and anyway not in (TIMER, NOTHING):
+        if timer and agenda.timers and agenda.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
-        if deliver and loop.inbox and anyway != DELIVER:
-            codes.append(DELIVER)
+        if deliver and agenda.inbox:
+            codes += [DELIVER + BASE * number for number in loops_of(agenda.inbox)[anyway == DELIVER :]]
         if reorder:
-            codes += [REORDER + BASE * place for place in range(1, len(loop.ready))]
+            codes += [REORDER + BASE * place for place in range(1, len(agenda.ready))]
         if kill:
             codes += [
                 KILL + BASE * task.index
-                for task in loop.tasks
+                for task in agenda.tasks
                 if not (task.done() or task.killed or self._is_shielded(task)) and is_suspended(task)
             ]
         if end:
-            codes.append(END)
-        return self.steps, tuple(codes), len(loop.ready), len(self.run._log)
+            codes += [END + BASE * loop.number for loop in self.run._loops]
+        if switch and agenda.several:
+            codes += [SWITCH + BASE * number for number in loops_of(agenda.ready)[1:]]
+        return self.steps, tuple(codes), len(agenda.ready), len(self.run._log)
 
     def _is_shielded(self, task: Task[Any]) -> bool:
         return task is self._shielded or not (task.spawned or self._rules.cancel_created)
 
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
-        loop = self.loop
-        if kind in KINDS:
-            self._left[kind] -= 1
+        agenda = self.agenda
+        ready, tasks = agenda.ready, agenda.tasks
+        self._left[kind] -= 1
         if kind == LATE and number in self.run._expected:
             self._start_late(number)
-        elif kind == CANCEL and number < len(loop.tasks) and not is_over(loop.tasks[number]):
-            task = loop.tasks[number]
+        elif kind == CANCEL and number < len(tasks) and not is_over(tasks[number]):
+            task = tasks[number]
             self._any_hit = task.hit = task.hit_since_step = True
-            task.cancel()
-        elif kind == TIMER and loop.has_timer():
-            loop.pass_time()
-        elif kind == DELIVER and loop.inbox:
-            loop.ready.append(loop.inbox.popleft())
-        elif kind == REORDER and number < len(loop.ready):
-            handle = loop.ready[number]
-            del loop.ready[number]
-            loop.ready.appendleft(handle)
-        elif kind == KILL and number < len(loop.tasks) and not is_over(loop.tasks[number]):
-            self._kill(loop.tasks[number])
-        elif kind == END:
+            cancel(task)
+        elif kind == TIMER and agenda.has_timer():
+            agenda.pass_time()
+        elif kind == DELIVER and number in loops_of(agenda.inbox):
+            handle = first_of(agenda.inbox, number)
+            agenda.inbox.remove(handle)
+            ready.append(handle)
+        elif kind == REORDER and number < len(ready):
+            handle = ready[number]
+            del ready[number]
+            ready.appendleft(handle)
+        elif kind == SWITCH and not agenda.is_idle() and number in loops_of(ready)[1:]:
+            handle = first_of(ready, number)
+            ready.remove(handle)
+            ready.appendleft(handle)
+        elif kind == KILL and number < len(tasks) and not is_over(tasks[number]):
+            self._kill(tasks[number])
+        elif kind == END and number == 0:
             self._end()
+        elif kind == END and number < len(self.run._loops):
+            self._end_one(self.run._loops[number])
         else:
             raise MisfitError(f"{code} is not possible after step {self.steps}")
 
     def _kill(self, task: Task[Any]) -> None:
         """Do to a task what the garbage collector does: close its coroutine, and never run it again."""
         self._any_hit = task.killed = True
-        ready = [handle for handle in self.loop.ready if task_of(handle) is not task]
-        self.loop.ready.clear()
-        self.loop.ready.extend(ready)
+        ready = [handle for handle in self.agenda.ready if task_of(handle) is not task]
+        self.agenda.ready.clear()
+        self.agenda.ready.extend(ready)
         awaited = task._fut_waiter
         if awaited is not None:
             for callback, _ in tuple(awaited._callbacks or ()):
@@ -320,7 +337,8 @@ class Execution:
                     awaited.remove_done_callback(callback)
         task._log_destroy_pending = False
         try:
-            task.get_coro().close()
+            with running(task.get_loop()):
+                task.get_coro().close()
         except BaseException as exc:
             self._note_closing(exc)
 
@@ -330,7 +348,7 @@ class Execution:
             self._closing = Failure("closing", f"a coroutine that was closed raised {exc!r}", exc)
 
     def _end(self) -> None:
-        """Let the loop end as if run_until_complete() had returned: what is ready is lost, what can be is collected.
+        """Let all loops end as if run_until_complete() had returned: what is ready is lost, what can be is collected.
 
         A task stays if something that lives on, a primitive say, refers to the future that it awaits.
         """
@@ -340,51 +358,66 @@ class Execution:
         self.run._invariants.clear()
         self.run._at_rest.clear()
         self.run._at_end.clear()
-        self.loop.close()
-        self._prepare_to_collect()
-        self._collect()
-        self.loop = self.run._loop = Loop()  # type: ignore[abstract]
-        self.loop.complain = self.complaints.append
-        asyncio._set_running_loop(self.loop)
+        self._close_loops(self.run._loops)
+        self.agenda.several = False
+        loop = self._first_loop()
+        self.run._loops = [loop]
+        asyncio._set_running_loop(loop)
         if self.run._afterwards is not None:
-            self.run._start("afterwards", True, self.run._afterwards())
+            self.run._start("afterwards", True, self.run._afterwards(), loop)
 
-    def _prepare_to_collect(self) -> None:
+    def _end_one(self, loop: Loop) -> None:
+        """Let one of several loops end in that way. The others go on, without further interventions."""
+        self._left[:] = [0] * len(self._left)
+        self.run._expected[:] = [number for number in self.run._expected if self.run._late[number][3] is not loop]
+        self._close_loops([loop])
+
+    def _close_loops(self, loops: list[Loop]) -> None:
+        for loop in loops:
+            loop.close()
+            loop.complain = unheard
+        self._prepare_to_collect(loops)
+        self._collect(loops)
+
+    def _prepare_to_collect(self, loops: list[Loop]) -> None:
         """Have no messages about it. Not part of _collect(), as local variables would keep tasks alive."""
-        self.loop.complain = unheard
-        for task in self.loop.tasks:
+        for task in self.agenda.tasks:
+            if task.get_loop() not in loops:
+                continue
             task._log_destroy_pending = False
             if not has_begun(task):
                 task.get_coro().close()  # runs nothing, and does without the warning that it was never awaited
             if not is_over(task):
                 self._remains.append(weakref.ref(task))
 
-    def _collect(self) -> None:
+    def _collect(self, loops: list[Loop]) -> None:
         """Let go of the tasks. The collector has not run since before this run, so all that is of it is young."""
         asyncio._set_running_loop(None)
         hook = sys.unraisablehook
         sys.unraisablehook = lambda unraisable: self._note_closing(unraisable.exc_value)
         try:
-            self.loop.tasks.clear()
-            self.loop.futures.clear()
+            self.agenda.tasks[:] = [task for task in self.agenda.tasks if task.get_loop() not in loops]
+            self.agenda.futures[:] = [future for future in self.agenda.futures if future.get_loop() not in loops]
             gc.collect(0)
         finally:
             sys.unraisablehook = hook
 
     def _dispose(self, schedule: Schedule) -> None:
         """Leave nothing for the collector but what the scenario left."""
-        loop = self.loop
-        loop.complain = partial(_complain, self._rules.belated, schedule)
-        loop.close()
+        tasks = self.agenda.tasks
+        for loop in self.run._loops:
+            if not loop.is_closed():
+                loop.complain = partial(_complain, self._rules.belated, schedule)
+                loop.close()
         if self._remains:
-            loop.tasks += filter(None, (remaining() for remaining in self._remains))
-        for task in loop.tasks:
+            tasks += filter(None, (remaining() for remaining in self._remains))
+        for task in tasks:
             if not task.done() and not task.killed:
                 task._log_destroy_pending = False
                 with suppress(BaseException):  # the run has been judged; what is torn down now need not behave
                     task.get_coro().close()
-        loop.tasks.clear()
-        loop.futures.clear()
+        tasks.clear()
+        self.agenda.futures.clear()
         self._shielded = None
 
 
@@ -395,6 +428,25 @@ def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule
 def task_of(handle: asyncio.Handle) -> object:
     """The task that a handle runs, if it does that."""
     return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+
+
+def loops_of(handles: Iterable[asyncio.Handle]) -> list[int]:
+    """The numbers of the loops in which something would run, in the order of what is first in each."""
+    return list(dict.fromkeys(loop_of(handle).number for handle in handles))
+
+
+def first_of(handles: Iterable[asyncio.Handle], number: int) -> asyncio.Handle:
+    """What is first in the loop of that number. Raises LookupError if there is nothing."""
+    for handle in handles:
+        if loop_of(handle).number == number:
+            return handle
+    raise LookupError(f"nothing in event loop {number}")
+
+
+def cancel(task: Task[Any]) -> None:
+    """Cancel it, in its own loop."""
+    with running(task.get_loop()):
+        task.cancel()
 
 
 def note_step(handle: asyncio.Handle) -> None:

@@ -1,11 +1,12 @@
-"""The event loop of one run: asyncio's, without I/O, with virtual time, and driven from outside, step by step."""
+"""The event loops of one run: asyncio's, without I/O, with virtual time, and driven from outside, step by step."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack, cast
 
@@ -35,26 +36,24 @@ class Task(asyncio.Task[T]):
         return self.index
 
 
-class Loop(asyncio.AbstractEventLoop):
-    """What is ready, what is due later, and what was sent from elsewhere; who drives it decides which comes next."""
+class Agenda:
+    """What is ready, what is due later, and what was sent from elsewhere, in all event loops of a run.
+
+    Who drives it decides which comes next. Each handle knows its loop.
+    """
 
     def __init__(self) -> None:
         self.ready: deque[asyncio.Handle] = deque()
         self.inbox: deque[asyncio.Handle] = deque()
         """What call_soon_threadsafe() sent, and has not arrived yet."""
+        self.timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self.timers_made = 0
+        self.now = 0.0
         self.tasks: list[Task[Any]] = []
         """All tasks, by their numbers."""
         self.futures: list[asyncio.Future[Any]] = []
-        self.complain: Callable[[dict[str, Any]], object] = unheard
-        """Called with what asyncio would log: errors in callbacks, exceptions never retrieved."""
-        self.timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        self._timers_made = 0
-        self._now = 0.0
-        self._closed = False
-        self._handler: Handler | None = None
-        self._factory: Any = None
-
-    # What drives it
+        self.several = False
+        """Whether there is more than one loop, each as if in a thread of its own."""
 
     def is_idle(self) -> bool:
         """Whether nothing is ready. Handles that were cancelled are dropped, as asyncio does without running them."""
@@ -72,15 +71,31 @@ class Loop(asyncio.AbstractEventLoop):
 
     def pass_time(self) -> None:
         """Let it be the time of the next timer, and make ready all that is due then."""
-        self._now = self.timers[0][0]
-        while self.timers and self.timers[0][0] <= self._now:
+        self.now = self.timers[0][0]
+        while self.timers and self.timers[0][0] <= self.now:
             self.ready.append(heapq.heappop(self.timers)[2])
 
-    def drop_all(self) -> None:
-        """Forget whatever was to happen."""
-        self.ready.clear()
-        self.inbox.clear()
-        self.timers.clear()
+    def drop(self, loop: Loop) -> None:
+        """Forget whatever was to happen in a loop. What that destroys may send something to another one."""
+        for queue in (self.ready, self.inbox):
+            others = [handle for handle in queue if loop_of(handle) is not loop]
+            queue.clear()
+            queue.extendleft(reversed(others))
+        self.timers = [timer for timer in self.timers if loop_of(timer[2]) is not loop]
+        heapq.heapify(self.timers)
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """An event loop whose handles run when they are told to."""
+
+    def __init__(self, agenda: Agenda, number: int = 0) -> None:
+        self.agenda = agenda
+        self.number = number
+        self.complain: Callable[[dict[str, Any]], object] = unheard
+        """Called with what asyncio would log: errors in callbacks, exceptions never retrieved."""
+        self._closed = False
+        self._handler: Handler | None = None
+        self._factory: Any = None
 
     # What asyncio and the explored code call
 
@@ -89,8 +104,10 @@ class Loop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         if self._closed:
             raise RuntimeError("Event loop is closed")
+        if self.agenda.several:
+            self._check_thread()
         handle = asyncio.Handle(callback, args, self, context)
-        self.ready.append(handle)
+        self.agenda.ready.append(handle)
         return handle
 
     def call_soon_threadsafe(
@@ -99,36 +116,47 @@ class Loop(asyncio.AbstractEventLoop):
         if self._closed:
             raise RuntimeError("Event loop is closed")
         handle = asyncio.Handle(callback, args, self, context)
-        self.inbox.append(handle)
+        self.agenda.inbox.append(handle)
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self.call_at(self.agenda.now + delay, callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         if self._closed:
             raise RuntimeError("Event loop is closed")
+        agenda = self.agenda
+        if agenda.several:
+            self._check_thread()
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        if when <= self._now:
-            self.ready.append(handle)
+        if when <= agenda.now:
+            agenda.ready.append(handle)
         else:
-            self._timers_made += 1
-            heapq.heappush(self.timers, (when, self._timers_made, handle))
+            agenda.timers_made += 1
+            heapq.heappush(agenda.timers, (when, agenda.timers_made, handle))
         return handle
 
+    def _check_thread(self) -> None:
+        """Each of several loops has a thread of its own. Asleep, it would not notice a plain call from another."""
+        running = asyncio._get_running_loop()
+        if running is not self and running is not None:
+            raise RuntimeError(
+                "another event loop was called from this one's thread: write call_soon_threadsafe() instead"
+            )
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Called by TimerHandle.cancel(); has_timer() drops it."""
+        """Called by TimerHandle.cancel(); Agenda.has_timer() drops it."""
 
     def time(self) -> float:
-        return self._now
+        return self.agenda.now
 
     def create_future(self) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.Future(loop=self)
-        self.futures.append(future)
+        self.agenda.futures.append(future)
         return future
 
     def create_task(
@@ -145,14 +173,15 @@ class Loop(asyncio.AbstractEventLoop):
             if self._factory is not getattr(asyncio, "eager_task_factory", None):
                 raise NotImplementedError("of the task factories, only asyncio.eager_task_factory can be explored")
             options.setdefault("eager_start", True)
+        tasks = self.agenda.tasks
         task: Task[T] = Task.__new__(Task)
-        task.index = len(self.tasks)
-        self.tasks.append(task)
+        task.index = len(tasks)
+        tasks.append(task)
         try:
-            name = f"Task-{len(self.tasks)}" if name is None else str(name)
+            name = f"Task-{len(tasks)}" if name is None else str(name)
             asyncio.Task.__init__(task, coro, loop=self, name=name, context=context, **options)
         except BaseException:
-            self.tasks.remove(task)
+            tasks.remove(task)
             raise
         return task
 
@@ -187,14 +216,31 @@ class Loop(asyncio.AbstractEventLoop):
         return False
 
     def is_running(self) -> bool:
-        return asyncio._get_running_loop() is self
+        return asyncio._get_running_loop() is self or (self.agenda.several and not self._closed)
 
     def is_closed(self) -> bool:
         return self._closed
 
     def close(self) -> None:
         self._closed = True
-        self.drop_all()
+        self.agenda.drop(self)
+
+
+def loop_of(handle: asyncio.Handle) -> Loop:
+    """Where a handle runs."""
+    loop: Loop = handle._loop  # type: ignore[attr-defined]
+    return loop
+
+
+@contextmanager
+def running(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Do something in that loop, as if its thread did it."""
+    before = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(before)
 
 
 def unheard(context: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from .loop import Loop, Task
+from .loop import Loop, Task, running
 
 T = TypeVar("T")
 Check = Callable[[], object]
@@ -20,8 +20,8 @@ class Run:
     """
 
     def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        self._late: list[tuple[str, bool, Callable[[], Coroutine[Any, Any, Any]]]] = []
+        self._loops = [loop]
+        self._late: list[tuple[str, bool, Callable[[], Coroutine[Any, Any, Any]], Loop]] = []
         self._expected: list[int] = []  # which of them have not come yet
         self._invariants: list[Check] = []
         self._at_rest: list[Check] = []
@@ -36,16 +36,19 @@ class Run:
         *args: object,
         name: str | None = None,
         must_finish: bool = True,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> asyncio.Task[T]:
         """Start `function(*args)` as a task, and return that.
 
         An exception in it fails the run.
 
+        loop: where, if not in the first event loop: one that `another_loop()` made.
         name: what the story calls it; the name of the function by default, with a number if there are several.
         must_finish: False for a task that may wait for ever. When those that must finish have, and nothing is
             ready, all others are cancelled, as asyncio.run() does; as are all tasks that tasks have created.
         """
-        return self._start(self._name(function, name), must_finish, function(*args))
+        where = self._known(loop)
+        return self._start(self._name(function, name), must_finish, function(*args), where)
 
     def late(
         self,
@@ -53,10 +56,27 @@ class Run:
         *args: object,
         name: str | None = None,
         must_finish: bool = True,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Start a task like `spawn()`, but at any moment; at the latest when nothing else can run."""
+        where = self._known(loop)
         self._expected.append(len(self._late))
-        self._late.append((self._name(function, name), must_finish, lambda: function(*args)))
+        self._late.append((self._name(function, name), must_finish, lambda: function(*args), where))
+
+    def another_loop(self) -> asyncio.AbstractEventLoop:
+        """Make one more event loop, which runs as if in a thread of its own: see `spawn(loop=)`.
+
+        The run goes on in all loops by turns; `explore(switches=)` lets one go first, `deliveries=` is when what is
+        sent to it with call_soon_threadsafe() arrives, and `ends=` may end it and let the others go on. What a loop
+        does between two steps is never interrupted by another. To call another loop in any other way than with
+        call_soon_threadsafe() raises RuntimeError, as in the debug mode of asyncio.
+        """
+        first = self._loops[0]
+        loop = Loop(first.agenda, len(self._loops))  # type: ignore[abstract]  # the rest raises
+        loop.complain = first.complain
+        first.agenda.several = True
+        self._loops.append(loop)
+        return loop
 
     def invariant(self, check: Check) -> None:
         """Make `check` after each step, that is, whenever no task is running."""
@@ -85,8 +105,20 @@ class Run:
         """Note that something happened. The story shows it; equal schedules must give equal logs."""
         self._log.append(event)
 
-    def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T]) -> Task[T]:
-        task = self._loop.create_task(coroutine, name=name)
+    def _known(self, loop: asyncio.AbstractEventLoop | None) -> Loop:
+        if loop is None:
+            return self._loops[0]
+        if not (isinstance(loop, Loop) and loop in self._loops):
+            raise ValueError(f"loop must be one that another_loop() made in this run, not {loop!r}")
+        return loop
+
+    def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T], loop: Loop) -> Task[T]:
+        try:
+            with running(loop):
+                task = loop.create_task(coroutine, name=name)
+        except BaseException:  # it is closed
+            coroutine.close()
+            raise
         task.spawned = True
         task.must_finish = must_finish
         return task

@@ -39,6 +39,7 @@ def explore(
     reorders: int = 0,
     kills: int = 0,
     ends: int = 0,
+    switches: int = 0,
     cancel_main: bool = False,
     cancel_created: bool = True,
     swallow_ok: bool = False,
@@ -63,7 +64,9 @@ def explore(
     deliveries: how often a `call_soon_threadsafe()` arrives while something is ready.
     reorders: how often a ready handle overtakes those before it, which asyncio does not do.
     kills: how often the coroutine of a task is closed, and the task never run again, as the collector does.
-    ends: 1 to end the loop at any moment, with tasks ready and waiting; see `Run.afterwards()`.
+    ends: 1 to end the loop at any moment, with tasks ready and waiting; see `Run.afterwards()`. Of several loops, one
+        besides the first ends, and the others go on; or all end.
+    switches: how often another loop goes first; see `Run.another_loop()`.
     cancel_main: cancel the main task too.
     cancel_created: False to cancel and close only tasks of `Run.spawn()` and `Run.late()`, not what other tasks create:
         the background tasks of a library, say, that nobody else gets hold of.
@@ -84,6 +87,7 @@ def explore(
         "reorders": reorders,
         "kills": kills,
         "ends": min(ends, 1),
+        "switches": switches,
     }
     budgets = tuple(_NO_LIMIT if bound is None else bound for bound in bounds.values())
     rules = Rules(

@@ -6,8 +6,22 @@ import asyncio
 from typing import Any
 
 from .describe import has_begun, position
-from .execution import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, STOP, TIMER, Execution, task_of
-from .loop import Task
+from .execution import (
+    BASE,
+    CANCEL,
+    DELIVER,
+    END,
+    KILL,
+    LATE,
+    REORDER,
+    STOP,
+    SWITCH,
+    TIMER,
+    Execution,
+    first_of,
+    task_of,
+)
+from .loop import Task, loop_of
 
 TIME_PASSES = "time passes"
 
@@ -26,13 +40,13 @@ class Told(Execution):
     def _advance(self) -> bool:
         logged = len(self.log)
         number = self.steps
-        if self.loop.is_idle():
+        if self.agenda.is_idle():
             line = self._tell_idle()
             going_on = super()._advance()
             if line:
                 self.lines.append(f"{number:5}  {line}{self._tell_time() if line == TIME_PASSES else ''}")
         else:
-            handle = self.loop.ready[0]
+            handle = self.agenda.ready[0]
             task = task_of(handle)
             verb = "goes on" if isinstance(task, Task) and has_begun(task) else "starts"
             self.lines.append(f"{number:5}  {_callback(handle)} runs")
@@ -51,7 +65,7 @@ class Told(Execution):
     def _tell_idle(self) -> str:
         kind = self._when_idle()
         if kind == DELIVER:
-            return f"{_callback(self.loop.inbox[0])} arrives from call_soon_threadsafe()"
+            return self._tell_delivery(self.agenda.inbox[0])
         if kind == LATE:
             return f"{self.run._late[self.run._expected[0]][0]} comes, as nothing else can run"
         if kind == STOP:
@@ -59,7 +73,7 @@ class Told(Execution):
         return TIME_PASSES if kind == TIMER else ""
 
     def _tell_time(self) -> str:
-        return f": it is {self.loop.time():g} s"
+        return f": it is {self.agenda.now:g} s"
 
     def _tell_log(self, logged: int) -> None:
         self.lines += [f"         log: {event}" for event in self.log[logged:]]
@@ -81,19 +95,29 @@ class Told(Execution):
             if kind == LATE:
                 return f"{self.run._late[number][0]} comes"
             if kind == CANCEL:
-                return f"cancel {self._tell_task(self.loop.tasks[number])}"
+                return f"cancel {self._tell_task(self.agenda.tasks[number])}"
             if kind == KILL:
-                return f"close the coroutine of {self._tell_task(self.loop.tasks[number])}"
+                return f"close the coroutine of {self._tell_task(self.agenda.tasks[number])}"
             if kind == REORDER:
-                return f"{_callback(self.loop.ready[number])} overtakes {number} that are ready"
+                return f"{_callback(self.agenda.ready[number])} overtakes {number} that are ready"
             if kind == DELIVER:
-                return f"{_callback(self.loop.inbox[0])} arrives from call_soon_threadsafe()"
-        except IndexError:
+                return self._tell_delivery(first_of(self.agenda.inbox, number))
+            if kind == SWITCH:
+                return f"event loop {number} goes first: {_callback(first_of(self.agenda.ready, number))}"
+        except LookupError:
             pass  # _intervene() will say so
-        return {TIMER: TIME_PASSES, END: "the loop ends"}.get(kind, f"{code}")
+        if kind == END:
+            if number:
+                return f"event loop {number} ends"
+            return "all event loops end" if self.agenda.several else "the loop ends"
+        return TIME_PASSES if kind == TIMER else f"{code}"
+
+    def _tell_delivery(self, handle: asyncio.Handle) -> str:
+        where = f" in event loop {loop_of(handle).number}" if self.agenda.several else ""
+        return f"{_callback(handle)} arrives from call_soon_threadsafe(){where}"
 
     def _tell_task(self, task: Task[Any]) -> str:
-        about_to = any(task_of(handle) is task for handle in self.loop.ready)
+        about_to = any(task_of(handle) is task for handle in self.agenda.ready)
         state = "about to go on " if about_to and has_begun(task) else ""
         return f"{task.get_name()}, which is {state}{position(task)}"
 

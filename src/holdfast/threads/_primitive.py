@@ -50,7 +50,8 @@ class Shared(Primitive):
                 return True
             line.admit(waiter, self._instead)
         finally:
-            line.retire()
+            if not line.line:
+                line.retire()
         return False
 
     def _arrive(self, waiter: Waiter) -> Any:
@@ -58,7 +59,6 @@ class Shared(Primitive):
         line = waiter.line
         assert line is not None
         line.finish(waiter)
-        line.retire()
         return True
 
     def _arrive_or_leave(self, waiter: Waiter) -> Any:

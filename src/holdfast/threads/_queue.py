@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast._waitqueue import WaitQueue
 
-from ._waiter import TaskWaiter, Waiter
+from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 
 if TYPE_CHECKING:
     from ._primitive import Shared
@@ -22,8 +22,8 @@ class Home:
     def __init__(self, queue: SharedQueue, loop: asyncio.AbstractEventLoop) -> None:
         self._queue = queue
         self.loop = loop
-        self.granted = 0
-        """How many of its tasks have been granted and have not run yet."""
+        self.granted: set[Waiter] = set()
+        """Those that have been granted and have not run yet."""
         self.forgotten = False
         """Whether the loop is closed, and what had been granted there was given back."""
         self._inbox: deque[TaskWaiter] = deque()
@@ -71,6 +71,13 @@ class _Letter:
             self._home.lost()
 
 
+def pass_on_notification(waiter: Waiter) -> None:
+    """A waiter of a Condition will not have its lock again: another one is notified instead, if it was."""
+    condition, waiter.notified_by = waiter.notified_by, None
+    if condition is not None:
+        condition._give_back()
+
+
 class SharedQueue(WaitQueue):
     """Its methods are called in the critical section of its owner."""
 
@@ -85,31 +92,34 @@ class SharedQueue(WaitQueue):
 
     def admit(self, waiter: Waiter, instead: str) -> None:
         """Put a waiter at the end of the line. Raises RuntimeError, before anything changes, if it must not block."""
-        waiter.may_wait(instead)
         if isinstance(waiter, TaskWaiter):
-            home = self.homes.get(waiter.loop)
+            loop = waiter.loop
+            home = self.homes.get(loop)
             if home is None:
-                home = self.homes[waiter.loop] = Home(self, waiter.loop)
+                home = self.homes[loop] = Home(self, loop)
             waiter.home = home
+        elif isinstance(waiter, ThreadWaiter):
+            waiter.check_no_loop(instead)
         waiter.line = self
         self.line.append(waiter)  # type: ignore[arg-type]  # of a future's shape
 
     def finish(self, waiter: Waiter) -> None:
         """A granted waiter goes, with what it was granted."""
+        waiter.take_grant()
         self.granted -= 1
-        if waiter.home is not None:
-            waiter.home.granted -= 1
+        if not (self.granted or self.line):
+            self.retire()
 
     def leave(self, waiter: Any) -> bool:
         if waiter.home is not None and waiter.home.forgotten:
             return False
         granted = super().leave(waiter)
-        if granted and waiter.home is not None:
-            waiter.home.granted -= 1
+        if granted:
+            waiter.take_grant()
         return granted
 
     def retire(self) -> None:
-        if not self.owed:
+        if not (self.line or self.owed):
             super().retire()
 
     # Any thread and any loop may wake any other; what is left to check is which loops are closed.
@@ -122,13 +132,16 @@ class SharedQueue(WaitQueue):
         return True
 
     def forget_closed_loop(self) -> bool:
-        closed = [home for loop, home in self.homes.items() if loop.is_closed()] if self.homes else []
-        for home in closed:
+        for loop in self.homes:
+            if loop.is_closed():
+                break
+        else:
+            return False
+        for home in [home for home in self.homes.values() if home.loop.is_closed()]:
             if self.homes.pop(home.loop, None) is not None:
                 self._forget(home)
-        if closed:
-            self.retire()
-        return bool(closed)
+        self.retire()
+        return True
 
     def _forget(self, home: Home) -> None:
         home.forgotten = True
@@ -137,7 +150,10 @@ class SharedQueue(WaitQueue):
         notes: dict[Any, Any] = self._notes
         self.line = deque(waiter for waiter in line if waiter.home is not home)
         self._notes = {waiter: note for waiter, note in notes.items() if waiter.home is not home}
-        lost, home.granted = home.granted, 0
-        self.granted -= lost
-        for _ in range(lost):
+        lost, home.granted = home.granted, set()
+        self.granted -= len(lost)
+        for _ in lost:
             self.owner._give_back()
+        for waiter in (*lost, *line):
+            if waiter.home is home:
+                pass_on_notification(waiter)

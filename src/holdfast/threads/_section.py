@@ -11,6 +11,7 @@ ReentryError.
 
 from __future__ import annotations
 
+import sys
 import threading
 from _thread import RLock
 from asyncio import _get_running_loop
@@ -20,6 +21,10 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from ._waiter import Waiter
+
+ONE_AT_A_TIME = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+"""Whether threads see each other's changes in the order in which they are made, and none comes in between the reading
+and the writing of one statement that calls nothing."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from ._section import here
 
 if TYPE_CHECKING:
+    from ._primitive import Shared
     from ._queue import Home, SharedQueue
 
 
 class Waiter:
     """A waiter in a queue of this tier."""
 
-    __slots__ = ("granted", "home", "line", "result")
+    __slots__ = ("granted", "home", "line", "notified_by", "result")
 
     def __init__(self) -> None:
         self.granted = False
@@ -29,6 +30,8 @@ class Waiter:
         """Where it has been put."""
         self.home: Home | None = None
         """What its queue remembers of its event loop; None for a thread."""
+        self.notified_by: Shared | None = None
+        """Whose notification it goes on with, and passes on if its event loop is closed before."""
 
     def done(self) -> bool:
         """Whether a grant should pass over it."""
@@ -43,14 +46,16 @@ class Waiter:
         self.result = result
         self.granted = True
         if self.home is not None:
-            self.home.granted += 1
+            self.home.granted.add(self)
         here.me.woken.append(self)
+
+    def take_grant(self) -> None:
+        """Note that it goes on, or has given back what it was granted."""
+        if self.home is not None:
+            self.home.granted.discard(self)
 
     def get_loop(self) -> None:
         """All waiters of this tier belong to the same queue, whatever their loops."""
-
-    def may_wait(self, instead: str) -> None:
-        """Raise RuntimeError if it must not wait here."""
 
     def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
         """Wake it from where that loop runs. To do so twice is harmless."""
@@ -66,8 +71,8 @@ class TaskWaiter(Waiter):
         super().__init__()
         self.keeps_place = keeps_place
         """To be granted also if it is cancelled."""
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[int] = self.loop.create_future()
+        self.loop = loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[int] = loop.create_future()
 
     def cancelled(self) -> bool:
         return not (self.granted or self.keeps_place) and self.future.cancelled()
@@ -94,7 +99,8 @@ class ThreadWaiter(Waiter):
         self.gate = allocate_lock()
         self.gate.acquire()
 
-    def may_wait(self, instead: str) -> None:
+    def check_no_loop(self, instead: str) -> None:
+        """Raise RuntimeError if it would block a running event loop."""
         if _get_running_loop() is not None:
             raise RuntimeError(
                 "this would block the event loop that runs in this thread, and all its tasks: "

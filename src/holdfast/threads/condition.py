@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from holdfast import condition as task_tier
 
 from ._primitive import Shared, SyncView, check_timeout
+from ._queue import pass_on_notification
 from ._section import ReentryError
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 from .lock import Lock, SyncLock
@@ -79,8 +80,7 @@ class Condition(Shared, task_tier.Condition):
         try:
             interruption = await self._lock._wait_on(again) or interruption
         except GeneratorExit:
-            if notified:
-                self._section.do(self._give_back)
+            self._section.do(pass_on_notification, again)
             raise
         self._pass_on(notified, interruption)
         return True
@@ -122,6 +122,8 @@ class Condition(Shared, task_tier.Condition):
         """Stop waiting to be notified, and take the lock again or join its line; return whether it was notified."""
         assert waiter.line is not None
         notified = waiter.line.leave(waiter)
+        if notified:
+            again.notified_by = self
         self._lock._relock(again)
         return notified
 

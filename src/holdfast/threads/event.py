@@ -54,12 +54,13 @@ class Event(Shared, task_tier.Event):
         return self._value
 
     def _arrive(self, waiter: Waiter) -> Literal[True]:
+        waiter.take_grant()
         self._woken -= 1
         return True
 
     def _abandon(self, waiter: Waiter) -> None:
         if waiter.granted:
-            self._woken -= 1
+            self._arrive(waiter)
         else:
             super()._abandon(waiter)
 

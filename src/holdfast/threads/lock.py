@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from _thread import allocate_lock, get_ident
 from collections.abc import Coroutine
@@ -14,12 +13,9 @@ from holdfast._waitqueue import SteadfastWaiter
 
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
-from ._section import ReentryError
+from ._section import ONE_AT_A_TIME, ReentryError
 from ._section import Section as Section
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter
-
-_ONE_AT_A_TIME = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-"""Whether threads see each other's changes in the order in which they are made. See Lock.release()."""
 
 NOT_ACQUIRED = "Lock is not acquired. Release it once for each acquire(), or write 'async with lock:'"
 
@@ -86,7 +82,7 @@ class Lock(Shared, task_tier.Lock):
         """
         # Whoever joins shows the queue before it tries a last time, and here the lock is unlocked before a last look
         # for a queue: so one of the two sees the other. Without the GIL both do so in the section.
-        if self._queue is None and _ONE_AT_A_TIME:
+        if self._queue is None and ONE_AT_A_TIME:
             try:
                 self._held.release()
             except RuntimeError:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Coroutine
 from typing import Any, Literal
 
 from holdfast import semaphore as task_tier
-from holdfast._contextmanager import ContextManager
+from holdfast._contextmanager import FINISHED, returns_awaitable
 
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
-from ._section import ReentryError, Section, here
+from ._section import ONE_AT_A_TIME, ReentryError, Section, here
 from ._waiter import Waiter
 
 
@@ -52,25 +53,27 @@ class Semaphore(Shared, task_tier.Semaphore):
 
         May be called more often than acquire().
         """
-        if self._queue is not None or here.me.inside:
-            self._add(1)
-            return
-        with self._section:
+        if ONE_AT_A_TIME:
             self._value += (free := self._queue is None)
+        elif free := self._queue is None and not here.me.inside:
+            with self._section:
+                self._value += (free := self._queue is None)
         if not free:
             self._add(1)
 
-    async def _enter(self) -> None:
-        await self.acquire()
-
-    __aenter__ = ContextManager.__aenter__
+    @returns_awaitable
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        """Take a permit at once if one is free, else wait as acquire() does. The `as` value is None."""
+        return FINISHED if self._take() else self._enter()
 
     def _take(self) -> bool:
         """Take a permit if nobody waits and one is free."""
-        if self._queue is not None or here.me.inside:
-            return False
-        with self._section:
+        # Whoever joins shows the queue before it looks for permits, and here both are looked at in one step.
+        if ONE_AT_A_TIME:
             self._value -= (taken := self._queue is None and self._value > 0)
+        elif taken := self._value > 0 and self._queue is None and not here.me.inside:
+            with self._section:
+                self._value -= (taken := self._queue is None and self._value > 0)
         return taken
 
     def _add(self, n: int) -> None:
@@ -90,7 +93,8 @@ class Semaphore(Shared, task_tier.Semaphore):
 
     def _arrive(self, waiter: Waiter) -> Any:
         super()._arrive(waiter)
-        self._hand_out()
+        if self._value > 0:
+            self._hand_out()
         return True
 
     def _put(self, n: int) -> None:
@@ -102,8 +106,10 @@ class Semaphore(Shared, task_tier.Semaphore):
         self._hand_out()
 
     def _hand_out(self) -> None:
-        if self._value > 0:
-            super()._hand_out()
+        line = self._queue
+        if line is not None and self._value > 0:
+            granted = line.grant(self._value)  # which may change the value, if a loop was closed
+            self._value -= granted
 
     def _check_release(self, n: int) -> None:
         """Raise ValueError if so many permits must not be added."""
