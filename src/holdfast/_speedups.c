@@ -56,6 +56,7 @@ typedef struct {
     PyObject *line;  /* a deque */
     PyObject *notes;  /* a dict */
     PyObject *keepers;  /* None or a set */
+    PyObject *for_future;  /* what `loop` calls Future with in create_future(); NULL if that is not known to be plain */
     Py_ssize_t dead;
 } Queue;
 
@@ -144,11 +145,24 @@ struct Coroutine {
     char finalized;
 };
 
+/* What CPython's deque and Future do, called without a detour: their C functions, where they are as expected. With a
+type that is NULL, and for objects of any other type, methods are looked up and called. */
+typedef struct {
+    PyTypeObject *deque;
+    PyCFunction append, popleft, pop;
+    PyTypeObject *future;
+    PyCFunction done, result;
+    PyObject *set_result;  /* a method descriptor */
+    PyGetSetDef *blocking;
+    PyObject *create_future;  /* BaseEventLoop's, which returns Future(loop=self) */
+} Known;
+
 struct State {
     PyTypeObject *function_type;
     PyTypeObject *coroutine_type;
     PyTypeObject *finished_type;
     PyTypeObject *queue_type;
+    PyTypeObject *queue_twin;    /* the subclass that all queues are of */
     PyTypeObject *lock_type;
     PyTypeObject *semaphore_type;
     PyTypeObject *event_type;
@@ -157,13 +171,15 @@ struct State {
     PyObject *filling, *draining, *broken;  /* of barrier._State, once a barrier was used */
     PyObject *finished;          /* NULL once the module is cleared */
     PyObject *get_running_loop;
+    Known known;
     Function *lock_acquire;      /* what a Condition's acquire() makes */
     PyObject *stop_with_true;    /* a StopIteration(True), used again and again */
     PyObject *zero;
     PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
         *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
         *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed,
-        *str_end_round;
+        *str_end_round, *str_loop;
+    PyObject *no_arguments;  /* the empty tuple */
 #if REUSE
     Coroutine *free[FREE_COROUTINES];
     int free_count;
@@ -276,10 +292,68 @@ ask(PyObject *object, PyObject *name)
     return truth;
 }
 
+/* Deques and futures */
+
+/* line.append(waiter) */
+static int
+append(State *state, PyObject *line, PyObject *waiter)
+{
+    PyObject *none = Py_IS_TYPE(line, state->known.deque) ? state->known.append(line, waiter)
+                                                          : PyObject_CallMethodOneArg(line, state->str_append, waiter);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* line.popleft() */
+static inline PyObject *
+pop_oldest(State *state, PyObject *line)
+{
+    return Py_IS_TYPE(line, state->known.deque) ? state->known.popleft(line, NULL)
+                                                : PyObject_CallMethodNoArgs(line, state->str_popleft);
+}
+
+/* line.pop() */
+static inline PyObject *
+pop_newest(State *state, PyObject *line)
+{
+    return Py_IS_TYPE(line, state->known.deque) ? state->known.pop(line, NULL)
+                                                : PyObject_CallMethodNoArgs(line, state->str_pop);
+}
+
+/* waiter.done(); -1 with an exception */
+static int
+is_done(State *state, PyObject *waiter)
+{
+    if (!Py_IS_TYPE(waiter, state->known.future)) {
+        return ask(waiter, state->str_done);
+    }
+    PyObject *done = state->known.done(waiter, NULL);
+    Py_XDECREF(done);  /* True or False */
+    return done == NULL ? -1 : done == Py_True;
+}
+
+/* waiter.set_result(result) */
+static int
+set_result(State *state, PyObject *waiter, PyObject *result)
+{
+    PyObject *arguments[] = {waiter, result};
+    PyObject *none = Py_IS_TYPE(waiter, state->known.future)
+                         ? PyObject_Vectorcall(state->known.set_result, arguments, 2, NULL)
+                         : PyObject_CallMethodOneArg(waiter, state->str_set_result, result);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
 /* Wait queue: see _waitqueue.py. Where a return value is an int, -1 is an error, and DECLINED_HERE says that it is not
 the plain case, and that nothing has been done. */
 
 #define DECLINED_HERE (-2)
+
+static inline bool
+is_queue(State *state, PyObject *object)
+{
+    return Py_IS_TYPE(object, state->queue_twin) || PyObject_TypeCheck(object, state->queue_type);
+}
 
 /* The queue of a primitive, a new reference; NULL if there is none, or it is not one of these, which sets *other. */
 static Queue *
@@ -287,11 +361,14 @@ queue_of(State *state, PyObject *primitive, bool *other)
 {
     PyObject *queue = LOAD((Primitive *)primitive, queue);
     *other = false;
-    if (queue == NULL || queue == Py_None || PyObject_TypeCheck(queue, state->queue_type)) {
-        if (queue == Py_None) {
-            Py_DECREF(queue);
-            return NULL;
-        }
+    if (queue == NULL) {
+        return NULL;
+    }
+    if (queue == Py_None) {
+        Py_DECREF(queue);
+        return NULL;
+    }
+    if (is_queue(state, queue)) {
         return (Queue *)queue;
     }
     *other = true;
@@ -323,14 +400,12 @@ runs_here(State *state, Queue *queue)
 #endif
 }
 
-/* line = primitive._queue
-   if line is None or line.run is not this_run():
-       line = primitive._enter_line() */
+/* if line is None or line.run is not this_run():
+       line = primitive._enter_line()
+   with `queue` for the line, NULL if it is None; consumed. */
 static Queue *
-enter_line(State *state, PyObject *primitive)
+enter_line(State *state, PyObject *primitive, Queue *queue)
 {
-    bool other;
-    Queue *queue = queue_of(state, primitive, &other);
     if (queue != NULL) {
         int here = runs_here(state, queue);
         if (here > 0) {
@@ -342,11 +417,48 @@ enter_line(State *state, PyObject *primitive)
         }
     }
     PyObject *line = PyObject_CallMethodNoArgs(primitive, state->str_enter_line);
-    if (line != NULL && !PyObject_TypeCheck(line, state->queue_type)) {
+    if (line != NULL && !is_queue(state, line)) {
         PyErr_Format(PyExc_TypeError, "_enter_line() must return a compiled queue, not %R", line);
         Py_CLEAR(line);
     }
     return (Queue *)line;
+}
+
+/* queue.loop.create_future(). What asyncio's own loops do there is done here, without a frame for it; that it is
+theirs is asked once, when the first waiter of that loop joins. */
+static PyObject *
+create_future(State *state, Queue *queue)
+{
+    PyObject *keywords = LOAD(queue, for_future), *waiter = NULL;
+    if (keywords == NULL) {
+        PyObject *loop = LOAD(queue, loop);
+        PyObject *create = loop == NULL ? NULL : PyObject_GetAttr(loop, state->str_create_future);
+        bool plain = create != NULL && state->known.future != NULL && PyMethod_Check(create)
+                     && PyMethod_GET_SELF(create) == loop
+                     && PyMethod_GET_FUNCTION(create) == state->known.create_future;
+        if (!plain) {
+            waiter = create == NULL ? NULL : PyObject_CallNoArgs(create);
+        }
+        else {
+            keywords = PyDict_New();
+            if (keywords == NULL || PyDict_SetItem(keywords, state->str_loop, loop) < 0) {
+                Py_CLEAR(keywords);
+            }
+            else {
+                STORE(queue, for_future, Py_NewRef(keywords));
+            }
+        }
+        if (loop == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "this queue was not initialised");
+        }
+        Py_XDECREF(loop);
+        Py_XDECREF(create);
+    }
+    if (keywords != NULL) {
+        waiter = PyObject_Call((PyObject *)state->known.future, state->no_arguments, keywords);
+        Py_DECREF(keywords);
+    }
+    return waiter;
 }
 
 /* waiter = queue.loop.create_future()
@@ -354,21 +466,18 @@ enter_line(State *state, PyObject *primitive)
 static PyObject *
 join(State *state, Queue *queue)
 {
-    PyObject *loop = LOAD(queue, loop), *line = LOAD(queue, line), *waiter = NULL;
-    if (loop == NULL || line == NULL) {
+    PyObject *waiter = create_future(state, queue);
+    if (waiter == NULL) {
+        return NULL;
+    }
+    PyObject *line = LOAD(queue, line);
+    if (line == NULL) {
         PyErr_SetString(PyExc_AttributeError, "this queue was not initialised");
-        goto end;
+        Py_CLEAR(waiter);
     }
-    waiter = PyObject_CallMethodNoArgs(loop, state->str_create_future);
-    if (waiter != NULL) {
-        PyObject *none = PyObject_CallMethodOneArg(line, state->str_append, waiter);
-        if (none == NULL) {
-            Py_CLEAR(waiter);
-        }
-        Py_XDECREF(none);
+    else if (append(state, line, waiter) < 0) {
+        Py_CLEAR(waiter);
     }
-end:
-    Py_XDECREF(loop);
     Py_XDECREF(line);
     return waiter;
 }
@@ -438,20 +547,17 @@ grant_first(State *state, Queue *queue)
     int result = DECLINED_HERE;
     if (length > 0) {
         PyObject *waiter = PySequence_GetItem(line, 0);
-        int done = waiter == NULL ? -1 : ask(waiter, state->str_done);
+        int done = waiter == NULL ? -1 : is_done(state, waiter);
+        Py_XDECREF(waiter);
         if (done < 0) {
             result = -1;
         }
         else if (done == 0) {
-            PyObject *none = NULL;
-            if (PySequence_DelItem(line, 0) == 0) {
-                none = PyObject_CallMethodOneArg(waiter, state->str_set_result, state->zero);
-            }
-            result = none == NULL ? -1 : 1;
-            queue->granted += none != NULL;
-            Py_XDECREF(none);
+            waiter = pop_oldest(state, line);
+            result = waiter == NULL || set_result(state, waiter, state->zero) < 0 ? -1 : 1;
+            queue->granted += result == 1;
+            Py_XDECREF(waiter);
         }
-        Py_XDECREF(waiter);
     }
     Py_DECREF(line);
     return result;
@@ -467,16 +573,19 @@ leave_end(State *state, Queue *queue, PyObject *waiter)
         return PyErr_Occurred() ? -1 : DECLINED_HERE;
     }
     int result = DECLINED_HERE;
-    PyObject *pop[] = {state->str_popleft, state->str_pop};
     for (int end = 0; end < 2 && length > end && result == DECLINED_HERE; end++) {
         PyObject *outermost = PySequence_GetItem(line, end == 0 ? 0 : length - 1);
         if (outermost == NULL) {
             result = -1;
         }
         else if (outermost == waiter) {
-            PyObject *keepers = LOAD(queue, keepers);
+            PyObject *keepers = LOAD(queue, keepers), *popped = NULL;
             bool discard = keepers != NULL && keepers != Py_None;
-            result = discard && PySet_Discard(keepers, waiter) < 0 ? -1 : call(line, pop[end]);
+            if (!discard || PySet_Discard(keepers, waiter) >= 0) {
+                popped = end == 0 ? pop_oldest(state, line) : pop_newest(state, line);
+            }
+            result = popped == NULL ? -1 : 0;
+            Py_XDECREF(popped);
             Py_XDECREF(keepers);
             if (result == 0 && length == 1) {
                 result = retire(state, queue);
@@ -1466,11 +1575,10 @@ lock_begin(Coroutine *self, PyObject **result)
     }
     bool other;
     Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
     if (other) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -1567,13 +1675,15 @@ semaphore_begin(Coroutine *self, PyObject **result)
     if (take_permit(semaphore)) {
         return return_true(result);
     }
-    bool other;
-    Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
-    if (other || semaphore->large != NULL) {
+    if (semaphore->large != NULL) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    if (other) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -1651,11 +1761,10 @@ event_begin(Coroutine *self, PyObject **result)
     }
     bool other;
     Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
     if (other) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    line = enter_line(state, self->self, line);
     return line == NULL ? PYGEN_ERROR : wait_in(self, line, result);
 }
 
@@ -1671,7 +1780,7 @@ event_left(Coroutine *self, PyObject **Py_UNUSED(result))
 {
     State *state = self->function->state;
     PyObject *exception = take_exception();
-    int woken = ask(self->waiter, state->str_done);
+    int woken = is_done(state, self->waiter);
     if (woken > 0) {
         int cancelled = ask(self->waiter, state->str_cancelled);
         woken = cancelled < 0 ? -1 : !cancelled;
@@ -1772,14 +1881,16 @@ static PySendResult
 condition_begin(Coroutine *self, PyObject **result)
 {
     State *state = self->function->state;
-    bool other;
-    Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
-    int locked = other ? 0 : ask(self->self, state->str_locked);
+    int locked = ask(self->self, state->str_locked);
     if (locked <= 0) {
         return locked < 0 ? PYGEN_ERROR : decline(self, result);  /* which says what is wrong */
     }
-    line = enter_line(state, self->self);
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    if (other) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -1969,17 +2080,16 @@ barrier_begin(Coroutine *self, PyObject **result)
     if (know_barrier_states(self->function) < 0) {
         return PYGEN_ERROR;
     }
-    bool other;
-    Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
     Py_ssize_t parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
     if (parties < 0) {
         PyErr_Clear();
     }
-    if (other || parties < 2 || barrier->state == state->broken) {
+    bool other = true;
+    Queue *line = parties < 2 || barrier->state == state->broken ? NULL : queue_of(state, self->self, &other);
+    if (other) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -2068,7 +2178,6 @@ static const Steps barrier_steps = {barrier_begin, barrier_granted, barrier_left
 static PyMemberDef queue_members[] = {
     {"_owner", T_OBJECT, offsetof(Queue, owner), 0, NULL},
     {"bound", T_OBJECT, offsetof(Queue, bound), 0, NULL},
-    {"loop", T_OBJECT, offsetof(Queue, loop), 0, NULL},
     {"run", T_OBJECT, offsetof(Queue, run), 0, NULL},
     {"granted", T_PYSSIZET, offsetof(Queue, granted), 0, NULL},
     {"owed_exits", T_PYSSIZET, offsetof(Queue, owed_exits), 0, NULL},
@@ -2077,6 +2186,26 @@ static PyMemberDef queue_members[] = {
     {"keepers", T_OBJECT, offsetof(Queue, keepers), 0, NULL},
     {"_dead", T_PYSSIZET, offsetof(Queue, dead), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *
+queue_get_loop(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *loop = LOAD((Queue *)self, loop);
+    return loop == NULL ? Py_NewRef(Py_None) : loop;
+}
+
+static int
+queue_set_loop(PyObject *self, PyObject *loop, void *Py_UNUSED(closure))
+{
+    STORE((Queue *)self, for_future, NULL);
+    STORE((Queue *)self, loop, Py_XNewRef(loop));
+    return 0;
+}
+
+static PyGetSetDef queue_getset[] = {
+    {"loop", queue_get_loop, queue_set_loop, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 #define QUEUE_MEMBER {"_queue", T_OBJECT, offsetof(Primitive, queue), 0, NULL}
@@ -2162,6 +2291,7 @@ queue_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->line);
     Py_VISIT(self->notes);
     Py_VISIT(self->keepers);
+    Py_VISIT(self->for_future);
     return 0;
 }
 
@@ -2176,6 +2306,7 @@ queue_clear(PyObject *object)
     Py_CLEAR(self->line);
     Py_CLEAR(self->notes);
     Py_CLEAR(self->keepers);
+    Py_CLEAR(self->for_future);
     return 0;
 }
 
@@ -2273,7 +2404,7 @@ DEALLOC(barrier_dealloc, barrier_clear)
     }
 
 static PyType_Spec queue_spec = FIELDS_SPEC(
-    "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, no_getset);
+    "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, queue_getset);
 static PyType_Spec lock_spec = FIELDS_SPEC(
     "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, no_getset);
 static PyType_Spec semaphore_spec = FIELDS_SPEC(
@@ -2362,6 +2493,9 @@ functions(PyObject *module, PyObject *arguments)
         function->most = body->arguments;
         function->state = state;
         PyObject_GC_Track(function);
+        if (body->body == queue_join) {
+            Py_XSETREF(state->queue_twin, (PyTypeObject *)Py_NewRef(twin));
+        }
         if (body->steps == &lock_steps) {
             Py_XSETREF(state->lock_acquire, (Function *)Py_NewRef(function));
         }
@@ -2373,6 +2507,84 @@ functions(PyObject *module, PyObject *arguments)
         }
     }
     return found;
+}
+
+/* Set *function to that of a method which `type` itself has with these flags. 0, or -1 if there is none, with an exception
+or without. */
+static int
+know_method(PyCFunction *function, PyObject *type, const char *name, int flags)
+{
+    PyObject *method = PyObject_GetAttrString(type, name);
+    bool own = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type) && (PyObject *)PyDescr_TYPE(method) == type;
+    if (own && ((PyMethodDescrObject *)method)->d_method->ml_flags == flags) {
+        *function = ((PyMethodDescrObject *)method)->d_method->ml_meth;
+    }
+    Py_XDECREF(method);  /* the function is in static memory, and `type` is kept */
+    return *function == NULL ? -1 : 0;
+}
+
+static int
+know_deque(Known *known, PyObject *deque)
+{
+    if (know_method(&known->append, deque, "append", METH_O) < 0
+        || know_method(&known->popleft, deque, "popleft", METH_NOARGS) < 0
+        || know_method(&known->pop, deque, "pop", METH_NOARGS) < 0) {
+        return -1;
+    }
+    known->deque = (PyTypeObject *)Py_NewRef(deque);
+    return 0;
+}
+
+static int
+know_future(Known *known, PyObject *future, PyObject *loop)
+{
+    if (know_method(&known->done, future, "done", METH_NOARGS) < 0
+        || know_method(&known->result, future, "result", METH_NOARGS) < 0) {
+        return -1;  /* as is _pyfuture.Future */
+    }
+    PyObject *blocking = PyObject_GetAttrString(future, "_asyncio_future_blocking");
+    if (blocking != NULL && Py_IS_TYPE(blocking, &PyGetSetDescr_Type)) {
+        known->blocking = ((PyGetSetDescrObject *)blocking)->d_getset;
+    }
+    Py_XDECREF(blocking);
+    known->set_result = PyObject_GetAttrString(future, "set_result");
+    known->create_future = PyObject_GetAttrString(loop, "create_future");
+    if (known->blocking == NULL || known->set_result == NULL || known->create_future == NULL) {
+        return -1;
+    }
+    known->future = (PyTypeObject *)Py_NewRef(future);
+    return 0;
+}
+
+/* What is not as expected is left out. */
+static int
+know(Known *known)
+{
+    struct {
+        const char *module;
+        const char *name;
+        PyObject *value;
+    } imports[] = {
+        {"collections", "deque", NULL}, {"asyncio.futures", "Future", NULL}, {"asyncio.base_events", "BaseEventLoop", NULL}};
+    int result = 0;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(imports) && result == 0; i++) {
+        PyObject *module = PyImport_ImportModule(imports[i].module);
+        imports[i].value = module == NULL ? NULL : PyObject_GetAttrString(module, imports[i].name);
+        Py_XDECREF(module);
+        result = imports[i].value == NULL ? -1 : 0;
+    }
+    if (result == 0) {
+        int unknown = know_deque(known, imports[0].value) < 0;
+        unknown |= know_future(known, imports[1].value, imports[2].value) < 0;
+        if (unknown && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+        }
+        result = PyErr_Occurred() ? -1 : 0;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(imports); i++) {
+        Py_XDECREF(imports[i].value);
+    }
+    return result;
 }
 
 static int
@@ -2405,6 +2617,7 @@ module_exec(PyObject *module)
         {&state->str_reacquire, "_reacquire"},
         {&state->str_reacquire_closed, "_reacquire_closed"},
         {&state->str_end_round, "_end_round"},
+        {&state->str_loop, "loop"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(strings); i++) {
         *strings[i].field = PyUnicode_InternFromString(strings[i].text);
@@ -2435,10 +2648,14 @@ module_exec(PyObject *module)
         }
     }
 
+    if (know(&state->known) < 0) {
+        return -1;
+    }
+    state->no_arguments = PyTuple_New(0);
     state->zero = PyLong_FromLong(0);
     state->stop_with_true = PyObject_CallOneArg(PyExc_StopIteration, Py_True);
     PyObject *events = PyImport_ImportModule("asyncio.events");
-    if (events == NULL || state->zero == NULL || state->stop_with_true == NULL) {
+    if (events == NULL || state->no_arguments == NULL || state->zero == NULL || state->stop_with_true == NULL) {
         Py_XDECREF(events);
         return -1;
     }
@@ -2458,7 +2675,8 @@ module_exec(PyObject *module)
     DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft) DO(str_pop)       \
     DO(str_set_result) DO(str_throw) DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line)   \
     DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed) \
-    DO(str_end_round) DO(barrier_type) DO(filling) DO(draining) DO(broken)
+    DO(str_end_round) DO(str_loop) DO(no_arguments) DO(queue_twin) DO(known.deque) DO(known.future)                    \
+    DO(known.set_result) DO(known.create_future) DO(barrier_type) DO(filling) DO(draining) DO(broken)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
