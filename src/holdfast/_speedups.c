@@ -133,7 +133,7 @@ struct Coroutine {
     PyObject *self;     /* of the method */
     PyObject *line;     /* a Queue */
     PyObject *waiter;
-    PyObject *awaited;  /* the iterator that it is suspended on */
+    PyObject *awaited;  /* the iterator or the future that it is suspended on */
     PyObject *interruption;  /* what to raise once a condition has its lock again */
     PyObject *weakrefs;
     char stage;
@@ -178,7 +178,7 @@ struct State {
     PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
         *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
         *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed,
-        *str_end_round, *str_loop;
+        *str_end_round, *str_loop, *str_call_soon, *str_spare_nobody;
     PyObject *no_arguments;  /* the empty tuple */
 #if REUSE
     Coroutine *free[FREE_COROUTINES];
@@ -708,22 +708,56 @@ await_iterator(PyObject *awaitable)
     return iterator;
 }
 
+/* A future is awaited without an iterator: is that what a coroutine is suspended on? */
+static inline bool
+is_future(State *state, PyObject *awaited)
+{
+    return Py_IS_TYPE(awaited, state->known.future);
+}
+
+/* What the iterator of a future does: yield it until it is done. */
+static PySendResult
+send_to_future(State *state, PyObject *future, PyObject **result)
+{
+    const Known *known = &state->known;
+    int done = is_done(state, future);
+    if (done != 0) {
+        *result = done < 0 ? NULL : known->result(future, NULL);
+        return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+    }
+    PyObject *blocking = known->blocking->get(future, known->blocking->closure);
+    if (blocking == Py_True) {
+        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+    }
+    bool yields = blocking == Py_False && known->blocking->set(future, Py_True, known->blocking->closure) == 0;
+    Py_XDECREF(blocking);
+    *result = yields ? Py_NewRef(future) : NULL;
+    return yields ? PYGEN_NEXT : PYGEN_ERROR;
+}
+
+static inline PySendResult
+send_to(State *state, PyObject *awaited, PyObject *value, PyObject **result)
+{
+    return is_future(state, awaited) ? send_to_future(state, awaited, result) : PyIter_Send(awaited, value, result);
+}
+
 /* Await something. What becomes of it, at once or later, end_of_wait() handles. */
 static PySendResult
 await(Coroutine *self, enum stage stage, PyObject *awaitable, PyObject **result)
 {
-    PyObject *iterator = await_iterator(awaitable);
-    if (iterator == NULL) {
+    State *state = self->function->state;
+    PyObject *awaited = is_future(state, awaitable) ? Py_NewRef(awaitable) : await_iterator(awaitable);
+    if (awaited == NULL) {
         return PYGEN_ERROR;
     }
     self->stage = stage;
-    STORE(self, awaited, Py_NewRef(iterator));
+    STORE(self, awaited, Py_NewRef(awaited));
     if (!self->tracked) {
         self->tracked = true;
         PyObject_GC_Track(self);
     }
-    PySendResult sent = PyIter_Send(iterator, Py_None, result);
-    Py_DECREF(iterator);
+    PySendResult sent = send_to(state, awaited, Py_None, result);
+    Py_DECREF(awaited);
     return sent;
 }
 
@@ -856,7 +890,7 @@ coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
         return PYGEN_ERROR;
     }
     else {
-        sent = PyIter_Send(self->awaited, value, result);
+        sent = send_to(self->function->state, self->awaited, value, result);
     }
     return stop_running(self, end_of_wait(self, sent, result), result);
 }
@@ -917,6 +951,9 @@ coroutine_send(PyObject *self, PyObject *value)
 static int
 close_awaited(State *state, PyObject *awaited)
 {
+    if (is_future(state, awaited)) {
+        return 0;
+    }
     PyObject *close = PyObject_GetAttr(awaited, state->str_close);
     if (close == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -935,6 +972,10 @@ close_awaited(State *state, PyObject *awaited)
 static PySendResult
 throw_into(State *state, PyObject *awaited, PyObject *exception, PyObject **result)
 {
+    if (is_future(state, awaited)) {
+        set_exception(Py_NewRef(exception));
+        return PYGEN_ERROR;
+    }
     PyObject *throw = PyObject_GetAttr(awaited, state->str_throw);
     if (throw == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -1030,14 +1071,20 @@ exception_of(PyObject *type, PyObject *value, PyObject *traceback)
     return exception;
 }
 
+/* The exception that is to be thrown by throw(type, value=None, traceback=None). */
 static PyObject *
-coroutine_throw(PyObject *self, PyObject *arguments)
+thrown(PyObject *const *arguments, Py_ssize_t count)
 {
-    PyObject *type, *value = Py_None, *traceback = Py_None, *result;
-    if (!PyArg_UnpackTuple(arguments, "throw", 1, 3, &type, &value, &traceback)) {
-        return NULL;
+    if (count < 1 || count > 3) {
+        return PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
     }
-    PyObject *exception = exception_of(type, value, traceback);
+    return exception_of(arguments[0], count < 2 ? Py_None : arguments[1], count < 3 ? Py_None : arguments[2]);
+}
+
+static PyObject *
+coroutine_throw(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    PyObject *exception = thrown(arguments, count), *result;
     if (exception == NULL) {
         return NULL;
     }
@@ -1218,8 +1265,15 @@ coroutine_get_suspended(PyObject *object, void *Py_UNUSED(closure))
 static PyObject *
 coroutine_get_awaited(PyObject *object, void *Py_UNUSED(closure))
 {
-    PyObject *awaited = LOAD((Coroutine *)object, awaited);
-    return awaited == NULL ? Py_NewRef(Py_None) : awaited;
+    Coroutine *self = (Coroutine *)object;
+    PyObject *awaited = LOAD(self, awaited);
+    if (awaited == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    if (is_future(self->function->state, awaited)) {
+        Py_SETREF(awaited, PyObject_GetIter(awaited));
+    }
+    return awaited;
 }
 
 /* A frame, for those who show where a task is: it stands at the first line of the Python twin. */
@@ -1243,7 +1297,7 @@ get_none(PyObject *Py_UNUSED(object), void *Py_UNUSED(closure))
 
 static PyMethodDef coroutine_methods[] = {
     {"send", coroutine_send, METH_O, NULL},
-    {"throw", coroutine_throw, METH_VARARGS, NULL},
+    {"throw", (PyCFunction)(void (*)(void))coroutine_throw, METH_FASTCALL, NULL},
     {"close", coroutine_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -1310,14 +1364,11 @@ finished_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
 }
 
 static PyObject *
-finished_throw(PyObject *Py_UNUSED(self), PyObject *arguments)
+finished_throw(PyObject *Py_UNUSED(self), PyObject *const *arguments, Py_ssize_t count)
 {
-    PyObject *type, *value = Py_None, *traceback = Py_None;
-    if (PyArg_UnpackTuple(arguments, "throw", 1, 3, &type, &value, &traceback)) {
-        PyObject *exception = exception_of(type, value, traceback);
-        if (exception != NULL) {
-            set_exception(exception);
-        }
+    PyObject *exception = thrown(arguments, count);
+    if (exception != NULL) {
+        set_exception(exception);
     }
     return NULL;
 }
@@ -1352,7 +1403,7 @@ finished_dealloc(PyObject *self)
 
 static PyMethodDef finished_methods[] = {
     {"send", finished_send, METH_O, NULL},
-    {"throw", finished_throw, METH_VARARGS, NULL},
+    {"throw", (PyCFunction)(void (*)(void))finished_throw, METH_FASTCALL, NULL},
     {"close", finished_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -1820,7 +1871,9 @@ static Lock *
 own_lock(State *state, PyObject *condition)
 {
     PyObject *grip = LOAD((Condition *)condition, grip);
-    if (grip != NULL && !PyObject_TypeCheck(grip, state->lock_type)) {
+    const Function *acquire = state->lock_acquire;
+    bool twin = grip != NULL && acquire != NULL && Py_IS_TYPE(grip, acquire->twin);
+    if (grip != NULL && !twin && !PyObject_TypeCheck(grip, state->lock_type)) {
         Py_CLEAR(grip);
     }
     return (Lock *)grip;
@@ -2035,39 +2088,41 @@ trip(State *state, Barrier *barrier, Queue *queue, Py_ssize_t waiting)
         return PyErr_Occurred() ? -1 : DECLINED_HERE;
     }
     int result = length == waiting && waiting > 0 ? 1 : DECLINED_HERE;
-    PyObject *waiters = result == 1 ? PySequence_Tuple(line) : NULL;
+    PyObject *waiters = result == 1 ? PyObject_GetIter(line) : NULL, *waiter;
     if (result == 1 && waiters == NULL) {
         result = -1;
     }
-    for (Py_ssize_t i = 0; i < waiting && result == 1; i++) {
-        int done = ask(PyTuple_GET_ITEM(waiters, i), state->str_done);
+    while (result == 1 && (waiter = PyIter_Next(waiters)) != NULL) {
+        int done = is_done(state, waiter);
+        Py_DECREF(waiter);
         if (done != 0) {
             result = done < 0 ? -1 : DECLINED_HERE;
         }
+    }
+    Py_XDECREF(waiters);
+    if (PyErr_Occurred()) {
+        result = -1;
     }
     if (result == 1) {
         barrier->spared = 0;
     }
     Py_ssize_t granted = 0;
     while (granted < waiting && result == 1) {
-        PyObject *index = PyLong_FromSsize_t(granted), *none = NULL;
-        if (index != NULL && PySequence_DelItem(line, 0) == 0) {
-            none = PyObject_CallMethodOneArg(PyTuple_GET_ITEM(waiters, granted), state->str_set_result, index);
-        }
-        if (none == NULL) {
+        PyObject *index = PyLong_FromSsize_t(granted);
+        waiter = index == NULL ? NULL : pop_oldest(state, line);
+        if (waiter == NULL || set_result(state, waiter, index) < 0) {
             result = -1;
         }
         else {
             granted += 1;
         }
         Py_XDECREF(index);
-        Py_XDECREF(none);
+        Py_XDECREF(waiter);
     }
     queue->granted += granted;
     if (result == 1) {
         STORE(barrier, state, Py_NewRef(state->draining));
     }
-    Py_XDECREF(waiters);
     Py_DECREF(line);
     return result;
 }
@@ -2123,21 +2178,50 @@ barrier_begin(Coroutine *self, PyObject **result)
     return wait_in(self, line, result);
 }
 
-/* self._end_round() */
+/* self._spared = length
+   loop.call_soon(self._spare_nobody), if the loop of the queue is running */
+static int
+spare(State *state, Barrier *barrier, Queue *queue, Py_ssize_t length)
+{
+    PyObject *loop = LOAD(queue, loop), *running = PyObject_CallNoArgs(state->get_running_loop), *spare_nobody = NULL;
+    int result = running == NULL ? -1 : 0;
+    if (running != NULL && loop != NULL && loop != Py_None && loop == running) {
+        barrier->spared = length;
+        spare_nobody = PyObject_GetAttr((PyObject *)barrier, state->str_spare_nobody);
+        PyObject *handle = spare_nobody == NULL ? NULL : PyObject_CallMethodOneArg(loop, state->str_call_soon, spare_nobody);
+        result = handle == NULL ? -1 : 0;
+        Py_XDECREF(handle);
+    }
+    Py_XDECREF(loop);
+    Py_XDECREF(running);
+    Py_XDECREF(spare_nobody);
+    return result;
+}
+
+/* self._end_round(), called as the last of a round leaves */
 static int
 end_round(State *state, Barrier *barrier, Queue *queue)
 {
-    Py_ssize_t length = -1;
-    PyObject *line = barrier->state == state->draining ? plain_line(queue, &length) : NULL;
+    Py_ssize_t length = -1, parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
+    bool plain = parties > 0 && barrier->state == state->draining && barrier->base.queue == (PyObject *)queue;
+    PyObject *line = plain ? plain_line(queue, &length) : NULL;
     Py_XDECREF(line);
     if (PyErr_Occurred()) {
         return -1;
     }
-    if (length != 0) {
+    if (length < 0 || length >= parties) {
         return call((PyObject *)barrier, state->str_end_round);
     }
     STORE(barrier, state, Py_NewRef(state->filling));
-    return retire(state, queue);
+    return length == 0 ? retire(state, queue) : spare(state, barrier, queue, length);
+}
+
+static PyObject *
+barrier_spare_nobody(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
+                     Py_ssize_t Py_UNUSED(count))
+{
+    ((Barrier *)self)->spared = 0;
+    return Py_NewRef(Py_None);
 }
 
 static PySendResult
@@ -2444,6 +2528,7 @@ static const Body bodies[] = {
     {"Condition", "__aenter__", 0, 0, condition_enter, NULL},
     {"Condition", "__aexit__", 3, 0, exit_context, NULL},
     {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps},
+    {"Barrier", "_spare_nobody", 0, 0, barrier_spare_nobody, NULL},
     {NULL, NULL, 0, 0, NULL, NULL},
 };
 
@@ -2618,6 +2703,8 @@ module_exec(PyObject *module)
         {&state->str_reacquire_closed, "_reacquire_closed"},
         {&state->str_end_round, "_end_round"},
         {&state->str_loop, "loop"},
+        {&state->str_call_soon, "call_soon"},
+        {&state->str_spare_nobody, "_spare_nobody"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(strings); i++) {
         *strings[i].field = PyUnicode_InternFromString(strings[i].text);
@@ -2675,7 +2762,7 @@ module_exec(PyObject *module)
     DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft) DO(str_pop)       \
     DO(str_set_result) DO(str_throw) DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line)   \
     DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed) \
-    DO(str_end_round) DO(str_loop) DO(no_arguments) DO(queue_twin) DO(known.deque) DO(known.future)                    \
+    DO(str_end_round) DO(str_loop) DO(str_call_soon) DO(str_spare_nobody) DO(no_arguments) DO(queue_twin) DO(known.deque) DO(known.future)                    \
     DO(known.set_result) DO(known.create_future) DO(barrier_type) DO(filling) DO(draining) DO(broken)
 
 static int
