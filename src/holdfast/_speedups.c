@@ -109,8 +109,9 @@ typedef struct {
     const char *name;
     Py_ssize_t arguments;  /* at most so many after self, */
     Py_ssize_t optional;   /* of which the last so many may be missing */
-    PyObject *(*body)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+    PyObject *(*run)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
     const Steps *steps;  /* of a coroutine function */
+    vectorcallfunc shortcut;  /* NULL, or what runs the body for the plainest of calls, and function_vectorcall() for others */
 } Body;
 
 struct Function {
@@ -136,9 +137,9 @@ struct Coroutine {
     PyObject *awaited;  /* the iterator or the future that it is suspended on */
     PyObject *interruption;  /* what to raise once a condition has its lock again */
     PyObject *weakrefs;
+    char gives_none;
     char stage;
     char running;
-    char gives_none;
     char notified;
     char early;      /* at a barrier that the round before has not left */
     char tracked;    /* by the collector: from the first wait on, as before there is no cycle through it */
@@ -642,22 +643,80 @@ queue_grant(Function *function, PyObject *self, PyObject *const *arguments, Py_s
     return grant_first(function->state, (Queue *)self) == 1 ? PyLong_FromLong(1) : NULL;
 }
 
-/* Coroutine: what a coroutine is to who awaits, sends, throws, closes and looks at it. */
+/* Function: two bodies. Whatever is asked of it, its Python one answers: name, signature, code, documentation. So inspect,
+mock and who reads the source see a coroutine function where there is one. */
 
 static PyObject *
-new_coroutine(Function *function, PyObject *self, bool gives_none)
+function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    State *state = function->state;
-    if (PyThreadState_Get()->coroutine_origin_tracking_depth) {
-        return NULL;  /* Python's own coroutines tell where they were made */
+    Function *self = (Function *)object;
+    Py_ssize_t count = PyVectorcall_NARGS(nargsf) - 1;
+    if (kwnames == NULL && count >= self->least && count <= self->most
+        && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
+        && self->state->finished != NULL) {
+        PyObject *result = self->body->run(self, arguments[0], arguments + 1, count);
+        if (result != NULL || PyErr_Occurred()) {
+            return result;
+        }
     }
+    return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
+}
+
+/* The plainest call: with self alone, and that of no subclass. */
+static inline bool
+takes_shortcut(Function *self, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    return PyVectorcall_NARGS(nargsf) == 1 && kwnames == NULL && Py_IS_TYPE(arguments[0], self->twin);
+}
+
+/* Coroutine: what a coroutine is to who awaits, sends, throws, closes and looks at it. */
+
+/* Python's own coroutines tell where they were made. */
+static inline bool
+origin_is_asked(void)
+{
+    return PyThreadState_Get()->coroutine_origin_tracking_depth != 0;
+}
+
+/* One that was used before; NULL, without an exception, if there is none. */
+static inline Coroutine *
+used_coroutine(State *state)
+{
     Coroutine *coroutine = NULL;
 #if REUSE
     if (state->free_count) {
         coroutine = state->free[--state->free_count];
         PyObject_Init((PyObject *)coroutine, state->coroutine_type);
     }
+#else
+    (void)state;
 #endif
+    return coroutine;
+}
+
+static inline PyObject *
+begin_coroutine(Coroutine *coroutine, Function *function, PyObject *self, bool gives_none)
+{
+    coroutine->function = (Function *)Py_NewRef(function);
+    coroutine->self = Py_NewRef(self);
+    coroutine->gives_none = gives_none;
+    coroutine->stage = CREATED;
+    coroutine->running = false;
+    coroutine->notified = false;
+    coroutine->early = false;
+    coroutine->tracked = false;
+    coroutine->finalized = false;
+    return (PyObject *)coroutine;
+}
+
+static PyObject *
+new_coroutine(Function *function, PyObject *self, bool gives_none)
+{
+    State *state = function->state;
+    if (origin_is_asked()) {
+        return NULL;
+    }
+    Coroutine *coroutine = used_coroutine(state);
     if (coroutine == NULL) {
         coroutine = PyObject_GC_New(Coroutine, state->coroutine_type);
         if (coroutine == NULL) {
@@ -669,16 +728,7 @@ new_coroutine(Function *function, PyObject *self, bool gives_none)
         coroutine->interruption = NULL;
         coroutine->weakrefs = NULL;
     }
-    coroutine->function = (Function *)Py_NewRef(function);
-    coroutine->self = Py_NewRef(self);
-    coroutine->stage = CREATED;
-    coroutine->running = false;
-    coroutine->gives_none = gives_none;
-    coroutine->notified = false;
-    coroutine->early = false;
-    coroutine->tracked = false;
-    coroutine->finalized = false;
-    return (PyObject *)coroutine;
+    return begin_coroutine(coroutine, function, self, gives_none);
 }
 
 /* The body of a coroutine function. */
@@ -686,6 +736,20 @@ static PyObject *
 coroutine_function(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     return new_coroutine(function, self, false);
+}
+
+/* The shortcut of a coroutine function. */
+static PyObject *
+call_coroutine_function(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    Function *self = (Function *)function;
+    if (takes_shortcut(self, arguments, nargsf, kwnames) && !origin_is_asked()) {
+        Coroutine *coroutine = used_coroutine(self->state);
+        if (coroutine != NULL) {
+            return begin_coroutine(coroutine, self, arguments[0], false);
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 /* The iterator that awaiting an object gives: _PyCoro_GetAwaitableIter(). */
@@ -1425,24 +1489,7 @@ static PyType_Spec finished_spec = {
     .slots = finished_slots,
 };
 
-/* Function: two bodies. Whatever is asked of it, its Python one answers: name, signature, code, documentation. So inspect,
-mock and who reads the source see a coroutine function where there is one. */
-
-static PyObject *
-function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
-{
-    Function *self = (Function *)object;
-    Py_ssize_t count = PyVectorcall_NARGS(nargsf) - 1;
-    if (kwnames == NULL && count >= self->least && count <= self->most
-        && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
-        && self->state->finished != NULL) {
-        PyObject *result = self->body->body(self, arguments[0], arguments + 1, count);
-        if (result != NULL || PyErr_Occurred()) {
-            return result;
-        }
-    }
-    return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
-}
+/* Function: what it is besides a call */
 
 static PyObject *
 function_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(type))
@@ -1659,16 +1706,24 @@ lock_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *const 
     return has_queue(self) ? NULL : PyBool_FromLong(take_free_lock((Lock *)self));
 }
 
+/* Unlock it if it is locked and nobody waits. */
+static inline bool
+unlock_unwanted(Lock *lock)
+{
+    bool unlocks = lock->locked && !has_queue((PyObject *)lock);
+    lock->locked &= !unlocks;
+    return unlocks;
+}
+
 /* Hand it to the first in the line, in the plain case; else nothing is done, and the answer is NULL. */
 static PyObject *
 release_lock(State *state, Lock *lock)
 {
+    if (unlock_unwanted(lock)) {
+        return Py_NewRef(Py_None);
+    }
     if (!lock->locked) {
         return NULL;
-    }
-    if (!has_queue((PyObject *)lock)) {
-        lock->locked = false;
-        return Py_NewRef(Py_None);
     }
     bool other;
     Queue *queue = queue_of(state, (PyObject *)lock, &other);
@@ -1687,6 +1742,15 @@ static PyObject *
 lock_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     return release_lock(function->state, (Lock *)self);
+}
+
+static PyObject *
+call_lock_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && unlock_unwanted((Lock *)arguments[0])) {
+        return Py_NewRef(Py_None);
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 static PyObject *
@@ -1770,17 +1834,32 @@ semaphore_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *c
     return has_queue(self) || semaphore->large != NULL ? NULL : PyBool_FromLong(take_permit(semaphore));
 }
 
+/* Add a permit that nobody waits for. */
+static inline bool
+add_permit(Semaphore *semaphore)
+{
+    if (has_queue((PyObject *)semaphore) || semaphore->large != NULL || semaphore->value == PY_SSIZE_T_MAX) {
+        return false;
+    }
+    semaphore->value += 1;
+    return true;
+}
+
+static PyObject *
+call_semaphore_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && add_permit((Semaphore *)arguments[0])) {
+        return Py_NewRef(Py_None);
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
+}
+
 static PyObject *
 semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     State *state = function->state;
-    Semaphore *semaphore = (Semaphore *)self;
     if (!has_queue(self)) {
-        if (semaphore->large != NULL || semaphore->value == PY_SSIZE_T_MAX) {
-            return NULL;
-        }
-        semaphore->value += 1;
-        return Py_NewRef(Py_None);
+        return add_permit((Semaphore *)self) ? Py_NewRef(Py_None) : NULL;
     }
     bool other;
     Queue *queue = queue_of(state, self, &other);
@@ -1871,12 +1950,53 @@ static Lock *
 own_lock(State *state, PyObject *condition)
 {
     PyObject *grip = LOAD((Condition *)condition, grip);
-    const Function *acquire = state->lock_acquire;
-    bool twin = grip != NULL && acquire != NULL && Py_IS_TYPE(grip, acquire->twin);
-    if (grip != NULL && !twin && !PyObject_TypeCheck(grip, state->lock_type)) {
+    if (grip != NULL && !PyObject_TypeCheck(grip, state->lock_type)) {
         Py_CLEAR(grip);
     }
     return (Lock *)grip;
+}
+
+/* Its lock if that is no subclass of ours either: a new reference, or NULL. */
+static inline PyObject *
+plain_lock(State *state, PyObject *condition)
+{
+    PyObject *grip = LOAD((Condition *)condition, grip);
+    if (grip != NULL && !(state->lock_acquire != NULL && Py_IS_TYPE(grip, state->lock_acquire->twin))) {
+        Py_CLEAR(grip);
+    }
+    return grip;
+}
+
+static PyObject *
+call_condition_acquire(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    State *state = ((Function *)function)->state;
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && !origin_is_asked()) {
+        PyObject *lock = plain_lock(state, arguments[0]);
+        Coroutine *coroutine = lock == NULL ? NULL : used_coroutine(state);
+        if (coroutine != NULL) {
+            begin_coroutine(coroutine, state->lock_acquire, lock, false);
+        }
+        Py_XDECREF(lock);
+        if (coroutine != NULL) {
+            return (PyObject *)coroutine;
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
+}
+
+static PyObject *
+call_condition_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames)) {
+        PyObject *lock = plain_lock(((Function *)function)->state, arguments[0]);
+        bool unlocks = lock != NULL && unlock_unwanted((Lock *)lock);
+        Py_XDECREF(lock);
+        if (unlocks) {
+            return Py_NewRef(Py_None);
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 static PyObject *
@@ -2504,32 +2624,32 @@ static PyType_Spec barrier_spec = FIELDS_SPEC(
 /* The module */
 
 static const Body bodies[] = {
-    {"WaitQueue", "join", 0, 0, queue_join, NULL},
-    {"WaitQueue", "leave", 1, 0, queue_leave, NULL},
-    {"WaitQueue", "grant", 1, 1, queue_grant, NULL},
-    {"WaitQueue", "retire", 0, 0, queue_retire, NULL},
-    {"Lock", "acquire", 0, 0, coroutine_function, &lock_steps},
-    {"Lock", "try_acquire", 0, 0, lock_try_acquire, NULL},
-    {"Lock", "release", 0, 0, lock_release, NULL},
-    {"Lock", "locked", 0, 0, lock_locked, NULL},
-    {"Lock", "__aenter__", 0, 0, lock_enter, NULL},
-    {"Lock", "__aexit__", 3, 0, exit_context, NULL},
-    {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps},
-    {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL},
-    {"Semaphore", "release", 0, 0, semaphore_release, NULL},
-    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL},
-    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL},
-    {"Event", "wait", 0, 0, coroutine_function, &event_steps},
-    {"Event", "set", 0, 0, event_set, NULL},
-    {"Condition", "acquire", 0, 0, condition_acquire, NULL},
-    {"Condition", "release", 0, 0, condition_release, NULL},
-    {"Condition", "locked", 0, 0, condition_locked, NULL},
-    {"Condition", "wait", 0, 0, coroutine_function, &condition_steps},
-    {"Condition", "__aenter__", 0, 0, condition_enter, NULL},
-    {"Condition", "__aexit__", 3, 0, exit_context, NULL},
-    {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps},
-    {"Barrier", "_spare_nobody", 0, 0, barrier_spare_nobody, NULL},
-    {NULL, NULL, 0, 0, NULL, NULL},
+    {"WaitQueue", "join", 0, 0, queue_join, NULL, NULL},
+    {"WaitQueue", "leave", 1, 0, queue_leave, NULL, NULL},
+    {"WaitQueue", "grant", 1, 1, queue_grant, NULL, NULL},
+    {"WaitQueue", "retire", 0, 0, queue_retire, NULL, NULL},
+    {"Lock", "acquire", 0, 0, coroutine_function, &lock_steps, call_coroutine_function},
+    {"Lock", "try_acquire", 0, 0, lock_try_acquire, NULL, NULL},
+    {"Lock", "release", 0, 0, lock_release, NULL, call_lock_release},
+    {"Lock", "locked", 0, 0, lock_locked, NULL, NULL},
+    {"Lock", "__aenter__", 0, 0, lock_enter, NULL, NULL},
+    {"Lock", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps, call_coroutine_function},
+    {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL, NULL},
+    {"Semaphore", "release", 0, 0, semaphore_release, NULL, call_semaphore_release},
+    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL, NULL},
+    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Event", "wait", 0, 0, coroutine_function, &event_steps, call_coroutine_function},
+    {"Event", "set", 0, 0, event_set, NULL, NULL},
+    {"Condition", "acquire", 0, 0, condition_acquire, NULL, call_condition_acquire},
+    {"Condition", "release", 0, 0, condition_release, NULL, call_condition_release},
+    {"Condition", "locked", 0, 0, condition_locked, NULL, NULL},
+    {"Condition", "wait", 0, 0, coroutine_function, &condition_steps, call_coroutine_function},
+    {"Condition", "__aenter__", 0, 0, condition_enter, NULL, NULL},
+    {"Condition", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps, call_coroutine_function},
+    {"Barrier", "_spare_nobody", 0, 0, barrier_spare_nobody, NULL, NULL},
+    {NULL, NULL, 0, 0, NULL, NULL, NULL},
 };
 
 PyDoc_STRVAR(functions_doc,
@@ -2568,7 +2688,7 @@ functions(PyObject *module, PyObject *arguments)
             Py_DECREF(found);
             return NULL;
         }
-        function->vectorcall = function_vectorcall;
+        function->vectorcall = body->shortcut == NULL ? function_vectorcall : body->shortcut;
         function->body = body;
         function->python = method;
         function->module = Py_NewRef(module);
@@ -2578,7 +2698,7 @@ functions(PyObject *module, PyObject *arguments)
         function->most = body->arguments;
         function->state = state;
         PyObject_GC_Track(function);
-        if (body->body == queue_join) {
+        if (body->run == queue_join) {
             Py_XSETREF(state->queue_twin, (PyTypeObject *)Py_NewRef(twin));
         }
         if (body->steps == &lock_steps) {
