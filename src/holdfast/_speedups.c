@@ -14,8 +14,9 @@ object, and do.
 
 What is faster, and why. Nothing is made for the interpreter to run: no frame, no coroutine object with one. Python
 3.11, and asyncio's tasks everywhere, ask a coroutine with `am_send`, which returns a value without raising StopIteration;
-where the interpreter itself asks with `tp_iternext` (3.12 on), None needs no exception at all, and for True there is one
-that is used again.
+where the interpreter itself asks with `tp_iternext` (3.12 on), None needs no exception at all, and for True and integers
+there is one that is used again. The methods of CPython's own Future and deque are not looked up each time. The future that
+one of asyncio's own loops would make in Python is made here, and awaited without an iterator.
 
 Memory and threads. All state is the module's, so each interpreter has its own. The collector, a signal handler or another
 thread may run whenever Python code is called, so each call below leaves things as the Python twin would. Without the GIL,
@@ -56,7 +57,7 @@ typedef struct {
     PyObject *line;  /* a deque */
     PyObject *notes;  /* a dict */
     PyObject *keepers;  /* None or a set */
-    PyObject *for_future;  /* what `loop` calls Future with in create_future(); NULL if that is not known to be plain */
+    PyObject *for_future;  /* {"loop": loop} if its create_future() is known to be asyncio's own, else NULL */
     Py_ssize_t dead;
 } Queue;
 
@@ -93,6 +94,7 @@ typedef struct {
     Primitive base;
     PyObject *parties;
     PyObject *state;  /* a barrier._State */
+    PyObject *context;  /* for _spare_nobody(), which does not look at it: call_soon() would make a copy each time */
     Py_ssize_t spared;
 } Barrier;
 
@@ -111,7 +113,7 @@ typedef struct {
     Py_ssize_t optional;   /* of which the last so many may be missing */
     PyObject *(*run)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
     const Steps *steps;  /* of a coroutine function */
-    vectorcallfunc shortcut;  /* NULL, or what runs the body for the plainest of calls, and function_vectorcall() for others */
+    vectorcallfunc shortcut;  /* does the plainest of calls, and gives function_vectorcall() all others; may be NULL */
 } Body;
 
 struct Function {
@@ -174,13 +176,14 @@ struct State {
     PyObject *get_running_loop;
     Known known;
     Function *lock_acquire;      /* what a Condition's acquire() makes */
-    PyObject *stop_with_true;    /* a StopIteration(True), used again and again */
+    PyObject *stop;              /* a StopIteration, used again and again */
     PyObject *zero;
     PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
         *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
         *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed,
         *str_end_round, *str_loop, *str_call_soon, *str_spare_nobody;
     PyObject *no_arguments;  /* the empty tuple */
+    PyObject *keyword_context;  /* ("context",) */
 #if REUSE
     Coroutine *free[FREE_COROUTINES];
     int free_count;
@@ -975,31 +978,47 @@ yielded(PySendResult sent, PyObject *result)
     return result;
 }
 
-/* To the interpreter, NULL without an exception is a return of None. For True, the same StopIteration serves as long as
-nobody has kept it or written on it, which who reads the value at once does not. */
+/* Raise StopIteration(result) with the exception that served before, as long as nobody has kept it or written on it,
+which who reads the value at once does not. Returns false, having done nothing, where that is not so. */
+static bool
+stop_again(State *state, PyObject *result)
+{
+#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+    PyStopIterationObject *stop = (PyStopIterationObject *)state->stop;
+    if (!PyLong_CheckExact(result) && result != Py_True) {
+        return false;  /* it would keep the result alive */
+    }
+    if (stop == NULL || Py_REFCNT(stop) != 1 || stop->traceback != NULL || stop->context != NULL || stop->cause != NULL
+        || stop->dict != NULL) {
+        return false;
+    }
+    if (stop->value != result) {
+        PyObject *arguments = PyTuple_Pack(1, result);
+        if (arguments == NULL) {
+            PyErr_Clear();
+            return false;
+        }
+        Py_XSETREF(stop->args, arguments);
+        Py_XSETREF(stop->value, Py_NewRef(result));
+    }
+    PyErr_SetRaisedException(Py_NewRef(stop));
+    return true;
+#else
+    (void)state, (void)result;
+    return false;
+#endif
+}
+
+/* To the interpreter, NULL without an exception is a return of None. */
 static PyObject *
 coroutine_iternext(PyObject *object)
 {
     PyObject *result;
     PySendResult sent = coroutine_am_send(object, Py_None, &result);
-    if (sent != PYGEN_RETURN) {
-        return result;
-    }
-    if (result == Py_None) {
+    if (sent == PYGEN_RETURN && (result == Py_None || stop_again(((Coroutine *)object)->function->state, result))) {
         Py_DECREF(result);
         return NULL;
     }
-#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
-    PyObject *stop = ((Coroutine *)object)->function->state->stop_with_true;
-    if (result == Py_True && stop != NULL && Py_REFCNT(stop) == 1) {
-        PyBaseExceptionObject *fields = (PyBaseExceptionObject *)stop;
-        if (fields->traceback == NULL && fields->context == NULL && fields->cause == NULL && fields->dict == NULL) {
-            PyErr_SetRaisedException(Py_NewRef(stop));
-            Py_DECREF(result);
-            return NULL;
-        }
-    }
-#endif
     return yielded(sent, result);
 }
 
@@ -2308,9 +2327,18 @@ spare(State *state, Barrier *barrier, Queue *queue, Py_ssize_t length)
     if (running != NULL && loop != NULL && loop != Py_None && loop == running) {
         barrier->spared = length;
         spare_nobody = PyObject_GetAttr((PyObject *)barrier, state->str_spare_nobody);
-        PyObject *handle = spare_nobody == NULL ? NULL : PyObject_CallMethodOneArg(loop, state->str_call_soon, spare_nobody);
+        PyObject *context = LOAD(barrier, context), *handle = NULL;
+        if (context == NULL) {
+            context = PyContext_New();
+            STORE(barrier, context, Py_XNewRef(context));
+        }
+        if (context != NULL && spare_nobody != NULL) {
+            PyObject *arguments[] = {loop, spare_nobody, context};
+            handle = PyObject_VectorcallMethod(state->str_call_soon, arguments, 2, state->keyword_context);
+        }
         result = handle == NULL ? -1 : 0;
         Py_XDECREF(handle);
+        Py_XDECREF(context);
     }
     Py_XDECREF(loop);
     Py_XDECREF(running);
@@ -2564,6 +2592,7 @@ barrier_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(((Barrier *)object)->parties);
     Py_VISIT(((Barrier *)object)->state);
+    Py_VISIT(((Barrier *)object)->context);
     return primitive_traverse(object, visit, arg);
 }
 
@@ -2572,6 +2601,7 @@ barrier_clear(PyObject *object)
 {
     Py_CLEAR(((Barrier *)object)->parties);
     Py_CLEAR(((Barrier *)object)->state);
+    Py_CLEAR(((Barrier *)object)->context);
     return primitive_clear(object);
 }
 
@@ -2714,8 +2744,8 @@ functions(PyObject *module, PyObject *arguments)
     return found;
 }
 
-/* Set *function to that of a method which `type` itself has with these flags. 0, or -1 if there is none, with an exception
-or without. */
+/* Set *function to that of a method which `type` itself has with these flags. 0, or -1 if there is none, with an
+exception or without. */
 static int
 know_method(PyCFunction *function, PyObject *type, const char *name, int flags)
 {
@@ -2770,7 +2800,10 @@ know(Known *known)
         const char *name;
         PyObject *value;
     } imports[] = {
-        {"collections", "deque", NULL}, {"asyncio.futures", "Future", NULL}, {"asyncio.base_events", "BaseEventLoop", NULL}};
+        {"collections", "deque", NULL},
+        {"asyncio.futures", "Future", NULL},
+        {"asyncio.base_events", "BaseEventLoop", NULL},
+    };
     int result = 0;
     for (size_t i = 0; i < Py_ARRAY_LENGTH(imports) && result == 0; i++) {
         PyObject *module = PyImport_ImportModule(imports[i].module);
@@ -2859,10 +2892,12 @@ module_exec(PyObject *module)
         return -1;
     }
     state->no_arguments = PyTuple_New(0);
+    state->keyword_context = Py_BuildValue("(s)", "context");
     state->zero = PyLong_FromLong(0);
-    state->stop_with_true = PyObject_CallOneArg(PyExc_StopIteration, Py_True);
+    state->stop = PyObject_CallOneArg(PyExc_StopIteration, Py_True);
     PyObject *events = PyImport_ImportModule("asyncio.events");
-    if (events == NULL || state->no_arguments == NULL || state->zero == NULL || state->stop_with_true == NULL) {
+    if (events == NULL || state->no_arguments == NULL || state->keyword_context == NULL || state->zero == NULL
+        || state->stop == NULL) {
         Py_XDECREF(events);
         return -1;
     }
@@ -2875,15 +2910,17 @@ module_exec(PyObject *module)
     return state->finished == NULL ? -1 : PyModule_AddObjectRef(module, "FINISHED", state->finished);
 }
 
-#define ALL_REFERENCES(DO)                                                                                             \
-    DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(lock_type) DO(semaphore_type)             \
-    DO(event_type) DO(condition_type) DO(finished) DO(get_running_loop) DO(stop_with_true) DO(zero) DO(lock_acquire)   \
-    DO(str_append)                                                                                                     \
-    DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft) DO(str_pop)       \
-    DO(str_set_result) DO(str_throw) DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line)   \
-    DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed) \
-    DO(str_end_round) DO(str_loop) DO(str_call_soon) DO(str_spare_nobody) DO(no_arguments) DO(queue_twin) DO(known.deque) DO(known.future)                    \
-    DO(known.set_result) DO(known.create_future) DO(barrier_type) DO(filling) DO(draining) DO(broken)
+#define ALL_REFERENCES(DO)                                                                                            \
+    DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin) DO(lock_type)                \
+    DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                                             \
+    DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop) DO(lock_acquire) DO(stop) DO(zero)          \
+    DO(no_arguments) DO(keyword_context)                                                                              \
+    DO(known.deque) DO(known.future) DO(known.set_result) DO(known.create_future)                                     \
+    DO(str_append) DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft)   \
+    DO(str_pop) DO(str_set_result) DO(str_throw)                                                                      \
+    DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line) DO(str_give_back)                 \
+    DO(str_hand_out) DO(str_aenter) DO(str_reacquire)                                                                 \
+    DO(str_reacquire_closed) DO(str_end_round) DO(str_loop) DO(str_call_soon) DO(str_spare_nobody)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
