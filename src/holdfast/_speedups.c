@@ -57,7 +57,7 @@ typedef struct {
     PyObject *line;  /* a deque */
     PyObject *notes;  /* a dict */
     PyObject *keepers;  /* None or a set */
-    PyObject *for_future;  /* {"loop": loop} if its create_future() is known to be asyncio's own, else NULL */
+    PyObject *maker;    /* NULL, or what makes the loop's futures: see maker_of() */
     Py_ssize_t dead;
 } Queue;
 
@@ -428,40 +428,50 @@ enter_line(State *state, PyObject *primitive, Queue *queue)
     return (Queue *)line;
 }
 
-/* queue.loop.create_future(). What asyncio's own loops do there is done here, without a frame for it; that it is
-theirs is asked once, when the first waiter of that loop joins. */
+/* How the loop of a queue makes futures: {"loop": loop}, for Future, if it is one of asyncio's own and thus does no more
+than call Future with that; else its create_future. Asked once, when the first waiter of that loop joins. */
+static PyObject *
+maker_of(State *state, Queue *queue)
+{
+    PyObject *loop = LOAD(queue, loop);
+    if (loop == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "this queue was not initialised");
+        return NULL;
+    }
+    PyObject *maker = PyObject_GetAttr(loop, state->str_create_future);
+    bool plain = maker != NULL && state->known.future != NULL && PyMethod_Check(maker)
+                 && PyMethod_GET_SELF(maker) == loop && PyMethod_GET_FUNCTION(maker) == state->known.create_future;
+    if (plain) {
+        Py_SETREF(maker, PyDict_New());
+        if (maker != NULL && PyDict_SetItem(maker, state->str_loop, loop) < 0) {
+            Py_CLEAR(maker);
+        }
+    }
+    Py_DECREF(loop);
+    if (maker != NULL) {
+        STORE(queue, maker, Py_NewRef(maker));
+    }
+    return maker;
+}
+
+/* queue.loop.create_future() */
 static PyObject *
 create_future(State *state, Queue *queue)
 {
-    PyObject *keywords = LOAD(queue, for_future), *waiter = NULL;
-    if (keywords == NULL) {
-        PyObject *loop = LOAD(queue, loop);
-        PyObject *create = loop == NULL ? NULL : PyObject_GetAttr(loop, state->str_create_future);
-        bool plain = create != NULL && state->known.future != NULL && PyMethod_Check(create)
-                     && PyMethod_GET_SELF(create) == loop
-                     && PyMethod_GET_FUNCTION(create) == state->known.create_future;
-        if (!plain) {
-            waiter = create == NULL ? NULL : PyObject_CallNoArgs(create);
+    PyObject *maker = LOAD(queue, maker), *waiter;
+    if (maker == NULL) {
+        maker = maker_of(state, queue);
+        if (maker == NULL) {
+            return NULL;
         }
-        else {
-            keywords = PyDict_New();
-            if (keywords == NULL || PyDict_SetItem(keywords, state->str_loop, loop) < 0) {
-                Py_CLEAR(keywords);
-            }
-            else {
-                STORE(queue, for_future, Py_NewRef(keywords));
-            }
-        }
-        if (loop == NULL) {
-            PyErr_SetString(PyExc_AttributeError, "this queue was not initialised");
-        }
-        Py_XDECREF(loop);
-        Py_XDECREF(create);
     }
-    if (keywords != NULL) {
-        waiter = PyObject_Call((PyObject *)state->known.future, state->no_arguments, keywords);
-        Py_DECREF(keywords);
+    if (PyDict_CheckExact(maker)) {
+        waiter = PyObject_Call((PyObject *)state->known.future, state->no_arguments, maker);
     }
+    else {
+        waiter = PyObject_CallNoArgs(maker);
+    }
+    Py_DECREF(maker);
     return waiter;
 }
 
@@ -2430,7 +2440,7 @@ queue_get_loop(PyObject *self, void *Py_UNUSED(closure))
 static int
 queue_set_loop(PyObject *self, PyObject *loop, void *Py_UNUSED(closure))
 {
-    STORE((Queue *)self, for_future, NULL);
+    STORE((Queue *)self, maker, NULL);
     STORE((Queue *)self, loop, Py_XNewRef(loop));
     return 0;
 }
@@ -2523,7 +2533,7 @@ queue_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->line);
     Py_VISIT(self->notes);
     Py_VISIT(self->keepers);
-    Py_VISIT(self->for_future);
+    Py_VISIT(self->maker);
     return 0;
 }
 
@@ -2538,7 +2548,7 @@ queue_clear(PyObject *object)
     Py_CLEAR(self->line);
     Py_CLEAR(self->notes);
     Py_CLEAR(self->keepers);
-    Py_CLEAR(self->for_future);
+    Py_CLEAR(self->maker);
     return 0;
 }
 
