@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from holdfast import Condition, Event, Lock, Semaphore
+from holdfast import Barrier, Condition, Event, Lock, Semaphore
 
 ROUNDS = 100_000
 SLACK = ROUNDS // 1_000
@@ -164,6 +164,32 @@ def notifying(condition: Condition, cancelled: bool) -> Round:
     return once
 
 
+def meeting(barrier: Barrier, cancelled: bool) -> Round:
+    async def once() -> None:
+        waiter = asyncio.create_task(barrier.wait())
+        await step(0)
+        if cancelled:
+            waiter.cancel()
+        else:
+            await barrier.wait()
+        await asyncio.wait([waiter])
+
+    return once
+
+
+def meeting_again(barrier: Barrier) -> Round:
+    """The next round fills while this one leaves."""
+
+    async def twice() -> None:
+        await barrier.wait()
+        await barrier.wait()
+
+    async def once() -> None:
+        await asyncio.gather(twice(), twice())
+
+    return once
+
+
 OPERATIONS: dict[str, Callable[[], Round]] = {
     "Lock, async with": lambda: entering(Lock()),
     "Semaphore, async with": lambda: entering(Semaphore()),
@@ -189,6 +215,9 @@ OPERATIONS: dict[str, Callable[[], Round]] = {
     "Event, set": lambda: waking(Event()),
     "Condition, notify": lambda: notifying(Condition(), cancelled=False),
     "Condition, notify, cancelled": lambda: notifying(Condition(), cancelled=True),
+    "Barrier, wait": lambda: meeting(Barrier(2), cancelled=False),
+    "Barrier, wait, cancelled": lambda: meeting(Barrier(2), cancelled=True),
+    "Barrier, wait again": lambda: meeting_again(Barrier(2)),
 }
 
 

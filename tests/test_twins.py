@@ -183,6 +183,73 @@ async def test_the_stop_iteration_is_nobody_elses() -> None:
     assert len({id(exception) for exception in kept}) == 4
 
 
+async def test_the_stop_iteration_tells_the_index() -> None:
+    """Each party of a barrier gets its own, also after the exception has served others."""
+    barrier, lock = Barrier(3), Semaphore(10)
+    kept = []
+    for _ in range(3):
+        assert await lock.acquire() is True
+        first, second, last = (barrier.wait().__await__() for _ in range(3))
+        waiters = [next(first), next(second)]
+        for party in (last, first, second):
+            with pytest.raises(StopIteration) as stop:
+                next(party)
+            kept.append(stop.value)
+        assert [waiter.result() for waiter in waiters] == [0, 1]
+    assert [exception.value for exception in kept] == [2, 0, 1] * 3
+    assert [exception.args for exception in kept] == [(2,), (0,), (1,)] * 3
+
+
+class _OwnFuture(asyncio.Future):
+    """A loop's own future."""
+
+
+class _OwnLoop(asyncio.SelectorEventLoop):
+    def create_future(self):
+        return _OwnFuture(loop=self)
+
+
+@pytest.mark.parametrize("own", ["by its class", "by the instance"])
+def test_the_loop_makes_the_waiters(own: str) -> None:
+    loop = _OwnLoop() if own == "by its class" else asyncio.SelectorEventLoop()
+    if own == "by the instance":
+        loop.create_future = lambda: _OwnFuture(loop=loop)
+
+    async def main() -> None:
+        lock, barrier = Lock(), Barrier(2)
+        await lock.acquire()
+        tasks = [asyncio.create_task(wait()) for wait in (lock.acquire, lock.acquire, lock.acquire, barrier.wait)]
+        await asyncio.sleep(0)
+        assert [type(waiter) for primitive in (lock, barrier) for waiter in primitive._waiters] == [_OwnFuture] * 4
+        tasks[1].cancel()
+        lock.release()
+        assert await barrier.wait() == 1
+        await asyncio.sleep(0)
+        lock.release()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(outcomes.pop(1), asyncio.CancelledError)
+        assert outcomes == [True, True, 0]
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+async def test_a_waiting_coroutine_awaits_its_waiter() -> None:
+    lock = Lock()
+    await lock.acquire()
+    coroutine = lock.acquire()
+    waiter = coroutine.send(None)
+    assert lock._waiters == (waiter,)
+    assert waiter._asyncio_future_blocking
+    assert type(coroutine.cr_await) is type(iter(waiter))
+    waiter._asyncio_future_blocking = False  # as a task does when it has seen it
+    assert coroutine.send(None) is waiter
+    coroutine.close()
+    assert coroutine.cr_await is None
+
+
 async def test_debug_mode_tells_where_a_coroutine_was_made() -> None:
     before = sys.get_coroutine_origin_tracking_depth()
     sys.set_coroutine_origin_tracking_depth(1)

@@ -14,8 +14,9 @@ object, and do.
 
 What is faster, and why. Nothing is made for the interpreter to run: no frame, no coroutine object with one. Python
 3.11, and asyncio's tasks everywhere, ask a coroutine with `am_send`, which returns a value without raising StopIteration;
-where the interpreter itself asks with `tp_iternext` (3.12 on), None needs no exception at all, and for True there is one
-that is used again.
+where the interpreter itself asks with `tp_iternext` (3.12 on), None needs no exception at all, and for True and integers
+there is one that is used again. The methods of CPython's own Future and deque are not looked up each time. The future that
+one of asyncio's own loops would make in Python is made here, and awaited without an iterator.
 
 Memory and threads. All state is the module's, so each interpreter has its own. The collector, a signal handler or another
 thread may run whenever Python code is called, so each call below leaves things as the Python twin would. Without the GIL,
@@ -56,6 +57,7 @@ typedef struct {
     PyObject *line;  /* a deque */
     PyObject *notes;  /* a dict */
     PyObject *keepers;  /* None or a set */
+    PyObject *maker;    /* NULL, or what makes the loop's futures: see maker_of() */
     Py_ssize_t dead;
 } Queue;
 
@@ -92,6 +94,7 @@ typedef struct {
     Primitive base;
     PyObject *parties;
     PyObject *state;  /* a barrier._State */
+    PyObject *context;  /* for _spare_nobody(), which does not look at it: call_soon() would make a copy each time */
     Py_ssize_t spared;
 } Barrier;
 
@@ -108,8 +111,9 @@ typedef struct {
     const char *name;
     Py_ssize_t arguments;  /* at most so many after self, */
     Py_ssize_t optional;   /* of which the last so many may be missing */
-    PyObject *(*body)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+    PyObject *(*run)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
     const Steps *steps;  /* of a coroutine function */
+    vectorcallfunc shortcut;  /* does the plainest of calls, and gives function_vectorcall() all others; may be NULL */
 } Body;
 
 struct Function {
@@ -132,23 +136,36 @@ struct Coroutine {
     PyObject *self;     /* of the method */
     PyObject *line;     /* a Queue */
     PyObject *waiter;
-    PyObject *awaited;  /* the iterator that it is suspended on */
+    PyObject *awaited;  /* the iterator or the future that it is suspended on */
     PyObject *interruption;  /* what to raise once a condition has its lock again */
     PyObject *weakrefs;
+    char gives_none;
     char stage;
     char running;
-    char gives_none;
     char notified;
     char early;      /* at a barrier that the round before has not left */
     char tracked;    /* by the collector: from the first wait on, as before there is no cycle through it */
     char finalized;
 };
 
+/* What CPython's deque and Future do, called without a detour: their C functions, where they are as expected. With a
+type that is NULL, and for objects of any other type, methods are looked up and called. */
+typedef struct {
+    PyTypeObject *deque;
+    PyCFunction append, popleft, pop;
+    PyTypeObject *future;
+    PyCFunction done, result;
+    PyObject *set_result;  /* a method descriptor */
+    PyGetSetDef *blocking;
+    PyObject *create_future;  /* BaseEventLoop's, which returns Future(loop=self) */
+} Known;
+
 struct State {
     PyTypeObject *function_type;
     PyTypeObject *coroutine_type;
     PyTypeObject *finished_type;
     PyTypeObject *queue_type;
+    PyTypeObject *queue_twin;    /* the subclass that all queues are of */
     PyTypeObject *lock_type;
     PyTypeObject *semaphore_type;
     PyTypeObject *event_type;
@@ -157,13 +174,16 @@ struct State {
     PyObject *filling, *draining, *broken;  /* of barrier._State, once a barrier was used */
     PyObject *finished;          /* NULL once the module is cleared */
     PyObject *get_running_loop;
+    Known known;
     Function *lock_acquire;      /* what a Condition's acquire() makes */
-    PyObject *stop_with_true;    /* a StopIteration(True), used again and again */
+    PyObject *stop;              /* a StopIteration, used again and again */
     PyObject *zero;
     PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
         *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
         *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed,
-        *str_end_round;
+        *str_end_round, *str_loop, *str_call_soon, *str_spare_nobody;
+    PyObject *no_arguments;  /* the empty tuple */
+    PyObject *keyword_context;  /* ("context",) */
 #if REUSE
     Coroutine *free[FREE_COROUTINES];
     int free_count;
@@ -276,10 +296,68 @@ ask(PyObject *object, PyObject *name)
     return truth;
 }
 
+/* Deques and futures */
+
+/* line.append(waiter) */
+static int
+append(State *state, PyObject *line, PyObject *waiter)
+{
+    PyObject *none = Py_IS_TYPE(line, state->known.deque) ? state->known.append(line, waiter)
+                                                          : PyObject_CallMethodOneArg(line, state->str_append, waiter);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* line.popleft() */
+static inline PyObject *
+pop_oldest(State *state, PyObject *line)
+{
+    return Py_IS_TYPE(line, state->known.deque) ? state->known.popleft(line, NULL)
+                                                : PyObject_CallMethodNoArgs(line, state->str_popleft);
+}
+
+/* line.pop() */
+static inline PyObject *
+pop_newest(State *state, PyObject *line)
+{
+    return Py_IS_TYPE(line, state->known.deque) ? state->known.pop(line, NULL)
+                                                : PyObject_CallMethodNoArgs(line, state->str_pop);
+}
+
+/* waiter.done(); -1 with an exception */
+static int
+is_done(State *state, PyObject *waiter)
+{
+    if (!Py_IS_TYPE(waiter, state->known.future)) {
+        return ask(waiter, state->str_done);
+    }
+    PyObject *done = state->known.done(waiter, NULL);
+    Py_XDECREF(done);  /* True or False */
+    return done == NULL ? -1 : done == Py_True;
+}
+
+/* waiter.set_result(result) */
+static int
+set_result(State *state, PyObject *waiter, PyObject *result)
+{
+    PyObject *arguments[] = {waiter, result};
+    PyObject *none = Py_IS_TYPE(waiter, state->known.future)
+                         ? PyObject_Vectorcall(state->known.set_result, arguments, 2, NULL)
+                         : PyObject_CallMethodOneArg(waiter, state->str_set_result, result);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
 /* Wait queue: see _waitqueue.py. Where a return value is an int, -1 is an error, and DECLINED_HERE says that it is not
 the plain case, and that nothing has been done. */
 
 #define DECLINED_HERE (-2)
+
+static inline bool
+is_queue(State *state, PyObject *object)
+{
+    return Py_IS_TYPE(object, state->queue_twin) || PyObject_TypeCheck(object, state->queue_type);
+}
 
 /* The queue of a primitive, a new reference; NULL if there is none, or it is not one of these, which sets *other. */
 static Queue *
@@ -287,11 +365,14 @@ queue_of(State *state, PyObject *primitive, bool *other)
 {
     PyObject *queue = LOAD((Primitive *)primitive, queue);
     *other = false;
-    if (queue == NULL || queue == Py_None || PyObject_TypeCheck(queue, state->queue_type)) {
-        if (queue == Py_None) {
-            Py_DECREF(queue);
-            return NULL;
-        }
+    if (queue == NULL) {
+        return NULL;
+    }
+    if (queue == Py_None) {
+        Py_DECREF(queue);
+        return NULL;
+    }
+    if (is_queue(state, queue)) {
         return (Queue *)queue;
     }
     *other = true;
@@ -323,14 +404,12 @@ runs_here(State *state, Queue *queue)
 #endif
 }
 
-/* line = primitive._queue
-   if line is None or line.run is not this_run():
-       line = primitive._enter_line() */
+/* if line is None or line.run is not this_run():
+       line = primitive._enter_line()
+   with `queue` for the line, NULL if it is None; consumed. */
 static Queue *
-enter_line(State *state, PyObject *primitive)
+enter_line(State *state, PyObject *primitive, Queue *queue)
 {
-    bool other;
-    Queue *queue = queue_of(state, primitive, &other);
     if (queue != NULL) {
         int here = runs_here(state, queue);
         if (here > 0) {
@@ -342,11 +421,58 @@ enter_line(State *state, PyObject *primitive)
         }
     }
     PyObject *line = PyObject_CallMethodNoArgs(primitive, state->str_enter_line);
-    if (line != NULL && !PyObject_TypeCheck(line, state->queue_type)) {
+    if (line != NULL && !is_queue(state, line)) {
         PyErr_Format(PyExc_TypeError, "_enter_line() must return a compiled queue, not %R", line);
         Py_CLEAR(line);
     }
     return (Queue *)line;
+}
+
+/* How the loop of a queue makes futures: {"loop": loop}, for Future, if it is one of asyncio's own and thus does no more
+than call Future with that; else its create_future. Asked once, when the first waiter of that loop joins. */
+static PyObject *
+maker_of(State *state, Queue *queue)
+{
+    PyObject *loop = LOAD(queue, loop);
+    if (loop == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "this queue was not initialised");
+        return NULL;
+    }
+    PyObject *maker = PyObject_GetAttr(loop, state->str_create_future);
+    bool plain = maker != NULL && state->known.future != NULL && PyMethod_Check(maker)
+                 && PyMethod_GET_SELF(maker) == loop && PyMethod_GET_FUNCTION(maker) == state->known.create_future;
+    if (plain) {
+        Py_SETREF(maker, PyDict_New());
+        if (maker != NULL && PyDict_SetItem(maker, state->str_loop, loop) < 0) {
+            Py_CLEAR(maker);
+        }
+    }
+    Py_DECREF(loop);
+    if (maker != NULL) {
+        STORE(queue, maker, Py_NewRef(maker));
+    }
+    return maker;
+}
+
+/* queue.loop.create_future() */
+static PyObject *
+create_future(State *state, Queue *queue)
+{
+    PyObject *maker = LOAD(queue, maker), *waiter;
+    if (maker == NULL) {
+        maker = maker_of(state, queue);
+        if (maker == NULL) {
+            return NULL;
+        }
+    }
+    if (PyDict_CheckExact(maker)) {
+        waiter = PyObject_Call((PyObject *)state->known.future, state->no_arguments, maker);
+    }
+    else {
+        waiter = PyObject_CallNoArgs(maker);
+    }
+    Py_DECREF(maker);
+    return waiter;
 }
 
 /* waiter = queue.loop.create_future()
@@ -354,21 +480,18 @@ enter_line(State *state, PyObject *primitive)
 static PyObject *
 join(State *state, Queue *queue)
 {
-    PyObject *loop = LOAD(queue, loop), *line = LOAD(queue, line), *waiter = NULL;
-    if (loop == NULL || line == NULL) {
+    PyObject *waiter = create_future(state, queue);
+    if (waiter == NULL) {
+        return NULL;
+    }
+    PyObject *line = LOAD(queue, line);
+    if (line == NULL) {
         PyErr_SetString(PyExc_AttributeError, "this queue was not initialised");
-        goto end;
+        Py_CLEAR(waiter);
     }
-    waiter = PyObject_CallMethodNoArgs(loop, state->str_create_future);
-    if (waiter != NULL) {
-        PyObject *none = PyObject_CallMethodOneArg(line, state->str_append, waiter);
-        if (none == NULL) {
-            Py_CLEAR(waiter);
-        }
-        Py_XDECREF(none);
+    else if (append(state, line, waiter) < 0) {
+        Py_CLEAR(waiter);
     }
-end:
-    Py_XDECREF(loop);
     Py_XDECREF(line);
     return waiter;
 }
@@ -438,20 +561,17 @@ grant_first(State *state, Queue *queue)
     int result = DECLINED_HERE;
     if (length > 0) {
         PyObject *waiter = PySequence_GetItem(line, 0);
-        int done = waiter == NULL ? -1 : ask(waiter, state->str_done);
+        int done = waiter == NULL ? -1 : is_done(state, waiter);
+        Py_XDECREF(waiter);
         if (done < 0) {
             result = -1;
         }
         else if (done == 0) {
-            PyObject *none = NULL;
-            if (PySequence_DelItem(line, 0) == 0) {
-                none = PyObject_CallMethodOneArg(waiter, state->str_set_result, state->zero);
-            }
-            result = none == NULL ? -1 : 1;
-            queue->granted += none != NULL;
-            Py_XDECREF(none);
+            waiter = pop_oldest(state, line);
+            result = waiter == NULL || set_result(state, waiter, state->zero) < 0 ? -1 : 1;
+            queue->granted += result == 1;
+            Py_XDECREF(waiter);
         }
-        Py_XDECREF(waiter);
     }
     Py_DECREF(line);
     return result;
@@ -467,16 +587,19 @@ leave_end(State *state, Queue *queue, PyObject *waiter)
         return PyErr_Occurred() ? -1 : DECLINED_HERE;
     }
     int result = DECLINED_HERE;
-    PyObject *pop[] = {state->str_popleft, state->str_pop};
     for (int end = 0; end < 2 && length > end && result == DECLINED_HERE; end++) {
         PyObject *outermost = PySequence_GetItem(line, end == 0 ? 0 : length - 1);
         if (outermost == NULL) {
             result = -1;
         }
         else if (outermost == waiter) {
-            PyObject *keepers = LOAD(queue, keepers);
+            PyObject *keepers = LOAD(queue, keepers), *popped = NULL;
             bool discard = keepers != NULL && keepers != Py_None;
-            result = discard && PySet_Discard(keepers, waiter) < 0 ? -1 : call(line, pop[end]);
+            if (!discard || PySet_Discard(keepers, waiter) >= 0) {
+                popped = end == 0 ? pop_oldest(state, line) : pop_newest(state, line);
+            }
+            result = popped == NULL ? -1 : 0;
+            Py_XDECREF(popped);
             Py_XDECREF(keepers);
             if (result == 0 && length == 1) {
                 result = retire(state, queue);
@@ -533,22 +656,80 @@ queue_grant(Function *function, PyObject *self, PyObject *const *arguments, Py_s
     return grant_first(function->state, (Queue *)self) == 1 ? PyLong_FromLong(1) : NULL;
 }
 
-/* Coroutine: what a coroutine is to who awaits, sends, throws, closes and looks at it. */
+/* Function: two bodies. Whatever is asked of it, its Python one answers: name, signature, code, documentation. So inspect,
+mock and who reads the source see a coroutine function where there is one. */
 
 static PyObject *
-new_coroutine(Function *function, PyObject *self, bool gives_none)
+function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    State *state = function->state;
-    if (PyThreadState_Get()->coroutine_origin_tracking_depth) {
-        return NULL;  /* Python's own coroutines tell where they were made */
+    Function *self = (Function *)object;
+    Py_ssize_t count = PyVectorcall_NARGS(nargsf) - 1;
+    if (kwnames == NULL && count >= self->least && count <= self->most
+        && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
+        && self->state->finished != NULL) {
+        PyObject *result = self->body->run(self, arguments[0], arguments + 1, count);
+        if (result != NULL || PyErr_Occurred()) {
+            return result;
+        }
     }
+    return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
+}
+
+/* The plainest call: with self alone, and that of no subclass. */
+static inline bool
+takes_shortcut(Function *self, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    return PyVectorcall_NARGS(nargsf) == 1 && kwnames == NULL && Py_IS_TYPE(arguments[0], self->twin);
+}
+
+/* Coroutine: what a coroutine is to who awaits, sends, throws, closes and looks at it. */
+
+/* Python's own coroutines tell where they were made. */
+static inline bool
+origin_is_asked(void)
+{
+    return PyThreadState_Get()->coroutine_origin_tracking_depth != 0;
+}
+
+/* One that was used before; NULL, without an exception, if there is none. */
+static inline Coroutine *
+used_coroutine(State *state)
+{
     Coroutine *coroutine = NULL;
 #if REUSE
     if (state->free_count) {
         coroutine = state->free[--state->free_count];
         PyObject_Init((PyObject *)coroutine, state->coroutine_type);
     }
+#else
+    (void)state;
 #endif
+    return coroutine;
+}
+
+static inline PyObject *
+begin_coroutine(Coroutine *coroutine, Function *function, PyObject *self, bool gives_none)
+{
+    coroutine->function = (Function *)Py_NewRef(function);
+    coroutine->self = Py_NewRef(self);
+    coroutine->gives_none = gives_none;
+    coroutine->stage = CREATED;
+    coroutine->running = false;
+    coroutine->notified = false;
+    coroutine->early = false;
+    coroutine->tracked = false;
+    coroutine->finalized = false;
+    return (PyObject *)coroutine;
+}
+
+static PyObject *
+new_coroutine(Function *function, PyObject *self, bool gives_none)
+{
+    State *state = function->state;
+    if (origin_is_asked()) {
+        return NULL;
+    }
+    Coroutine *coroutine = used_coroutine(state);
     if (coroutine == NULL) {
         coroutine = PyObject_GC_New(Coroutine, state->coroutine_type);
         if (coroutine == NULL) {
@@ -560,16 +741,7 @@ new_coroutine(Function *function, PyObject *self, bool gives_none)
         coroutine->interruption = NULL;
         coroutine->weakrefs = NULL;
     }
-    coroutine->function = (Function *)Py_NewRef(function);
-    coroutine->self = Py_NewRef(self);
-    coroutine->stage = CREATED;
-    coroutine->running = false;
-    coroutine->gives_none = gives_none;
-    coroutine->notified = false;
-    coroutine->early = false;
-    coroutine->tracked = false;
-    coroutine->finalized = false;
-    return (PyObject *)coroutine;
+    return begin_coroutine(coroutine, function, self, gives_none);
 }
 
 /* The body of a coroutine function. */
@@ -577,6 +749,20 @@ static PyObject *
 coroutine_function(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     return new_coroutine(function, self, false);
+}
+
+/* The shortcut of a coroutine function. */
+static PyObject *
+call_coroutine_function(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    Function *self = (Function *)function;
+    if (takes_shortcut(self, arguments, nargsf, kwnames) && !origin_is_asked()) {
+        Coroutine *coroutine = used_coroutine(self->state);
+        if (coroutine != NULL) {
+            return begin_coroutine(coroutine, self, arguments[0], false);
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 /* The iterator that awaiting an object gives: _PyCoro_GetAwaitableIter(). */
@@ -599,22 +785,56 @@ await_iterator(PyObject *awaitable)
     return iterator;
 }
 
+/* A future is awaited without an iterator: is that what a coroutine is suspended on? */
+static inline bool
+is_future(State *state, PyObject *awaited)
+{
+    return Py_IS_TYPE(awaited, state->known.future);
+}
+
+/* What the iterator of a future does: yield it until it is done. */
+static PySendResult
+send_to_future(State *state, PyObject *future, PyObject **result)
+{
+    const Known *known = &state->known;
+    int done = is_done(state, future);
+    if (done != 0) {
+        *result = done < 0 ? NULL : known->result(future, NULL);
+        return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+    }
+    PyObject *blocking = known->blocking->get(future, known->blocking->closure);
+    if (blocking == Py_True) {
+        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+    }
+    bool yields = blocking == Py_False && known->blocking->set(future, Py_True, known->blocking->closure) == 0;
+    Py_XDECREF(blocking);
+    *result = yields ? Py_NewRef(future) : NULL;
+    return yields ? PYGEN_NEXT : PYGEN_ERROR;
+}
+
+static inline PySendResult
+send_to(State *state, PyObject *awaited, PyObject *value, PyObject **result)
+{
+    return is_future(state, awaited) ? send_to_future(state, awaited, result) : PyIter_Send(awaited, value, result);
+}
+
 /* Await something. What becomes of it, at once or later, end_of_wait() handles. */
 static PySendResult
 await(Coroutine *self, enum stage stage, PyObject *awaitable, PyObject **result)
 {
-    PyObject *iterator = await_iterator(awaitable);
-    if (iterator == NULL) {
+    State *state = self->function->state;
+    PyObject *awaited = is_future(state, awaitable) ? Py_NewRef(awaitable) : await_iterator(awaitable);
+    if (awaited == NULL) {
         return PYGEN_ERROR;
     }
     self->stage = stage;
-    STORE(self, awaited, Py_NewRef(iterator));
+    STORE(self, awaited, Py_NewRef(awaited));
     if (!self->tracked) {
         self->tracked = true;
         PyObject_GC_Track(self);
     }
-    PySendResult sent = PyIter_Send(iterator, Py_None, result);
-    Py_DECREF(iterator);
+    PySendResult sent = send_to(state, awaited, Py_None, result);
+    Py_DECREF(awaited);
     return sent;
 }
 
@@ -747,7 +967,7 @@ coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
         return PYGEN_ERROR;
     }
     else {
-        sent = PyIter_Send(self->awaited, value, result);
+        sent = send_to(self->function->state, self->awaited, value, result);
     }
     return stop_running(self, end_of_wait(self, sent, result), result);
 }
@@ -768,31 +988,47 @@ yielded(PySendResult sent, PyObject *result)
     return result;
 }
 
-/* To the interpreter, NULL without an exception is a return of None. For True, the same StopIteration serves as long as
-nobody has kept it or written on it, which who reads the value at once does not. */
+/* Raise StopIteration(result) with the exception that served before, as long as nobody has kept it or written on it,
+which who reads the value at once does not. Returns false, having done nothing, where that is not so. */
+static bool
+stop_again(State *state, PyObject *result)
+{
+#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+    PyStopIterationObject *stop = (PyStopIterationObject *)state->stop;
+    if (!PyLong_CheckExact(result) && result != Py_True) {
+        return false;  /* it would keep the result alive */
+    }
+    if (stop == NULL || Py_REFCNT(stop) != 1 || stop->traceback != NULL || stop->context != NULL || stop->cause != NULL
+        || stop->dict != NULL) {
+        return false;
+    }
+    if (stop->value != result) {
+        PyObject *arguments = PyTuple_Pack(1, result);
+        if (arguments == NULL) {
+            PyErr_Clear();
+            return false;
+        }
+        Py_XSETREF(stop->args, arguments);
+        Py_XSETREF(stop->value, Py_NewRef(result));
+    }
+    PyErr_SetRaisedException(Py_NewRef(stop));
+    return true;
+#else
+    (void)state, (void)result;
+    return false;
+#endif
+}
+
+/* To the interpreter, NULL without an exception is a return of None. */
 static PyObject *
 coroutine_iternext(PyObject *object)
 {
     PyObject *result;
     PySendResult sent = coroutine_am_send(object, Py_None, &result);
-    if (sent != PYGEN_RETURN) {
-        return result;
-    }
-    if (result == Py_None) {
+    if (sent == PYGEN_RETURN && (result == Py_None || stop_again(((Coroutine *)object)->function->state, result))) {
         Py_DECREF(result);
         return NULL;
     }
-#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
-    PyObject *stop = ((Coroutine *)object)->function->state->stop_with_true;
-    if (result == Py_True && stop != NULL && Py_REFCNT(stop) == 1) {
-        PyBaseExceptionObject *fields = (PyBaseExceptionObject *)stop;
-        if (fields->traceback == NULL && fields->context == NULL && fields->cause == NULL && fields->dict == NULL) {
-            PyErr_SetRaisedException(Py_NewRef(stop));
-            Py_DECREF(result);
-            return NULL;
-        }
-    }
-#endif
     return yielded(sent, result);
 }
 
@@ -808,6 +1044,9 @@ coroutine_send(PyObject *self, PyObject *value)
 static int
 close_awaited(State *state, PyObject *awaited)
 {
+    if (is_future(state, awaited)) {
+        return 0;
+    }
     PyObject *close = PyObject_GetAttr(awaited, state->str_close);
     if (close == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -826,6 +1065,10 @@ close_awaited(State *state, PyObject *awaited)
 static PySendResult
 throw_into(State *state, PyObject *awaited, PyObject *exception, PyObject **result)
 {
+    if (is_future(state, awaited)) {
+        set_exception(Py_NewRef(exception));
+        return PYGEN_ERROR;
+    }
     PyObject *throw = PyObject_GetAttr(awaited, state->str_throw);
     if (throw == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -921,14 +1164,20 @@ exception_of(PyObject *type, PyObject *value, PyObject *traceback)
     return exception;
 }
 
+/* The exception that is to be thrown by throw(type, value=None, traceback=None). */
 static PyObject *
-coroutine_throw(PyObject *self, PyObject *arguments)
+thrown(PyObject *const *arguments, Py_ssize_t count)
 {
-    PyObject *type, *value = Py_None, *traceback = Py_None, *result;
-    if (!PyArg_UnpackTuple(arguments, "throw", 1, 3, &type, &value, &traceback)) {
-        return NULL;
+    if (count < 1 || count > 3) {
+        return PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
     }
-    PyObject *exception = exception_of(type, value, traceback);
+    return exception_of(arguments[0], count < 2 ? Py_None : arguments[1], count < 3 ? Py_None : arguments[2]);
+}
+
+static PyObject *
+coroutine_throw(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    PyObject *exception = thrown(arguments, count), *result;
     if (exception == NULL) {
         return NULL;
     }
@@ -1109,8 +1358,15 @@ coroutine_get_suspended(PyObject *object, void *Py_UNUSED(closure))
 static PyObject *
 coroutine_get_awaited(PyObject *object, void *Py_UNUSED(closure))
 {
-    PyObject *awaited = LOAD((Coroutine *)object, awaited);
-    return awaited == NULL ? Py_NewRef(Py_None) : awaited;
+    Coroutine *self = (Coroutine *)object;
+    PyObject *awaited = LOAD(self, awaited);
+    if (awaited == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    if (is_future(self->function->state, awaited)) {
+        Py_SETREF(awaited, PyObject_GetIter(awaited));
+    }
+    return awaited;
 }
 
 /* A frame, for those who show where a task is: it stands at the first line of the Python twin. */
@@ -1134,7 +1390,7 @@ get_none(PyObject *Py_UNUSED(object), void *Py_UNUSED(closure))
 
 static PyMethodDef coroutine_methods[] = {
     {"send", coroutine_send, METH_O, NULL},
-    {"throw", coroutine_throw, METH_VARARGS, NULL},
+    {"throw", (PyCFunction)(void (*)(void))coroutine_throw, METH_FASTCALL, NULL},
     {"close", coroutine_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -1201,14 +1457,11 @@ finished_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
 }
 
 static PyObject *
-finished_throw(PyObject *Py_UNUSED(self), PyObject *arguments)
+finished_throw(PyObject *Py_UNUSED(self), PyObject *const *arguments, Py_ssize_t count)
 {
-    PyObject *type, *value = Py_None, *traceback = Py_None;
-    if (PyArg_UnpackTuple(arguments, "throw", 1, 3, &type, &value, &traceback)) {
-        PyObject *exception = exception_of(type, value, traceback);
-        if (exception != NULL) {
-            set_exception(exception);
-        }
+    PyObject *exception = thrown(arguments, count);
+    if (exception != NULL) {
+        set_exception(exception);
     }
     return NULL;
 }
@@ -1243,7 +1496,7 @@ finished_dealloc(PyObject *self)
 
 static PyMethodDef finished_methods[] = {
     {"send", finished_send, METH_O, NULL},
-    {"throw", finished_throw, METH_VARARGS, NULL},
+    {"throw", (PyCFunction)(void (*)(void))finished_throw, METH_FASTCALL, NULL},
     {"close", finished_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -1265,24 +1518,7 @@ static PyType_Spec finished_spec = {
     .slots = finished_slots,
 };
 
-/* Function: two bodies. Whatever is asked of it, its Python one answers: name, signature, code, documentation. So inspect,
-mock and who reads the source see a coroutine function where there is one. */
-
-static PyObject *
-function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
-{
-    Function *self = (Function *)object;
-    Py_ssize_t count = PyVectorcall_NARGS(nargsf) - 1;
-    if (kwnames == NULL && count >= self->least && count <= self->most
-        && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
-        && self->state->finished != NULL) {
-        PyObject *result = self->body->body(self, arguments[0], arguments + 1, count);
-        if (result != NULL || PyErr_Occurred()) {
-            return result;
-        }
-    }
-    return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
-}
+/* Function: what it is besides a call */
 
 static PyObject *
 function_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(type))
@@ -1466,11 +1702,10 @@ lock_begin(Coroutine *self, PyObject **result)
     }
     bool other;
     Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
     if (other) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -1500,16 +1735,24 @@ lock_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *const 
     return has_queue(self) ? NULL : PyBool_FromLong(take_free_lock((Lock *)self));
 }
 
+/* Unlock it if it is locked and nobody waits. */
+static inline bool
+unlock_unwanted(Lock *lock)
+{
+    bool unlocks = lock->locked && !has_queue((PyObject *)lock);
+    lock->locked &= !unlocks;
+    return unlocks;
+}
+
 /* Hand it to the first in the line, in the plain case; else nothing is done, and the answer is NULL. */
 static PyObject *
 release_lock(State *state, Lock *lock)
 {
+    if (unlock_unwanted(lock)) {
+        return Py_NewRef(Py_None);
+    }
     if (!lock->locked) {
         return NULL;
-    }
-    if (!has_queue((PyObject *)lock)) {
-        lock->locked = false;
-        return Py_NewRef(Py_None);
     }
     bool other;
     Queue *queue = queue_of(state, (PyObject *)lock, &other);
@@ -1528,6 +1771,15 @@ static PyObject *
 lock_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     return release_lock(function->state, (Lock *)self);
+}
+
+static PyObject *
+call_lock_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && unlock_unwanted((Lock *)arguments[0])) {
+        return Py_NewRef(Py_None);
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 static PyObject *
@@ -1567,13 +1819,15 @@ semaphore_begin(Coroutine *self, PyObject **result)
     if (take_permit(semaphore)) {
         return return_true(result);
     }
-    bool other;
-    Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
-    if (other || semaphore->large != NULL) {
+    if (semaphore->large != NULL) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    if (other) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -1609,17 +1863,32 @@ semaphore_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *c
     return has_queue(self) || semaphore->large != NULL ? NULL : PyBool_FromLong(take_permit(semaphore));
 }
 
+/* Add a permit that nobody waits for. */
+static inline bool
+add_permit(Semaphore *semaphore)
+{
+    if (has_queue((PyObject *)semaphore) || semaphore->large != NULL || semaphore->value == PY_SSIZE_T_MAX) {
+        return false;
+    }
+    semaphore->value += 1;
+    return true;
+}
+
+static PyObject *
+call_semaphore_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && add_permit((Semaphore *)arguments[0])) {
+        return Py_NewRef(Py_None);
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
+}
+
 static PyObject *
 semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     State *state = function->state;
-    Semaphore *semaphore = (Semaphore *)self;
     if (!has_queue(self)) {
-        if (semaphore->large != NULL || semaphore->value == PY_SSIZE_T_MAX) {
-            return NULL;
-        }
-        semaphore->value += 1;
-        return Py_NewRef(Py_None);
+        return add_permit((Semaphore *)self) ? Py_NewRef(Py_None) : NULL;
     }
     bool other;
     Queue *queue = queue_of(state, self, &other);
@@ -1651,11 +1920,10 @@ event_begin(Coroutine *self, PyObject **result)
     }
     bool other;
     Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
     if (other) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    line = enter_line(state, self->self, line);
     return line == NULL ? PYGEN_ERROR : wait_in(self, line, result);
 }
 
@@ -1671,7 +1939,7 @@ event_left(Coroutine *self, PyObject **Py_UNUSED(result))
 {
     State *state = self->function->state;
     PyObject *exception = take_exception();
-    int woken = ask(self->waiter, state->str_done);
+    int woken = is_done(state, self->waiter);
     if (woken > 0) {
         int cancelled = ask(self->waiter, state->str_cancelled);
         woken = cancelled < 0 ? -1 : !cancelled;
@@ -1715,6 +1983,49 @@ own_lock(State *state, PyObject *condition)
         Py_CLEAR(grip);
     }
     return (Lock *)grip;
+}
+
+/* Its lock if that is no subclass of ours either: a new reference, or NULL. */
+static inline PyObject *
+plain_lock(State *state, PyObject *condition)
+{
+    PyObject *grip = LOAD((Condition *)condition, grip);
+    if (grip != NULL && !(state->lock_acquire != NULL && Py_IS_TYPE(grip, state->lock_acquire->twin))) {
+        Py_CLEAR(grip);
+    }
+    return grip;
+}
+
+static PyObject *
+call_condition_acquire(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    State *state = ((Function *)function)->state;
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && !origin_is_asked()) {
+        PyObject *lock = plain_lock(state, arguments[0]);
+        Coroutine *coroutine = lock == NULL ? NULL : used_coroutine(state);
+        if (coroutine != NULL) {
+            begin_coroutine(coroutine, state->lock_acquire, lock, false);
+        }
+        Py_XDECREF(lock);
+        if (coroutine != NULL) {
+            return (PyObject *)coroutine;
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
+}
+
+static PyObject *
+call_condition_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames)) {
+        PyObject *lock = plain_lock(((Function *)function)->state, arguments[0]);
+        bool unlocks = lock != NULL && unlock_unwanted((Lock *)lock);
+        Py_XDECREF(lock);
+        if (unlocks) {
+            return Py_NewRef(Py_None);
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 static PyObject *
@@ -1772,14 +2083,16 @@ static PySendResult
 condition_begin(Coroutine *self, PyObject **result)
 {
     State *state = self->function->state;
-    bool other;
-    Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
-    int locked = other ? 0 : ask(self->self, state->str_locked);
+    int locked = ask(self->self, state->str_locked);
     if (locked <= 0) {
         return locked < 0 ? PYGEN_ERROR : decline(self, result);  /* which says what is wrong */
     }
-    line = enter_line(state, self->self);
+    bool other;
+    Queue *line = queue_of(state, self->self, &other);
+    if (other) {
+        return decline(self, result);
+    }
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -1924,39 +2237,41 @@ trip(State *state, Barrier *barrier, Queue *queue, Py_ssize_t waiting)
         return PyErr_Occurred() ? -1 : DECLINED_HERE;
     }
     int result = length == waiting && waiting > 0 ? 1 : DECLINED_HERE;
-    PyObject *waiters = result == 1 ? PySequence_Tuple(line) : NULL;
+    PyObject *waiters = result == 1 ? PyObject_GetIter(line) : NULL, *waiter;
     if (result == 1 && waiters == NULL) {
         result = -1;
     }
-    for (Py_ssize_t i = 0; i < waiting && result == 1; i++) {
-        int done = ask(PyTuple_GET_ITEM(waiters, i), state->str_done);
+    while (result == 1 && (waiter = PyIter_Next(waiters)) != NULL) {
+        int done = is_done(state, waiter);
+        Py_DECREF(waiter);
         if (done != 0) {
             result = done < 0 ? -1 : DECLINED_HERE;
         }
+    }
+    Py_XDECREF(waiters);
+    if (PyErr_Occurred()) {
+        result = -1;
     }
     if (result == 1) {
         barrier->spared = 0;
     }
     Py_ssize_t granted = 0;
     while (granted < waiting && result == 1) {
-        PyObject *index = PyLong_FromSsize_t(granted), *none = NULL;
-        if (index != NULL && PySequence_DelItem(line, 0) == 0) {
-            none = PyObject_CallMethodOneArg(PyTuple_GET_ITEM(waiters, granted), state->str_set_result, index);
-        }
-        if (none == NULL) {
+        PyObject *index = PyLong_FromSsize_t(granted);
+        waiter = index == NULL ? NULL : pop_oldest(state, line);
+        if (waiter == NULL || set_result(state, waiter, index) < 0) {
             result = -1;
         }
         else {
             granted += 1;
         }
         Py_XDECREF(index);
-        Py_XDECREF(none);
+        Py_XDECREF(waiter);
     }
     queue->granted += granted;
     if (result == 1) {
         STORE(barrier, state, Py_NewRef(state->draining));
     }
-    Py_XDECREF(waiters);
     Py_DECREF(line);
     return result;
 }
@@ -1969,17 +2284,16 @@ barrier_begin(Coroutine *self, PyObject **result)
     if (know_barrier_states(self->function) < 0) {
         return PYGEN_ERROR;
     }
-    bool other;
-    Queue *line = queue_of(state, self->self, &other);
-    Py_XDECREF(line);
     Py_ssize_t parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
     if (parties < 0) {
         PyErr_Clear();
     }
-    if (other || parties < 2 || barrier->state == state->broken) {
+    bool other = true;
+    Queue *line = parties < 2 || barrier->state == state->broken ? NULL : queue_of(state, self->self, &other);
+    if (other) {
         return decline(self, result);
     }
-    line = enter_line(state, self->self);
+    line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
     }
@@ -2013,21 +2327,59 @@ barrier_begin(Coroutine *self, PyObject **result)
     return wait_in(self, line, result);
 }
 
-/* self._end_round() */
+/* self._spared = length
+   loop.call_soon(self._spare_nobody), if the loop of the queue is running */
+static int
+spare(State *state, Barrier *barrier, Queue *queue, Py_ssize_t length)
+{
+    PyObject *loop = LOAD(queue, loop), *running = PyObject_CallNoArgs(state->get_running_loop), *spare_nobody = NULL;
+    int result = running == NULL ? -1 : 0;
+    if (running != NULL && loop != NULL && loop != Py_None && loop == running) {
+        barrier->spared = length;
+        spare_nobody = PyObject_GetAttr((PyObject *)barrier, state->str_spare_nobody);
+        PyObject *context = LOAD(barrier, context), *handle = NULL;
+        if (context == NULL) {
+            context = PyContext_New();
+            STORE(barrier, context, Py_XNewRef(context));
+        }
+        if (context != NULL && spare_nobody != NULL) {
+            PyObject *arguments[] = {loop, spare_nobody, context};
+            handle = PyObject_VectorcallMethod(state->str_call_soon, arguments, 2, state->keyword_context);
+        }
+        result = handle == NULL ? -1 : 0;
+        Py_XDECREF(handle);
+        Py_XDECREF(context);
+    }
+    Py_XDECREF(loop);
+    Py_XDECREF(running);
+    Py_XDECREF(spare_nobody);
+    return result;
+}
+
+/* self._end_round(), called as the last of a round leaves */
 static int
 end_round(State *state, Barrier *barrier, Queue *queue)
 {
-    Py_ssize_t length = -1;
-    PyObject *line = barrier->state == state->draining ? plain_line(queue, &length) : NULL;
+    Py_ssize_t length = -1, parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
+    bool plain = parties > 0 && barrier->state == state->draining && barrier->base.queue == (PyObject *)queue;
+    PyObject *line = plain ? plain_line(queue, &length) : NULL;
     Py_XDECREF(line);
     if (PyErr_Occurred()) {
         return -1;
     }
-    if (length != 0) {
+    if (length < 0 || length >= parties) {
         return call((PyObject *)barrier, state->str_end_round);
     }
     STORE(barrier, state, Py_NewRef(state->filling));
-    return retire(state, queue);
+    return length == 0 ? retire(state, queue) : spare(state, barrier, queue, length);
+}
+
+static PyObject *
+barrier_spare_nobody(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
+                     Py_ssize_t Py_UNUSED(count))
+{
+    ((Barrier *)self)->spared = 0;
+    return Py_NewRef(Py_None);
 }
 
 static PySendResult
@@ -2068,7 +2420,6 @@ static const Steps barrier_steps = {barrier_begin, barrier_granted, barrier_left
 static PyMemberDef queue_members[] = {
     {"_owner", T_OBJECT, offsetof(Queue, owner), 0, NULL},
     {"bound", T_OBJECT, offsetof(Queue, bound), 0, NULL},
-    {"loop", T_OBJECT, offsetof(Queue, loop), 0, NULL},
     {"run", T_OBJECT, offsetof(Queue, run), 0, NULL},
     {"granted", T_PYSSIZET, offsetof(Queue, granted), 0, NULL},
     {"owed_exits", T_PYSSIZET, offsetof(Queue, owed_exits), 0, NULL},
@@ -2077,6 +2428,26 @@ static PyMemberDef queue_members[] = {
     {"keepers", T_OBJECT, offsetof(Queue, keepers), 0, NULL},
     {"_dead", T_PYSSIZET, offsetof(Queue, dead), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *
+queue_get_loop(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *loop = LOAD((Queue *)self, loop);
+    return loop == NULL ? Py_NewRef(Py_None) : loop;
+}
+
+static int
+queue_set_loop(PyObject *self, PyObject *loop, void *Py_UNUSED(closure))
+{
+    STORE((Queue *)self, maker, NULL);
+    STORE((Queue *)self, loop, Py_XNewRef(loop));
+    return 0;
+}
+
+static PyGetSetDef queue_getset[] = {
+    {"loop", queue_get_loop, queue_set_loop, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 #define QUEUE_MEMBER {"_queue", T_OBJECT, offsetof(Primitive, queue), 0, NULL}
@@ -2162,6 +2533,7 @@ queue_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->line);
     Py_VISIT(self->notes);
     Py_VISIT(self->keepers);
+    Py_VISIT(self->maker);
     return 0;
 }
 
@@ -2176,6 +2548,7 @@ queue_clear(PyObject *object)
     Py_CLEAR(self->line);
     Py_CLEAR(self->notes);
     Py_CLEAR(self->keepers);
+    Py_CLEAR(self->maker);
     return 0;
 }
 
@@ -2229,6 +2602,7 @@ barrier_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(((Barrier *)object)->parties);
     Py_VISIT(((Barrier *)object)->state);
+    Py_VISIT(((Barrier *)object)->context);
     return primitive_traverse(object, visit, arg);
 }
 
@@ -2237,6 +2611,7 @@ barrier_clear(PyObject *object)
 {
     Py_CLEAR(((Barrier *)object)->parties);
     Py_CLEAR(((Barrier *)object)->state);
+    Py_CLEAR(((Barrier *)object)->context);
     return primitive_clear(object);
 }
 
@@ -2273,7 +2648,7 @@ DEALLOC(barrier_dealloc, barrier_clear)
     }
 
 static PyType_Spec queue_spec = FIELDS_SPEC(
-    "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, no_getset);
+    "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, queue_getset);
 static PyType_Spec lock_spec = FIELDS_SPEC(
     "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, no_getset);
 static PyType_Spec semaphore_spec = FIELDS_SPEC(
@@ -2289,31 +2664,32 @@ static PyType_Spec barrier_spec = FIELDS_SPEC(
 /* The module */
 
 static const Body bodies[] = {
-    {"WaitQueue", "join", 0, 0, queue_join, NULL},
-    {"WaitQueue", "leave", 1, 0, queue_leave, NULL},
-    {"WaitQueue", "grant", 1, 1, queue_grant, NULL},
-    {"WaitQueue", "retire", 0, 0, queue_retire, NULL},
-    {"Lock", "acquire", 0, 0, coroutine_function, &lock_steps},
-    {"Lock", "try_acquire", 0, 0, lock_try_acquire, NULL},
-    {"Lock", "release", 0, 0, lock_release, NULL},
-    {"Lock", "locked", 0, 0, lock_locked, NULL},
-    {"Lock", "__aenter__", 0, 0, lock_enter, NULL},
-    {"Lock", "__aexit__", 3, 0, exit_context, NULL},
-    {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps},
-    {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL},
-    {"Semaphore", "release", 0, 0, semaphore_release, NULL},
-    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL},
-    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL},
-    {"Event", "wait", 0, 0, coroutine_function, &event_steps},
-    {"Event", "set", 0, 0, event_set, NULL},
-    {"Condition", "acquire", 0, 0, condition_acquire, NULL},
-    {"Condition", "release", 0, 0, condition_release, NULL},
-    {"Condition", "locked", 0, 0, condition_locked, NULL},
-    {"Condition", "wait", 0, 0, coroutine_function, &condition_steps},
-    {"Condition", "__aenter__", 0, 0, condition_enter, NULL},
-    {"Condition", "__aexit__", 3, 0, exit_context, NULL},
-    {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps},
-    {NULL, NULL, 0, 0, NULL, NULL},
+    {"WaitQueue", "join", 0, 0, queue_join, NULL, NULL},
+    {"WaitQueue", "leave", 1, 0, queue_leave, NULL, NULL},
+    {"WaitQueue", "grant", 1, 1, queue_grant, NULL, NULL},
+    {"WaitQueue", "retire", 0, 0, queue_retire, NULL, NULL},
+    {"Lock", "acquire", 0, 0, coroutine_function, &lock_steps, call_coroutine_function},
+    {"Lock", "try_acquire", 0, 0, lock_try_acquire, NULL, NULL},
+    {"Lock", "release", 0, 0, lock_release, NULL, call_lock_release},
+    {"Lock", "locked", 0, 0, lock_locked, NULL, NULL},
+    {"Lock", "__aenter__", 0, 0, lock_enter, NULL, NULL},
+    {"Lock", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps, call_coroutine_function},
+    {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL, NULL},
+    {"Semaphore", "release", 0, 0, semaphore_release, NULL, call_semaphore_release},
+    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL, NULL},
+    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Event", "wait", 0, 0, coroutine_function, &event_steps, call_coroutine_function},
+    {"Event", "set", 0, 0, event_set, NULL, NULL},
+    {"Condition", "acquire", 0, 0, condition_acquire, NULL, call_condition_acquire},
+    {"Condition", "release", 0, 0, condition_release, NULL, call_condition_release},
+    {"Condition", "locked", 0, 0, condition_locked, NULL, NULL},
+    {"Condition", "wait", 0, 0, coroutine_function, &condition_steps, call_coroutine_function},
+    {"Condition", "__aenter__", 0, 0, condition_enter, NULL, NULL},
+    {"Condition", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps, call_coroutine_function},
+    {"Barrier", "_spare_nobody", 0, 0, barrier_spare_nobody, NULL, NULL},
+    {NULL, NULL, 0, 0, NULL, NULL, NULL},
 };
 
 PyDoc_STRVAR(functions_doc,
@@ -2352,7 +2728,7 @@ functions(PyObject *module, PyObject *arguments)
             Py_DECREF(found);
             return NULL;
         }
-        function->vectorcall = function_vectorcall;
+        function->vectorcall = body->shortcut == NULL ? function_vectorcall : body->shortcut;
         function->body = body;
         function->python = method;
         function->module = Py_NewRef(module);
@@ -2362,6 +2738,9 @@ functions(PyObject *module, PyObject *arguments)
         function->most = body->arguments;
         function->state = state;
         PyObject_GC_Track(function);
+        if (body->run == queue_join) {
+            Py_XSETREF(state->queue_twin, (PyTypeObject *)Py_NewRef(twin));
+        }
         if (body->steps == &lock_steps) {
             Py_XSETREF(state->lock_acquire, (Function *)Py_NewRef(function));
         }
@@ -2373,6 +2752,87 @@ functions(PyObject *module, PyObject *arguments)
         }
     }
     return found;
+}
+
+/* Set *function to that of a method which `type` itself has with these flags. 0, or -1 if there is none, with an
+exception or without. */
+static int
+know_method(PyCFunction *function, PyObject *type, const char *name, int flags)
+{
+    PyObject *method = PyObject_GetAttrString(type, name);
+    bool own = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type) && (PyObject *)PyDescr_TYPE(method) == type;
+    if (own && ((PyMethodDescrObject *)method)->d_method->ml_flags == flags) {
+        *function = ((PyMethodDescrObject *)method)->d_method->ml_meth;
+    }
+    Py_XDECREF(method);  /* the function is in static memory, and `type` is kept */
+    return *function == NULL ? -1 : 0;
+}
+
+static int
+know_deque(Known *known, PyObject *deque)
+{
+    if (know_method(&known->append, deque, "append", METH_O) < 0
+        || know_method(&known->popleft, deque, "popleft", METH_NOARGS) < 0
+        || know_method(&known->pop, deque, "pop", METH_NOARGS) < 0) {
+        return -1;
+    }
+    known->deque = (PyTypeObject *)Py_NewRef(deque);
+    return 0;
+}
+
+static int
+know_future(Known *known, PyObject *future, PyObject *loop)
+{
+    if (know_method(&known->done, future, "done", METH_NOARGS) < 0
+        || know_method(&known->result, future, "result", METH_NOARGS) < 0) {
+        return -1;  /* as is _pyfuture.Future */
+    }
+    PyObject *blocking = PyObject_GetAttrString(future, "_asyncio_future_blocking");
+    if (blocking != NULL && Py_IS_TYPE(blocking, &PyGetSetDescr_Type)) {
+        known->blocking = ((PyGetSetDescrObject *)blocking)->d_getset;
+    }
+    Py_XDECREF(blocking);
+    known->set_result = PyObject_GetAttrString(future, "set_result");
+    known->create_future = PyObject_GetAttrString(loop, "create_future");
+    if (known->blocking == NULL || known->set_result == NULL || known->create_future == NULL) {
+        return -1;
+    }
+    known->future = (PyTypeObject *)Py_NewRef(future);
+    return 0;
+}
+
+/* What is not as expected is left out. */
+static int
+know(Known *known)
+{
+    struct {
+        const char *module;
+        const char *name;
+        PyObject *value;
+    } imports[] = {
+        {"collections", "deque", NULL},
+        {"asyncio.futures", "Future", NULL},
+        {"asyncio.base_events", "BaseEventLoop", NULL},
+    };
+    int result = 0;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(imports) && result == 0; i++) {
+        PyObject *module = PyImport_ImportModule(imports[i].module);
+        imports[i].value = module == NULL ? NULL : PyObject_GetAttrString(module, imports[i].name);
+        Py_XDECREF(module);
+        result = imports[i].value == NULL ? -1 : 0;
+    }
+    if (result == 0) {
+        int unknown = know_deque(known, imports[0].value) < 0;
+        unknown |= know_future(known, imports[1].value, imports[2].value) < 0;
+        if (unknown && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+        }
+        result = PyErr_Occurred() ? -1 : 0;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(imports); i++) {
+        Py_XDECREF(imports[i].value);
+    }
+    return result;
 }
 
 static int
@@ -2405,6 +2865,9 @@ module_exec(PyObject *module)
         {&state->str_reacquire, "_reacquire"},
         {&state->str_reacquire_closed, "_reacquire_closed"},
         {&state->str_end_round, "_end_round"},
+        {&state->str_loop, "loop"},
+        {&state->str_call_soon, "call_soon"},
+        {&state->str_spare_nobody, "_spare_nobody"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(strings); i++) {
         *strings[i].field = PyUnicode_InternFromString(strings[i].text);
@@ -2435,10 +2898,16 @@ module_exec(PyObject *module)
         }
     }
 
+    if (know(&state->known) < 0) {
+        return -1;
+    }
+    state->no_arguments = PyTuple_New(0);
+    state->keyword_context = Py_BuildValue("(s)", "context");
     state->zero = PyLong_FromLong(0);
-    state->stop_with_true = PyObject_CallOneArg(PyExc_StopIteration, Py_True);
+    state->stop = PyObject_CallOneArg(PyExc_StopIteration, Py_True);
     PyObject *events = PyImport_ImportModule("asyncio.events");
-    if (events == NULL || state->zero == NULL || state->stop_with_true == NULL) {
+    if (events == NULL || state->no_arguments == NULL || state->keyword_context == NULL || state->zero == NULL
+        || state->stop == NULL) {
         Py_XDECREF(events);
         return -1;
     }
@@ -2451,14 +2920,17 @@ module_exec(PyObject *module)
     return state->finished == NULL ? -1 : PyModule_AddObjectRef(module, "FINISHED", state->finished);
 }
 
-#define ALL_REFERENCES(DO)                                                                                             \
-    DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(lock_type) DO(semaphore_type)             \
-    DO(event_type) DO(condition_type) DO(finished) DO(get_running_loop) DO(stop_with_true) DO(zero) DO(lock_acquire)   \
-    DO(str_append)                                                                                                     \
-    DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft) DO(str_pop)       \
-    DO(str_set_result) DO(str_throw) DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line)   \
-    DO(str_give_back) DO(str_hand_out) DO(str_aenter) DO(str_reacquire) DO(str_reacquire_closed) \
-    DO(str_end_round) DO(barrier_type) DO(filling) DO(draining) DO(broken)
+#define ALL_REFERENCES(DO)                                                                                            \
+    DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin) DO(lock_type)                \
+    DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                                             \
+    DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop) DO(lock_acquire) DO(stop) DO(zero)          \
+    DO(no_arguments) DO(keyword_context)                                                                              \
+    DO(known.deque) DO(known.future) DO(known.set_result) DO(known.create_future)                                     \
+    DO(str_append) DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft)   \
+    DO(str_pop) DO(str_set_result) DO(str_throw)                                                                      \
+    DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line) DO(str_give_back)                 \
+    DO(str_hand_out) DO(str_aenter) DO(str_reacquire)                                                                 \
+    DO(str_reacquire_closed) DO(str_end_round) DO(str_loop) DO(str_call_soon) DO(str_spare_nobody)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
