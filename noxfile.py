@@ -42,8 +42,8 @@ TASK_TIER = [
     "tests/test_twins.py",
 ]
 """The tests of what has two twins."""
-IN_PARALLEL = ["--numprocesses", "auto", "--maxprocesses", "4"]
-"""Most of the time the tests of real processes wait."""
+IN_PARALLEL = ["--numprocesses", str(min(4, 1 + (os.cpu_count() or 1)))]
+"""One more than there are processors, as the tests of real processes mostly wait."""
 ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis"]
 """Without the other tiers, and the same paths again."""
 
