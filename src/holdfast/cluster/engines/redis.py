@@ -172,8 +172,7 @@ class RedisEngine:
             await self._look()
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": self._now()}
             self._who = json.dumps(who)
-            row = f"{self._connections} {self._who}"
-            await self._ask("SET", self._session_key(self._id), row, "PX", math.ceil(self._life * 1000), "NX")
+            await self._ask("SET", self._session_key(self._id), self._row(), "PX", math.ceil(self._life * 1000), "NX")
             await self._ask("PUBLISH", self._channel(self._id), self._packet("", ""))
         except BaseException:
             self._closed = True
@@ -278,8 +277,7 @@ class RedisEngine:
                     self._connections += 1
                     self._connection = connection
                     if self._who:  # before anything is asked for; see redis_scripts
-                        row = f"{self._connections} {self._who}"
-                        connection.request("SET", self._session_key(self._id), row, "XX", "KEEPTTL")
+                        connection.request("SET", self._session_key(self._id), self._row(), "XX", "KEEPTTL")
                 return self._connection
         except (RedisError, OSError) as exc:
             raise await self._explained(exc, None) from exc
@@ -367,9 +365,8 @@ class RedisEngine:
                     try:
                         outcome, found = self._read_answer(attempt.answer)
                     except NoScriptError:  # the server is new, or somebody has flushed its scripts
-                        send(
-                            connection, _Attempt(attempt.arguments, attempt.makes, attempt.result), "EVAL", SWAP.source
-                        )
+                        attempt.answer = None
+                        send(connection, attempt, "EVAL", SWAP.source)
                         continue
                     except (RedisError, OSError) as exc:
                         raise await self._explained(exc, connection) from exc
@@ -501,14 +498,9 @@ class RedisEngine:
 
         async def remove() -> bytes:
             await self._connected()
-            known: list[str | int] = [
-                self._incarnation,
-                self._connections,
-                self._floor,
-                version.revision,
-                version.length,
-            ]
-            answer: bytes = await self._run(SWAP, keys, [*known, name, "", "", "-", "-", "", floor, "", "", ""])
+            arguments: list[str | int] = [self._incarnation, self._connections, self._floor]
+            arguments += [version.revision, version.length, name, "", "", "-", "-", "", floor, "", "", ""]
+            answer: bytes = await self._run(SWAP, keys, arguments)
             return answer
 
         outcome, *learned, _ = (await self._insist(remove)).split(b"\n", 4)
@@ -617,6 +609,10 @@ class RedisEngine:
 
     def _session_key(self, session: str) -> str:
         return f"{self._prefix}:session:{session}"
+
+    def _row(self) -> str:
+        """What is kept under the session's own key."""
+        return f"{self._connections} {self._who}"
 
     def _channel(self, session: str) -> str:
         return f"{self._prefix}:wake:{session}"

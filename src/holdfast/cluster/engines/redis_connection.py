@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -33,9 +33,8 @@ class Connection:
         self._connection: AbstractConnection | None = None
         self._outbox: list[bytes] = []
         self._filled = asyncio.Event()
-        self._asked: deque[tuple[Then, float]] = (
-            deque()
-        )  # what to do with each answer, and the loop's time when it is due
+        # What to do with each answer, and the loop's time when it is due.
+        self._asked: deque[tuple[Then, float]] = deque()
         self._watchdog: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.broken = False
@@ -73,7 +72,9 @@ class Connection:
         if self._connection is None or self.broken:
             then(RedisConnectionError("the connection was lost"))
             return
-        self._outbox.append(_packed(arguments))
+        # In UTF-8, in which all is read, whatever the encoding of a client that was given.
+        parts = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
+        self._outbox += self._connection.pack_command(*parts)
         self._asked.append((then, self._loop.time() + self._patience))
         self._filled.set()
         if self._watchdog is None:  # one for all that is asked: a timer for each would cost more than its sending
@@ -140,9 +141,3 @@ class Connection:
                     await connection.disconnect(nowait=True)
             finally:
                 await self._pool.release(connection)
-
-
-def _packed(arguments: Iterable[bytes | str | int]) -> bytes:
-    """A request as it is sent; always in UTF-8, in which all is read."""
-    parts = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
-    return b"".join([b"*%d\r\n" % len(parts), *(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)])
