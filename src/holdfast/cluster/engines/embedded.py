@@ -400,30 +400,29 @@ class EmbeddedEngine:
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         watching = contextlib.ExitStack()
-        with contextlib.suppress(sqlite3.Error, EngineError):  # whoever waits looks now and then
-            query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
-            row = self._database.execute(query, (session,)).fetchone()
-            if row is not None:
-                pid, ttl, renewed = row
-                self._watch_process(watching, on_death, pid, ttl, renewed)
-            if row is None or self._is_dead(session):
-                watching.callback(self._loop.call_soon(on_death).cancel)
-        return watching.close
-
-    def _watch_process(
-        self, watching: contextlib.ExitStack, on_death: Callable[[], None], pid: int, ttl: float | None, renewed: float
-    ) -> None:
-        if ttl is not None:
-            watching.callback(self._loop.call_later(renewed + ttl - monotonic() + LATER, on_death).cancel)
-        try:
-            pidfd = os.pidfd_open(pid)
-        except (AttributeError, OSError):  # none on this system, or that process cannot be seen from this container
-            return
 
         def died() -> None:
             watching.close()
             on_death()
 
+        with contextlib.suppress(sqlite3.Error, EngineError):  # whoever waits looks now and then
+            query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
+            row = self._database.execute(query, (session,)).fetchone()
+            if row is not None:
+                self._watch_process(watching, died, *row)
+            if row is None or self._is_dead(session):
+                watching.callback(self._loop.call_soon(died).cancel)
+        return watching.close
+
+    def _watch_process(
+        self, watching: contextlib.ExitStack, died: Callable[[], None], pid: int, ttl: float | None, renewed: float
+    ) -> None:
+        if ttl is not None:
+            watching.callback(self._loop.call_later(renewed + ttl - monotonic() + LATER, died).cancel)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except (AttributeError, OSError):  # none on this system, or that process cannot be seen from this container
+            return
         watching.callback(os.close, pidfd)
         watching.callback(self._loop.remove_reader, pidfd)
         self._loop.add_reader(pidfd, died)
