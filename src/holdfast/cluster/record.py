@@ -47,9 +47,14 @@ Line = tuple[Run, ...]
 
 def join(line: Line, session: str, ticket: int) -> Line:
     """The line with the ticket behind all others."""
-    if line and line[-1].session == session and line[-1].end == ticket:
-        return (*line[:-1], Run(session, line[-1].first, ticket + 1))
-    return (*line, Run(session, ticket, ticket + 1))
+    return join_run(line, Run(session, ticket, ticket + 1))
+
+
+def join_run(line: Line, run: Run) -> Line:
+    """The line with the tickets of the run behind all others."""
+    if line and line[-1].session == run.session and line[-1].end == run.first:
+        return (*line[:-1], line[-1]._replace(end=run.end))
+    return (*line, run)
 
 
 def take_first(line: Line) -> tuple[str, int, Line]:
@@ -293,10 +298,7 @@ def _with_joined(record: R, session: str, batch: int, runs: Iterable[tuple[int, 
         return record  # it was sent, and stored, twice
     line, joined = record.line, 0
     for first, end in runs:
-        if line and line[-1].session == session and line[-1].end == first:
-            line = (*line[:-1], Run(session, line[-1].first, end))
-        else:
-            line = (*line, Run(session, first, end))
+        line = join_run(line, Run(session, first, end))
         joined += end - first
     return replace(record, line=line, answers={**record.answers, session: Answer(batch, (0,) * joined)})
 
