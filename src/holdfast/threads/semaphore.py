@@ -105,12 +105,6 @@ class Semaphore(Shared, task_tier.Semaphore):
         self._value += n
         self._hand_out()
 
-    def _hand_out(self) -> None:
-        line = self._queue
-        if line is not None and self._value > 0:
-            granted = line.grant(self._value)  # which may change the value, if a loop was closed
-            self._value -= granted
-
     def _check_release(self, n: int) -> None:
         """Raise ValueError if so many permits must not be added."""
 
