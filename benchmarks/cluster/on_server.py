@@ -23,6 +23,7 @@ from .competitors import HOLDFAST_ON_SERVER as HOLDFAST
 from .competitors import ON_SERVER, POSTGRES
 from .figures import Measured, waits
 from .measure import measure
+from .report import promises
 from .scenarios import PROMISED, Scenario
 from .servers import postgres, proxy, valkey
 
@@ -87,7 +88,7 @@ def _keep_promises(rounds: int) -> int:
                 results[LONG, 0.01][HOLDFAST].runs.append(measure(HOLDFAST, LONG, {"redis": far.port}))
         commands, octets = _cost(HOLDFAST, port, LONG)
     checks = [*_checks(results)]
-    print(_promises(checks))
+    print(promises(checks))
     print(f"{commands:.1f} commands and {octets:,.0f} bytes per acquisition and release")
     hold = results[LONG, 0.0][HOLDFAST].hold
     print(f"the timer made a hold of {LONG.hold * 1e3:g} ms one of {hold * 1e3:.2f} ms")
@@ -144,14 +145,9 @@ def _markdown(
         for name in ON_SERVER
         if (measured := row.get(name)) is not None
     ]
-    promises = _promises(checks)
     plot = f"![How long requests wait, by library](cluster-server-waits.png)\n\n{LONG.title}."
     parts = [f"# The Lock on a server, on Python {PYTHON}", facts, _HOW_TO_READ.format(python=PYTHON)]
-    return "\n\n".join([*parts, table(head, rows, left=3), plot, "## Promises", promises]) + "\n"
-
-
-def _promises(checks: list[Check]) -> str:
-    return "\n".join(f"- {'PASS' if each.holds else '**FAIL**'}: {each.promise}: {each.figure}" for each in checks)
+    return "\n\n".join([*parts, table(head, rows, left=3), plot, "## Promises", promises(checks)]) + "\n"
 
 
 def _cells(measured: Measured) -> list[str]:

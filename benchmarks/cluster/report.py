@@ -44,7 +44,7 @@ def markdown(
     parts = [f"# The Lock across processes, on Python {PYTHON}", facts, _HOW_TO_READ, "## Contention", _times(results)]
     if recoveries:
         parts += ["## After SIGKILL of the holder", _recoveries(recoveries)]
-    return "\n\n".join([*parts, "## Promises", _promises(checks)]) + "\n"
+    return "\n\n".join([*parts, "## Promises", promises(checks)]) + "\n"
 
 
 def _times(results: Results) -> str:
@@ -89,5 +89,6 @@ def _recoveries(recoveries: Mapping[str, Sequence[float]]) -> str:
     )
 
 
-def _promises(checks: Sequence[Check]) -> str:
+def promises(checks: Sequence[Check]) -> str:
+    """A line for each, whether it holds."""
     return "\n".join(f"- {'PASS' if each.holds else '**FAIL**'}: {each.promise}: {each.figure}" for each in checks)
