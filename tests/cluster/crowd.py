@@ -35,7 +35,7 @@ PRELUDE = """
     from holdfast.cluster import EngineError, LeaseLost, SessionLost, SQLiteFence, StaleToken
 
     resource = sqlite3.connect({resource!r}, isolation_level=None, timeout=20)
-    fence = SQLiteFence(resource, "x")
+    fence = SQLiteFence(resource, {name!r})
 
     def write(token):
         resource.execute("BEGIN IMMEDIATE")
@@ -191,4 +191,4 @@ class Crowd:
 
 def entered(worker: Worker) -> list[tuple[int, float, float]]:
     """The token of each turn, when it was asked for, and when it began."""
-    return [(token, asked, began) for what, *rest in worker.reported if what == "in" for token, asked, began in [rest]]
+    return [tuple(event[1:]) for event in worker.reported if event[0] == "in"]

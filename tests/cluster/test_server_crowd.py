@@ -14,7 +14,7 @@ from .crowd import Crowd, entered
 from .history import stale
 from .proxy import Proxy
 from .servers import Server, shared
-from .test_crowd import STOPS, a_holder_is_killed, a_waiter_is_killed, holder, wake_ups_are_dropped
+from .test_crowd import STOPS, a_holder_is_killed, a_waiter_is_killed, holder
 from .test_faults import run
 from .test_server_faults import DURABLE, TTL
 from .worker import WorkerError
@@ -51,7 +51,6 @@ HARMS = {
     "a holder is killed": a_holder_is_killed,
     "a waiter is killed": a_waiter_is_killed,
     "a process is killed between request and reply": a_process_is_killed_between_request_and_reply,
-    "wake-ups are dropped": wake_ups_are_dropped,
 }
 
 
@@ -189,6 +188,19 @@ async def test_one_answer_in_ten_is_lost(tmp_path):
             lost += 1
         proxy.cut_at = None
         await crowd.more_turns()
+        await crowd.end()
+        assert not await crowd.wrong()
+        assert not crowd.lost()
+
+
+async def test_wake_ups_are_dropped(tmp_path):
+    """On their way, as the server sends them; each one who waits looks for itself."""
+    async with (
+        Proxy(shared().port) as proxy,
+        Crowd(proxy.url, tmp_path, ttl=TTL, namespace="dropped") as crowd,
+    ):
+        proxy.drops_messages = True
+        await crowd.more_turns(1)
         await crowd.end()
         assert not await crowd.wrong()
         assert not crowd.lost()

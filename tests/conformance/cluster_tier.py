@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
+from tests.cluster.counting import Requests
 from tests.cluster.servers import shared
 
 import holdfast
@@ -23,8 +24,6 @@ from .elsewhere import SessionElsewhere
 
 MORE_THAN_ENOUGH = 100
 """Iterations of the loop: those engines that are no server answer within the iteration in which they are asked."""
-QUIET = 0.006
-"""Seconds without a request, after which a wake-up that a server has sent has arrived."""
 
 WITHOUT = {
     "test_wait_for_calls_the_predicate_with_the_lock": "locked() is a coroutine here, and a predicate cannot await",
@@ -51,37 +50,6 @@ WITHOUT_IN_PROCESSES = {
         "a predicate cannot be sent to another process",
     ),
 }
-
-
-class Requests:
-    """How many requests to an engine have been made, and are under way, and when the last one was."""
-
-    def __init__(self) -> None:
-        self.made = 0
-        self.under_way = 0
-        self.last = 0.0
-
-    def count(self, engine: Any) -> None:
-        for method in ("apply", "read", "dead", "renew"):
-            setattr(engine, method, self._counted(getattr(engine, method)))
-
-    def _counted(self, call: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-        async def counted(*args: Any, **options: Any) -> Any:
-            self.made += 1
-            self.under_way += 1
-            try:
-                return await call(*args, **options)
-            finally:
-                self.under_way -= 1
-                self.last = asyncio.get_running_loop().time()
-
-        return counted
-
-    async def over(self) -> None:
-        """Wait until nothing is under way, and nothing has been for a while."""
-        self.last = asyncio.get_running_loop().time()
-        while self.under_way or asyncio.get_running_loop().time() < self.last + QUIET:
-            await asyncio.sleep(QUIET / 4)
 
 
 class ByTurns:

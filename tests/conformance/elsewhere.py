@@ -17,20 +17,10 @@ RAISED = {
 }
 SET_UP = """
     import inspect
-    objects, requests = {}, {"made": 0, "under way": 0}
+    from counting import Requests
 
-    def counted(call):
-        async def counting(*args, **options):
-            requests["made"] += 1
-            requests["under way"] += 1
-            try:
-                return await call(*args, **options)
-            finally:
-                requests["under way"] -= 1
-        return counting
-
-    for method in ("apply", "read", "dead", "renew"):
-        setattr(session.engine, method, counted(getattr(session.engine, method)))
+    objects, requests = {}, Requests()
+    requests.count(session.engine)
 
     async def call(number, name, *args):
         result = getattr(objects[number], name)
@@ -41,7 +31,7 @@ SET_UP = """
     async def pass_by(iterations):
         for _ in range(iterations):
             await asyncio.sleep(0)
-        return [requests["made"], requests["under way"]]
+        return [requests.made, requests.under_way]
 
     globals().update(objects=objects, call=call, pass_by=pass_by)
 """

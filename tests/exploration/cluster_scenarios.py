@@ -123,7 +123,8 @@ class Comparing(MemoryEngine):
             self._loop.call_soon(other._receive, name, revision, text, message)
 
     def _receive(self, name: str, revision: int, text: str, message: str | None) -> None:
-        if (revision, len(text)) > (self._known.get(name, (0, None))[0], len(self._known.get(name, (0, ""))[1] or "")):
+        known, seen = self._known.get(name, (0, None))
+        if (revision, len(text)) > (known, len(seen or "")):
             self._known[name] = revision, text
         if message:
             self._on_wake(name, message)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.threads.by_hand import each_mutex
 
 from holdfast import threads
 from holdfast.testing import Run, explore
@@ -95,15 +96,7 @@ def was_told(task: asyncio.Task[Any]) -> bool:
     return task._fut_waiter is None or task._fut_waiter.done()
 
 
-MUTEXES = {
-    "Lock": threads.Lock,
-    "Semaphore": threads.Semaphore,
-    "BoundedSemaphore": threads.BoundedSemaphore,
-    "Condition": threads.Condition,
-}
-
-
-@pytest.mark.parametrize("make", MUTEXES.values(), ids=MUTEXES)
+@each_mutex
 @pytest.mark.parametrize("kept", [False, True], ids=["collected", "kept"])
 def test_a_grant_to_a_loop_that_ends_goes_to_the_next(make: Callable[[], Any], kept: bool) -> None:
     """By itself, be it that the task is collected, or that the loop drops what was sent to it.
