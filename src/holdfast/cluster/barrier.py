@@ -35,7 +35,8 @@ class Barrier(Primitive):
         Raises asyncio.BrokenBarrierError if the barrier is broken, or somebody resets it meanwhile; SessionLost if
         the session ends before.
 
-        Cancellation: the arrival does not count, unless all had come already.
+        Cancellation: raises at once. The arrival does not count, unless all the others come before the withdrawal,
+        which follows by itself, is on record.
         """
         self._session.check()
         ticket, place = await self._register.ask(Arrive, wary=True)
