@@ -189,7 +189,6 @@ async def advisory_lock(directory: Path) -> AsyncIterator[Entrance]:
         yield Entrance(lambda: AdvisoryLock(pool))
 
 
-POSTGRES = "PostgreSQL advisory lock, asyncpg"
 ON_SERVER: dict[str, Open] = {
     "holdfast on Valkey": holdfast_on_server,
     "redis-py Lock": redis_py(0.1),
@@ -197,7 +196,7 @@ ON_SERVER: dict[str, Open] = {
     "python-redis-lock, in a thread": python_redis_lock,
     "py-redis-semaphore": py_redis_semaphore,
     "coredis Lock": coredis_lock,
-    POSTGRES: advisory_lock,
+    "PostgreSQL advisory lock, asyncpg": advisory_lock,
 }
 HOLDFAST_ON_SERVER = "holdfast on Valkey"
 HOLDFAST = "holdfast"

@@ -11,7 +11,7 @@ import platform
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -20,12 +20,12 @@ from benchmarks.markdown import PYTHON, machine, table
 
 from .checks import Check
 from .competitors import HOLDFAST_ON_SERVER as HOLDFAST
-from .competitors import ON_SERVER, POSTGRES
+from .competitors import ON_SERVER
 from .figures import Measured, waits
 from .measure import measure
 from .report import promises
 from .scenarios import PROMISED, Scenario
-from .servers import postgres, proxy, valkey
+from .servers import COUNTERS, Counts, postgres, proxy, valkey
 
 RESULTS = Path(__file__).parents[1] / "results"
 LONG = Scenario(4, hold=0.01, think=0.02, seconds=4.0)
@@ -63,13 +63,12 @@ def main() -> int:
                 for name in names:
                     results[scenario, 0.0][name].runs.append(measure(name, scenario, ports))
             for round_trip in ROUND_TRIPS:
-                with proxy(ports["redis"], round_trip) as far:
-                    _progress(start, f"round {turn + 1}: a round trip of {round_trip * 1e3:g} ms")
+                _progress(start, f"round {turn + 1}: a round trip of {round_trip * 1e3:g} ms")
+                with _proxies(ports, round_trip) as far:
+                    there = {kind: counts.port for kind, counts in far.items()}
                     for name in names:
-                        if name != POSTGRES:
-                            run = measure(name, LONG, {"redis": far.port})
-                            results[LONG, round_trip][name].runs.append(run)
-        costs = {name: _cost(name, ports["redis"], LONG) for name in ON_SERVER if name != POSTGRES}
+                        results[LONG, round_trip][name].runs.append(measure(name, LONG, there))
+        costs = {name: _cost(name, ports, LONG) for name in ON_SERVER}
     checks = [*_checks(results)]
     text = _markdown(results, costs, checks, rounds, perf_counter() - start)
     if not options.quick:
@@ -84,9 +83,9 @@ def _keep_promises(rounds: int) -> int:
     with valkey() as port:
         for _ in range(rounds):
             results[LONG, 0.0][HOLDFAST].runs.append(measure(HOLDFAST, LONG, {"redis": port}))
-            with proxy(port, 0.01) as far:
+            with proxy(port, 0.01, COUNTERS["redis"]) as far:
                 results[LONG, 0.01][HOLDFAST].runs.append(measure(HOLDFAST, LONG, {"redis": far.port}))
-        commands, octets = _cost(HOLDFAST, port, LONG)
+        commands, octets = _cost(HOLDFAST, {"redis": port}, LONG)
     checks = [*_checks(results)]
     print(promises(checks))
     print(f"{commands:.1f} commands and {octets:,.0f} bytes per acquisition and release")
@@ -99,11 +98,18 @@ def _progress(start: float, what: str) -> None:
     print(f"{perf_counter() - start:4.0f} s  {what}", file=sys.stderr, flush=True)
 
 
-def _cost(name: str, server: int, scenario: Scenario) -> tuple[float, float]:
+@contextmanager
+def _proxies(ports: Mapping[str, int], round_trip: float) -> Iterator[dict[str, Counts]]:
+    """One before each server."""
+    with ExitStack() as stack:
+        yield {kind: stack.enter_context(proxy(port, round_trip, COUNTERS[kind])) for kind, port in ports.items()}
+
+
+def _cost(name: str, ports: Mapping[str, int], scenario: Scenario) -> tuple[float, float]:
     """Commands and bytes for each acquisition."""
-    with proxy(server, 0.0) as counting:
-        run = measure(name, scenario, {"redis": counting.port})
-        commands, octets = counting.read()
+    with _proxies(ports, 0.0) as counting:
+        run = measure(name, scenario, {kind: counts.port for kind, counts in counting.items()})
+        commands, octets = map(sum, zip(*(counts.read() for counts in counting.values()), strict=True))
     held = len(run.held)
     return commands / held, octets / held
 

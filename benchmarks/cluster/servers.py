@@ -8,14 +8,16 @@ import os
 import pwd
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Protocol
 
 UP = 30.0
 """Seconds within which a server must answer."""
@@ -108,13 +110,21 @@ class Counts:
         return self._commands.value, self._octets.value
 
 
+class Counter(Protocol):
+    """Counts the commands of one connection."""
+
+    def feed(self, data: bytes) -> int:
+        """How many begin in what a client has sent next."""
+
+
 @contextmanager
-def proxy(target: int, round_trip: float) -> Iterator[Counts]:
-    """A process between clients and a server of the Redis protocol: adds so many seconds to each round trip."""
+def proxy(target: int, round_trip: float, counter: Callable[[], Counter]) -> Iterator[Counts]:
+    """A process between clients and a server: adds so many seconds to each round trip, and counts."""
     context = get_context("forkserver")
     commands, octets = context.Value("q", 0), context.Value("q", 0)
     here, there = context.Pipe()
-    process = context.Process(target=_run_proxy, args=(target, round_trip, commands, octets, there), daemon=True)
+    arguments = target, round_trip, counter, commands, octets, there
+    process = context.Process(target=_run_proxy, args=arguments, daemon=True)
     process.start()
     try:
         yield Counts(here.recv(), commands, octets)
@@ -123,10 +133,10 @@ def proxy(target: int, round_trip: float) -> Iterator[Counts]:
         process.join()
 
 
-def _run_proxy(target: int, round_trip: float, commands, octets, connection) -> None:  # type: ignore[no-untyped-def]
+def _run_proxy(target: int, round_trip: float, counter, commands, octets, connection) -> None:  # type: ignore[no-untyped-def]
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, from_client: bool) -> None:
         loop = asyncio.get_running_loop()
-        count = _Commands()
+        count = counter()
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
                 octets.value += len(data)
@@ -154,8 +164,8 @@ def _run_proxy(target: int, round_trip: float, commands, octets, connection) -> 
     asyncio.run(main())
 
 
-class _Commands:
-    """Counts the commands in a stream of them: arrays of bulk strings."""
+class RedisCommands:
+    """Of the Redis protocol: arrays of bulk strings."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -177,3 +187,33 @@ class _Commands:
                 found += 1
             elif line.startswith(b"$"):
                 self._skip = int(line[1:]) + 2
+
+
+class PostgresCommands:
+    """Of the PostgreSQL protocol: simple queries, and executions of prepared ones."""
+
+    _START = 196608
+    """Instead of a kind, the first message has this number, and requests for encryption before it have others."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._started = False
+
+    def feed(self, data: bytes) -> int:
+        self._buffer += data
+        found = 0
+        while len(self._buffer) >= 8 or (self._started and len(self._buffer) >= 5):
+            kind = 1 if self._started else 0  # bytes
+            (length,) = struct.unpack_from("!I", self._buffer, kind)
+            if len(self._buffer) < kind + length:
+                break
+            if self._started:
+                found += self._buffer[:1] in (b"Q", b"E")
+            else:
+                self._started = struct.unpack_from("!I", self._buffer, 4)[0] == self._START
+            self._buffer = self._buffer[kind + length :]
+        return found
+
+
+COUNTERS: dict[str, Callable[[], Counter]] = {"redis": RedisCommands, "postgres": PostgresCommands}
+"""By what a port is for."""
