@@ -42,8 +42,9 @@ TASK_TIER = [
     "tests/test_twins.py",
 ]
 """The tests of what has two twins."""
-IN_PARALLEL = ["--numprocesses", str(min(4, 1 + (os.cpu_count() or 1)))]
-"""One more than there are processors, as the tests of real processes mostly wait."""
+IN_PARALLEL = ["--numprocesses", str(min(4, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]
+"""One more than there are processors, as the tests of real processes mostly wait; the searches, which do not, are side
+by side in the order of the tests, so who has none left takes some over."""
 ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis"]
 """Without the other tiers, and the same paths again."""
 
