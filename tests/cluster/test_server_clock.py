@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,23 @@ import redis.asyncio
 from redis.asyncio.sentinel import Sentinel
 
 import holdfast
-from holdfast.cluster import SessionLost
+from holdfast.cluster import Fence, SessionLost, StaleToken
 
 from .servers import VALKEY, Server, free_port
 from .test_faults import run
 
 __all__ = ["run"]  # the fixture
 
-FAKETIME = next(iter([*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]), None)
+
+def _libfaketime() -> Path | None:
+    """From pip, or as Debian's package has it."""
+    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
+    if spec := importlib.util.find_spec("libfaketime"):
+        found += Path(spec.origin).parent.rglob("libfaketime.so.1")
+    return next(iter(found), None)
+
+
+FAKETIME = _libfaketime()
 TTL = 2.0
 """Seconds."""
 
@@ -26,7 +36,7 @@ TTL = 2.0
 def server(tmp_path):
     """Whose clock is what the file says."""
     if FAKETIME is None:
-        pytest.skip("needs libfaketime, as Debian's package has it")
+        pytest.skip("needs libfaketime, from pip or as Debian's package has it")
     clock = tmp_path / "clock"
     clock.write_text("+0")
     environment = {
@@ -68,6 +78,29 @@ async def test_the_clock_goes_back(server):
         async with asyncio.timeout(5):
             assert (await session.lock("y").acquire()).token > 0
         later.check()
+
+
+async def test_the_clock_goes_back_and_the_data_is_lost(server):
+    """Nothing remembers the tokens then: a fence refuses the new ones until the clock has caught up."""
+    fence = Fence()
+    async with holdfast.connect(server.url, ttl=TTL) as session:
+        before = await session.lock("x").acquire()
+        fence.check(before.token)
+        server.kill()
+        server.lose_data()
+        server.clock.write_text("-3600")
+        server.start()
+        async with asyncio.timeout(TTL):
+            await before.lost.wait()
+    async with holdfast.connect(server.url, ttl=TTL) as session, session.lock("x") as grant:
+        with pytest.raises(StaleToken):
+            fence.check(grant.token)
+    server.clock.write_text("+1")
+    server.kill()
+    server.lose_data()
+    server.start()
+    async with holdfast.connect(server.url, ttl=TTL) as session, session.lock("x") as grant:
+        fence.check(grant.token)
 
 
 async def test_sentinel_promotes_a_replica(tmp_path):
