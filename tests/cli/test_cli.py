@@ -20,8 +20,8 @@ from tests.cluster.servers import shared
 import holdfast
 
 HOLDFAST = [sys.executable, "-m", "holdfast"]
-BOUND = 30
-"""Seconds."""
+BOUND = 50
+"""Seconds, also on a busy machine."""
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,10 @@ TASKS = 2
 """Of each process."""
 HOLD = 0.01
 """Seconds."""
-LATENCY = 0.15
+LATENCY = 0.3
 """Seconds within which a request has reached the engine, also on a busy machine."""
+AWAY = 1.5
+"""The same where the server is away now and then: the longest pause before a request is tried again, and a half."""
 DRAIN = 20
 """Seconds within which all have ended, once they are told to."""
 
@@ -171,10 +173,10 @@ class Crowd:
         with contextlib.closing(sqlite3.connect(self.path)) as resource:
             return [token for (token,) in resource.execute("SELECT token FROM writes ORDER BY number")]
 
-    async def wrong(self) -> list[str]:
+    async def wrong(self, latency: float = LATENCY) -> list[str]:
         """What is wrong with the merged history, with the writes, and with the record that is left."""
         history = self.history()
-        found = violations(history) + overtaken(history, LATENCY)
+        found = violations(history) + overtaken(history, latency)
         found += [f"a write with the old token {token} was accepted" for token in stale(self.written())]
         async with self.session() as session:
             left = await session.inspect(NAME)

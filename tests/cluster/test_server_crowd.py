@@ -10,7 +10,7 @@ import time
 import pytest
 import redis.asyncio
 
-from .crowd import Crowd, entered
+from .crowd import AWAY, Crowd, entered
 from .history import stale
 from .proxy import Proxy
 from .servers import Server, shared
@@ -90,7 +90,7 @@ async def test_the_server_is_stopped_and_goes_on(server, tmp_path):
         server.go_on()
         await crowd.more_turns()
         await crowd.end()
-        assert not await crowd.wrong()
+        assert not await crowd.wrong(AWAY)
         assert not crowd.lost()
 
 
@@ -102,7 +102,7 @@ async def test_the_server_is_stopped_for_longer_than_the_ttl(server, tmp_path):
         server.go_on()
         await crowd.join()
         await crowd.end()
-        assert not await crowd.wrong()
+        assert not await crowd.wrong(AWAY)
 
 
 async def test_the_server_comes_back_with_its_data(server, tmp_path):
@@ -113,7 +113,7 @@ async def test_the_server_comes_back_with_its_data(server, tmp_path):
             server.start()
             await crowd.more_turns()
         await crowd.end()
-        assert not await crowd.wrong()
+        assert not await crowd.wrong(AWAY)
         assert not crowd.lost()
 
 
@@ -125,7 +125,7 @@ async def test_the_server_comes_back_without_its_data(server, tmp_path):
         await until_all_have_lost(crowd)
         await crowd.join()
         await crowd.end()
-        assert not await crowd.wrong()
+        assert not await crowd.wrong(AWAY)
 
 
 async def test_a_lagging_replica_is_promoted(server, tmp_path):
@@ -150,7 +150,7 @@ async def test_a_lagging_replica_is_promoted(server, tmp_path):
             await asyncio.sleep(1)
             await crowd.join()
             await crowd.end()
-            assert not await crowd.wrong()
+            assert not await crowd.wrong(AWAY)
 
 
 async def until_all_have_lost(crowd):
@@ -170,7 +170,7 @@ async def test_connections_are_killed_all_the_time(server, tmp_path):
             await asyncio.sleep(0.05)
         await crowd.more_turns()
         await crowd.end()
-        assert not await crowd.wrong()
+        assert not await crowd.wrong(AWAY)
         assert not crowd.lost()
 
 
@@ -189,7 +189,7 @@ async def test_one_answer_in_ten_is_lost(tmp_path):
         proxy.cut_at = None
         await crowd.more_turns()
         await crowd.end()
-        assert not await crowd.wrong()
+        assert not await crowd.wrong(AWAY)
         assert not crowd.lost()
 
 
@@ -221,7 +221,7 @@ async def test_one_side_is_cut_off_from_the_server(side, tmp_path):
         crowd.idle_since[victim.pid] = time.monotonic()  # and yet nobody has been let in
         await crowd.more_turns()
         await crowd.end()
-        assert not await crowd.wrong()
+        assert not await crowd.wrong(AWAY)
         assert [*crowd.lost()] == []
 
 
@@ -297,4 +297,4 @@ async def test_the_network_is_cut(side, tmp_path):
             crowd.idle_since[victim.pid] = time.monotonic()
             await crowd.more_turns()
             await crowd.end()
-            assert not await crowd.wrong()
+            assert not await crowd.wrong(AWAY)
