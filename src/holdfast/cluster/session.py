@@ -46,8 +46,8 @@ MARGIN = 0.05
 """How much of its ttl before the engine a session gives up what it holds."""
 RETRY_RENEWAL = 0.1
 """Seconds until a renewal is tried again that the engine has failed to make, at least."""
-SHORTEST_TTL = 0.1
-"""Seconds."""
+SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
+"""Seconds. No server reckons in what is much longer."""
 KEPT = 3600.0
 """Seconds that a record is kept in which nothing is held, waited for or set."""
 IDLE = 60.0
@@ -414,11 +414,16 @@ class Session:
 
 def connect(url: str | Redis | None, ttl: float | None, namespace: str, name: str | None) -> Session:
     """See `holdfast.connect()`."""
-    url = url or os.environ.get("HOLDFAST_URL")
+    if url is None or url == "":
+        url = os.environ.get("HOLDFAST_URL") or None
     is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
-    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl < math.inf):
-        raise ValueError(f"ttl must be a number of seconds, at least {SHORTEST_TTL}, or None, not {ttl!r}")
-    label = _checked(name, "a session's name") if name else f"{socket.gethostname()}:{os.getpid()}"
+    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl <= LONGEST_TTL):
+        raise ValueError(f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {ttl!r}")
+    label = (
+        _checked(name, "a session's name")
+        if name is not None and name != ""
+        else f"{socket.gethostname()}:{os.getpid()}"
+    )
     return Session(_engine(url, ttl, _checked(namespace, "a namespace")), label)
 
 
@@ -434,6 +439,10 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
     if parts.scheme in ("redis", "rediss", "unix"):
         return _redis_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":
+        if parts.netloc or parts.path or parts.query or parts.fragment:
+            raise ValueError(
+                f"{url!r} has something after 'memory:', where nothing belongs; use namespace= to keep apart"
+            )
         from .engines.memory import MemoryEngine
 
         return MemoryEngine(namespace, ttl)
