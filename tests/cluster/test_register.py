@@ -224,7 +224,7 @@ def test_what_has_no_encoding_is_no_name():
 def test_a_namespace_of_several_lines(url):
     async def main():
         namespace = f"{url}\nb"
-        async with holdfast.connect(url, namespace=namespace) as one, holdfast.connect(url, namespace=namespace) as two:
+        async with connect(url, namespace=namespace) as one, connect(url, namespace=namespace) as two:
             async with one.lock("x\ny"):
                 waiter = asyncio.create_task(two.lock("x\ny").acquire())
                 await settle()

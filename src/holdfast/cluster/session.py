@@ -24,7 +24,7 @@ from .event import Event
 from .grant import Grant
 from .inspection import Inspection, decode_any, report
 from .lock import Lock
-from .record import Record
+from .record import Record, with_article
 from .register import Register
 from .semaphore import BoundedSemaphore, Semaphore
 
@@ -249,12 +249,17 @@ class Session:
             if self.loop.time() > self._tidied + pause:
                 self._tidying = self.loop.create_task(self._keep_tidy(), name=f"tidying of {self!r}")
         register = self._registers.get(name)
+        if register is not None and register.initial.kind != initial.kind:
+            if not register.is_forgotten:
+                raise NameConflict(
+                    f"{name!r} is used as {with_article(register.initial.kind)} in {self!r} already, and here as "
+                    f"{with_article(initial.kind)}"
+                )
+            register.is_replaced = True  # it was of the wrong kind, or nobody has used it
+            self._numbers = max(self._numbers, register.numbers)
+            register = None
         if register is None:
             register = self._registers[name] = Register(self, name, initial, self._numbers)
-        if register.initial.kind != initial.kind:
-            raise NameConflict(
-                f"{name!r} is used as a {register.initial.kind} in {self!r} already, and here as a {initial.kind}"
-            )
         return register
 
     def use(self, name: str, register: Register) -> None:
