@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+import holdfast
 from holdfast.testing import explore
 
 
@@ -334,3 +335,54 @@ def test_keyboard_interrupt_passes_through():
     with pytest.raises(KeyboardInterrupt):
         explore(main)
     assert asyncio._get_running_loop() is None
+
+
+def test_the_end_of_the_process_under_an_intervention_is_a_failure():
+    """As of code that calls sys.exit() when it is cancelled: it must not end the search without a word."""
+
+    async def leave():
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            raise SystemExit(0) from None
+
+    def scenario(run):
+        run.spawn(leave)
+
+    found = explore(scenario).counterexample
+    assert found.kind == "exception"
+    assert isinstance(found.exception, SystemExit)
+    assert "leave goes on, raises SystemExit(0)" in "\n".join(found.story)
+
+    async def main():
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        explore(main)
+
+
+def generator(run):
+    run.spawn(asyncio.sleep, 0)
+    yield
+
+
+async def asynchronous_generator(run):
+    run.spawn(asyncio.sleep, 0)
+    yield
+
+
+@pytest.mark.parametrize("scenario", [generator, asynchronous_generator])
+def test_a_scenario_of_which_nothing_would_run_has_not_passed(scenario):
+    with pytest.raises(TypeError, match="has no yield"):
+        explore(scenario)
+
+
+def test_a_coroutine_of_any_type_is_the_main_task():
+    """Lock.acquire() returns one that is not the interpreter's own, where it is compiled."""
+
+    def scenario():
+        lock = holdfast.Lock()
+        assert lock.try_acquire()
+        return lock.acquire()
+
+    assert explore(scenario).counterexample.kind == "deadlock"
