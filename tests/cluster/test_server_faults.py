@@ -407,6 +407,29 @@ async def test_a_client_may_be_given_and_stays_the_callers():
         assert await client.ping()
 
 
+async def test_what_could_not_be_opened_is_opened_later():
+    server = Server()
+    session = connect(server.url)
+    with pytest.raises(EngineError, match="cannot be reached"):
+        await session.__aenter__()
+    with server:
+        async with session, connect(server.url) as other:
+            async with session.lock("x"):
+                waiter = asyncio.create_task(other.lock("x").acquire())
+                await until_waiting(session, "x")
+            async with asyncio.timeout(TTL / 3):  # it is woken, and does not have to look
+                await waiter
+
+
+async def test_a_session_is_opened_once_though_two_tasks_try():
+    session = connect(shared().url)
+    async with asyncio.timeout(10):
+        opened = await asyncio.gather(session.__aenter__(), session.__aenter__(), return_exceptions=True)
+    assert opened[0] is session
+    assert "has been opened before" in str(opened[1])
+    await session.close()
+
+
 async def test_a_socket_is_as_good():
     with Server() as server:
         async with connect(f"unix://{server.directory}/socket") as one, connect(server.url) as two:

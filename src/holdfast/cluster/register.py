@@ -268,7 +268,7 @@ class Register:
             self._session.lose(exc)
             self.lose(exc)  # what was on its way when the session ended
         except Exception as exc:  # not foreseen; at least nobody waits for ever
-            lost = SessionLost(f"{self._session!r} failed: {exc!r}")
+            lost = SessionLost(f"{self._session} failed: {exc!r}")
             self._session.lose(lost)
             self.lose(lost)
             raise
@@ -348,7 +348,7 @@ class Register:
             raise
         if not self._is_known_to(record):
             self._session.forgo(self._name)
-            self.lose(SessionLost(f"what {self._session!r} had in {self._name!r} is gone: the engine has lost data"))
+            self.lose(SessionLost(f"what {self._session} had in {self._name!r} is gone: the engine has lost data"))
             self._leaving = True  # something of it may still be there
             self._suspicious = True
 

@@ -75,6 +75,7 @@ class Session:
         self._many = MANY
         self._grants: set[Grant] = set()
         self._pid = 0
+        self._opening = False
         self._losing: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[Seen] | None = None
         self._in_haste = False  # whether to renew anew as soon as that is done
@@ -89,14 +90,22 @@ class Session:
         state = "not open yet" if not self.id else "over" if self.over else "open"
         return f"<holdfast.cluster.Session {self.label!r} {self.id} [{state}]>"
 
+    def __str__(self) -> str:
+        """For messages about its end, which are made while it is open."""
+        return f"session {self.label!r} {self.id}"
+
     async def __aenter__(self) -> Self:
-        if self.id:
+        if self.id or self._opening:
             raise RuntimeError(f"{self!r} has been opened before; call holdfast.connect() for another one")
         self.loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._tidied = self.loop.time()
         asked = monotonic()
-        self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+        self._opening = True
+        try:
+            self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+        finally:
+            self._opening = False
         _open.add(self)
         if self.engine.ttl is not None:
             self._extend(asked, self.engine.ttl)
@@ -122,7 +131,7 @@ class Session:
             await self._losing
         if self.over is not None:
             return
-        self._end(SessionLost(f"{self!r} was closed"))
+        self._end(SessionLost(f"{self} was closed"))
         try:
             if self._tidying is not None:
                 self._tidying.cancel()
@@ -240,7 +249,7 @@ class Session:
             raise self._of_another_process()
 
     def _of_another_process(self) -> SessionLost:
-        return SessionLost(f"{self!r} belongs to process {self._pid}; after a fork the child must connect() itself")
+        return SessionLost(f"{self} belongs to process {self._pid}; after a fork the child must connect() itself")
 
     def register(self, name: str, initial: Record) -> Register:
         """The one register of the name. Raises NameConflict if that is for another kind or value."""
@@ -284,7 +293,7 @@ class Session:
         """The grants of this name are lost, and no others."""
         for grant in [grant for grant in self._grants if grant.name == name]:
             self._grants.discard(grant)
-            grant._lose(LeaseLost(f"{grant!r} was lost: the engine has lost data"))
+            grant._lose(LeaseLost(f"{grant} was lost: the engine has lost data"))
 
     def keep_looking(self) -> None:
         """Somebody waits: have all that they wait for looked at now and then."""
@@ -314,7 +323,7 @@ class Session:
         """End the session if others may take it for dead already."""
         if self.over is None and monotonic() >= self._deadline:
             why = f": {self._failure}" if self._failure is not None else ""
-            self.lose(SessionLost(f"{self!r} could not be renewed within its ttl of {self.engine.ttl} s{why}"))
+            self.lose(SessionLost(f"{self} could not be renewed within its ttl of {self.engine.ttl} s{why}"))
 
     def _extend(self, asked: float, ttl: float) -> None:
         """It was renewed by a request that was sent at `asked`."""
@@ -376,7 +385,7 @@ class Session:
         elif isinstance(exc, SessionLost):
             self.lose(exc)
         else:
-            lost = SessionLost(f"{self!r} failed: {exc!r}")
+            lost = SessionLost(f"{self} failed: {exc!r}")
             lost.__cause__ = exc
             self.lose(lost)
 
@@ -408,7 +417,7 @@ class Session:
         for register in self._in_use.values():
             register.lose(exc)
         for grant in self._grants:
-            grant._lose(LeaseLost(f"{grant!r} was lost: {exc}"))
+            grant._lose(LeaseLost(f"{grant} was lost: {exc}"))
         self._grants.clear()
 
     def _on_wake(self, name: str, message: str) -> None:

@@ -177,6 +177,7 @@ class RedisEngine:
         self._on_wake = on_wake
         self._on_gap = on_gap
         self._id = secrets.token_hex(8)
+        self._closed = False
         try:
             _check_server(await self._ask("INFO"), repr(self))
             subscribed = self._loop.create_future()
