@@ -488,6 +488,21 @@ async def test_what_somebody_else_keeps_in_the_place_of_a_record_is_refused_and_
             pass
 
 
+@pytest.mark.parametrize("noise", [b"hello", b"", b"\xff", b"[1]", b"7", b"[1,2,3,4]\n"])
+async def test_what_somebody_else_publishes_in_the_place_of_wake_ups_is_passed_over(noise):
+    async with (
+        redis.asyncio.Redis(port=shared().port) as client,
+        connect(shared().url, namespace="noise") as one,
+        connect(shared().url, namespace="noise") as two,
+    ):
+        async with one.lock("x"):
+            waiter = asyncio.create_task(two.lock("x").acquire())
+            await until_waiting(one, "x")
+            assert await client.publish(f"holdfast:{{noise}}:wake:{two.id}", noise) == 1
+        async with asyncio.timeout(TTL / 4):  # it is woken, and does not have to look
+            await waiter
+
+
 async def test_protected_mode_is_said():
     """The server's own word for it, as it also says what to do."""
     here = address()

@@ -615,7 +615,10 @@ class RedisEngine:
 
     def _receive(self, packet: bytes) -> None:
         head, _, stored = packet.partition(b"\n")
-        incarnation, name, message = json.loads(head)
+        try:
+            incarnation, name, message = json.loads(head)
+        except (TypeError, ValueError):
+            return  # anybody can publish there, and the next wake-up is to be heard all the same
         if incarnation != self._incarnation:
             return  # another server said so, and its data may be lost
         if stored and name in self._versions:
