@@ -249,21 +249,23 @@ def test_another_value_may_be_used_once_the_record_is_gone(url):
     run(main)
 
 
-def test_an_unreadable_record_is_refused_and_left_alone(tmp_path):
+@pytest.mark.parametrize("text", ["not ours", "", b"\xff", None])
+def test_an_unreadable_record_is_refused_and_left_alone(tmp_path, text):
     url = f"sqlite://{tmp_path}/d"
 
     async def main():
         async with connect(url) as me:
             await me.event("e").set()
             with sqlite3.connect(tmp_path / "d" / "state.db") as database:
-                database.execute("UPDATE texts SET text = 'not ours'")
-            database.close()
+                database.execute("UPDATE texts SET text = ?", (text,))
             with pytest.raises(FormatError, match="is not one of holdfast's"):
                 await me.event("e").set()
             with pytest.raises(FormatError):
                 await me.inspect("e")
             assert await me.tidy(0) == 0
-            assert await me.engine.read("e") == "not ours"
+            with database:
+                assert database.execute("SELECT text FROM texts").fetchone() == (text,)
+            database.close()
 
     run(main)
 

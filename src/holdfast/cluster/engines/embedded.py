@@ -309,7 +309,7 @@ class EmbeddedEngine:
     def _text(self, name: str) -> str | None:
         query = "SELECT text FROM texts WHERE namespace = ? AND name = ?"
         row = self._database.execute(query, (self._namespace, name)).fetchone()
-        return None if row is None else row[0]
+        return None if row is None else str(row[0])  # if somebody else has put something there, that is no record
 
     async def _transact(self, function: Callable[[], T]) -> T:
         """Run it in a transaction of its own. It takes some 50 µs, so it runs on the loop; another process's is
