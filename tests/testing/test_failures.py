@@ -386,3 +386,32 @@ def test_a_coroutine_of_any_type_is_the_main_task():
         return lock.acquire()
 
     assert explore(scenario).counterexample.kind == "deadlock"
+
+
+@pytest.mark.parametrize("when", ["invariant", "at_rest", "at_end"])
+def test_a_check_that_is_a_coroutine_function_has_not_passed(when):
+    """It would never be run."""
+
+    async def check():
+        return False
+
+    def scenario(run):
+        run.spawn(asyncio.sleep, 0)
+        getattr(run, when)(check)
+
+    assert "check checks nothing: a check is a plain function" in explore(scenario).counterexample.message
+
+
+@pytest.mark.parametrize("start", ["spawn", "late"])
+def test_a_task_of_a_function_that_is_none_is_refused(start):
+    def plain():
+        return 5
+
+    def scenario(run):
+        getattr(run, start)(plain)
+
+    try:
+        message = explore(scenario).counterexample.message
+    except TypeError as exc:  # when it comes, the scenario has ended
+        message = str(exc)
+    assert "'plain' is no coroutine function: it returned 5" in message

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import sys
+import types
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
@@ -486,3 +487,6 @@ def check_all(kind: str, checks: Iterable[Check]) -> None:
             raise Failure(kind, f"{exc}" or repr(exc), exc) from exc
         if good is False:
             raise Failure(kind, f"{getattr(check, '__name__', check)} was false")
+        if type(good) is types.CoroutineType:
+            good.close()
+            raise Failure(kind, f"{getattr(check, '__name__', check)} checks nothing: a check is a plain function")
