@@ -167,6 +167,8 @@ class RedisEngine:
 
     def __repr__(self) -> str:
         options = self._pool.connection_kwargs
+        if service := getattr(self._pool, "service_name", None):
+            return f"the server that Sentinel names for {service!r}, database {options.get('db') or 0}"
         where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         return f"the server at {where}, database {options.get('db') or 0}"
 
