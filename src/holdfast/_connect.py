@@ -19,7 +19,7 @@ def connect(
         missing; the path is absolute), `memory:` for this process alone, `redis://`, `rediss://` or `unix://` for a
         server of Redis or Valkey, as redis-py reads them; or a client of `redis.asyncio`, which stays the caller's. By
         default what HOLDFAST_URL says, else a directory of the user's.
-    ttl: seconds, at least 0.1, after which the session is dead if it could not be renewed, as when its process is
+    ttl: seconds, 0.1 to 1e9, after which the session is dead if it could not be renewed, as when its process is
         stopped or its event loop is blocked: what it holds then goes to the next. By default the engine's: for those
         of one machine none, so a session lives as long as its process, and a stopped holder keeps what it has; on a
         server 10.

@@ -330,6 +330,14 @@ def test_show_what_nobody_uses():
         (["ls", "--namespace", ""], 2, "a namespace is a text"),
         (["lock", "x", "--timeout", "-1", "--", "true"], 2, "--timeout"),
         (["lock", "x", "--grace", "-1", "--", "true"], 2, "--grace"),
+        (["lock", "x", "--timeout", "nan", "--", "true"], 2, "'nan' is not a valid number of seconds"),
+        (["lock", "x", "--grace", "nan", "--", "true"], 2, "'nan' is not a valid number of seconds"),
+        (["lock", "--timout=5", "x", "--", "true"], 2, "No such option '--timout'"),
+        (["lock", "--timout", "5", "x", "--", "true"], 2, "No such option '--timout'"),
+        (["lock", "x", "--timout", "5", "--", "true"], 2, "No such option '--timout'"),
+        (["semaphore", "s", "2", "--timout=5", "--", "true"], 2, "No such option '--timout'"),
+        (["demo", "--url", "gopher:"], 2, "unknown URL scheme in 'gopher:'"),
+        (["demo", "--url", "redis://127.0.0.1:1"], 125, "cannot be reached"),
         (["lock", "x"], 2, "Missing argument"),
         (["semaphore", "s", "0", "--", "true"], 2, "0 is not in the range"),
         (["semaphore", "s", "many", "--", "true"], 2, "not a valid integer"),
@@ -346,6 +354,32 @@ def test_what_goes_wrong_is_said_in_a_line(arguments, code, message):
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_cmd_keeps_its_options_and_a_name_may_look_like_one():
+    for arguments in (
+        ["x", "--", "echo", "-n", "hello"],
+        ["x", "echo", "-n", "hello"],
+        ["--", "-x", "echo", "-n", "hello"],
+    ):
+        result = run("lock", *arguments)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "hello", "")
+    assert shown("-x") is None
+    assert json.loads(run("show", "--json", "--", "-x").stdout)["name"] == "-x"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["ls", "--json"], ["show", "x"], ["event", "show", "e"], ["barrier", "b", "1"]]
+)
+def test_what_cannot_be_written_is_a_failure_of_holdfast(arguments):
+    run("lock", "x", "--", "true")
+    run("event", "set", "e")
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*HOLDFAST, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=BOUND, check=False
+        )
+    assert (result.returncode, result.stderr) == (125, "holdfast: cannot write: No space left on device\n")
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path):

@@ -22,7 +22,7 @@ from .worker import Worker, until_waiting
 __all__ = ["url"]  # the fixture
 
 
-@pytest.mark.parametrize("wrong", [7, b"memory:", Path("/tmp/locks"), ["memory:"]])
+@pytest.mark.parametrize("wrong", [7, 0, False, [], b"memory:", Path("/tmp/locks"), ["memory:"]])
 def test_a_url_is_a_text(wrong):
     with pytest.raises(TypeError, match="needs a URL, a text like"):
         holdfast.connect(wrong)
@@ -41,6 +41,13 @@ def test_nothing_of_a_url_is_passed_over(wrong):
         holdfast.connect(wrong)
 
 
+@pytest.mark.parametrize("wrong", ["memory:a", "memory://a", "memory:/a", "memory:?a", "memory:#a"])
+def test_the_sessions_of_a_process_are_kept_apart_by_a_namespace_and_not_by_the_url(wrong):
+    """Else "memory:a" and "memory:b" would share their locks."""
+    with pytest.raises(ValueError, match="namespace="):
+        holdfast.connect(wrong)
+
+
 def test_a_directory_of_any_name(tmp_path):
     async def main():
         async with holdfast.connect(f"sqlite://{tmp_path}/a%20b%3F") as session, session.lock("x"):
@@ -53,6 +60,14 @@ def test_a_directory_of_any_name(tmp_path):
 def test_a_sessions_name_is_a_text(wrong):
     with pytest.raises(ValueError, match="a session's name"):
         holdfast.connect("memory:", name=wrong)
+
+
+def test_the_longest_ttl(url):
+    async def main():
+        async with connect(url, ttl=1e9) as session, session.lock("x") as grant:
+            grant.check()
+
+    run(main)
 
 
 def test_true_is_no_ttl():

@@ -266,6 +266,38 @@ def test_an_arrival_of_a_session_that_ended_does_not_count(url):
     run(main)
 
 
+@pytest.mark.parametrize("first", ["acquire", "try_acquire", "release", "locked"])
+def test_who_was_told_of_another_value_can_use_that(url, first):
+    """In the same session, at once, and while the first object lives; which is of no use any more."""
+
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            async with one.semaphore("s", 2):
+                wrong = two.semaphore("s", 20)
+                with pytest.raises(NameConflict, match="semaphore of 2, made by"):
+                    await getattr(wrong, first)()
+                async with two.semaphore("s", 2):
+                    assert await one.semaphore("s", 2).locked()
+                for call in (wrong.acquire, wrong.try_acquire, wrong.release, wrong.locked):
+                    with pytest.raises(NameConflict, match=r"used as something else .* make it anew"):
+                        await call()
+                with pytest.raises(NameConflict, match="is used as a semaphore of 2"):
+                    two.semaphore("s", 20)
+
+    run(main)
+
+
+def test_what_was_made_and_not_used_is_no_reason_to_refuse_another_kind(url):
+    async def main():
+        async with connect(url) as session:
+            unused = session.lock("x")
+            await session.event("x").set()
+            with pytest.raises(NameConflict):
+                await unused.acquire()
+
+    run(main)
+
+
 def test_a_name_has_one_kind_and_one_value(url):
     async def main():
         async with connect(url, name="the api") as one, connect(url) as two:
@@ -273,6 +305,8 @@ def test_a_name_has_one_kind_and_one_value(url):
                 taken = r"'s' is a semaphore of 10, made by the api, .* semaphore of 20"
                 with pytest.raises(NameConflict, match=taken):
                     await two.semaphore("s", 20).acquire()
+            with pytest.raises(NameConflict, match=r"'s' is a semaphore of 10, made by the api, and .* as an event"):
+                await two.event("s").set()
             with pytest.raises(NameConflict, match=r"used as a semaphore of 10"):
                 one.lock("s")
 

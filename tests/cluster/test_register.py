@@ -9,6 +9,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError, SessionLost
+from holdfast.cluster.engines.embedded import EmbeddedEngine
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.session import LOOK_AGAIN, Session
 
@@ -224,11 +225,30 @@ def test_what_has_no_encoding_is_no_name():
 def test_a_namespace_of_several_lines(url):
     async def main():
         namespace = f"{url}\nb"
-        async with holdfast.connect(url, namespace=namespace) as one, holdfast.connect(url, namespace=namespace) as two:
+        async with connect(url, namespace=namespace) as one, connect(url, namespace=namespace) as two:
             async with one.lock("x\ny"):
                 waiter = asyncio.create_task(two.lock("x\ny").acquire())
                 await settle()
             async with asyncio.timeout(SOON):
                 await waiter
+
+    run(main)
+
+
+def test_thousands_of_wake_ups_for_a_session_in_the_same_loop(tmp_path, monkeypatch):
+    """Its socket takes about ten. If each of the others is tried again by itself, the loop does nothing else."""
+
+    async def main():
+        directory = f"sqlite://{tmp_path}/locks"
+        looks, came = [], []
+        monkeypatch.setattr(EmbeddedEngine, "_is_dead", lambda engine, session: looks.append(session))
+        async with holdfast.connect(directory) as one, holdfast.connect(directory) as two:
+            monkeypatch.setattr(two.engine, "_on_wake", lambda name, message: came.append(message))
+            for number in range(3000):
+                one.engine.wake(two.id, "x", str(number))
+            while len(came) < 3000:
+                await asyncio.sleep(0.001)
+        assert came == [str(number) for number in range(3000)]
+        assert len(looks) < 3000
 
     run(main)

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+import holdfast
 from holdfast.testing import explore
 
 
@@ -334,3 +335,83 @@ def test_keyboard_interrupt_passes_through():
     with pytest.raises(KeyboardInterrupt):
         explore(main)
     assert asyncio._get_running_loop() is None
+
+
+def test_the_end_of_the_process_under_an_intervention_is_a_failure():
+    """As of code that calls sys.exit() when it is cancelled: it must not end the search without a word."""
+
+    async def leave():
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            raise SystemExit(0) from None
+
+    def scenario(run):
+        run.spawn(leave)
+
+    found = explore(scenario).counterexample
+    assert found.kind == "exception"
+    assert isinstance(found.exception, SystemExit)
+    assert "leave goes on, raises SystemExit(0)" in "\n".join(found.story)
+
+    async def main():
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        explore(main)
+
+
+def generator(run):
+    run.spawn(asyncio.sleep, 0)
+    yield
+
+
+async def asynchronous_generator(run):
+    run.spawn(asyncio.sleep, 0)
+    yield
+
+
+@pytest.mark.parametrize("scenario", [generator, asynchronous_generator])
+def test_a_scenario_of_which_nothing_would_run_has_not_passed(scenario):
+    with pytest.raises(TypeError, match="has no yield"):
+        explore(scenario)
+
+
+def test_a_coroutine_of_any_type_is_the_main_task():
+    """Lock.acquire() returns one that is not the interpreter's own, where it is compiled."""
+
+    def scenario():
+        lock = holdfast.Lock()
+        assert lock.try_acquire()
+        return lock.acquire()
+
+    assert explore(scenario).counterexample.kind == "deadlock"
+
+
+@pytest.mark.parametrize("when", ["invariant", "at_rest", "at_end"])
+def test_a_check_that_is_a_coroutine_function_has_not_passed(when):
+    """It would never be run."""
+
+    async def check():
+        return False
+
+    def scenario(run):
+        run.spawn(asyncio.sleep, 0)
+        getattr(run, when)(check)
+
+    assert "check checks nothing: a check is a plain function" in explore(scenario).counterexample.message
+
+
+@pytest.mark.parametrize("start", ["spawn", "late"])
+def test_a_task_of_a_function_that_is_none_is_refused(start):
+    def plain():
+        return 5
+
+    def scenario(run):
+        getattr(run, start)(plain)
+
+    try:
+        message = explore(scenario).counterexample.message
+    except TypeError as exc:  # when it comes, the scenario has ended
+        message = str(exc)
+    assert "'plain' is no coroutine function: it returned 5" in message

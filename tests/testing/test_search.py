@@ -112,6 +112,38 @@ def test_a_replay_that_does_not_fit_is_refused(replay):
         explore(three_users(holdfast.Lock), replay=replay)
 
 
+@pytest.mark.parametrize("replay", [[0.5, 1], ["0", "1"], 5, "01", {0: 1}])
+def test_a_replay_is_a_list_of_integers(replay):
+    with pytest.raises(TypeError, match="replay must be a list of ints"):
+        explore(three_users(holdfast.Lock), replay=replay)
+
+
+@pytest.mark.parametrize("replay", [[-1, 1], [2, 1, 1, 1]])
+def test_a_replay_goes_forward(replay):
+    with pytest.raises(ValueError, match=r"does not fit this scenario: step .* is over"):
+        explore(three_users(holdfast.Lock), replay=replay)
+
+
+@pytest.mark.parametrize(
+    "bound", ["cancels", "late", "timers", "deliveries", "reorders", "kills", "ends", "switches", "max_steps"]
+)
+def test_bounds_are_integers_from_0_on(bound):
+    """-1 would be no bound at all."""
+    with pytest.raises(ValueError, match=f"{bound} must be 0 or more, not -1"):
+        explore(three_users(holdfast.Lock), **{bound: -1})
+    for wrong in ("1", 1.0):
+        with pytest.raises(TypeError, match=f"{bound} must be an int, not {wrong!r}"):
+            explore(three_users(holdfast.Lock), **{bound: wrong})
+
+
+def test_a_time_limit_is_a_number_of_seconds():
+    with pytest.raises(TypeError, match="number of seconds"):
+        explore(three_users(holdfast.Lock), time_limit="60")
+    for wrong in (-1, float("nan")):
+        with pytest.raises(ValueError, match="0 or more seconds"):
+            explore(three_users(holdfast.Lock), time_limit=wrong)
+
+
 def test_a_search_that_is_out_of_time_is_not_exhausted():
     report = explore(three_users(holdfast.Lock), cancels=3, time_limit=0.01)
     assert not report.exhausted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -69,10 +70,28 @@ def run() -> int:
     except Failure as exc:
         complain(str(exc))
         return exc.exit_code
+    except OSError as exc:  # of what is printed; those of the engine have become a Failure
+        complain(f"cannot write: {exc.strerror or exc}")
+        return exit_codes.FAILED
     return code if isinstance(code, int) else exit_codes.OK
 
 
 # Sessions
+
+
+class Seconds(click.FloatRange):
+    """A time, not below 0. (Of "nan" every comparison is false, so FloatRange lets it pass.)"""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a valid number of seconds.", param, ctx)
+        return seconds
 
 
 def session_options(command: F) -> F:
@@ -83,7 +102,7 @@ def session_options(command: F) -> F:
         click.option("--ttl", type=float, metavar="SECONDS", help="Be taken for dead if stopped for so long."),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0),
+            type=Seconds(),
             metavar="SECONDS",
             help="Give up then, and exit with 124; 0 takes only what is there at once.",
         ),
@@ -158,11 +177,24 @@ def cli() -> None:
     """
 
 
+class RunsCommand(click.Command):
+    """Leaves CMD its own options, also where no '--' stands before it; but a misspelt one of holdfast's is no NAME."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before = args[: args.index("--")] if "--" in args else args
+        given = [*before]
+        rest = super().parse_args(ctx, args)
+        for word in (ctx.params["name"], ctx.params["command"][0]):
+            if word.startswith("-") and word in given:
+                raise click.NoSuchOption(word.partition("=")[0], ctx=ctx)
+        return rest
+
+
 def command_options(command: F) -> F:
     """The options of the commands that run CMD."""
     grace = click.option(
         "--grace",
-        type=click.FloatRange(min=0),
+        type=Seconds(),
         default=GRACE,
         show_default=True,
         metavar="SECONDS",
@@ -186,7 +218,7 @@ def under(primitive: Callable[[Session], Lock | Semaphore], options: dict[str, A
     return hold
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command(cls=RunsCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @command_options
 @in_session
@@ -198,7 +230,7 @@ def lock(name: str, **options: Any) -> Command:
     return under(lambda session: session.lock(name), options)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command(cls=RunsCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("n", metavar="N", type=click.IntRange(min=1))
 @command_options
@@ -352,7 +384,18 @@ def demo(url: str | None) -> int:
     from holdfast._demo import demo as show_demo
 
     try:
+        if url is not None:
+            asyncio.run(_try(url))  # or it would be said after the first half
         return show_demo(url)
+    except EngineError as exc:
+        raise Failure(str(exc), exit_codes.FAILED) from exc
+    except (ValueError, ImportError) as exc:
+        raise Failure(str(exc), exit_codes.USAGE) from exc
     except KeyboardInterrupt:
         sys.stdout.flush()
         return exit_codes.BY_SIGNAL + signal.SIGINT
+
+
+async def _try(url: str) -> None:
+    async with holdfast.connect(url, namespace="demo"):
+        """It can be used."""

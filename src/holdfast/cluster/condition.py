@@ -146,6 +146,6 @@ class Condition:
 
     def _lost(self, grant: Grant, why: str) -> LeaseLost:
         self._session.drop(grant)
-        exc = LeaseLost(f"{grant!r} was lost: {why}")
+        exc = LeaseLost(f"{grant} was lost: {why}")
         grant._lose(exc, cancel=False)
         return exc

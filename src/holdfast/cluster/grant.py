@@ -35,6 +35,10 @@ class Grant:
         state = "lost" if self.lost.is_set() else "released" if self.released else "held"
         return f"<holdfast.cluster.Grant of {self.name!r}, token {self.token} [{state}]>"
 
+    def __str__(self) -> str:
+        """For messages about its end."""
+        return f"the grant of {self.name!r} with token {self.token}"
+
     def check(self) -> None:
         """Raise LeaseLost if the grant has been lost: for code between awaits."""
         self._session.check_process()
@@ -157,7 +161,7 @@ class Leased(Primitive):
         try:
             await self._register.tell(self._releasing(grant))
         except SessionLost as exc:
-            lost = LeaseLost(f"{grant!r} was lost before its release was known: {exc}")
+            lost = LeaseLost(f"{grant} was lost before its release was known: {exc}")
             grant._lose(lost, cancel=False)
             raise lost from exc
 

@@ -352,7 +352,8 @@ def decode(text: str | None, name: str, initial: R) -> R:
     kind = document["kind"]
     if kind != initial.kind:
         raise NameConflict(
-            f"{name!r} is a {kind}, made by {document.get('made_by')}, and is used here as a {initial.kind}. "
+            f"{name!r} is {with_article(kind)}, made by {document.get('made_by')}, and is used here as "
+            f"{with_article(initial.kind)}. "
             "Use another name, or the same kind and value; nothing was changed"
         )
     try:
@@ -369,6 +370,11 @@ def decode(text: str | None, name: str, initial: R) -> R:
         return record
     except MALFORMED as exc:
         raise not_ours(text, name) from exc
+
+
+def with_article(kind: str) -> str:
+    """For messages: "a lock", "an event"."""
+    return f"{'an' if kind.startswith('e') else 'a'} {kind}"
 
 
 def not_ours(text: str, name: str) -> FormatError:

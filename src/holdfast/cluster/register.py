@@ -46,6 +46,8 @@ class Register:
         self._name = name
         self.initial = initial
         """What the record is before its first change: this has the kind and the value."""
+        self.is_replaced = False
+        """Whether the session uses the name for another kind or value by now."""
         self._pending: list[_Entry] = []
         self._asked: dict[int, asyncio.Future[int]] = {}  # by ticket
         self._tickets = numbers
@@ -71,6 +73,7 @@ class Register:
         patient: wait on while the engine fails, instead of raising EngineError. For who cannot simply withdraw.
         wary: bury the dead first. For where it matters that they are not counted.
         """
+        self._check_replaced()
         self._suspicious |= wary
         self._tickets += 1
         ticket = self._tickets
@@ -88,7 +91,7 @@ class Register:
         try:
             return ticket, await future
         except BaseException as exc:
-            if not isinstance(exc, SessionLost):
+            if not isinstance(exc, (SessionLost, FormatError, NameConflict)):  # of those, nothing is in the record
                 self.withdraw(ticket)
             raise
 
@@ -118,6 +121,7 @@ class Register:
 
     def send(self, operation: Any) -> asyncio.Future[int]:
         """Have an operation done; return a future of its outcome. It is done also if nobody awaits that."""
+        self._check_replaced()
         future: asyncio.Future[int] = self._session.loop.create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody else looks
         if self._session.over is not None:
@@ -134,6 +138,7 @@ class Register:
 
     async def read(self) -> Any:
         """The record as it is, of the type of `initial`."""
+        self._check_replaced()
         return decode(await self._session.engine.read(self._name), self._name, self.initial)
 
     def idle_for(self, seconds: float) -> bool:
@@ -143,7 +148,8 @@ class Register:
     @property
     def is_forgotten(self) -> bool:
         """Whether the record knows nothing of the session, and nothing is asked for here."""
-        return self._pump is None and not (self._answered or self._asked or self._has_work())
+        at_work = self._pump is not None and not self._pump.done()
+        return not (at_work or self._answered or self._asked or self._has_work())
 
     @property
     def numbers(self) -> int:
@@ -216,6 +222,13 @@ class Register:
         with contextlib.suppress(NameConflict):  # so nothing of this session is in it
             await self._session.engine.apply(self._name, change, notices=self._notices, opens=self._opens)
 
+    def _check_replaced(self) -> None:
+        if self.is_replaced:
+            raise NameConflict(
+                f"{self._name!r} has been used as something else in {self._session!r} since this "
+                f"{self.initial.kind} was made; make it anew"
+            )
+
     # The pump
 
     def _submit(self, entry: _Entry) -> None:
@@ -255,7 +268,7 @@ class Register:
             self._session.lose(exc)
             self.lose(exc)  # what was on its way when the session ended
         except Exception as exc:  # not foreseen; at least nobody waits for ever
-            lost = SessionLost(f"{self._session!r} failed: {exc!r}")
+            lost = SessionLost(f"{self._session} failed: {exc!r}")
             self._session.lose(lost)
             self.lose(lost)
             raise
@@ -335,7 +348,7 @@ class Register:
             raise
         if not self._is_known_to(record):
             self._session.forgo(self._name)
-            self.lose(SessionLost(f"what {self._session!r} had in {self._name!r} is gone: the engine has lost data"))
+            self.lose(SessionLost(f"what {self._session} had in {self._name!r} is gone: the engine has lost data"))
             self._leaving = True  # something of it may still be there
             self._suspicious = True
 

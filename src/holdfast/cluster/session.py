@@ -24,7 +24,7 @@ from .event import Event
 from .grant import Grant
 from .inspection import Inspection, decode_any, report
 from .lock import Lock
-from .record import Record
+from .record import Record, with_article
 from .register import Register
 from .semaphore import BoundedSemaphore, Semaphore
 
@@ -46,8 +46,8 @@ MARGIN = 0.05
 """How much of its ttl before the engine a session gives up what it holds."""
 RETRY_RENEWAL = 0.1
 """Seconds until a renewal is tried again that the engine has failed to make, at least."""
-SHORTEST_TTL = 0.1
-"""Seconds."""
+SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
+"""Seconds. No server reckons in what is much longer."""
 KEPT = 3600.0
 """Seconds that a record is kept in which nothing is held, waited for or set."""
 IDLE = 60.0
@@ -75,6 +75,7 @@ class Session:
         self._many = MANY
         self._grants: set[Grant] = set()
         self._pid = 0
+        self._opening = False
         self._losing: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[Seen] | None = None
         self._in_haste = False  # whether to renew anew as soon as that is done
@@ -89,14 +90,22 @@ class Session:
         state = "not open yet" if not self.id else "over" if self.over else "open"
         return f"<holdfast.cluster.Session {self.label!r} {self.id} [{state}]>"
 
+    def __str__(self) -> str:
+        """For messages about its end, which are made while it is open."""
+        return f"session {self.label!r} {self.id}"
+
     async def __aenter__(self) -> Self:
-        if self.id:
+        if self.id or self._opening:
             raise RuntimeError(f"{self!r} has been opened before; call holdfast.connect() for another one")
         self.loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._tidied = self.loop.time()
         asked = monotonic()
-        self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+        self._opening = True
+        try:
+            self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+        finally:
+            self._opening = False
         _open.add(self)
         if self.engine.ttl is not None:
             self._extend(asked, self.engine.ttl)
@@ -122,7 +131,7 @@ class Session:
             await self._losing
         if self.over is not None:
             return
-        self._end(SessionLost(f"{self!r} was closed"))
+        self._end(SessionLost(f"{self} was closed"))
         try:
             if self._tidying is not None:
                 self._tidying.cancel()
@@ -240,7 +249,7 @@ class Session:
             raise self._of_another_process()
 
     def _of_another_process(self) -> SessionLost:
-        return SessionLost(f"{self!r} belongs to process {self._pid}; after a fork the child must connect() itself")
+        return SessionLost(f"{self} belongs to process {self._pid}; after a fork the child must connect() itself")
 
     def register(self, name: str, initial: Record) -> Register:
         """The one register of the name. Raises NameConflict if that is for another kind or value."""
@@ -249,12 +258,17 @@ class Session:
             if self.loop.time() > self._tidied + pause:
                 self._tidying = self.loop.create_task(self._keep_tidy(), name=f"tidying of {self!r}")
         register = self._registers.get(name)
+        if register is not None and register.initial.kind != initial.kind:
+            if not register.is_forgotten:
+                raise NameConflict(
+                    f"{name!r} is used as {with_article(register.initial.kind)} in {self!r} already, and here as "
+                    f"{with_article(initial.kind)}"
+                )
+            register.is_replaced = True  # it was of the wrong kind, or nobody has used it
+            self._numbers = max(self._numbers, register.numbers)
+            register = None
         if register is None:
             register = self._registers[name] = Register(self, name, initial, self._numbers)
-        if register.initial.kind != initial.kind:
-            raise NameConflict(
-                f"{name!r} is used as a {register.initial.kind} in {self!r} already, and here as a {initial.kind}"
-            )
         return register
 
     def use(self, name: str, register: Register) -> None:
@@ -279,7 +293,7 @@ class Session:
         """The grants of this name are lost, and no others."""
         for grant in [grant for grant in self._grants if grant.name == name]:
             self._grants.discard(grant)
-            grant._lose(LeaseLost(f"{grant!r} was lost: the engine has lost data"))
+            grant._lose(LeaseLost(f"{grant} was lost: the engine has lost data"))
 
     def keep_looking(self) -> None:
         """Somebody waits: have all that they wait for looked at now and then."""
@@ -309,7 +323,7 @@ class Session:
         """End the session if others may take it for dead already."""
         if self.over is None and monotonic() >= self._deadline:
             why = f": {self._failure}" if self._failure is not None else ""
-            self.lose(SessionLost(f"{self!r} could not be renewed within its ttl of {self.engine.ttl} s{why}"))
+            self.lose(SessionLost(f"{self} could not be renewed within its ttl of {self.engine.ttl} s{why}"))
 
     def _extend(self, asked: float, ttl: float) -> None:
         """It was renewed by a request that was sent at `asked`."""
@@ -371,7 +385,7 @@ class Session:
         elif isinstance(exc, SessionLost):
             self.lose(exc)
         else:
-            lost = SessionLost(f"{self!r} failed: {exc!r}")
+            lost = SessionLost(f"{self} failed: {exc!r}")
             lost.__cause__ = exc
             self.lose(lost)
 
@@ -403,7 +417,7 @@ class Session:
         for register in self._in_use.values():
             register.lose(exc)
         for grant in self._grants:
-            grant._lose(LeaseLost(f"{grant!r} was lost: {exc}"))
+            grant._lose(LeaseLost(f"{grant} was lost: {exc}"))
         self._grants.clear()
 
     def _on_wake(self, name: str, message: str) -> None:
@@ -414,11 +428,16 @@ class Session:
 
 def connect(url: str | Redis | None, ttl: float | None, namespace: str, name: str | None) -> Session:
     """See `holdfast.connect()`."""
-    url = url or os.environ.get("HOLDFAST_URL")
+    if url is None or url == "":
+        url = os.environ.get("HOLDFAST_URL") or None
     is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
-    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl < math.inf):
-        raise ValueError(f"ttl must be a number of seconds, at least {SHORTEST_TTL}, or None, not {ttl!r}")
-    label = _checked(name, "a session's name") if name else f"{socket.gethostname()}:{os.getpid()}"
+    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl <= LONGEST_TTL):
+        raise ValueError(f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {ttl!r}")
+    label = (
+        _checked(name, "a session's name")
+        if name is not None and name != ""
+        else f"{socket.gethostname()}:{os.getpid()}"
+    )
     return Session(_engine(url, ttl, _checked(namespace, "a namespace")), label)
 
 
@@ -434,6 +453,10 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
     if parts.scheme in ("redis", "rediss", "unix"):
         return _redis_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":
+        if parts.netloc or parts.path or parts.query or parts.fragment:
+            raise ValueError(
+                f"{url!r} has something after 'memory:', where nothing belongs; use namespace= to keep apart"
+            )
         from .engines.memory import MemoryEngine
 
         return MemoryEngine(namespace, ttl)

@@ -6,8 +6,9 @@ import asyncio
 import gc
 import inspect
 import sys
+import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,7 +131,11 @@ class Execution:
             main = self._scenario(self.run)
         except Exception as exc:
             raise Failure("exception", f"the scenario raised {exc!r}", exc) from exc
-        if inspect.iscoroutine(main):
+        if inspect.isgenerator(main) or inspect.isasyncgen(main):  # nothing of it would ever run
+            raise TypeError(
+                f"a scenario is a function that starts tasks, or a coroutine function, and has no yield: {main!r}"
+            )
+        if isinstance(main, Coroutine):
             task = self.run._start("main", True, main, self.run._loops[0])
             self._shielded = None if self._rules.cancel_main else task
         for task in self.agenda.tasks:
@@ -138,6 +143,8 @@ class Execution:
                 task.spawned = task.must_finish = True
 
     def _go_to(self, step: int) -> None:
+        if step < self.steps:
+            raise MisfitError(f"step {step} is over after step {self.steps}")
         while self.steps < step:
             if not self._advance():
                 raise MisfitError(f"it was over after {self.steps} steps")
@@ -175,7 +182,10 @@ class Execution:
                 note_step(ready[0])
             if agenda.several:
                 asyncio._set_running_loop(loop_of(ready[0]))
-            ready.popleft()._run()  # no local variable: tracebacks would keep it, and the task, until collected
+            try:
+                ready.popleft()._run()  # no local variable: tracebacks would keep it, and the task, until collected
+            except SystemExit as exc:  # a task has it already; to a user's program it would look like the end
+                raise Failure("exception", f"somebody wants to end the process: {exc!r}", exc) from exc
         self.steps += 1
         if self.steps >= self._rules.max_steps:
             self._judge_tasks()
@@ -477,3 +487,6 @@ def check_all(kind: str, checks: Iterable[Check]) -> None:
             raise Failure(kind, f"{exc}" or repr(exc), exc) from exc
         if good is False:
             raise Failure(kind, f"{getattr(check, '__name__', check)} was false")
+        if type(good) is types.CoroutineType:
+            good.close()
+            raise Failure(kind, f"{getattr(check, '__name__', check)} checks nothing: a check is a plain function")

@@ -113,6 +113,8 @@ class Run:
         return loop
 
     def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T], loop: Loop) -> Task[T]:
+        if not isinstance(coroutine, Coroutine):
+            raise TypeError(f"{name!r} is no coroutine function: it returned {coroutine!r}")
         try:
             with running(loop):
                 task = loop.create_task(coroutine, name=name)

@@ -9,7 +9,7 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -75,7 +75,8 @@ def explore(
     max_steps: a run that takes so many steps fails.
     replay: run only this schedule, from `Counterexample.replay`.
 
-    Raises RuntimeError if an event loop is running, ValueError if `replay` does not fit the scenario.
+    Raises RuntimeError if an event loop is running, ValueError if `replay` does not fit the scenario or a number is
+    below 0, TypeError for what is no number.
     """
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("explore() brings its own event loop, and cannot be called while one is running")
@@ -86,9 +87,11 @@ def explore(
         "deliveries": deliveries,
         "reorders": reorders,
         "kills": kills,
-        "ends": min(ends, 1),
+        "ends": ends,
         "switches": switches,
     }
+    _check_numbers(bounds, time_limit, max_steps)
+    bounds["ends"] = min(ends, 1)
     budgets = tuple(_NO_LIMIT if bound is None else bound for bound in bounds.values())
     rules = Rules(
         budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps, cancel_created
@@ -268,7 +271,23 @@ def _events(execution: Execution) -> list[str]:
     return [re.sub(r"0x[0-9a-fA-F]+", "", str(event)) for event in execution.log]
 
 
+def _check_numbers(bounds: Mapping[str, int | None], time_limit: float, max_steps: int) -> None:
+    for name, number in [*bounds.items(), ("max_steps", max_steps)]:
+        if number is None and name != "max_steps":
+            continue
+        if not isinstance(number, int):
+            raise TypeError(f"{name} must be an int, not {number!r}")
+        if number < 0:
+            raise ValueError(f"{name} must be 0 or more, not {number}")
+    if not isinstance(time_limit, (int, float)):
+        raise TypeError(f"time_limit must be a number of seconds, not {time_limit!r}")
+    if not time_limit >= 0:
+        raise ValueError(f"time_limit must be 0 or more seconds, not {time_limit}")
+
+
 def _schedule(replay: Sequence[int]) -> Schedule:
+    if not isinstance(replay, Sequence) or not all(isinstance(number, int) for number in replay):
+        raise TypeError(f"replay must be a list of ints, as a counterexample has it, not {replay!r}")
     if len(replay) % 2:
         raise ValueError(f"replay must have a step and an intervention, by turns, and not {len(replay)} numbers")
     return tuple(zip(replay[::2], replay[1::2], strict=True))

@@ -28,6 +28,7 @@ import socket
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +91,7 @@ class EmbeddedEngine:
         self._closed = False
         self._transactions = 0
         self._checkpointing: threading.Thread | None = None
+        self._unsent: dict[str, deque[bytes]] = {}  # wake-ups, by the session whose socket was full
         self._undo = contextlib.ExitStack()
 
     # The session
@@ -307,7 +309,7 @@ class EmbeddedEngine:
     def _text(self, name: str) -> str | None:
         query = "SELECT text FROM texts WHERE namespace = ? AND name = ?"
         row = self._database.execute(query, (self._namespace, name)).fetchone()
-        return None if row is None else row[0]
+        return None if row is None else str(row[0])  # if somebody else has put something there, that is no record
 
     async def _transact(self, function: Callable[[], T]) -> T:
         """Run it in a transaction of its own. It takes some 50 µs, so it runs on the loop; another process's is
@@ -430,18 +432,31 @@ class EmbeddedEngine:
     # Wake-ups
 
     def wake(self, session: str, name: str, message: str) -> None:
-        self._send(json.dumps([self._namespace, name, message]).encode(), session)
+        packet = json.dumps([self._namespace, name, message]).encode()
+        unsent = self._unsent.get(session)
+        if unsent is None:
+            self._send(session, deque([packet]))
+        else:
+            unsent.append(packet)
 
-    def _send(self, packet: bytes, session: str) -> None:
-        if self._socket.fileno() < 0:
-            return  # closed meanwhile; the other one looks for itself
+    def _send(self, session: str, packets: deque[bytes]) -> None:
+        """Send what fits into the socket, the rest a little later. (Each packet by itself, thousands of them would keep
+        the loop so busy with trying that a session in the same loop does not get to read its own.)"""
         try:
-            self._socket.sendto(packet, self._socket_path(session))
+            while packets and self._socket.fileno() >= 0:  # closed meanwhile? The other one looks for itself
+                self._socket.sendto(packets[0], self._socket_path(session))
+                packets.popleft()
         except BlockingIOError:
-            if not self._is_dead(session):
-                self._loop.call_later(_FULL_SOCKET_PAUSE, self._send, packet, session)
+            with contextlib.suppress(EngineError):  # it may be alive, then
+                if self._is_dead(session):
+                    packets.clear()
+            if packets:
+                self._unsent[session] = packets
+                self._loop.call_later(_FULL_SOCKET_PAUSE, self._send, session, packets)
+                return
         except OSError:
-            return  # nobody is there any more, or looks for itself
+            pass  # nobody is there any more, or looks for itself
+        self._unsent.pop(session, None)
 
     def _receive(self) -> None:
         """One packet: to see that there is no other takes as long as to be called again if there is."""

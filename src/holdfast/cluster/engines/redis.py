@@ -21,6 +21,7 @@ import itertools
 import json
 import math
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -29,10 +30,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -72,6 +73,8 @@ LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
 """Answers of a server that will answer differently, or another one in its place, before long."""
+_STORED = re.compile(rb"(\d+\.\S*) \S+ \S+ (.*)", re.DOTALL)
+"""What is kept under a name, as `redis_scripts` has it."""
 
 
 class Unreachable(EngineError):  # noqa: N818  # see errors.py
@@ -118,15 +121,14 @@ class RedisEngine:
         self._life = TTL if ttl is None else ttl
         self.ttl: float | None = self._life
         if isinstance(server, str):
-            self._pool: Any = ConnectionPool.from_url(
-                server,
-                retry=Retry(NoBackoff(), 0),
-                socket_connect_timeout=max(self._life / 3, LEAVING),
-                socket_timeout=None,  # see _patience
-                **({} if server.startswith("unix:") else {"socket_keepalive": True}),
-            )
+            self._pool: Any = self._pool_for(server)
         else:
-            self._pool = server.connection_pool
+            self._pool = getattr(server, "connection_pool", None)
+            if not isinstance(self._pool, ConnectionPool):
+                raise TypeError(
+                    "connect() needs a client of redis.asyncio for one server, as Redis(...) or what "
+                    f"Sentinel(...).master_for() returns, not {server!r}"
+                )
         self._is_ours = isinstance(server, str)
         self._patience = self._life / 3  # seconds until an answer is given up
         self._prefix = f"holdfast:{{{quote(namespace, safe=' !$&()*+,;=@')}}}"
@@ -146,8 +148,27 @@ class RedisEngine:
         self._watched: dict[str, _Watch] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def _pool_for(self, url: str) -> Any:
+        pool: Any = ConnectionPool.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=max(self._life / 3, LEAVING),
+            socket_timeout=None,  # see _patience
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+        )
+        options = pool.connection_kwargs
+        if issubclass(pool.connection_class, UnixDomainSocketConnection) and not options.get("path"):
+            raise ValueError("the URL names no socket; write its path after three slashes: unix:///run/redis.sock")
+        try:
+            pool.make_connection()  # which does not connect, and is the first to look at the options
+        except TypeError as exc:
+            raise ValueError(f"the URL has an option after '?' that redis-py does not know: {exc}") from exc
+        return pool
+
     def __repr__(self) -> str:
         options = self._pool.connection_kwargs
+        if service := getattr(self._pool, "service_name", None):
+            return f"the server that Sentinel names for {service!r}, database {options.get('db') or 0}"
         where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         return f"the server at {where}, database {options.get('db') or 0}"
 
@@ -158,6 +179,7 @@ class RedisEngine:
         self._on_wake = on_wake
         self._on_gap = on_gap
         self._id = secrets.token_hex(8)
+        self._closed = False
         try:
             _check_server(await self._ask("INFO"), repr(self))
             subscribed = self._loop.create_future()
@@ -242,6 +264,12 @@ class RedisEngine:
                 await self._subscription.disconnect(nowait=True)  # it may be as dead, and would never say so
             await self._hang_up(connection)
             return Unreachable(f"{self!r} has not answered within {self._patience:.3g} s")
+        if isinstance(exc, AuthenticationError):
+            await self._hang_up(connection)
+            return Unreachable(
+                f"{self!r} does not let this user in; the URL needs the right name and password, as in "
+                f"redis://USER:PASSWORD@HOST: {exc}"
+            )
         if isinstance(exc, (BusyLoadingError, RedisConnectionError, RedisTimeoutError, OSError)):
             await self._hang_up(connection)
             return Unreachable(f"{self!r} cannot be reached: {exc}")
@@ -589,7 +617,10 @@ class RedisEngine:
 
     def _receive(self, packet: bytes) -> None:
         head, _, stored = packet.partition(b"\n")
-        incarnation, name, message = json.loads(head)
+        try:
+            incarnation, name, message = json.loads(head)
+        except (TypeError, ValueError):
+            return  # anybody can publish there, and the next wake-up is to be heard all the same
         if incarnation != self._incarnation:
             return  # another server said so, and its data may be lost
         if stored and name in self._versions:
@@ -633,8 +664,11 @@ class _Watch:
 def _decode(stored: bytes) -> _Version:
     if not stored:
         return _Version()
-    revision, _, _, text = stored.decode().split(" ", 3)
-    return _Version(revision, text)
+    found = _STORED.fullmatch(stored)
+    if found is None:  # somebody else's; who reads the text will see that it is no record
+        return _Version(text=stored.decode(errors="backslashreplace"))
+    revision, text = found.groups()
+    return _Version(revision.decode(), text.decode(errors="backslashreplace"))
 
 
 def _describe(session: str, row: bytes) -> SessionInfo:
