@@ -2380,19 +2380,15 @@ static int
 end_round(State *state, Barrier *barrier, Queue *queue)
 {
     Py_ssize_t length = -1, parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
-    bool plain = parties > 0 && barrier->state == state->draining && barrier->base.queue == (PyObject *)queue;
-    PyObject *line = plain ? plain_line(queue, &length) : NULL;
+    bool draining = parties > 0 && barrier->state == state->draining && barrier->base.queue == (PyObject *)queue;
+    PyObject *line = draining ? plain_line(queue, &length) : NULL;
     Py_XDECREF(line);
     if (PyErr_Occurred()) {
         return -1;
     }
-    plain = length >= 0 && length < parties;
-    if (plain && length > 0) {
-        int here = runs_here(state, queue);
-        if (here < 0) {
-            return -1;
-        }
-        plain = here;
+    int plain = length > 0 && length < parties ? runs_here(state, queue) : length == 0;
+    if (plain < 0) {
+        return -1;
     }
     if (!plain) {
         return call((PyObject *)barrier, state->str_end_round);
