@@ -156,6 +156,7 @@ typedef struct {
     PyCFunction append, popleft, pop;
     PyTypeObject *future;
     PyCFunction done, result;
+    PyCFunction set;       /* set_result() on Python 3.11; NULL since then, as it has come to ask for more than that */
     PyObject *set_result;  /* a method descriptor */
     PyGetSetDef *blocking;
     PyObject *create_future;  /* BaseEventLoop's, which returns Future(loop=self) */
@@ -342,10 +343,17 @@ is_done(State *state, PyObject *waiter)
 static int
 set_result(State *state, PyObject *waiter, PyObject *result)
 {
-    PyObject *arguments[] = {waiter, result};
-    PyObject *none = Py_IS_TYPE(waiter, state->known.future)
-                         ? PyObject_Vectorcall(state->known.set_result, arguments, 2, NULL)
-                         : PyObject_CallMethodOneArg(waiter, state->str_set_result, result);
+    const Known *known = &state->known;
+    PyObject *arguments[] = {waiter, result}, *none;
+    if (!Py_IS_TYPE(waiter, known->future)) {
+        none = PyObject_CallMethodOneArg(waiter, state->str_set_result, result);
+    }
+    else if (known->set != NULL) {
+        none = known->set(waiter, result);
+    }
+    else {
+        none = PyObject_Vectorcall(known->set_result, arguments, 2, NULL);
+    }
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
 }
@@ -477,6 +485,9 @@ create_future(State *state, Queue *queue)
     }
     if (PyDict_CheckExact(maker)) {
         waiter = PyObject_Call((PyObject *)state->known.future, state->no_arguments, maker);
+    }
+    else if (PyMethod_Check(maker)) {
+        waiter = PyObject_CallOneArg(PyMethod_GET_FUNCTION(maker), PyMethod_GET_SELF(maker));
     }
     else {
         waiter = PyObject_CallNoArgs(maker);
@@ -2818,6 +2829,7 @@ know_future(Known *known, PyObject *future, PyObject *loop)
     if (known->blocking == NULL || known->set_result == NULL || known->create_future == NULL) {
         return -1;
     }
+    (void)know_method(&known->set, future, "set_result", METH_O);
     known->future = (PyTypeObject *)Py_NewRef(future);
     return 0;
 }
