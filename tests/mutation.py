@@ -171,7 +171,6 @@ ALLOWED: dict[str, list[str]] = {
         "barrier.Barrier.wait: not line.granted -> True",
         "barrier.Barrier._trip: len(line) < waiting -> False",
         "barrier.Barrier._end_round: loop is not None -> True",
-        "barrier.Barrier._end_round: len(line) -> True",
     ],
     "another guard sees to the same": [
         "_waitqueue.WaitQueue.retire: self._notes -> False",
@@ -184,10 +183,9 @@ ALLOWED: dict[str, list[str]] = {
         "condition._common_loop: bound is None or not isinstance(lock, Lock) -> True",
         "condition._common_loop: not isinstance(lock, Lock) -> False",
         "condition._ForeignGrip._acquire_without_waiting: acquire.close() -> pass",
-        "barrier.Barrier._trip: self._spared = 0 -> pass",
         "condition._grip: cls.release is Lock.release -> True",
         "barrier.Barrier.__init__: self._spared = 0 -> pass",
-        "barrier.Barrier._abort: self._spared = 0 -> pass",
+        "barrier.Barrier._abort: self._spare_nobody() -> pass",
     ],
     "the loop was closed, in another thread, after a look at it": [
         "_waitqueue.WaitQueue._send_grant: self.granted -= 1 -> pass",

@@ -742,6 +742,25 @@ async def test_another_exception_takes_the_lock_before_it_comes_out(lock: Any, e
     assert not condition.locked()
 
 
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("exception", [asyncio.CancelledError, ValueError, Interruption])
+async def test_what_is_thrown_in_while_it_takes_the_lock_again_may_leave_the_future_as_it_is(
+    exception: type[BaseException],
+) -> None:
+    """A task marks a future that it was given as seen. Who drives a coroutine by hand need not."""
+    condition = Condition()
+    waiter = start(wait_once(condition))
+    holder = start(hold(condition))
+    condition.notify()
+    future = waiter.send(None)
+    for _ in range(3):
+        assert waiter.throw(exception()) is future
+    finish(holder)
+    with pytest.raises(exception):
+        waiter.send(None)
+    assert not condition.locked()
+
+
 @pytest.mark.timeout(5)  # forgotten, it could not even be cancelled
 async def test_cancelled_while_it_takes_the_lock_again_it_keeps_its_place_when_others_are_swept_out() -> None:
     """More than half of those behind it in the line leave, and the line is made anew."""

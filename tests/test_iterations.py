@@ -472,6 +472,38 @@ def test_next_round_of_a_barrier_waits_for_the_round_before() -> None:
     assert sorted(event[1] for _, *event in log[2:]) == [0, 1]
 
 
+class LoopThatKeepsHandles(asyncio.SelectorEventLoop):
+    """Remembers what call_soon() has returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handles: list[asyncio.Handle] = []
+
+    def call_soon(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+        self.handles.append(super().call_soon(*args, **kwargs))
+        return self.handles[-1]
+
+
+def test_a_complete_round_of_a_barrier_leaves_nothing_to_run_in_the_next_iteration() -> None:
+    """Who came early is spared for one iteration, which a callback ends: not if the round is complete before."""
+
+    async def main() -> None:
+        barrier = holdfast.Barrier(2)
+
+        async def attend() -> None:
+            for _ in range(5):
+                await barrier.wait()
+
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, LoopThatKeepsHandles)
+        await asyncio.gather(*tasks(attend(), attend()))
+        assert sum(handle.cancelled() for handle in loop.handles) == 4
+        assert barrier._sparing is None
+
+    with asyncio.Runner(loop_factory=LoopThatKeepsHandles) as runner:
+        runner.run(main())
+
+
 def test_barrier_aborted_and_reset_wake_in_the_next_iteration() -> None:
     async def program(classes: ModuleType, log: Log) -> None:
         barrier = classes.Barrier(3)

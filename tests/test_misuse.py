@@ -210,3 +210,39 @@ def test_what_was_never_usable_in_with(make: Callable[[], Any]) -> None:
     primitive = make()
     with pytest.raises(TypeError), primitive:
         pytest.fail("entered")
+
+
+# From another thread
+
+
+def test_taking_the_lock_again_when_another_loop_has_got_the_line(
+    loops: tuple[asyncio.AbstractEventLoop, asyncio.AbstractEventLoop],
+) -> None:
+    """Another thread may come between the look at whose the line is and joining it: no reason to try for ever."""
+    here, there = loops
+
+    async def main() -> None:
+        lock = Lock()
+        condition = Condition(lock)
+
+        async def consume() -> None:
+            await condition.acquire()
+            await condition.wait()
+
+        consumer = asyncio.create_task(consume())
+        await asyncio.sleep(0)
+        await lock.acquire()
+        other = asyncio.create_task(lock.acquire())
+        await asyncio.sleep(0)
+        condition.notify()
+        lock._queue.loop = there
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert consumer.done()
+        assert isinstance(consumer.exception(), RuntimeError)
+        lock._queue.loop = here
+        assert lock.statistics().tasks_waiting == 1
+        lock.release()
+        assert await other
+
+    here.run_until_complete(main())

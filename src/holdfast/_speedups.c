@@ -96,6 +96,7 @@ typedef struct {
     PyObject *state;  /* a barrier._State */
     PyObject *context;  /* for _spare_nobody(), which does not look at it: call_soon() would make a copy each time */
     Py_ssize_t spared;
+    PyObject *sparing;  /* NULL, None or a Handle */
 } Barrier;
 
 /* How a coroutine function goes on. Each returns what am_send would. */
@@ -155,6 +156,7 @@ typedef struct {
     PyCFunction append, popleft, pop;
     PyTypeObject *future;
     PyCFunction done, result;
+    PyCFunction set;       /* set_result() on Python 3.11; NULL since then, as it has come to ask for more than that */
     PyObject *set_result;  /* a method descriptor */
     PyGetSetDef *blocking;
     PyObject *create_future;  /* BaseEventLoop's, which returns Future(loop=self) */
@@ -176,12 +178,13 @@ struct State {
     PyObject *get_running_loop;
     Known known;
     Function *lock_acquire;      /* what a Condition's acquire() makes */
+    Function *spare_nobody;      /* a Barrier's */
     PyObject *stop;              /* a StopIteration, used again and again */
     PyObject *zero;
-    PyObject *str_append, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft, *str_pop,
-        *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
-        *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed,
-        *str_end_round, *str_loop, *str_call_soon, *str_spare_nobody;
+    PyObject *str_append, *str_cancel, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft,
+        *str_pop, *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
+        *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed, *str_end_round, *str_loop,
+        *str_call_soon;
     PyObject *no_arguments;  /* the empty tuple */
     PyObject *keyword_context;  /* ("context",) */
 #if REUSE
@@ -340,10 +343,17 @@ is_done(State *state, PyObject *waiter)
 static int
 set_result(State *state, PyObject *waiter, PyObject *result)
 {
-    PyObject *arguments[] = {waiter, result};
-    PyObject *none = Py_IS_TYPE(waiter, state->known.future)
-                         ? PyObject_Vectorcall(state->known.set_result, arguments, 2, NULL)
-                         : PyObject_CallMethodOneArg(waiter, state->str_set_result, result);
+    const Known *known = &state->known;
+    PyObject *arguments[] = {waiter, result}, *none;
+    if (!Py_IS_TYPE(waiter, known->future)) {
+        none = PyObject_CallMethodOneArg(waiter, state->str_set_result, result);
+    }
+    else if (known->set != NULL) {
+        none = known->set(waiter, result);
+    }
+    else {
+        none = PyObject_Vectorcall(known->set_result, arguments, 2, NULL);
+    }
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
 }
@@ -428,6 +438,14 @@ enter_line(State *state, PyObject *primitive, Queue *queue)
     return (Queue *)line;
 }
 
+/* queue.loop */
+static PyObject *
+queue_get_loop(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *loop = LOAD((Queue *)self, loop);
+    return loop == NULL ? Py_NewRef(Py_None) : loop;
+}
+
 /* How the loop of a queue makes futures: {"loop": loop}, for Future, if it is one of asyncio's own and thus does no more
 than call Future with that; else its create_future. Asked once, when the first waiter of that loop joins. */
 static PyObject *
@@ -467,6 +485,9 @@ create_future(State *state, Queue *queue)
     }
     if (PyDict_CheckExact(maker)) {
         waiter = PyObject_Call((PyObject *)state->known.future, state->no_arguments, maker);
+    }
+    else if (PyMethod_Check(maker)) {
+        waiter = PyObject_CallOneArg(PyMethod_GET_FUNCTION(maker), PyMethod_GET_SELF(maker));
     }
     else {
         waiter = PyObject_CallNoArgs(maker);
@@ -2227,6 +2248,21 @@ know_barrier_states(Function *function)
     return 0;
 }
 
+/* self._spare_nobody() */
+static int
+spare_nobody(State *state, Barrier *barrier)
+{
+    PyObject *sparing = LOAD(barrier, sparing);
+    int result = 0;
+    barrier->spared = 0;
+    if (sparing != NULL && sparing != Py_None) {
+        result = call(sparing, state->str_cancel);
+        STORE(barrier, sparing, NULL);
+    }
+    Py_XDECREF(sparing);
+    return result;
+}
+
 /* self._trip(line, waiting), if all of exactly so many can go, and all are there: 1; else DECLINED_HERE. */
 static int
 trip(State *state, Barrier *barrier, Queue *queue, Py_ssize_t waiting)
@@ -2251,9 +2287,6 @@ trip(State *state, Barrier *barrier, Queue *queue, Py_ssize_t waiting)
     Py_XDECREF(waiters);
     if (PyErr_Occurred()) {
         result = -1;
-    }
-    if (result == 1) {
-        barrier->spared = 0;
     }
     Py_ssize_t granted = 0;
     while (granted < waiting && result == 1) {
@@ -2321,39 +2354,36 @@ barrier_begin(Coroutine *self, PyObject **result)
             return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
         }
     }
-    if (waiting == 0) {
-        barrier->spared = 0;
+    if (waiting == 0 && spare_nobody(state, barrier) < 0) {
+        Py_DECREF(line);
+        return PYGEN_ERROR;
     }
     return wait_in(self, line, result);
 }
 
 /* self._spared = length
-   loop.call_soon(self._spare_nobody), if the loop of the queue is running */
+   self._sparing = loop.call_soon(self._spare_nobody)
+   as the loop of the queue is the one that is running */
 static int
 spare(State *state, Barrier *barrier, Queue *queue, Py_ssize_t length)
 {
-    PyObject *loop = LOAD(queue, loop), *running = PyObject_CallNoArgs(state->get_running_loop), *spare_nobody = NULL;
-    int result = running == NULL ? -1 : 0;
-    if (running != NULL && loop != NULL && loop != Py_None && loop == running) {
-        barrier->spared = length;
-        spare_nobody = PyObject_GetAttr((PyObject *)barrier, state->str_spare_nobody);
-        PyObject *context = LOAD(barrier, context), *handle = NULL;
-        if (context == NULL) {
-            context = PyContext_New();
-            STORE(barrier, context, Py_XNewRef(context));
-        }
-        if (context != NULL && spare_nobody != NULL) {
-            PyObject *arguments[] = {loop, spare_nobody, context};
-            handle = PyObject_VectorcallMethod(state->str_call_soon, arguments, 2, state->keyword_context);
-        }
-        result = handle == NULL ? -1 : 0;
-        Py_XDECREF(handle);
-        Py_XDECREF(context);
+    barrier->spared = length;
+    PyObject *loop = queue_get_loop((PyObject *)queue, NULL), *context = LOAD(barrier, context), *sparing = NULL;
+    if (context == NULL) {
+        context = PyContext_New();
+        STORE(barrier, context, Py_XNewRef(context));
     }
-    Py_XDECREF(loop);
-    Py_XDECREF(running);
-    Py_XDECREF(spare_nobody);
-    return result;
+    if (context != NULL) {
+        PyObject *arguments[] = {loop, (PyObject *)state->spare_nobody, (PyObject *)barrier, context};
+        sparing = PyObject_VectorcallMethod(state->str_call_soon, arguments, 3, state->keyword_context);
+    }
+    Py_DECREF(loop);
+    Py_XDECREF(context);
+    if (sparing == NULL) {
+        return -1;
+    }
+    STORE(barrier, sparing, sparing);
+    return 0;
 }
 
 /* self._end_round(), called as the last of a round leaves */
@@ -2361,13 +2391,17 @@ static int
 end_round(State *state, Barrier *barrier, Queue *queue)
 {
     Py_ssize_t length = -1, parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
-    bool plain = parties > 0 && barrier->state == state->draining && barrier->base.queue == (PyObject *)queue;
-    PyObject *line = plain ? plain_line(queue, &length) : NULL;
+    bool draining = parties > 0 && barrier->state == state->draining && barrier->base.queue == (PyObject *)queue;
+    PyObject *line = draining ? plain_line(queue, &length) : NULL;
     Py_XDECREF(line);
     if (PyErr_Occurred()) {
         return -1;
     }
-    if (length < 0 || length >= parties) {
+    int plain = length > 0 && length < parties ? runs_here(state, queue) : length == 0;
+    if (plain < 0) {
+        return -1;
+    }
+    if (!plain) {
         return call((PyObject *)barrier, state->str_end_round);
     }
     STORE(barrier, state, Py_NewRef(state->filling));
@@ -2375,11 +2409,10 @@ end_round(State *state, Barrier *barrier, Queue *queue)
 }
 
 static PyObject *
-barrier_spare_nobody(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
+barrier_spare_nobody(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments),
                      Py_ssize_t Py_UNUSED(count))
 {
-    ((Barrier *)self)->spared = 0;
-    return Py_NewRef(Py_None);
+    return spare_nobody(function->state, (Barrier *)self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PySendResult
@@ -2429,13 +2462,6 @@ static PyMemberDef queue_members[] = {
     {"_dead", T_PYSSIZET, offsetof(Queue, dead), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
-
-static PyObject *
-queue_get_loop(PyObject *self, void *Py_UNUSED(closure))
-{
-    PyObject *loop = LOAD((Queue *)self, loop);
-    return loop == NULL ? Py_NewRef(Py_None) : loop;
-}
 
 static int
 queue_set_loop(PyObject *self, PyObject *loop, void *Py_UNUSED(closure))
@@ -2518,6 +2544,7 @@ static PyMemberDef barrier_members[] = {
     {"_parties", T_OBJECT, offsetof(Barrier, parties), 0, NULL},
     {"_state", T_OBJECT, offsetof(Barrier, state), 0, NULL},
     {"_spared", T_PYSSIZET, offsetof(Barrier, spared), 0, NULL},
+    {"_sparing", T_OBJECT, offsetof(Barrier, sparing), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -2603,6 +2630,7 @@ barrier_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(((Barrier *)object)->parties);
     Py_VISIT(((Barrier *)object)->state);
     Py_VISIT(((Barrier *)object)->context);
+    Py_VISIT(((Barrier *)object)->sparing);
     return primitive_traverse(object, visit, arg);
 }
 
@@ -2612,6 +2640,7 @@ barrier_clear(PyObject *object)
     Py_CLEAR(((Barrier *)object)->parties);
     Py_CLEAR(((Barrier *)object)->state);
     Py_CLEAR(((Barrier *)object)->context);
+    Py_CLEAR(((Barrier *)object)->sparing);
     return primitive_clear(object);
 }
 
@@ -2744,6 +2773,9 @@ functions(PyObject *module, PyObject *arguments)
         if (body->steps == &lock_steps) {
             Py_XSETREF(state->lock_acquire, (Function *)Py_NewRef(function));
         }
+        if (body->run == barrier_spare_nobody) {
+            Py_XSETREF(state->spare_nobody, (Function *)Py_NewRef(function));
+        }
         int failed = PyDict_SetItemString(found, body->name, (PyObject *)function);
         Py_DECREF(function);
         if (failed) {
@@ -2797,6 +2829,7 @@ know_future(Known *known, PyObject *future, PyObject *loop)
     if (known->blocking == NULL || known->set_result == NULL || known->create_future == NULL) {
         return -1;
     }
+    (void)know_method(&known->set, future, "set_result", METH_O);
     known->future = (PyTypeObject *)Py_NewRef(future);
     return 0;
 }
@@ -2845,6 +2878,7 @@ module_exec(PyObject *module)
         const char *text;
     } strings[] = {
         {&state->str_append, "append"},
+        {&state->str_cancel, "cancel"},
         {&state->str_cancelled, "cancelled"},
         {&state->str_close, "close"},
         {&state->str_create_future, "create_future"},
@@ -2867,7 +2901,6 @@ module_exec(PyObject *module)
         {&state->str_end_round, "_end_round"},
         {&state->str_loop, "loop"},
         {&state->str_call_soon, "call_soon"},
-        {&state->str_spare_nobody, "_spare_nobody"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(strings); i++) {
         *strings[i].field = PyUnicode_InternFromString(strings[i].text);
@@ -2923,14 +2956,14 @@ module_exec(PyObject *module)
 #define ALL_REFERENCES(DO)                                                                                            \
     DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin) DO(lock_type)                \
     DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                                             \
-    DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop) DO(lock_acquire) DO(stop) DO(zero)          \
-    DO(no_arguments) DO(keyword_context)                                                                              \
+    DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop) DO(lock_acquire) DO(spare_nobody)           \
+    DO(stop) DO(zero) DO(no_arguments) DO(keyword_context)                                                            \
     DO(known.deque) DO(known.future) DO(known.set_result) DO(known.create_future)                                     \
-    DO(str_append) DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave) DO(str_popleft)   \
-    DO(str_pop) DO(str_set_result) DO(str_throw)                                                                      \
+    DO(str_append) DO(str_cancel) DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave)    \
+    DO(str_popleft) DO(str_pop) DO(str_set_result) DO(str_throw)                                                      \
     DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line) DO(str_give_back)                 \
     DO(str_hand_out) DO(str_aenter) DO(str_reacquire)                                                                 \
-    DO(str_reacquire_closed) DO(str_end_round) DO(str_loop) DO(str_call_soon) DO(str_spare_nobody)
+    DO(str_reacquire_closed) DO(str_end_round) DO(str_loop) DO(str_call_soon)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

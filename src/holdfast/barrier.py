@@ -59,7 +59,8 @@ class Barrier(Primitive, asyncio.Barrier):
         if self._parties < 1:
             raise ValueError(f"parties must be > 0, not {self._parties}")
         self._state = _State.FILLING
-        self._spared = 0  # so many at the head of the line are not hit by a reset()
+        self._spared = 0  # so many at the head of the line are not hit by a reset(),
+        self._sparing: asyncio.Handle | None = None  # until this has run, one iteration after the round before
         self._bind(None)
 
     def __repr__(self) -> str:
@@ -105,7 +106,7 @@ class Barrier(Primitive, asyncio.Barrier):
             line.retire()
             return self._parties - 1
         if not line.line:
-            self._spared = 0
+            self._spare_nobody()
         waiter = line.join()
         try:
             index = await waiter
@@ -146,7 +147,7 @@ class Barrier(Primitive, asyncio.Barrier):
     def _abort(self) -> None:
         if self._queue is not None:
             self._queue.grant_all()
-        self._spared = 0
+        self._spare_nobody()
         self._state = _State.BROKEN
 
     async def __aenter__(self) -> int:  # type: ignore[override]  # typeshed says Self
@@ -162,7 +163,6 @@ class Barrier(Primitive, asyncio.Barrier):
         """If at least `waiting` tasks wait, let the first of them go as a complete round."""
         if len(line) < waiting or line.count_live() < waiting:
             return False
-        self._spared = 0
         if line.grant(waiting, refusing=False):
             self._state = _State.DRAINING
         return True
@@ -178,10 +178,13 @@ class Barrier(Primitive, asyncio.Barrier):
             loop = line.loop
             if loop is not None and loop is _get_running_loop() and len(line):
                 self._spared = len(line)
-                loop.call_soon(self._spare_nobody)
+                self._sparing = loop.call_soon(self._spare_nobody)
 
     def _spare_nobody(self) -> None:
         self._spared = 0
+        if self._sparing is not None:
+            self._sparing.cancel()  # cheaper than to run it for nothing, as each round of a barrier of 2 would
+            self._sparing = None
 
     def _give_back(self) -> None:
         self._end_round()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -150,18 +151,22 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             try:
                 await waiter
                 break
-            except GeneratorExit:
-                if line.leave(waiter):
-                    self._give_back()
-                self._reacquire_closed()
-                raise
             except BaseException as exc:
+                # Closed; or another thread, which is misuse, has taken the line to its own loop between two lines of
+                # ours, and to wait on would raise this again and again.
+                if isinstance(exc, GeneratorExit) or _get_running_loop() not in (None, waiter.get_loop()):
+                    if line.leave(waiter):
+                        self._give_back()
+                    self._reacquire_closed()
+                    raise
                 interruption = exc
                 if waiter.cancelled():
                     steadfast = line.rejoin(waiter)
                     if steadfast is None:
                         break
                     waiter = steadfast
+                else:
+                    waiter._asyncio_future_blocking = False  # a task has done so, but not who drives this by hand
         line.granted -= 1
         line.keepers.discard(waiter)  # type: ignore[union-attr]  # join_to_stay() has made it
         if interruption is not None:
