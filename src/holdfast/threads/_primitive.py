@@ -16,6 +16,7 @@ from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 class Shared(Primitive):
     """An object that tasks of any event loop and threads wait for, in one line."""
 
+    _queue: SharedQueue | None
     _section: Section
     _instead: str
     """What to write in a coroutine, where a thread would block."""
@@ -23,13 +24,12 @@ class Shared(Primitive):
     # In the critical section
 
     def _enter_line(self) -> SharedQueue:
+        # There is one before it is asked whether there is something to wait for: see Lock.release()
         queue = self._queue
         if queue is None:
-            queue = SharedQueue(self)
-        else:
-            queue.forget_closed_loop()
-        self._queue = queue  # before it is asked whether there is something to wait for: see Lock.release()
-        assert isinstance(queue, SharedQueue)
+            queue = self._queue = SharedQueue(self)
+        elif queue.forget_closed_loop():
+            self._queue = queue  # which may have been retired
         return queue
 
     def _try(self, line: SharedQueue) -> bool:
@@ -56,9 +56,7 @@ class Shared(Primitive):
 
     def _arrive(self, waiter: Waiter) -> Any:
         """A granted waiter goes on with what it was granted."""
-        line = waiter.line
-        assert line is not None
-        line.finish(waiter)
+        waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
         return True
 
     def _arrive_or_leave(self, waiter: Waiter) -> Any:
