@@ -29,7 +29,7 @@ class SharedQueue(WaitQueue):
     def __init__(self, owner: Shared) -> None:
         super().__init__(owner)  # type: ignore[arg-type]  # whose queue is of this class
         self.owner = owner
-        self.loops: list[asyncio.AbstractEventLoop] = []
+        self.loops: set[asyncio.AbstractEventLoop] = set()
         """Those whose tasks have waited here. Closed, a loop is taken out, and so are its tasks."""
         self.grantees: set[Waiter] = set()
         """Those that have been granted and have not run yet."""
@@ -41,8 +41,8 @@ class SharedQueue(WaitQueue):
         loop = waiter.loop
         if loop is None:
             check_no_loop(instead)
-        elif loop not in self.loops:
-            self.loops.append(loop)
+        else:
+            self.loops.add(loop)
         waiter.line = self
         self.line.append(waiter)  # type: ignore[arg-type]  # of a future's shape
 
@@ -50,16 +50,13 @@ class SharedQueue(WaitQueue):
         """A granted waiter goes, with what it was granted."""
         self.grantees.discard(waiter)
         self.granted -= 1
-        if not (self.granted or self.line):
-            self.retire()
+        self.retire()
 
     def leave(self, waiter: Any) -> bool:
         if waiter.loop is not None and waiter.loop not in self.loops:
             return False
-        granted = super().leave(waiter)
-        if granted:
-            self.grantees.discard(waiter)
-        return granted
+        self.grantees.discard(waiter)
+        return super().leave(waiter)
 
     def owe_exit(self, thread: int) -> None:
         self.owed_exits[thread] = self.owed_exits.get(thread, 0) + 1
