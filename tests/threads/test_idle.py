@@ -76,6 +76,24 @@ def test_as_soon_as_a_loop_is_closed_under_the_last_one(make, loops):
     assert kept_by(mutex) == idle
 
 
+@pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore, threads.BoundedSemaphore])
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_as_soon_as_one_asks_after_a_loop_was_closed(kind, cancelled, loops):
+    """Also of a task that was cancelled, and has not run since a release passed over it."""
+    mutex = kind()
+    assert mutex.sync.acquire()
+    idle = kept_by(mutex)
+    task = loops[0].start(mutex.acquire())
+    task._log_destroy_pending = False
+    if cancelled:
+        task.cancel()
+        mutex.release()
+        assert mutex.sync.acquire(False)
+    loops[0].close()
+    assert mutex.statistics().tasks_waiting == 0
+    assert kept_by(mutex) == idle
+
+
 def notify(condition: threads.Condition) -> None:
     with condition.sync:
         condition.notify_all()

@@ -37,8 +37,8 @@ class Letter:
         on_their_way.pop(id(self.loop), None)
         for waiter in self.named:
             line = waiter.line
-            if line is not None:
-                line.owner._section.do(line.forget_closed_loop)
+            assert line is not None
+            line.owner._section.do(line.forget_closed_loop)
 
 
 on_their_way: dict[int, ref[Letter]] = {}

@@ -28,7 +28,8 @@ class Shared(Primitive):
         queue = self._queue
         if queue is None:
             queue = self._queue = SharedQueue(self)
-        elif queue.forget_closed_loop():
+        else:
+            queue.forget_closed_loop()
             self._queue = queue  # which may have been retired
         return queue
 

@@ -78,18 +78,12 @@ class SharedQueue(WaitQueue):
         return True
 
     def forget_closed_loop(self) -> bool:
-        for loop in self.loops:
-            if loop.is_closed():
-                return self._forget_closed_loops()
-        return False
-
-    def _forget_closed_loops(self) -> bool:
-        for loop in [loop for loop in self.loops if loop.is_closed()]:
-            if loop in self.loops:
+        closed = [loop for loop in self.loops if loop.is_closed()]
+        for loop in closed:
+            if loop in self.loops:  # else it has been forgotten as a grant was given back
                 self.loops.remove(loop)
                 self._forget(loop)
-        self.retire()
-        return True
+        return bool(closed)
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweep()
@@ -105,3 +99,4 @@ class SharedQueue(WaitQueue):
         for waiter in (*lost, *line):
             if waiter.loop is loop:
                 pass_on_notification(waiter)
+        self.retire()

@@ -30,7 +30,7 @@ class Waiter:
         self.line: SharedQueue | None = None
         """Where it has been put."""
         self.granted = False
-        self.result = 0
+        self.result: int
         self.notified_by: Shared | None = None
         """Whose notification it goes on with, and passes on if its event loop is closed before."""
 
@@ -39,8 +39,8 @@ class Waiter:
         return self.granted
 
     def cancelled(self) -> bool:
-        """Whether it will leave without a grant."""
-        return False
+        """Whether one that is done will leave without a grant."""
+        return not self.granted
 
     def set_result(self, result: int) -> None:
         """Note that it is granted, in the section; it is woken when that has been left."""
@@ -73,9 +73,6 @@ class TaskWaiter(Waiter):
 
     def done(self) -> bool:
         return self.granted or (not self.keeps_place and self.future.cancelled())
-
-    def cancelled(self) -> bool:
-        return not self.granted and self.done()
 
     def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
         if running is not self.loop:
