@@ -41,17 +41,6 @@ class Lock(Shared, task_tier.Lock):
         """The lock with the methods of threading.Lock."""
         return SyncLock(self)
 
-    @property
-    def _locked(self) -> bool:
-        return self._held.locked()
-
-    @_locked.setter
-    def _locked(self, locked: bool) -> None:
-        if locked:
-            self._held.acquire(False)
-        elif self._held.locked():
-            self._held.release()
-
     def locked(self) -> bool:
         """Return True if the lock is held, or on its way to a task or thread that has not run yet."""
         queue = self._queue
@@ -117,6 +106,11 @@ class Lock(Shared, task_tier.Lock):
         if self._queue is not None:
             self._queue.owed_exits.pop(get_ident(), None)
         self._give_back()
+
+    def _give_back(self) -> None:
+        line = self._queue
+        if (line is None or not line.grant(refusing=False)) and self._held.locked():
+            self._held.release()
 
     def _settle(self) -> None:
         if self._held.acquire(False):
