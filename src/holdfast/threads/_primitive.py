@@ -64,8 +64,7 @@ class Shared(Primitive):
         """A thread goes on if it was granted, be it at the moment when its time was up; else it leaves: False."""
         if waiter.granted:
             return self._arrive(waiter)
-        assert waiter.line is not None
-        waiter.line.leave(waiter)
+        waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
         return False
 
     def _abandon(self, waiter: Waiter) -> None:
