@@ -139,11 +139,13 @@ def test_views():
     lock = threads.Lock()
     assert lock.sync == lock.sync
     assert lock.sync != threads.Lock().sync
+    assert lock.sync != lock
     assert len({lock.sync, lock.sync}) == 1
     assert repr(lock.sync).startswith("<unlocked holdfast.threads.SyncLock object at")
     assert repr(lock).startswith("<holdfast.threads.Lock object at")
     with lock.sync:
         assert repr(lock.sync).startswith("<locked ")
+    assert repr(type("Own", (threads.Lock,), {"__module__": __name__})()).startswith(f"<{__name__}.Own object at")
     assert "unset" in repr(threads.Event().sync)
     assert "value=3" in repr(threads.BoundedSemaphore(3).sync)
     assert "SyncBoundedSemaphore" in repr(threads.BoundedSemaphore(3).sync)

@@ -291,6 +291,22 @@ def test_task_that_is_cancelled_and_has_not_run_is_passed_over(make, loops):
     assert is_free(mutex)
 
 
+@each_mutex
+def test_free_although_one_that_was_passed_over_has_not_run(make, loops):
+    here, there = loops
+    mutex = make()
+    assert mutex.sync.acquire()
+    first = here.start(mutex.acquire())
+    first.cancel()
+    mutex.release()
+    second = there.start(mutex.acquire())
+    assert second.result()
+    here.turn()
+    assert first.cancelled()
+    mutex.release()
+    assert is_free(mutex)
+
+
 def test_loop_closes_when_one_of_its_tasks_had_left_the_middle(loops):
     here, there = loops
     semaphore = threads.Semaphore(0)

@@ -74,17 +74,17 @@ class Shared(Primitive):
 
     # The two faces
 
-    async def _wait(self) -> Any:
+    async def _wait(self) -> None:
         """Wait as a task."""
         waiter = TaskWaiter()
         try:
             if self._section.run(self._try_or_join, waiter):
-                return True
+                return
             await waiter.future
         except BaseException:
             self._section.do(self._abandon, waiter)
             raise
-        return self._section.run(self._arrive, waiter)
+        self._section.run(self._arrive, waiter)
 
     def _block(self, timeout: float = -1) -> Any:
         """Wait as a thread, for so many seconds; -1 is for ever. Return False when they are over."""
