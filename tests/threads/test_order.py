@@ -84,6 +84,18 @@ def test_several_of_one_loop_are_woken_with_one_call(loops):
     assert all(task.done() for task in tasks)
 
 
+def test_of_different_primitives_too(loops):
+    event, semaphore, lock = threads.Event(), threads.Semaphore(0), threads.Lock()
+    assert lock.sync.acquire()
+    tasks = [loops[0].start(wait()) for wait in (event.wait, semaphore.acquire, lock.acquire)]
+    lock.release()
+    semaphore.release()
+    event.set()
+    assert loops[0].sent == 1
+    loops[0].turn()
+    assert all(task.done() for task in tasks)
+
+
 BLOCKING = {
     "lock": (lambda: threads.Lock(), lambda view: (view.acquire(), view.acquire()), "async with lock:"),
     "with": (lambda: threads.Lock(), lambda view: (view.acquire(), view.__enter__()), "async with lock:"),
