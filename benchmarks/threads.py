@@ -134,18 +134,33 @@ def between_loops(make: Callable[[], Any], acquire: str, release: str, tasks: in
     return sample
 
 
-def sharing(make: Callable[[], Any]) -> Sample:
-    """A task in each of two loops that keep a lock for an iteration, and so have to wait for each other."""
+def handing_over(make: Callable[[], Any], acquire: str, release: str) -> Sample:
+    """A task in each of two loops and three locks: each time, one lets go of the lock that the other has to have next.
+
+    So they take turns, and a lock is released by who holds it, which aiologic's insists on.
+    """
 
     def sample() -> float:
-        lock = make()
+        locks = [make() for _ in range(3)]
+        take, give = [getattr(lock, acquire) for lock in locks], [getattr(lock, release) for lock in locks]
+        start = threading.Barrier(2)
 
-        async def play() -> None:
-            for _ in range(HAND_OFFS):
-                async with lock:
-                    await asyncio.sleep(0)
+        async def first() -> None:
+            await take[0]()
+            await take[1]()
+            start.wait()
+            for turn in range(HAND_OFFS):
+                give[turn % 3]()
+                await take[(turn + 2) % 3]()
 
-        return _in_threads([lambda: asyncio.run(play())] * 2) / (2 * HAND_OFFS)
+        async def second() -> None:
+            await take[2]()
+            start.wait()
+            for turn in range(HAND_OFFS):
+                await take[turn % 3]()
+                give[(turn + 2) % 3]()
+
+        return _in_threads([lambda: asyncio.run(first()), lambda: asyncio.run(second())]) / (2 * HAND_OFFS)
 
     return sample
 
@@ -287,9 +302,9 @@ ROWS: dict[str, dict[str, Sample]] = {
         OURS: between_loops(lambda: threads.Semaphore(0), "acquire", "release", 10),
         "aiologic": between_loops(lambda: aiologic.Semaphore(0), "async_acquire", "async_release", 10),
     },
-    "Lock, shared by a task of each of two loops": {
-        OURS: sharing(threads.Lock),
-        "aiologic": sharing(aiologic.Lock),
+    "Lock, handed over between two loops": {
+        OURS: handing_over(threads.Lock, "acquire", "release"),
+        "aiologic": handing_over(aiologic.Lock, "async_acquire", "async_release"),
     },
     "Semaphore, from task to thread and back": {
         OURS: to_a_thread(lambda: threads.Semaphore(0), "acquire", "release", lambda s: s.sync.acquire),

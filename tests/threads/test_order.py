@@ -84,6 +84,18 @@ def test_several_of_one_loop_are_woken_with_one_call(loops):
     assert all(task.done() for task in tasks)
 
 
+def test_of_different_primitives_too(loops):
+    event, semaphore, lock = threads.Event(), threads.Semaphore(0), threads.Lock()
+    assert lock.sync.acquire()
+    tasks = [loops[0].start(wait()) for wait in (event.wait, semaphore.acquire, lock.acquire)]
+    lock.release()
+    semaphore.release()
+    event.set()
+    assert loops[0].sent == 1
+    loops[0].turn()
+    assert all(task.done() for task in tasks)
+
+
 BLOCKING = {
     "lock": (lambda: threads.Lock(), lambda view: (view.acquire(), view.acquire()), "async with lock:"),
     "with": (lambda: threads.Lock(), lambda view: (view.acquire(), view.__enter__()), "async with lock:"),
@@ -139,11 +151,13 @@ def test_views():
     lock = threads.Lock()
     assert lock.sync == lock.sync
     assert lock.sync != threads.Lock().sync
+    assert lock.sync != lock
     assert len({lock.sync, lock.sync}) == 1
     assert repr(lock.sync).startswith("<unlocked holdfast.threads.SyncLock object at")
     assert repr(lock).startswith("<holdfast.threads.Lock object at")
     with lock.sync:
         assert repr(lock.sync).startswith("<locked ")
+    assert repr(type("Own", (threads.Lock,), {"__module__": __name__})()).startswith(f"<{__name__}.Own object at")
     assert "unset" in repr(threads.Event().sync)
     assert "value=3" in repr(threads.BoundedSemaphore(3).sync)
     assert "SyncBoundedSemaphore" in repr(threads.BoundedSemaphore(3).sync)

@@ -9,9 +9,11 @@ import sys
 import threading
 
 import pytest
+from tests.test_idle import kept_by
 
 from holdfast import threads
-from holdfast.threads._section import ONE_AT_A_TIME
+from holdfast.threads import _letter
+from holdfast.threads._section import ONE_AT_A_TIME, Section
 from holdfast.threads._waiter import ThreadWaiter
 
 from .by_hand import HandLoop, contended, each_mutex, finish, is_free
@@ -274,6 +276,227 @@ def test_loop_closes_while_the_grant_is_sent(make, loops, monkeypatch):
     assert second.result()
     mutex.release()
     assert is_free(mutex)
+
+
+@each_mutex
+def test_task_that_is_cancelled_and_has_not_run_is_passed_over(make, loops):
+    mutex, first, second = contended(make, loops)
+    first.cancel()
+    mutex.release()
+    loops[1].turn()
+    assert second.result()
+    loops[0].turn()
+    assert first.cancelled()
+    mutex.release()
+    assert is_free(mutex)
+
+
+@each_mutex
+def test_free_although_one_that_was_passed_over_has_not_run(make, loops):
+    here, there = loops
+    mutex = make()
+    assert mutex.sync.acquire()
+    first = here.start(mutex.acquire())
+    first.cancel()
+    mutex.release()
+    second = there.start(mutex.acquire())
+    assert second.result()
+    here.turn()
+    assert first.cancelled()
+    mutex.release()
+    assert is_free(mutex)
+
+
+def test_loop_closes_when_one_of_its_tasks_had_left_the_middle(loops):
+    here, there = loops
+    semaphore = threads.Semaphore(0)
+    tasks = [here.start(semaphore.acquire()) for _ in range(3)]
+    last = there.start(semaphore.acquire())
+    tasks[1].cancel()
+    here.turn()
+    for task in tasks:
+        task._log_destroy_pending = False
+    here.close()
+    assert semaphore.statistics().tasks_waiting == 1
+    semaphore.release()
+    there.turn()
+    assert last.result()
+
+
+def test_loop_closes_and_the_notifications_of_other_loops_stay(loops):
+    """Two have been notified, and wait for the lock; the loop of one is closed, and only its notification goes on."""
+    here, there = loops
+    condition = threads.Condition()
+
+    async def wait():
+        async with condition:
+            await condition.wait()
+
+    first = here.start(wait())
+    others = [there.start(wait()) for _ in range(3)]
+    first._log_destroy_pending = False
+    with condition.sync:
+        condition.notify(2)
+        here.turn()
+        there.turn()
+        here.close()
+    for _ in range(4):
+        there.turn()
+    assert [task.done() for task in others] == [True, True, False]
+
+
+def test_closed_while_another_is_closed_each_owes_its_exit(loops):
+    """A coroutine whose clean-up closes another one, with the lock in a thread's hands: it stays there."""
+    condition = threads.Condition()
+
+    async def wait(clean_up):
+        async with condition:
+            try:
+                await condition.wait()
+            finally:
+                clean_up()
+
+    inner = wait(lambda: None)
+    outer = wait(inner.close)
+
+    async def start():
+        inner.send(None)
+        outer.send(None)
+
+    loops[0].run_until_complete(start())
+    assert condition.sync.acquire()
+    idle = kept_by(condition)
+    outer.close()
+    assert condition.locked()
+    assert kept_by(condition) <= idle
+    fresh = threads.Condition()
+    assert fresh.sync.acquire()
+    assert kept_by(condition) == kept_by(fresh)
+
+
+# Letters
+
+
+def interrupted_once(loop, monkeypatch):
+    """A signal handler raises when something is sent to the loop for the first time."""
+    send = loop.call_soon_threadsafe
+
+    def interrupt(*args):
+        monkeypatch.setattr(loop, "call_soon_threadsafe", send)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", interrupt)
+
+
+def test_handler_raises_while_a_wake_up_is_sent(loops, monkeypatch):
+    """It comes out, and all have been woken before."""
+    event = threads.Event()
+    tasks = [loop.start(event.wait()) for loop in loops]
+    interrupted_once(loops[0], monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        event.set()
+    for loop, task in zip(loops, tasks, strict=True):
+        loop.turn()
+        assert task.result()
+
+
+def test_handler_raises_after_a_thread_has_been_woken(loops, monkeypatch, instead_of_waiting):
+    event = threads.Event()
+    tasks = []
+
+    def set_and_be_interrupted():
+        tasks.append(loops[0].start(event.wait()))
+        interrupted_once(loops[0], monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            event.set()
+
+    instead_of_waiting(set_and_be_interrupted)
+    assert event.sync.wait(1)
+    loops[0].turn()
+    assert tasks[0].result()
+
+
+def test_a_letter_is_opened_while_a_name_is_put_in(loops, monkeypatch):
+    """Between the look for it and the name: so another one is sent."""
+    here, _ = loops
+    semaphore = threads.Semaphore(0)
+    tasks = [here.start(semaphore.acquire()) for _ in range(2)]
+    semaphore.release()
+    (handle,) = here._ready  # which keeps the letter
+
+    class Opening(dict):
+        def get(self, loop, default=None):
+            found = super().get(loop, default)
+            here.turn()
+            return found
+
+    letters = Opening(_letter.on_their_way)
+    _letter.on_their_way.clear()
+    monkeypatch.setattr(_letter, "on_their_way", letters)
+    semaphore.release()
+    here.turn()
+    assert all(task.done() for task in tasks)
+    del handle
+
+
+def test_an_opened_letter_that_somebody_keeps_says_nothing(loops):
+    """One call for the next two, although it goes in between."""
+    here, _ = loops
+    semaphore = threads.Semaphore(0)
+    tasks = [here.start(semaphore.acquire()) for _ in range(3)]
+    semaphore.release()
+    (handle,) = here._ready
+    here.turn()
+    semaphore.release()
+    del handle
+    semaphore.release()
+    assert here.sent == 2
+    here.turn()
+    assert all(task.done() for task in tasks)
+
+
+def test_nothing_is_remembered_of_letters(loops):
+    here, there = loops
+    lock, first, second = contended(threads.Lock, loops)
+    first._log_destroy_pending = False
+    lock.release()
+    assert _letter.on_their_way
+    here.close()
+    there.turn()
+    assert second.result()
+    assert not _letter.on_their_way
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads")
+def test_signal_interrupts_a_thread_that_waits_for_the_section():
+    """It leaves without it, whoever has it, and it works afterwards."""
+    semaphore = threads.Semaphore(0)
+    entered, leave = threading.Event(), threading.Event()
+    main = threading.get_ident()
+
+    def hold():
+        semaphore._section.run(lambda: (entered.set(), leave.wait()))
+
+    def interrupt():
+        while sys._current_frames()[main].f_code is not Section.run.__code__:
+            threading.Event().wait(0.001)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    started = [threading.Thread(target=hold), threading.Thread(target=interrupt)]
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started[0].start()
+        entered.wait()
+        started[1].start()
+        with pytest.raises(KeyboardInterrupt):
+            semaphore.try_acquire()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        leave.set()
+        for thread in started:
+            thread.join()
+    semaphore.release()
+    assert semaphore.try_acquire()
 
 
 # The same moments for those who wait for something that nobody takes away

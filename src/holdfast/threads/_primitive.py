@@ -16,6 +16,7 @@ from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 class Shared(Primitive):
     """An object that tasks of any event loop and threads wait for, in one line."""
 
+    _queue: SharedQueue | None
     _section: Section
     _instead: str
     """What to write in a coroutine, where a thread would block."""
@@ -23,13 +24,13 @@ class Shared(Primitive):
     # In the critical section
 
     def _enter_line(self) -> SharedQueue:
+        # There is one before it is asked whether there is something to wait for: see Lock.release()
         queue = self._queue
         if queue is None:
-            queue = SharedQueue(self)
+            queue = self._queue = SharedQueue(self)
         else:
             queue.forget_closed_loop()
-        self._queue = queue  # before it is asked whether there is something to wait for: see Lock.release()
-        assert isinstance(queue, SharedQueue)
+            self._queue = queue  # which may have been retired
         return queue
 
     def _try(self, line: SharedQueue) -> bool:
@@ -56,17 +57,14 @@ class Shared(Primitive):
 
     def _arrive(self, waiter: Waiter) -> Any:
         """A granted waiter goes on with what it was granted."""
-        line = waiter.line
-        assert line is not None
-        line.finish(waiter)
+        waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
         return True
 
     def _arrive_or_leave(self, waiter: Waiter) -> Any:
         """A thread goes on if it was granted, be it at the moment when its time was up; else it leaves: False."""
         if waiter.granted:
             return self._arrive(waiter)
-        assert waiter.line is not None
-        waiter.line.leave(waiter)
+        waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
         return False
 
     def _abandon(self, waiter: Waiter) -> None:
@@ -76,17 +74,17 @@ class Shared(Primitive):
 
     # The two faces
 
-    async def _wait(self) -> Any:
+    async def _wait(self) -> None:
         """Wait as a task."""
         waiter = TaskWaiter()
         try:
             if self._section.run(self._try_or_join, waiter):
-                return True
+                return
             await waiter.future
         except BaseException:
             self._section.do(self._abandon, waiter)
             raise
-        return self._section.run(self._arrive, waiter)
+        self._section.run(self._arrive, waiter)
 
     def _block(self, timeout: float = -1) -> Any:
         """Wait as a thread, for so many seconds; -1 is for ever. Return False when they are over."""

@@ -8,67 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast._waitqueue import WaitQueue
 
-from ._waiter import TaskWaiter, ThreadWaiter, Waiter
+from ._waiter import Waiter, check_no_loop
 
 if TYPE_CHECKING:
     from ._primitive import Shared
-
-
-class Home:
-    """What a queue remembers of one event loop whose tasks wait in it."""
-
-    __slots__ = ("_inbox", "_queue", "_sent", "forgotten", "granted", "loop")
-
-    def __init__(self, queue: SharedQueue, loop: asyncio.AbstractEventLoop) -> None:
-        self._queue = queue
-        self.loop = loop
-        self.granted: set[Waiter] = set()
-        """Those that have been granted and have not run yet."""
-        self.forgotten = False
-        """Whether the loop is closed, and what had been granted there was given back."""
-        self._inbox: deque[TaskWaiter] = deque()
-        self._sent = False
-
-    def send(self, waiter: TaskWaiter) -> None:
-        """Wake a task from elsewhere. What is sent until the loop takes note goes with one call."""
-        self._inbox.append(waiter)
-        if not self._sent:
-            try:
-                self._sent = True
-                self.loop.call_soon_threadsafe(_Letter(self))
-            except RuntimeError:  # closed
-                self.lost()
-            except BaseException:  # of a signal handler; deliver() comes here again
-                self._sent = False
-                raise
-
-    def receive(self) -> None:
-        """Wake whoever was sent for, in the loop itself."""
-        self._sent = False  # first: who comes now either is found below or sends again
-        while self._inbox:
-            self._inbox.popleft().arrive()
-
-    def lost(self) -> None:
-        """The loop was closed, and will not receive what was sent."""
-        self._queue.owner._section.do(self._queue.forget_closed_loop)
-
-
-class _Letter:
-    """What is sent to a loop. Closed, a loop drops it, and it tells so."""
-
-    __slots__ = ("_home", "_received")
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._received = False
-
-    def __call__(self) -> None:
-        self._received = True
-        self._home.receive()
-
-    def __del__(self) -> None:
-        if not self._received:
-            self._home.lost()
 
 
 def pass_on_notification(waiter: Waiter) -> None:
@@ -81,46 +24,49 @@ def pass_on_notification(waiter: Waiter) -> None:
 class SharedQueue(WaitQueue):
     """Its methods are called in the critical section of its owner."""
 
-    __slots__ = ("homes", "owed", "owner")
+    __slots__ = ("grantees", "loops", "owner")
 
     def __init__(self, owner: Shared) -> None:
-        super().__init__(owner)
+        super().__init__(owner)  # type: ignore[arg-type]  # whose queue is of this class
         self.owner = owner
-        self.homes: dict[asyncio.AbstractEventLoop, Home] = {}
-        self.owed: dict[int, int] = {}
-        """The owed exits by thread, as a coroutine is closed by one; see Lock._owe_exit()."""
+        self.loops: set[asyncio.AbstractEventLoop] = set()
+        """Those whose tasks have waited here. Closed, a loop is taken out, and so are its tasks."""
+        self.grantees: set[Waiter] = set()
+        """Those that have been granted and have not run yet."""
+        self.owed_exits: dict[int, int] = {}  # type: ignore[assignment]
+        """Here by thread, as it is a thread that closes a coroutine. See Lock._owe_exit()."""
 
     def admit(self, waiter: Waiter, instead: str) -> None:
         """Put a waiter at the end of the line. Raises RuntimeError, before anything changes, if it must not block."""
-        if isinstance(waiter, TaskWaiter):
-            loop = waiter.loop
-            home = self.homes.get(loop)
-            if home is None:
-                home = self.homes[loop] = Home(self, loop)
-            waiter.home = home
-        elif isinstance(waiter, ThreadWaiter):
-            waiter.check_no_loop(instead)
+        loop = waiter.loop
+        if loop is None:
+            check_no_loop(instead)
+        else:
+            self.loops.add(loop)
         waiter.line = self
         self.line.append(waiter)  # type: ignore[arg-type]  # of a future's shape
 
     def finish(self, waiter: Waiter) -> None:
         """A granted waiter goes, with what it was granted."""
-        waiter.take_grant()
+        self.grantees.discard(waiter)
         self.granted -= 1
-        if not (self.granted or self.line):
-            self.retire()
+        self.retire()
 
     def leave(self, waiter: Any) -> bool:
-        if waiter.home is not None and waiter.home.forgotten:
+        if waiter.loop is not None and waiter.loop not in self.loops:
             return False
-        granted = super().leave(waiter)
-        if granted:
-            waiter.take_grant()
-        return granted
+        self.grantees.discard(waiter)
+        return super().leave(waiter)
 
-    def retire(self) -> None:
-        if not (self.line or self.owed):
-            super().retire()
+    def owe_exit(self, thread: int) -> None:
+        self.owed_exits[thread] = self.owed_exits.get(thread, 0) + 1
+
+    def take_owed_exit(self, thread: int) -> bool:
+        """Return whether one was owed."""
+        owed = self.owed_exits.pop(thread, 0)
+        if owed > 1:
+            self.owed_exits[thread] = owed - 1
+        return owed > 0
 
     # Any thread and any loop may wake any other; what is left to check is which loops are closed.
 
@@ -132,28 +78,25 @@ class SharedQueue(WaitQueue):
         return True
 
     def forget_closed_loop(self) -> bool:
-        for loop in self.homes:
-            if loop.is_closed():
-                break
-        else:
-            return False
-        for home in [home for home in self.homes.values() if home.loop.is_closed()]:
-            if self.homes.pop(home.loop, None) is not None:
-                self._forget(home)
-        self.retire()
-        return True
+        closed = [loop for loop in self.loops if loop.is_closed()]
+        for loop in closed:
+            if loop in self.loops:  # else it has been forgotten as a grant was given back
+                self.loops.remove(loop)
+                self._forget(loop)
+        return bool(closed)
 
-    def _forget(self, home: Home) -> None:
-        home.forgotten = True
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweep()
         line: deque[Any] = self.line
         notes: dict[Any, Any] = self._notes
-        self.line = deque(waiter for waiter in line if waiter.home is not home)
-        self._notes = {waiter: note for waiter, note in notes.items() if waiter.home is not home}
-        lost, home.granted = home.granted, set()
+        self.line = deque(waiter for waiter in line if waiter.loop is not loop)
+        self._notes = {waiter: note for waiter, note in notes.items() if waiter.loop is not loop}
+        lost = [waiter for waiter in self.grantees if waiter.loop is loop]
+        self.grantees.difference_update(lost)
         self.granted -= len(lost)
         for _ in lost:
             self.owner._give_back()
         for waiter in (*lost, *line):
-            if waiter.home is home:
+            if waiter.loop is loop:
                 pass_on_notification(waiter)
+        self.retire()

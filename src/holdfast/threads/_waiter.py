@@ -11,48 +11,43 @@ from _thread import allocate_lock
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
+from ._letter import send
 from ._section import here
 
 if TYPE_CHECKING:
     from ._primitive import Shared
-    from ._queue import Home, SharedQueue
+    from ._queue import SharedQueue
 
 
 class Waiter:
     """A waiter in a queue of this tier."""
 
-    __slots__ = ("granted", "home", "line", "notified_by", "result")
+    __slots__ = ("granted", "line", "loop", "notified_by", "result")
 
-    def __init__(self) -> None:
-        self.granted = False
-        self.result = 0
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.loop = loop
+        """Whose task it is; None for a thread."""
         self.line: SharedQueue | None = None
         """Where it has been put."""
-        self.home: Home | None = None
-        """What its queue remembers of its event loop; None for a thread."""
+        self.granted = False
+        self.result: int
         self.notified_by: Shared | None = None
         """Whose notification it goes on with, and passes on if its event loop is closed before."""
 
     def done(self) -> bool:
         """Whether a grant should pass over it."""
-        return self.granted or self.cancelled()
+        return self.granted
 
     def cancelled(self) -> bool:
-        """Whether it will leave without a grant."""
-        return False
+        """Whether one that is done will leave without a grant."""
+        return not self.granted
 
     def set_result(self, result: int) -> None:
         """Note that it is granted, in the section; it is woken when that has been left."""
         self.result = result
         self.granted = True
-        if self.home is not None:
-            self.home.granted.add(self)
+        self.line.grantees.add(self)  # type: ignore[union-attr]  # it waits there
         here.me.woken.append(self)
-
-    def take_grant(self) -> None:
-        """Note that it goes on, or has given back what it was granted."""
-        if self.home is not None:
-            self.home.granted.discard(self)
 
     def get_loop(self) -> None:
         """All waiters of this tier belong to the same queue, whatever their loops."""
@@ -65,27 +60,24 @@ class Waiter:
 class TaskWaiter(Waiter):
     """The running task."""
 
-    __slots__ = ("future", "keeps_place", "loop")
+    __slots__ = ("future", "keeps_place")
+
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self, keeps_place: bool = False) -> None:
-        super().__init__()
+        loop = asyncio.get_running_loop()
+        super().__init__(loop)
+        self.future: asyncio.Future[int] = loop.create_future()
         self.keeps_place = keeps_place
         """To be granted also if it is cancelled."""
-        self.loop = loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[int] = loop.create_future()
 
-    def cancelled(self) -> bool:
-        return not (self.granted or self.keeps_place) and self.future.cancelled()
+    def done(self) -> bool:
+        return self.granted or (not self.keeps_place and self.future.cancelled())
 
     def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
-        if running is self.loop:
-            self.arrive()
-        elif self.home is not None:
-            self.home.send(self)
-
-    def arrive(self) -> None:
-        """Wake the task, in its own loop."""
-        if not self.future.done():
+        if running is not self.loop:
+            send(self)
+        elif not self.future.done():
             self.future.set_result(self.result)
 
 
@@ -95,17 +87,9 @@ class ThreadWaiter(Waiter):
     __slots__ = ("gate",)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(None)
         self.gate = allocate_lock()
         self.gate.acquire()
-
-    def check_no_loop(self, instead: str) -> None:
-        """Raise RuntimeError if it would block a running event loop."""
-        if _get_running_loop() is not None:
-            raise RuntimeError(
-                "this would block the event loop that runs in this thread, and all its tasks: "
-                f"write {instead!r} instead"
-            )
 
     def wait(self, timeout: float) -> None:
         """Block until woken, or for so many seconds; -1 is for ever."""
@@ -114,3 +98,11 @@ class ThreadWaiter(Waiter):
     def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
         if self.gate.locked():
             self.gate.release()
+
+
+def check_no_loop(instead: str) -> None:
+    """Raise RuntimeError if to block this thread would block an event loop."""
+    if _get_running_loop() is not None:
+        raise RuntimeError(
+            f"this would block the event loop that runs in this thread, and all its tasks: write {instead!r} instead"
+        )

@@ -6,9 +6,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from holdfast import barrier as task_tier
 from holdfast.barrier import _State
 
+from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._section import Section, deliver, hold_back
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter

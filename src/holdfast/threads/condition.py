@@ -8,8 +8,9 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from holdfast import condition as task_tier
+from holdfast.condition import NotALockError
 
+from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import pass_on_notification
 from ._section import ReentryError
@@ -40,7 +41,7 @@ class Condition(Shared, task_tier.Condition):
         if lock is None:
             lock = Lock()
         elif not isinstance(lock, Lock):
-            raise task_tier.NotALockError(f"Condition needs a holdfast.threads.Lock or None, not {lock!r}")
+            raise NotALockError(f"Condition needs a holdfast.threads.Lock or None, not {lock!r}")
         self._lock = lock
         self._grip = lock
         self._section = lock._section  # so that letting go of the lock and joining the line here is one change

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from holdfast import event as task_tier
-
+from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
 from ._section import Section
@@ -54,7 +53,7 @@ class Event(Shared, task_tier.Event):
         return self._value
 
     def _arrive(self, waiter: Waiter) -> Literal[True]:
-        waiter.take_grant()
+        waiter.line.grantees.discard(waiter)  # type: ignore[union-attr]  # it has waited there
         self._woken -= 1
         return True
 

@@ -7,10 +7,10 @@ from _thread import allocate_lock, get_ident
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from holdfast import lock as task_tier
 from holdfast._contextmanager import FINISHED, returns_awaitable
 from holdfast._waitqueue import SteadfastWaiter
 
+from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
 from ._section import ONE_AT_A_TIME, ReentryError
@@ -40,17 +40,6 @@ class Lock(Shared, task_tier.Lock):
     def sync(self) -> SyncLock:
         """The lock with the methods of threading.Lock."""
         return SyncLock(self)
-
-    @property
-    def _locked(self) -> bool:
-        return self._held.locked()
-
-    @_locked.setter
-    def _locked(self, locked: bool) -> None:
-        if locked:
-            self._held.acquire(False)
-        elif self._held.locked():
-            self._held.release()
 
     def locked(self) -> bool:
         """Return True if the lock is held, or on its way to a task or thread that has not run yet."""
@@ -107,14 +96,21 @@ class Lock(Shared, task_tier.Lock):
     # In the critical section
 
     def _try(self, line: SharedQueue) -> bool:
-        line.owed.pop(get_ident(), None)
+        line.owed_exits.pop(get_ident(), None)
         # If a release has just met who was about to join, the lock is free for a moment although somebody waits.
         return self._held.acquire(False) and not line.grant()
 
     def _release(self) -> None:
-        if isinstance(self._queue, SharedQueue):
-            self._queue.owed.pop(get_ident(), None)
-        super().release()
+        if not self._held.locked():
+            raise RuntimeError(NOT_ACQUIRED)
+        if self._queue is not None:
+            self._queue.owed_exits.pop(get_ident(), None)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        line = self._queue
+        if (line is None or not line.grant(refusing=False)) and self._held.locked():
+            self._held.release()
 
     def _settle(self) -> None:
         if self._held.acquire(False):
@@ -161,18 +157,14 @@ class Lock(Shared, task_tier.Lock):
         """In the section: a coroutine that is closed stops waiting for the lock, and has it, or owes an exit."""
         self._abandon(again)
         if not self._held.acquire(False):
-            line = self._enter_line()
-            line.owed[thread] = line.owed.get(thread, 0) + 1
+            self._enter_line().owe_exit(thread)
 
     def _exit_closed(self) -> None:
         self._section.do(self._leave_closed, get_ident())
 
     def _leave_closed(self, thread: int) -> None:
         line = self._queue
-        if isinstance(line, SharedQueue) and thread in line.owed:
-            line.owed[thread] -= 1
-            if not line.owed[thread]:
-                del line.owed[thread]
+        if line is not None and line.take_owed_exit(thread):
             line.retire()
         elif self._held.locked():
             self._give_back()

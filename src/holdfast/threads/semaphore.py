@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from holdfast import semaphore as task_tier
 from holdfast._contextmanager import FINISHED, returns_awaitable
 
+from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
 from ._section import ONE_AT_A_TIME, ReentryError, Section, here
@@ -59,7 +60,7 @@ class Semaphore(Shared, task_tier.Semaphore):
             with self._section:
                 self._value += (free := self._queue is None)
         if not free:
-            self._add(1)
+            self._section.do(self._put, 1)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
@@ -77,11 +78,7 @@ class Semaphore(Shared, task_tier.Semaphore):
         return taken
 
     def _add(self, n: int) -> None:
-        try:
-            self._section.run(self._put, n)
-        except ReentryError:
-            self._check_release(n)
-            self._section.do(self._put_back, n)
+        self._section.do(self._put, n)
 
     # In the critical section
 
@@ -92,27 +89,20 @@ class Semaphore(Shared, task_tier.Semaphore):
         return False
 
     def _arrive(self, waiter: Waiter) -> Any:
-        super()._arrive(waiter)
+        waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
         if self._value > 0:
             self._hand_out()
         return True
 
     def _put(self, n: int) -> None:
-        self._check_release(n)
-        self._put_back(n)
-
-    def _put_back(self, n: int) -> None:
         self._value += n
         self._hand_out()
-
-    def _check_release(self, n: int) -> None:
-        """Raise ValueError if so many permits must not be added."""
 
     def _release_closed(self) -> None:
         self.release()
 
 
-class BoundedSemaphore(Semaphore, task_tier.BoundedSemaphore):
+class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
     """A Semaphore that refuses to be released more often than it was acquired.
 
     Takes the arguments of Semaphore, and raises the same errors.
@@ -131,7 +121,19 @@ class BoundedSemaphore(Semaphore, task_tier.BoundedSemaphore):
         """
         self._add(1)
 
+    def _add(self, n: int) -> None:
+        try:
+            self._section.run(self._check_and_put, n)
+        except ReentryError:
+            self._check_release(n)
+            self._section.do(self._put, n)
+
+    def _check_and_put(self, n: int) -> None:
+        self._check_release(n)
+        self._put(n)
+
     def _check_release(self, n: int) -> None:
+        """Raise ValueError if so many permits must not be added."""
         if self._value + n > self._bound_value:
             raise ValueError(
                 f"BoundedSemaphore released too many times: of its {self._bound_value} permits {self._value} are free. "
