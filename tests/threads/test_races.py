@@ -851,3 +851,24 @@ def test_a_free_permit_is_taken_and_given_back_in_one_step(function):
     loads = [place for place, found in enumerate(names) if found == ("LOAD_ATTR", "_value")]
     statement = [opname for opname, _ in names[loads[0] : stores[0]]]
     assert not [opname for opname in statement if "CALL" in opname or "BACKWARD" in opname or opname == "RESUME"]
+
+
+@pytest.mark.timeout(5)  # once it went round and round
+async def test_what_is_thrown_in_by_hand_while_a_condition_takes_its_lock_again():
+    """A task marks a future that it was given as seen. Who drives a coroutine by hand need not."""
+    condition = threads.Condition()
+
+    async def wait_once():
+        async with condition:
+            await condition.wait()
+
+    waiter = wait_once()
+    waiter.send(None)
+    async with condition:
+        condition.notify()
+        future = waiter.send(None)
+        for _ in range(3):
+            assert waiter.throw(asyncio.CancelledError()) is future
+    with pytest.raises(asyncio.CancelledError):
+        waiter.send(None)
+    assert not condition.locked()

@@ -135,6 +135,8 @@ class Lock(Shared, task_tier.Lock):
                 interruption = exc
                 if again.future.cancelled():
                     again.future = SteadfastWaiter(loop=again.loop)  # which refuses to be cancelled
+                else:
+                    again.future._asyncio_future_blocking = False  # a task has done so, but not who drives this by hand
         self._arrive_again(again)
         return interruption
 
