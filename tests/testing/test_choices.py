@@ -283,6 +283,24 @@ def test_ready_handles_may_be_reordered():
     assert len(orders) == 6
 
 
+def test_handles_that_were_cancelled_are_not_reordered():
+    """They are dropped as soon as they come first, so those behind them move up."""
+
+    def scenario(run):
+        async def canceller():
+            loop = asyncio.get_running_loop()
+            dropped = [loop.call_soon(run.log, "dropped") for _ in range(2)]
+            for name in "ab":
+                loop.call_soon(run.log, name)
+            for handle in dropped:
+                handle.cancel()
+
+        run.spawn(canceller)
+
+    orders = {"".join(log) for log in outcomes(scenario, cancels=0, reorders=2)}
+    assert orders == {"ab", "ba"}
+
+
 # Killing
 
 

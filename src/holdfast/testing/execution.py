@@ -284,7 +284,8 @@ class Execution:
         if deliver and agenda.inbox:
             codes += [DELIVER + BASE * number for number in loops_of(agenda.inbox)[anyway == DELIVER :]]
         if reorder:
-            codes += [REORDER + BASE * place for place in range(1, len(agenda.ready))]
+            places = range(1, len(agenda.ready))
+            codes += [REORDER + BASE * place for place in places if not agenda.ready[place].cancelled()]
         if kill:
             codes += [
                 KILL + BASE * task.index
@@ -317,7 +318,7 @@ class Execution:
             handle = first_of(agenda.inbox, number)
             agenda.inbox.remove(handle)
             ready.append(handle)
-        elif kind == REORDER and number < len(ready):
+        elif kind == REORDER and not agenda.is_idle() and number < len(ready):
             handle = ready[number]
             del ready[number]
             ready.appendleft(handle)
