@@ -21,7 +21,7 @@ from benchmarks.markdown import PYTHON, machine, table
 from .checks import Check
 from .competitors import HOLDFAST_ON_SERVER as HOLDFAST
 from .competitors import ON_SERVER
-from .figures import Measured, waits
+from .figures import Measured, Run, waits
 from .measure import measure
 from .report import promises
 from .scenarios import PROMISED, Scenario
@@ -61,13 +61,13 @@ def main() -> int:
             for scenario in SCENARIOS:
                 _progress(start, f"round {turn + 1}: {scenario.title}")
                 for name in names:
-                    results[scenario, 0.0][name].runs.append(measure(name, scenario, ports))
+                    results[scenario, 0.0][name].runs += _runs(name, scenario, ports)
             for round_trip in ROUND_TRIPS:
                 _progress(start, f"round {turn + 1}: a round trip of {round_trip * 1e3:g} ms")
                 with _proxies(ports, round_trip) as far:
                     there = {kind: counts.port for kind, counts in far.items()}
                     for name in names:
-                        results[LONG, round_trip][name].runs.append(measure(name, LONG, there))
+                        results[LONG, round_trip][name].runs += _runs(name, LONG, there)
         costs = {name: _cost(name, ports, LONG) for name in ON_SERVER}
     checks = [*_checks(results)]
     text = _markdown(results, costs, checks, rounds, perf_counter() - start)
@@ -92,6 +92,17 @@ def _keep_promises(rounds: int) -> int:
     hold = results[LONG, 0.0][HOLDFAST].hold
     print(f"the timer made a hold of {LONG.hold * 1e3:g} ms one of {hold * 1e3:.2f} ms")
     return 0 if all(each.holds for each in checks) else 1
+
+
+def _runs(name: str, scenario: Scenario, ports: Mapping[str, int]) -> list[Run]:
+    """One, or none of a peer that has failed: one without any has no row."""
+    try:
+        return [measure(name, scenario, ports)]
+    except (RuntimeError, TimeoutError) as exc:
+        if name == HOLDFAST:
+            raise
+        print(f"{name}: {exc}", file=sys.stderr, flush=True)
+        return []
 
 
 def _progress(start: float, what: str) -> None:
@@ -149,7 +160,7 @@ def _markdown(
         + (_costs(costs.get(name)) if (scenario, round_trip) == (LONG, 0.0) else ["", ""])
         for (scenario, round_trip), row in results.items()
         for name in ON_SERVER
-        if (measured := row.get(name)) is not None
+        if (measured := row[name]).runs
     ]
     plot = f"![How long requests wait, by library](cluster-server-waits.png)\n\n{LONG.title}."
     parts = [f"# The Lock on a server, on Python {PYTHON}", facts, _HOW_TO_READ.format(python=PYTHON)]
@@ -186,6 +197,8 @@ def _plot(results: Mapping[Key, Mapping[str, Measured]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
     for name, measured in results[LONG, 0.0].items():
+        if not measured.runs:
+            continue
         seconds = sorted(each for run in measured.runs for each in waits(run))
         shares = [(rank + 1) / len(seconds) for rank in range(len(seconds))]
         width = 2.5 if name == HOLDFAST else 1.2
