@@ -39,7 +39,7 @@ columns are those of [the table for one machine](cluster-{python}.md). *round tr
 is in between. redis-py's Lock polls every 100 ms by default; python-redis-lock blocks, so it runs in threads."""
 
 Key = tuple[Scenario, float]
-Costs = Mapping[str, tuple[float, float]]
+Costs = Mapping[str, tuple[float, float] | None]
 
 
 def main() -> int:
@@ -85,10 +85,10 @@ def _keep_promises(rounds: int) -> int:
             results[LONG, 0.0][HOLDFAST].runs.append(measure(HOLDFAST, LONG, {"redis": port}))
             with proxy(port, 0.01, COUNTERS["redis"]) as far:
                 results[LONG, 0.01][HOLDFAST].runs.append(measure(HOLDFAST, LONG, {"redis": far.port}))
-        commands, octets = _cost(HOLDFAST, {"redis": port}, LONG)
+        commands, octets = _costs(_cost(HOLDFAST, {"redis": port}, LONG))
     checks = [*_checks(results)]
     print(promises(checks))
-    print(f"{commands:.1f} commands and {octets:,.0f} bytes per acquisition and release")
+    print(f"{commands} commands and {octets} bytes per acquisition and release")
     hold = results[LONG, 0.0][HOLDFAST].hold
     print(f"the timer made a hold of {LONG.hold * 1e3:g} ms one of {hold * 1e3:.2f} ms")
     return 0 if all(each.holds for each in checks) else 1
@@ -116,13 +116,13 @@ def _proxies(ports: Mapping[str, int], round_trip: float) -> Iterator[dict[str, 
         yield {kind: stack.enter_context(proxy(port, round_trip, COUNTERS[kind])) for kind, port in ports.items()}
 
 
-def _cost(name: str, ports: Mapping[str, int], scenario: Scenario) -> tuple[float, float]:
-    """Commands and bytes for each acquisition."""
+def _cost(name: str, ports: Mapping[str, int], scenario: Scenario) -> tuple[float, float] | None:
+    """Commands and bytes for each acquisition; None for a peer that has failed."""
     with _proxies(ports, 0.0) as counting:
-        run = measure(name, scenario, {kind: counts.port for kind, counts in counting.items()})
+        runs = _runs(name, scenario, {kind: counts.port for kind, counts in counting.items()})
         commands, octets = map(sum, zip(*(counts.read() for counts in counting.values()), strict=True))
-    held = len(run.held)
-    return commands / held, octets / held
+    held = sum(len(run.held) for run in runs)
+    return (commands / held, octets / held) if held else None
 
 
 def _checks(results: Mapping[Key, Mapping[str, Measured]]) -> Iterator[Check]:
@@ -157,7 +157,7 @@ def _markdown(
     head += ["longest wait, ms", "÷ mean", "same owner", "Jain", "commands", "bytes"]
     rows = [
         [scenario.title, f"{round_trip * 1e3:g}", name, *_cells(measured)]
-        + (_costs(costs.get(name)) if (scenario, round_trip) == (LONG, 0.0) else ["", ""])
+        + (_costs(costs[name]) if (scenario, round_trip) == (LONG, 0.0) else ["", ""])
         for (scenario, round_trip), row in results.items()
         for name in ON_SERVER
         if (measured := row[name]).runs
