@@ -42,6 +42,11 @@ class HandLoop(asyncio.SelectorEventLoop):
         return task
 
 
+async def wait_once(condition: Any) -> None:
+    async with condition:
+        await condition.wait()
+
+
 def finish(*loops: HandLoop) -> None:
     """Cancel what is left, and close them."""
     for loop in loops:

@@ -9,6 +9,8 @@ import pytest
 from holdfast import threads
 from holdfast.threads._waiter import ThreadWaiter
 
+from .by_hand import wait_once
+
 
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore, threads.BoundedSemaphore])
 def test_first_come_first_served(kind, loops, monkeypatch):
@@ -51,12 +53,8 @@ def test_woken_in_its_own_loop_without_its_self_pipe(loops):
     async def main():
         lock, event, condition, barrier = threads.Lock(), threads.Event(), threads.Condition(), threads.Barrier(2)
 
-        async def wait():
-            async with condition:
-                await condition.wait()
-
         await lock.acquire()
-        tasks = [*map(asyncio.ensure_future, (lock.acquire(), event.wait(), wait(), barrier.wait()))]
+        tasks = [*map(asyncio.ensure_future, (lock.acquire(), event.wait(), wait_once(condition), barrier.wait()))]
         await asyncio.sleep(0)
         lock.release()
         event.set()

@@ -16,7 +16,7 @@ from holdfast.threads import _letter
 from holdfast.threads._section import ONE_AT_A_TIME, Section
 from holdfast.threads._waiter import ThreadWaiter
 
-from .by_hand import HandLoop, contended, each_mutex, finish, is_free
+from .by_hand import HandLoop, contended, each_mutex, finish, is_free, wait_once
 
 
 @each_mutex
@@ -190,15 +190,11 @@ def test_loop_closes_after_it_was_told(then, loops):
 def test_notification_of_a_thread_that_is_interrupted_goes_to_another(loops, instead_of_waiting):
     condition = threads.Condition()
 
-    async def wait():
-        async with condition:
-            await condition.wait()
-
     behind = []
     acts = []
 
     def interrupt():
-        behind.append(loops[0].start(wait()))
+        behind.append(loops[0].start(wait_once(condition)))
         assert condition.sync.acquire()
         condition.notify()
         condition.release()
@@ -219,11 +215,7 @@ def test_cancelled_and_notified_from_elsewhere_keeps_its_place_and_passes_it_on(
     here, there = loops
     condition = threads.Condition()
 
-    async def wait():
-        async with condition:
-            await condition.wait()
-
-    first, second = here.start(wait()), there.start(wait())
+    first, second = here.start(wait_once(condition)), there.start(wait_once(condition))
     with condition.sync:
         condition.sync.notify()
         here.turn()
@@ -241,11 +233,7 @@ def test_closed_while_another_thread_holds_the_lock_does_not_release_it(loops):
     """asyncio's, unreported: the `async with` around the wait released the lock of somebody else."""
     condition = threads.Condition()
 
-    async def wait():
-        async with condition:
-            await condition.wait()
-
-    coroutine = wait()
+    coroutine = wait_once(condition)
 
     async def start():
         coroutine.send(None)
@@ -328,12 +316,8 @@ def test_loop_closes_and_the_notifications_of_other_loops_stay(loops):
     here, there = loops
     condition = threads.Condition()
 
-    async def wait():
-        async with condition:
-            await condition.wait()
-
-    first = here.start(wait())
-    others = [there.start(wait()) for _ in range(3)]
+    first = here.start(wait_once(condition))
+    others = [there.start(wait_once(condition)) for _ in range(3)]
     first._log_destroy_pending = False
     with condition.sync:
         condition.notify(2)
@@ -599,11 +583,7 @@ def test_loop_closes_when_its_task_is_notified(moment, loops):
     here, there = loops
     condition = threads.Condition()
 
-    async def wait():
-        async with condition:
-            await condition.wait()
-
-    first, second = here.start(wait()), there.start(wait())
+    first, second = here.start(wait_once(condition)), there.start(wait_once(condition))
     first._log_destroy_pending = False
     with condition.sync:
         if moment == "while it waits":
@@ -858,11 +838,7 @@ async def test_what_is_thrown_in_by_hand_while_a_condition_takes_its_lock_again(
     """A task marks a future that it was given as seen. Who drives a coroutine by hand need not."""
     condition = threads.Condition()
 
-    async def wait_once():
-        async with condition:
-            await condition.wait()
-
-    waiter = wait_once()
+    waiter = wait_once(condition)
     waiter.send(None)
     async with condition:
         condition.notify()

@@ -12,7 +12,7 @@ import pytest
 from holdfast import threads
 from holdfast.threads._waiter import TaskWaiter
 
-from .by_hand import HandLoop, contended, each_mutex, is_free
+from .by_hand import HandLoop, contended, each_mutex, is_free, wait_once
 
 
 @pytest.mark.parametrize("released_first", [True, False])
@@ -157,11 +157,7 @@ def test_gh_111693_the_error_that_comes_out_is_the_one_that_was_thrown_in(loops)
     here, _ = loops
     condition = threads.Condition()
 
-    async def wait():
-        async with condition:
-            await condition.wait()
-
-    task = here.start(wait())
+    task = here.start(wait_once(condition))
     with condition.sync:
         condition.notify()
         here.turn()
