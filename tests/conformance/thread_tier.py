@@ -73,6 +73,7 @@ class ThreadTier(Tier):
         self._turns = itertools.cycle(places)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._calls_in_threads = 0
         self._busy: set[int] = set()
         self.without = WITHOUT_IN_SEVERAL
         if THREAD in places:
@@ -80,6 +81,7 @@ class ThreadTier(Tier):
 
     def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._turns = itertools.cycle(self._places)
+        self._calls_in_threads = 0
         self._busy = set()
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=self._loop.run_forever)
@@ -109,7 +111,11 @@ class ThreadTier(Tier):
         if place == THREAD:
             assert self._pool is not None
             call = getattr(primitive.sync, name)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, call, *args)
+            self._calls_in_threads += 1
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, call, *args)
+            finally:
+                self._calls_in_threads -= 1
         result = getattr(primitive, name)(*args)
         return await result if asyncio.iscoroutine(result) else result
 
@@ -159,12 +165,16 @@ class ThreadTier(Tier):
             for _ in range(20):
                 await asyncio.sleep(0)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_pass_by(), self._loop))
-            quiet = quiet + 1 if all(map(_is_blocked, tuple(self._busy))) and not self._pending() else 0
+            quiet = quiet + 1 if self._threads_are_blocked() else 0
             assert asyncio.get_running_loop().time() < deadline
 
-    def _pending(self) -> bool:
-        assert self._pool is not None
-        return not self._pool._work_queue.empty()
+    def _threads_are_blocked(self) -> bool:
+        """Whether each call made in a thread waits there.
+
+        A call that its thread has not begun, or whose result is still on its way here, is not in `_busy`.
+        """
+        busy = tuple(self._busy)
+        return len(busy) == self._calls_in_threads and all(map(_is_blocked, busy))
 
     def lock(self) -> Any:
         return ByTurns(self, threads.Lock())
