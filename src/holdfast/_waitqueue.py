@@ -243,10 +243,10 @@ class WaitQueue:
         `refusing=False` it never raises: what is given back may come from anywhere, as from the collector in
         another thread.
         """
-        if self.run is not this_run():
+        if self.run is NOWHERE or self.run is not this_run():
             if refusing:
                 self.check_wake()
-            elif self.loop is not _get_running_loop() and not self._wakes_by_plain_call():
+            elif not self._wakes_by_plain_call() and self.loop is not _get_running_loop():
                 return self._send_grant()
         line, notes = self.line, self._notes
         if n == 1 and line:  # the short way; the rest would do the same

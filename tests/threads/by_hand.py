@@ -35,11 +35,24 @@ class HandLoop(asyncio.SelectorEventLoop):
             self.call_soon(self.stop)
             self.run_forever()
 
+    def once(self, call: Callable[[], Any]) -> None:
+        """Call it in the loop, and stop before anything runs that this makes ready."""
+        self.call_soon(call)
+        self.call_soon(self.stop)
+        self.run_forever()
+
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that has gone as far as it gets."""
         task = self.create_task(coroutine)
         self.turn()
         return task
+
+
+def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that does not have to wait."""
+    with pytest.raises(StopIteration) as end:
+        coroutine.send(None)
+    return end.value.value
 
 
 async def wait_once(condition: Any) -> None:

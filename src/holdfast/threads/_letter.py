@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from ._bell import count_letter
 from ._section import deliver
 
 if TYPE_CHECKING:
@@ -23,10 +24,16 @@ class Letter:
         """Who is to be woken."""
 
     def __call__(self) -> None:
-        """Wake them, in the loop itself."""
+        """Let them run, in the loop itself."""
         on_their_way.pop(id(self.loop), None)  # first: who comes now sends another one
         named, self.named = self.named, []
-        deliver(named)
+        try:
+            for waiter in named:
+                waiter.run()
+        except BaseException:  # such as KeyboardInterrupt: the others are for the loop's next run
+            deliver(named)
+            raise
+        count_letter(self.loop)
 
     def __del__(self) -> None:
         if self.named:
@@ -36,9 +43,7 @@ class Letter:
         """The loop was closed, and will not open it."""
         on_their_way.pop(id(self.loop), None)
         for waiter in self.named:
-            line = waiter.line
-            assert line is not None
-            line.owner._section.do(line.forget_closed_loop)
+            waiter.lose()
 
 
 on_their_way: dict[int, ref[Letter]] = {}

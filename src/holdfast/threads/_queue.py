@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from holdfast._waitqueue import WaitQueue
+from holdfast._waitqueue import NOWHERE, WaitQueue
 
 from ._waiter import Waiter, check_no_loop
 
@@ -27,7 +27,14 @@ class SharedQueue(WaitQueue):
     __slots__ = ("grantees", "loops", "owner")
 
     def __init__(self, owner: Shared) -> None:
-        super().__init__(owner)  # type: ignore[arg-type]  # whose queue is of this class
+        # The base's fields; to have it set them would cost 1 % of a hand-off, as queues come and go.
+        self._owner = owner  # type: ignore[assignment]  # whose queue is of this class
+        self.bound = self.loop = self.keepers = None
+        self.run = NOWHERE
+        self.line = deque()
+        self.granted = self._dead = 0
+        self._notes = {}
+
         self.owner = owner
         self.loops: set[asyncio.AbstractEventLoop] = set()
         """Those whose tasks have waited here. Closed, a loop is taken out, and so are its tasks."""
@@ -56,7 +63,9 @@ class SharedQueue(WaitQueue):
         if waiter.loop is not None and waiter.loop not in self.loops:
             return False
         self.grantees.discard(waiter)
-        return super().leave(waiter)
+        granted = super().leave(waiter)
+        waiter.granted = False  # so it is not woken any more
+        return granted
 
     def owe_exit(self, thread: int) -> None:
         self.owed_exits[thread] = self.owed_exits.get(thread, 0) + 1
@@ -74,16 +83,24 @@ class SharedQueue(WaitQueue):
         self.forget_closed_loop()
 
     def _wakes_by_plain_call(self) -> bool:
-        self.forget_closed_loop()
+        for loop in self.loops:
+            if loop.is_closed():
+                self._forget_closed_loops()
+                break
         return True
 
     def forget_closed_loop(self) -> bool:
-        closed = [loop for loop in self.loops if loop.is_closed()]
-        for loop in closed:
+        for loop in self.loops:
+            if loop.is_closed():
+                self._forget_closed_loops()
+                return True
+        return False
+
+    def _forget_closed_loops(self) -> None:
+        for loop in [loop for loop in self.loops if loop.is_closed()]:
             if loop in self.loops:  # else it has been forgotten as a grant was given back
                 self.loops.remove(loop)
                 self._forget(loop)
-        return bool(closed)
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweep()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from _thread import RLock
+from _thread import RLock, get_ident
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -103,11 +103,14 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
 
 def deliver(woken: Sequence[Waiter]) -> None:
     """Wake them. If a signal handler raises meanwhile, all are woken before that comes out."""
-    running = _get_running_loop()
+    thread, running = get_ident(), None
     try:
         for waiter in woken:
+            if running is None and waiter.thread == thread:  # else need not be asked for, which is slow in Python 3.11
+                running = _get_running_loop()
             waiter.wake(running)
     except BaseException:
+        running = _get_running_loop()
         for waiter in woken:
             waiter.wake(running)
         raise

@@ -7,10 +7,15 @@ future of a task, and the gate of a thread, do no more than wake it.
 from __future__ import annotations
 
 import asyncio
-from _thread import allocate_lock
-from asyncio import _get_running_loop
-from typing import TYPE_CHECKING
+from _thread import allocate_lock, get_ident
+from asyncio import _get_running_loop, get_running_loop
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Self
 
+from holdfast._waitqueue import SteadfastWaiter
+
+from ._bell import bells
 from ._letter import send
 from ._section import here
 
@@ -22,11 +27,13 @@ if TYPE_CHECKING:
 class Waiter:
     """A waiter in a queue of this tier."""
 
-    __slots__ = ("granted", "line", "loop", "notified_by", "result")
+    __slots__ = ("granted", "line", "loop", "notified_by", "result", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.loop = loop
         """Whose task it is; None for a thread."""
+        self.thread = get_ident()
+        """The thread itself, or that of the loop. A loop that has gone to another one is woken as from outside."""
         self.line: SharedQueue | None = None
         """Where it has been put."""
         self.granted = False
@@ -57,6 +64,60 @@ class Waiter:
         raise NotImplementedError
 
 
+class TaskFuture(asyncio.Future[int]):
+    """What a task awaits. Where no task runs, as in a callback of the loop, it may let its task run at once.
+
+    asyncio's own lets it run in the loop's next iteration, for which the loop first looks at all its files. Here the
+    task's callback is kept instead, the only one there is, as nobody else has the future.
+    """
+
+    __slots__ = ("_context", "_wake_task")
+
+    _wake_task: Callable[[TaskFuture], object]
+    _context: Context
+
+    def add_done_callback(self, fn: Callable[[Self], object], /, *, context: Context | None = None) -> None:
+        """Remember how to wake the task."""
+        self._wake_task = fn  # type: ignore[assignment]  # it will get this future
+        self._context = copy_context() if context is None else context
+
+    def set_result(self, result: int, /) -> None:
+        """Let the task run in the loop's next iteration."""
+        asyncio.Future.set_result(self, result)
+        self._schedule()
+
+    def set_result_and_run(self, result: int) -> None:
+        """Let the task run now. Raises what it does: KeyboardInterrupt or SystemExit."""
+        asyncio.Future.set_result(self, result)
+        try:
+            wake_task, context = self._wake_task, self._context
+        except AttributeError:  # there is no task: somebody drives the coroutine by hand
+            return
+        del self._wake_task  # it has the task, which may get an exception, which has this future
+        context.run(wake_task, self)
+
+    def cancel(self, msg: object = None) -> bool:
+        """Let the task run in the loop's next iteration, to be cancelled."""
+        cancelled = asyncio.Future.cancel(self, msg)
+        if cancelled:
+            self._schedule()
+        return cancelled
+
+    def _schedule(self) -> None:
+        try:
+            wake_task, context = self._wake_task, self._context
+        except AttributeError:  # as above
+            return
+        del self._wake_task
+        self.get_loop().call_soon(wake_task, self, context=context)
+
+
+class SteadfastTaskFuture(SteadfastWaiter, TaskFuture):
+    """One that refuses to be cancelled."""
+
+    __slots__ = ()
+
+
 class TaskWaiter(Waiter):
     """The running task."""
 
@@ -65,9 +126,12 @@ class TaskWaiter(Waiter):
     loop: asyncio.AbstractEventLoop
 
     def __init__(self, keeps_place: bool = False) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(loop)
-        self.future: asyncio.Future[int] = loop.create_future()
+        self.loop = loop = get_running_loop()
+        self.thread = get_ident()
+        self.line = None
+        self.granted = False
+        self.notified_by = None
+        self.future = TaskFuture(loop=loop)
         self.keeps_place = keeps_place
         """To be granted also if it is cancelled."""
 
@@ -76,9 +140,25 @@ class TaskWaiter(Waiter):
 
     def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
         if running is not self.loop:
-            send(self)
-        elif not self.future.done():
+            hung = bells.get(id(self.loop))
+            bell = None if hung is None else hung()
+            if bell is None:
+                send(self)
+            else:
+                bell.ring(self)
+        elif self.granted and not self.future.done():
             self.future.set_result(self.result)
+
+    def run(self) -> None:
+        """Let the task run at once, in a callback of its loop. To do so twice is harmless."""
+        if self.granted and not self.future.done():
+            self.future.set_result_and_run(self.result)
+
+    def lose(self) -> None:
+        """Its loop was closed before it was woken: its grant goes on."""
+        line = self.line
+        assert line is not None
+        line.owner._section.do(line.forget_closed_loop)
 
 
 class ThreadWaiter(Waiter):

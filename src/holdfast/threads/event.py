@@ -60,6 +60,7 @@ class Event(Shared, task_tier.Event):
     def _abandon(self, waiter: Waiter) -> None:
         if waiter.granted:
             self._arrive(waiter)
+            waiter.granted = False  # as after leave()
         else:
             super()._abandon(waiter)
 

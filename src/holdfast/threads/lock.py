@@ -8,14 +8,13 @@ from collections.abc import Coroutine
 from typing import Any, Literal
 
 from holdfast._contextmanager import FINISHED, returns_awaitable
-from holdfast._waitqueue import SteadfastWaiter
 
 from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
 from ._section import ONE_AT_A_TIME, ReentryError
 from ._section import Section as Section
-from ._waiter import TaskWaiter, ThreadWaiter, Waiter
+from ._waiter import SteadfastTaskFuture, TaskWaiter, ThreadWaiter, Waiter
 
 NOT_ACQUIRED = "Lock is not acquired. Release it once for each acquire(), or write 'async with lock:'"
 
@@ -134,7 +133,7 @@ class Lock(Shared, task_tier.Lock):
             except BaseException as exc:
                 interruption = exc
                 if again.future.cancelled():
-                    again.future = SteadfastWaiter(loop=again.loop)  # which refuses to be cancelled
+                    again.future = SteadfastTaskFuture(loop=again.loop)  # which refuses to be cancelled
                 else:
                     again.future._asyncio_future_blocking = False  # a task has done so, but not who drives this by hand
         self._arrive_again(again)

@@ -60,7 +60,10 @@ class Semaphore(Shared, task_tier.Semaphore):
             with self._section:
                 self._value += (free := self._queue is None)
         if not free:
-            self._section.do(self._put, 1)
+            try:  # as do() would, and faster
+                self._section.run(self._put, 1)
+            except ReentryError:
+                self._section.do(self._put, 1)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
