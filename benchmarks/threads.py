@@ -296,7 +296,7 @@ ROWS: dict[str, dict[str, Sample]] = {
         OURS: between_loops(lambda: threads.Semaphore(0), "acquire", "release"),
         "aiologic": between_loops(lambda: aiologic.Semaphore(0), "async_acquire", "async_release"),
         "run_coroutine_threadsafe": coroutine_threadsafe,
-        "a bare future (floor)": between_loops(BareFuture, "acquire", "release"),
+        "a bare future": between_loops(BareFuture, "acquire", "release"),
     },
     "Semaphore, ten tasks from loop to loop": {
         OURS: between_loops(lambda: threads.Semaphore(0), "acquire", "release", 10),
@@ -324,6 +324,7 @@ PROMISES = [
     ("Lock, async with", "aiologic", 1 / 4),
     ("Lock, with", "threading", 10.0),
     ("Semaphore, from loop to loop", "aiologic", 1 / 1.3),
+    ("Lock, handed over between two loops", "aiologic", 1 / 1.3),
 ]
 
 
