@@ -1,6 +1,7 @@
 """A loop that is often woken from outside is woken by an eventfd; see holdfast/threads/_bell.py."""
 
 import asyncio
+import contextvars
 import gc
 import os
 import threading
@@ -160,6 +161,28 @@ def test_called_twice_for_one_ringing(loop):
     semaphore.release()
     loop.turn()
     assert tasks[1].result()
+
+
+@pytest.mark.parametrize("bell", [True, False], ids=["bell", "letter"])
+def test_a_task_that_is_let_run_finds_itself(bell):
+    """It is the current task, in its own context, and runs on until it waits."""
+    loop = HandLoop()
+    if bell:
+        send_letters(loop, WORTH_A_BELL)
+    variable = contextvars.ContextVar("variable", default="the callback's")
+    semaphore = threads.Semaphore(0)
+
+    async def wait():
+        variable.set("the task's")
+        await semaphore.acquire()
+        return asyncio.current_task(), variable.get()
+
+    task = loop.start(wait())
+    semaphore.release()
+    loop.once(lambda: None)
+    assert task.result() == (task, "the task's")
+    assert variable.get() == "the callback's"
+    finish(loop)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
