@@ -1,6 +1,7 @@
 """The semaphores in both of their ways: in one step as long as nobody waits, and in the section."""
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 
@@ -20,7 +21,7 @@ def value_of(semaphore):
 @pytest.mark.usefixtures("either_way")
 def test_only_without_the_gil_it_changes_in_the_section():
     class Watched(threads.Semaphore):
-        in_section: list[bool] = []
+        in_section: ClassVar[list[bool]] = []
 
         @property
         def _value(self):
