@@ -4,7 +4,7 @@
     python tests/mutation.py threads/lock.py cluster/lock_record.py  # these files, each by the tests of its tier
 
 Of the thread tier, the list of those that may survive is made for _queue, _letter, _waiter, _section, _primitive,
-lock and semaphore; of the cluster tier none has been made yet.
+lock, semaphore and event; of the cluster tier none has been made yet.
 
 Every mutant is made mechanically from the source: a statement removed, a condition (or one side of an `and` or `or`)
 made true or false, a comparison moved by one. A mutant that survives all the tests is code that no test needs: a
@@ -182,6 +182,8 @@ ALLOWED: dict[str, list[str]] = {
         "threads/lock.Lock.__aenter__: self._queue is None and self._held.acquire(False) -> False",
         "threads/lock.SyncLock.acquire: lock._queue is None and lock._held.acquire(False) -> False",
         "threads/lock.SyncLock.__enter__: lock._queue is None and lock._held.acquire(False) -> False",
+        "threads/event.Event.wait: not self._value -> True",
+        "threads/event.SyncEvent.wait: event._value -> False",
         "threads/semaphore.Semaphore.acquire: not self._take() -> True",
         "threads/semaphore.Semaphore.__aenter__: self._take() -> False",
         "threads/semaphore.Semaphore._arrive: self._value > 0 -> True",
