@@ -4,7 +4,7 @@
     python tests/mutation.py threads/lock.py cluster/lock_record.py  # these files, each by the tests of its tier
 
 Of the thread tier, the list of those that may survive is made for _queue, _letter, _waiter, _section, _primitive,
-lock, semaphore and event; of the cluster tier none has been made yet.
+lock, semaphore, event and barrier; of the cluster tier none has been made yet.
 
 Every mutant is made mechanically from the source: a statement removed, a condition (or one side of an `and` or `or`)
 made true or false, a comparison moved by one. A mutant that survives all the tests is code that no test needs: a
