@@ -1,6 +1,8 @@
-"""Event loops that run only when told to, in this thread: so a test decides what comes first."""
+"""Event loops that run only when told to, and calls that are interrupted: so a test decides what comes first."""
 
 import asyncio
+import sys
+import types
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -83,3 +85,33 @@ def contended(make: Callable[[], Any], loops: tuple[HandLoop, ...]) -> tuple[Any
     mutex = make()
     assert mutex.sync.acquire()
     return mutex, *(loop.start(mutex.acquire()) for loop in loops)
+
+
+def at_line(number: int, act: Callable[[], object], call: Callable[[], object]) -> bool:
+    """Call `call()`, and `act()` before the line of that number in it, as a signal handler would be; was there one?"""
+    left = [number]
+
+    def trace(frame: types.FrameType, event: str, arg: object) -> Any:
+        if "holdfast" not in frame.f_code.co_filename:
+            return None
+        if event == "line" and left[0] >= 0:
+            left[0] -= 1
+            if left[0] < 0:
+                sys.settrace(None)
+                act()
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return left[0] < 0
+
+
+def lines(scenario: Callable[[int], bool]) -> None:
+    """Run the scenario with an interruption before each line in turn; it returns whether there was that line."""
+    number = 0
+    while scenario(number):
+        number += 1
+    assert number > 2

@@ -16,7 +16,7 @@ from holdfast.threads import _letter
 from holdfast.threads._section import ONE_AT_A_TIME, Section
 from holdfast.threads._waiter import ThreadWaiter
 
-from .by_hand import HandLoop, at_once, contended, each_mutex, finish, is_free, wait_once
+from .by_hand import HandLoop, at_line, at_once, contended, each_mutex, finish, is_free, lines, wait_once
 
 
 @each_mutex
@@ -643,36 +643,6 @@ def test_barrier_action_that_fails_breaks_it(loops):
 # A finalizer or a signal handler, between any two lines of a change
 
 
-def at_line(number, act, call):
-    """Call `call()`, and `act()` before the line of that number in it, as a signal handler would be; was there one?"""
-    left = [number]
-
-    def trace(frame, event, arg):
-        if "holdfast" not in frame.f_code.co_filename:
-            return None
-        if event == "line" and left[0] >= 0:
-            left[0] -= 1
-            if left[0] < 0:
-                sys.settrace(None)
-                act()
-        return trace
-
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(None)
-    return left[0] < 0
-
-
-def lines(scenario):
-    """Run the scenario with an interruption before each line in turn; it returns whether there was that line."""
-    number = 0
-    while scenario(number):
-        number += 1
-    assert number > 2
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("waiters", range(3))
@@ -731,10 +701,7 @@ def test_handler_takes_it_within_an_acquire(kind):
         assert is_free(mutex)
         return there
 
-    number = 0
-    while scenario(number):
-        number += 1
-    assert number > 2
+    lines(scenario)
 
 
 @pytest.mark.timeout(120)

@@ -99,19 +99,17 @@ class Barrier(Shared, task_tier.Barrier):
             raise BrokenBarrierError("Barrier aborted")
         line = self._enter_line()
         try:
-            if self._state is _State.FILLING and self._trip(line, self._parties - 1):
-                return hold_back()
-            line.admit(waiter, self._instead)
+            complete = self._state is _State.FILLING and self._trip(line, self._parties - 1)
+            if not complete:
+                line.admit(waiter, self._instead)
         finally:
             line.retire()
-        return None
+        return hold_back() if complete else None
 
     def _arrive(self, waiter: Waiter) -> int:
-        assert waiter.line is not None
-        waiter.line.finish(waiter)
+        waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
         complete = self._state is _State.DRAINING
-        if not waiter.line.granted:
-            self._end_round()
+        self._end_round()
         if not complete:
             raise BrokenBarrierError("Abort or reset of barrier")
         return waiter.result
@@ -120,8 +118,7 @@ class Barrier(Shared, task_tier.Barrier):
         """A thread whose time is up before its round is complete breaks the barrier, as in threading."""
         if waiter.granted:
             return self._arrive(waiter)
-        assert waiter.line is not None
-        waiter.line.leave(waiter)
+        waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
         self._abort()
         raise BrokenBarrierError("a thread has waited for the barrier longer than its timeout")
 

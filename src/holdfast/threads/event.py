@@ -53,7 +53,6 @@ class Event(Shared, task_tier.Event):
         return self._value
 
     def _arrive(self, waiter: Waiter) -> Literal[True]:
-        waiter.line.grantees.discard(waiter)  # type: ignore[union-attr]  # it has waited there
         self._woken -= 1
         return True
 

@@ -12,7 +12,7 @@ from holdfast._contextmanager import FINISHED, returns_awaitable
 from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
-from ._section import ONE_AT_A_TIME, ReentryError
+from ._section import ONE_AT_A_TIME, ReentryError, here
 from ._section import Section as Section
 from ._waiter import SteadfastTaskFuture, TaskWaiter, ThreadWaiter, Waiter
 
@@ -167,11 +167,8 @@ class Lock(Shared, task_tier.Lock):
         line = self._queue
         if line is not None and line.take_owed_exit(thread):
             line.retire()
-        elif self._held.locked():
-            self._give_back()
-
-    def _release_closed(self) -> None:
-        self.release()
+        else:  # not in the section: a subclass may have its own release()
+            here.me.late.append(self._release_closed)
 
 
 class SyncLock(SyncView[Lock]):

@@ -159,7 +159,7 @@ class SyncSemaphore(SyncView[Semaphore]):
         handler raises meanwhile comes out, and no permit is held.
         """
         semaphore = self._shared
-        if timeout is not None and blocking:
+        if timeout is not None:
             timeout = max(timeout, 0)  # as in threading
         seconds = check_timeout(blocking, -1 if timeout is None else timeout)
         if semaphore._take():

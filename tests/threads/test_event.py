@@ -1,0 +1,53 @@
+"""The Event where it is not like what one lets in at a time."""
+
+import asyncio
+import threading
+
+import pytest
+
+from holdfast import threads
+from holdfast.threads._section import Section
+
+
+class Entered(Section):
+    """Another thread is faster, just before the section is entered."""
+
+    __slots__ = ("faster",)
+
+    def acquire(self, blocking=True, timeout=-1):
+        faster, self.faster = self.faster, None
+        if faster is not None:
+            thread = threading.Thread(target=faster)
+            thread.start()
+            thread.join()
+        return super().acquire(blocking, timeout)
+
+
+@pytest.mark.parametrize("who", ["task", "thread"])
+def test_set_between_the_look_and_the_joining(who, loops, instead_of_waiting):
+    event = threads.Event()
+    event._section = Entered()
+    event._section.faster = event.set
+    if who == "task":
+        assert loops[0].start(event.wait()).result()
+    else:
+        instead_of_waiting(lambda: pytest.fail("it waits"))
+        assert event.sync.wait()
+    assert event.is_set()
+    assert event._queue is None
+
+
+def test_a_call_that_does_not_block_is_no_error_in_a_coroutine():
+    async def main():
+        event = threads.Event()
+        assert event.sync.wait(0) is False
+        assert event.sync.wait(-5) is False
+
+    asyncio.run(main())
+
+
+def test_repr_of_the_view():
+    event = threads.Event()
+    assert repr(event.sync).endswith(": unset>")
+    event.set()
+    assert repr(event.sync).endswith(": set>")
