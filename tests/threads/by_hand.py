@@ -1,9 +1,12 @@
 """Event loops that run only when told to, and calls that are interrupted: so a test decides what comes first."""
 
 import asyncio
+import contextlib
+import signal
 import sys
+import threading
 import types
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -70,6 +73,33 @@ def finish(*loops: HandLoop) -> None:
                 task.cancel()
             loop.turn()
             loop.close()
+
+
+@contextlib.contextmanager
+def interrupted_in(function: types.FunctionType) -> Iterator[None]:
+    """A SIGINT comes when this thread blocks in that function, and KeyboardInterrupt out of it.
+
+    One that comes just before the thread blocks does not wake it. So while it is still there, another one is sent.
+    """
+    main, out = threading.get_ident(), threading.Event()
+
+    def interrupt() -> None:
+        while not out.is_set():
+            there = sys._current_frames()[main].f_code is function.__code__
+            if there:
+                signal.pthread_kill(main, signal.SIGINT)
+            out.wait(1 if there else 0.001)
+
+    thread = threading.Thread(target=interrupt)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        out.set()
+        signal.signal(signal.SIGINT, handler)
+        thread.join()
 
 
 def is_free(mutex: Any) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dis
 import gc
-import signal
 import sys
 import threading
 
@@ -16,7 +15,18 @@ from holdfast.threads import _letter
 from holdfast.threads._section import ONE_AT_A_TIME, Section
 from holdfast.threads._waiter import ThreadWaiter
 
-from .by_hand import HandLoop, at_line, at_once, contended, each_mutex, finish, is_free, lines, wait_once
+from .by_hand import (
+    HandLoop,
+    at_line,
+    at_once,
+    contended,
+    each_mutex,
+    finish,
+    interrupted_in,
+    is_free,
+    lines,
+    wait_once,
+)
 
 
 @each_mutex
@@ -75,22 +85,8 @@ def test_thread_is_interrupted_when_it_has_been_granted(make, loops, instead_of_
 def test_signal_interrupts_a_blocked_thread(make):
     mutex = make()
     assert mutex.sync.acquire()
-    main = threading.get_ident()
-
-    def interrupt():
-        while sys._current_frames()[main].f_code is not ThreadWaiter.wait.__code__:
-            threading.Event().wait(0.001)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            mutex.sync.acquire()
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        thread.join()
+    with interrupted_in(ThreadWaiter.wait):
+        mutex.sync.acquire()
     assert mutex.locked()
     mutex.release()
     assert is_free(mutex)
@@ -448,29 +444,19 @@ def test_signal_interrupts_a_thread_that_waits_for_the_section():
     """It leaves without it, whoever has it, and it works afterwards."""
     semaphore = threads.Semaphore(0)
     entered, leave = threading.Event(), threading.Event()
-    main = threading.get_ident()
 
     def hold():
         semaphore._section.run(lambda: (entered.set(), leave.wait()))
 
-    def interrupt():
-        while sys._current_frames()[main].f_code is not Section.run.__code__:
-            threading.Event().wait(0.001)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    started = [threading.Thread(target=hold), threading.Thread(target=interrupt)]
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait()
     try:
-        started[0].start()
-        entered.wait()
-        started[1].start()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_in(Section.run):
             semaphore.try_acquire()
     finally:
-        signal.signal(signal.SIGINT, handler)
         leave.set()
-        for thread in started:
-            thread.join()
+        holder.join()
     semaphore.release()
     assert semaphore.try_acquire()
 
