@@ -20,6 +20,7 @@ from holdfast.cluster import session as session_module
 from holdfast.cluster.register import Register
 
 from .test_lock import connect, opened, run, settle, url
+from .worker import until_waiting
 
 __all__ = ["url"]  # the fixture
 
@@ -468,5 +469,23 @@ def test_a_name_that_is_used_again_goes_on_with_its_numbers(url):
                 await session.tidy(0)
                 assert registers() == before - 1
             assert numbers == sorted({*numbers})
+
+    run(main)
+
+
+def test_closing_leaves_all_names_also_if_one_has_been_overwritten(url):
+    """Else the others of the same process would wait until they look for themselves."""
+
+    async def main():
+        one = await opened(url)
+        for name in ("x", "a"):
+            await one.lock(name).acquire()
+        async with connect(url) as two:
+            await two.engine.apply("x", lambda stored: ("not JSON", None))
+            waiter = asyncio.create_task(two.lock("a").acquire())
+            await until_waiting(one, "a")
+            async with asyncio.timeout(1):
+                await one.close()
+                await waiter
 
     run(main)

@@ -219,7 +219,7 @@ class Register:
         """Take everything of this session out of the record, after what is under way; the session ends."""
         await self._finish()
         change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
-        with contextlib.suppress(NameConflict):  # so nothing of this session is in it
+        with contextlib.suppress(FormatError, NameConflict):  # so nothing of this session is in it
             await self._session.engine.apply(self._name, change, notices=self._notices, opens=self._opens)
 
     def _check_replaced(self) -> None:
