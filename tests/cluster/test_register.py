@@ -9,6 +9,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError, SessionLost
+from holdfast.cluster import register as register_module
 from holdfast.cluster.engines.embedded import EmbeddedEngine
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.session import LOOK_AGAIN, Session
@@ -250,5 +251,22 @@ def test_thousands_of_wake_ups_for_a_session_in_the_same_loop(tmp_path, monkeypa
                 await asyncio.sleep(0.001)
         assert came == [str(number) for number in range(3000)]
         assert len(looks) < 3000
+
+    run(main)
+
+
+def test_what_nobody_else_has_changed_is_not_read_anew(url, monkeypatch):
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            async with one.lock("x") as grant:
+                assert grant.token == 1
+            with monkeypatch.context() as patch:
+                patch.setattr(register_module, "decode", None)
+                async with one.lock("x") as grant:
+                    assert grant.token == 2
+            async with two.lock("x") as grant:
+                assert grant.token == 3
+            async with one.lock("x") as grant:
+                assert grant.token == 4
 
     run(main)

@@ -62,6 +62,7 @@ class Register:
         self._leaving = False  # what this session has in the record is to be taken out
         self._known = 0  # the batch whose answer the record has, as far as is known here
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
+        self._made: tuple[str | None, Record] = None, initial  # what the last change came to: a text, and its record
 
     # What the primitives do
 
@@ -407,13 +408,17 @@ class Register:
 
     def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
         def change(stored: Stored) -> tuple[str, Step]:
-            record = decode(stored.text, self._name, self.initial)
+            made, record = self._made
+            if stored.text != made:
+                record = decode(stored.text, self._name, self.initial)
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
             if record.last_token() < stored.floor:
                 record = record.starting_at(stored.floor)
             done = step(record, batch._replace(at=stored.now), dead)
-            return encode(done.record), done
+            text = encode(done.record)
+            self._made = text, done.record
+            return text, done
 
         return change
 
