@@ -488,6 +488,51 @@ async def test_what_somebody_else_keeps_in_the_place_of_a_record_is_refused_and_
             pass
 
 
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("list", ("RPUSH", "a")),
+        ("hash", ("HSET", "a", "1")),
+        ("set", ("SADD", "a")),
+        ("zset", ("ZADD", 1, "a")),
+        ("stream", ("XADD", "*", "a", "1")),
+    ],
+)
+async def test_a_key_of_another_type_in_the_place_of_a_record_is_refused_and_left_alone(kind, command):
+    """And the session goes on with everything else, also if somebody waits in that name, and is renewed."""
+    namespace = f"type {kind}"
+    async with (
+        redis.asyncio.Redis(port=shared().port) as client,
+        connect(shared().url, namespace=namespace, ttl=1) as holder,
+        connect(shared().url, namespace=namespace, ttl=1) as session,
+        session.lock("mine") as grant,
+    ):
+        key = f"holdfast:{{{namespace}}}:record:x"
+        await holder.lock("x").acquire()
+        waiter = asyncio.create_task(session.lock("x").acquire())
+        await until_waiting(holder, "x")
+        await client.delete(key)
+        word, *values = command
+        await client.execute_command(word, key, *values)
+        lock = session.lock("x")
+        says = rf"the record of 'x' is not one of holdfast's: '\(.* of the type {kind}\)'. Nothing was changed"
+        for call in (lock.acquire, lock.try_acquire, lock.locked, lambda: session.inspect("x")):
+            with pytest.raises(FormatError, match=says):
+                await call()
+        assert "x" in await session.names()
+        assert await session.tidy(0) == 0
+        for _ in range(3):
+            await session.engine.renew(["x"])
+        await asyncio.sleep(1.2)  # it is renewed by itself, and looks after the name
+        grant.check()
+        async with session.lock("another"):
+            pass
+        assert await client.type(key) == kind.encode()
+        waiter.cancel()
+        with contextlib.suppress(asyncio.CancelledError, FormatError):
+            await waiter
+
+
 @pytest.mark.parametrize("noise", [b"hello", b"", b"\xff", b"[1]", b"7", b"[1,2,3,4]\n"])
 async def test_what_somebody_else_publishes_in_the_place_of_wake_ups_is_passed_over(noise):
     async with (
