@@ -461,11 +461,48 @@ async def test_a_client_that_is_not_asynchronous_or_not_for_one_server_is_refuse
         ("redis://localhost?soket_timeout=3", "option after '\\?' that redis-py does not know: .*soket_timeout"),
         ("unix://", "names no socket"),
         ("unix://run", "names no socket"),
+        ("redis://localhost/?db=a", "Invalid value for 'db'"),
+        # What follows would be passed over.
+        ("redis://localhost/abc", "not the number of a database, as in redis://HOST/2"),
+        ("rediss://localhost/abc", "not the number of a database"),
+        ("redis://localhost/2.5", "not the number of a database"),
+        ("redis://localhost/-1", "not the number of a database"),
+        ("redis://localhost/1/2", "not the number of a database"),
+        ("redis://localhost/abc?db=2", "not the number of a database"),
+        ("redis:localhost", "not the number of a database"),
+        ("redis://:pass/secret@localhost", "in a password write %2F"),
+        ("redis://localhost#2", "'#', where nothing belongs"),
+        ("redis://:pass#secret@localhost/2", "in a password write %23"),
+        ("unix:///run/redis.sock#2", "'#', where nothing belongs"),
     ],
 )
 async def test_a_url_that_redis_py_cannot_use_is_refused(url, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=says) as raised:
         holdfast.connect(url)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "number"),
+    [
+        ("redis://localhost", 0),
+        ("redis://localhost/", 0),
+        ("redis://localhost/2", 2),
+        ("redis://localhost/2/", 2),
+        ("redis://localhost/%32", 2),
+        ("redis://localhost?db=2", 2),
+        ("redis://localhost/?db=2", 2),
+        ("redis://localhost/1?db=2", 2),
+        ("redis://:a%2Fb%23c@localhost/2", 2),
+        ("rediss://localhost/2", 2),
+        ("unix:///run/redis.sock", 0),
+        ("unix:///run/redis.sock?db=2", 2),
+    ],
+)
+async def test_a_url_names_a_database_as_redis_py_reads_it(url, number):
+    theirs = redis.asyncio.ConnectionPool.from_url(url).connection_kwargs
+    assert theirs.get("db", 0) == number
+    assert repr(holdfast.connect(url).engine).endswith(f"database {number}")
 
 
 @pytest.mark.parametrize("stored", ["somebody's", "1.a.1 - - somebody's", "x y z {}", b"\xff\xfe", b"1.a.1 - - \xff"])

@@ -28,7 +28,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -149,6 +149,15 @@ class RedisEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def _pool_for(self, url: str) -> Any:
+        parts = urlsplit(url)
+        number = unquote(parts.path).strip("/")
+        if parts.fragment:  # the messages do not show what may be a part of the password
+            raise ValueError("the URL has a '#', where nothing belongs; in a password write %23")
+        if parts.scheme != "unix" and number and not (number.isascii() and number.isdigit()):
+            raise ValueError(
+                "what follows the host in the URL is not the number of a database, as in redis://HOST/2; in a password "
+                "write %2F for '/'"
+            )
         pool: Any = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
