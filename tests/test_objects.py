@@ -12,8 +12,9 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 
@@ -172,6 +173,25 @@ async def test_mock_with_a_spec_in_async_with(make: type) -> None:
             pass
         mock.__aenter__.assert_awaited_once()
         mock.__aexit__.assert_awaited_once()
+
+
+@pytest.mark.parametrize("make", [asyncio.Condition, Condition])
+@pytest.mark.parametrize("spec", [asyncio.Lock, Lock, asyncio.Lock(), Lock()], ids=["a", "b", "c", "d"])
+@pytest.mark.parametrize("mock", [Mock, MagicMock, AsyncMock, partial(create_autospec, instance=True)])
+async def test_a_condition_over_a_mock_of_a_lock(make: Any, spec: Any, mock: Any) -> None:
+    """For isinstance() it is a lock, and has the methods of one. It is used as asyncio's Condition uses it."""
+    lock = mock(spec)
+    condition = make(lock)
+    assert "locked" in repr(condition)
+    async with condition:
+        lock.acquire.assert_awaited_once()
+        waiter = asyncio.create_task(condition.wait())
+        await asyncio.sleep(0)
+        lock.release.assert_called_once()
+        condition.notify()
+        await waiter
+        assert lock.acquire.await_count == 2
+    assert lock.release.call_count == 2
 
 
 # `async with`
