@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import gc
 import inspect
+import math
 import pickle
 import re
 import types
@@ -19,7 +20,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 import pytest
 
 import holdfast
-from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore
+from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore, threads
 
 LOCKS = [Lock, Condition, Semaphore, BoundedSemaphore]
 
@@ -574,3 +575,34 @@ async def test_idle_primitive_needs_no_collector(make: Callable[[], Any]) -> Non
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("make", [asyncio.Semaphore, Semaphore, threads.Semaphore])
+async def test_a_semaphore_without_a_limit(make: type) -> None:
+    semaphore = make(math.inf)
+    async with asyncio.timeout(10):
+        for _ in range(1000):
+            async with semaphore:
+                await semaphore.acquire()
+    assert not semaphore.locked()
+    for _ in range(2000):
+        semaphore.release()
+    assert repr(semaphore).endswith("[unlocked, value:inf]>")
+    if make is not asyncio.Semaphore:
+        assert semaphore.try_acquire()
+        assert semaphore.statistics().value == math.inf
+        semaphore._value = 0  # as a subclass may have it
+        waiters = [asyncio.create_task(semaphore.acquire()) for _ in range(3)]
+        await asyncio.sleep(0)
+        semaphore._value = math.inf
+        semaphore.release()
+        await asyncio.gather(*waiters)
+
+
+@pytest.mark.parametrize("make", [asyncio.BoundedSemaphore, BoundedSemaphore])
+async def test_a_bounded_semaphore_without_a_bound(make: type) -> None:
+    """Of all permits there are, all are still free."""
+    semaphore = make(math.inf)
+    await semaphore.acquire()
+    with pytest.raises(ValueError, match="released too many times"):
+        semaphore.release()
