@@ -569,6 +569,17 @@ async def test_a_key_of_another_type_in_the_place_of_a_record_is_refused_and_lef
             await waiter
 
 
+async def test_what_is_no_name_among_the_names_is_passed_over():
+    async with redis.asyncio.Redis(port=shared().port) as client:
+        await client.zadd("holdfast:{not a name}:names", {b"\xff": 1})
+        async with connect(shared().url, namespace="not a name") as session:
+            async with session.lock("x"):
+                pass
+            assert await session.names() == ["x"]
+            assert await session.tidy(0) == 1
+        assert await client.zrange("holdfast:{not a name}:names", 0, -1) == [b"\xff"]
+
+
 @pytest.mark.parametrize("noise", [b"hello", b"", b"\xff", b"[1]", b"7", b"[1,2,3,4]\n"])
 async def test_what_somebody_else_publishes_in_the_place_of_wake_ups_is_passed_over(noise):
     async with (

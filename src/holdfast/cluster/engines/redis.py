@@ -519,12 +519,12 @@ class RedisEngine:
 
     async def names(self) -> list[str]:
         found = await self._insist(lambda: self._ask("ZRANGE", self._names_key, 0, -1))
-        return sorted(name.decode() for name in found)
+        return sorted(_names(found))
 
     async def old(self, seconds: float) -> list[str]:
         latest = f"({(self._now() - seconds) * 1_000_000:.0f}"
         bounds = "-inf", latest, "BYSCORE", "LIMIT", 0, MOST_OLD
-        return [name.decode() for name in await self._insist(lambda: self._ask("ZRANGE", self._names_key, *bounds))]
+        return _names(await self._insist(lambda: self._ask("ZRANGE", self._names_key, *bounds)))
 
     async def remove(self, name: str, text: str, floor: int) -> bool:
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id)]
@@ -668,6 +668,15 @@ class _Watch:
     def cancel(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
+
+
+def _names(found: Iterable[bytes]) -> list[str]:
+    """Without what somebody else has put there, as far as that can be told."""
+    names = []
+    for name in found:
+        with contextlib.suppress(UnicodeDecodeError):
+            names.append(name.decode())
+    return names
 
 
 def _decode(stored: bytes) -> _Version:
