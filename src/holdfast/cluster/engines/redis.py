@@ -149,15 +149,7 @@ class RedisEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def _pool_for(self, url: str) -> Any:
-        parts = urlsplit(url)
-        number = unquote(parts.path).strip("/")
-        if parts.fragment:  # the messages do not show what may be a part of the password
-            raise ValueError("the URL has a '#', where nothing belongs; in a password write %23")
-        if parts.scheme != "unix" and number and not (number.isascii() and number.isdigit()):
-            raise ValueError(
-                "what follows the host in the URL is not the number of a database, as in redis://HOST/2; in a password "
-                "write %2F for '/'"
-            )
+        _check_url(url)
         pool: Any = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
@@ -692,6 +684,26 @@ def _decode(stored: bytes) -> _Version:
 def _describe(session: str, row: bytes) -> SessionInfo:
     who = json.loads(row.partition(b" ")[2])
     return SessionInfo(session, who["name"], who["host"], who["pid"], datetime.fromtimestamp(who["since"], UTC))
+
+
+def _check_url(url: str) -> None:
+    """Raise ValueError if redis-py would pass something over. No message shows what may be a part of the password."""
+    parts = urlsplit(url)
+    database = unquote(parts.path).strip("/")
+    try:
+        parts.port  # noqa: B018  # looks whether it is a number
+    except ValueError:
+        wrong = "a port that is none, after the host and ':'"
+    else:
+        if parts.fragment:
+            wrong = "a '#', where nothing belongs"
+        elif parts.scheme != "unix" and database and not (database.isascii() and database.isdigit()):
+            wrong = "a database that is not a number, after the host and '/'"
+        else:
+            return
+    raise ValueError(
+        f"the URL has {wrong}; write redis://HOST:PORT/NUMBER, and %23, %2F and %3F for '#', '/' and '?' in a password"
+    ) from None
 
 
 def _check_server(info: bytes, where: str) -> None:
