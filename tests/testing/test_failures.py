@@ -514,3 +514,34 @@ def test_what_is_logged_and_cannot_be_shown():
     found = explore(main).counterexample
     assert found.kind == "exception"
     assert any("log: <MuteError, whose repr()" in line for line in found.story)
+
+
+def raises_at_once():
+    raise ValueError("no")
+
+
+def starts_it_late(run):
+    run.late(raises_at_once)
+
+
+def starts_it_afterwards(run):
+    run.spawn(asyncio.sleep, 0)
+    run.afterwards(raises_at_once)
+
+
+def starts_late_what_is_no_coroutine(run):
+    run.late(dict)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "bounds", "says"),
+    [
+        (starts_it_late, {}, "raises_at_once could not be started: ValueError('no')"),
+        (starts_it_afterwards, {"ends": 1, "cancels": 0}, "afterwards could not be started: ValueError('no')"),
+        (starts_late_what_is_no_coroutine, {}, "dict could not be started: TypeError"),
+    ],
+)
+def test_what_cannot_be_started(scenario, bounds, says):
+    found = explore(scenario, **bounds).counterexample
+    assert found.kind == "exception"
+    assert found.message.startswith(says)

@@ -215,8 +215,15 @@ class Execution:
 
     def _start_late(self, number: int) -> None:
         self.run._expected.remove(number)
-        name, must_finish, function, loop = self.run._late[number]
-        self.run._start(name, must_finish, function(), loop)
+        self._start(*self.run._late[number])
+
+    def _start(
+        self, name: str, must_finish: bool, function: Callable[[], Coroutine[Any, Any, Any]], loop: Loop
+    ) -> None:
+        try:
+            self.run._start(name, must_finish, function(), loop)
+        except Exception as exc:
+            raise Failure("exception", f"{name} could not be started: {shown(exc)}", exc) from exc
 
     # Checks
 
@@ -375,7 +382,7 @@ class Execution:
         self.run._loops = [loop]
         asyncio._set_running_loop(loop)
         if self.run._afterwards is not None:
-            self.run._start("afterwards", True, self.run._afterwards(), loop)
+            self._start("afterwards", True, self.run._afterwards, loop)
 
     def _end_one(self, loop: Loop) -> None:
         """Let one of several loops end in that way. The others go on, without further interventions."""
