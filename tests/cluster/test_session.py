@@ -17,6 +17,7 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
 from holdfast.cluster import session as session_module
+from holdfast.cluster.record import encode
 from holdfast.cluster.register import Register
 
 from .test_lock import connect, opened, run, settle, url
@@ -487,5 +488,24 @@ def test_closing_leaves_all_names_also_if_one_has_been_overwritten(url):
             async with asyncio.timeout(1):
                 await one.close()
                 await waiter
+
+    run(main)
+
+
+@pytest.mark.parametrize("make", [lambda session: session.lock("x"), lambda session: session.semaphore("x", 2)])
+def test_what_comes_out_of_a_body_passes_also_if_its_record_has_been_overwritten(url, make):
+    async def main():
+        async def overwrite_and_sleep(seconds):
+            async with asyncio.timeout(0.05), leased:
+                await session.engine.apply("x", lambda stored: ("not JSON", None))
+                await asyncio.sleep(seconds)
+
+        async with connect(url) as session:
+            leased = make(session)
+            with pytest.raises(TimeoutError):
+                await overwrite_and_sleep(60)
+            await session.engine.apply("x", lambda stored: (encode(leased._register.initial), None))
+            with pytest.raises(FormatError):
+                await overwrite_and_sleep(0)
 
     run(main)
