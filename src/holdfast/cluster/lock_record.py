@@ -89,8 +89,8 @@ class LockRecord(Record):
     KIND = "lock"
     JOINS = (Acquire,)
     SHAPES: ClassVar[Mapping[str, Shape]] = {
-        "tokens": shapes.token,
-        "holder": shapes.maybe(shapes.row(shapes.session, shapes.number, shapes.token, shapes.moment)),
+        "tokens": shapes.number,
+        "holder": shapes.maybe(shapes.row(shapes.session, shapes.number, shapes.number, shapes.moment)),
         "conditions": shapes.by_name(shapes.line),
     }
 

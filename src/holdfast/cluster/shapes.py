@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 Shape = Callable[[object], bool]
 
-HIGHEST_TOKEN = (1 << 53) - 1
-"""All engines can compare tokens up to this one."""
 YEAR_10000 = 253402300800
 """In seconds since 1970. What comes before is a date."""
 
@@ -25,12 +23,8 @@ def truth(value: object) -> bool:
 
 
 def number(value: object) -> bool:
-    """How many, or which ticket or batch."""
+    """How many, or which ticket, batch or token."""
     return type(value) is int and value >= 0  # the type of True is another one
-
-
-def token(value: object) -> bool:
-    return type(value) is int and 0 <= value <= HIGHEST_TOKEN
 
 
 def moment(value: object) -> bool:
