@@ -460,6 +460,14 @@ def test_the_demo_ends_with_its_reader_also_in_its_second_half():
 
 
 @pytest.mark.timeout(120)
+def test_the_demos_processes_end_with_it(tmp_path):
+    with started("demo", env={**os.environ, "TMPDIR": str(tmp_path)}) as demo:
+        assert any("turns of the lock" in line for line in demo.stdout)
+        demo.kill()
+        assert demo.stderr.read() == ""  # which ends when none of them has it open any more
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("says", ["holdfast", "turns of the lock"])
 @pytest.mark.parametrize("has_extra", [True, False])
 def test_ctrl_c_ends_the_demo(says, has_extra, without_extra):
