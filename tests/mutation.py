@@ -87,6 +87,7 @@ THREADS = Tier(
 CLUSTER = Tier(
     tests=(
         "tests/cluster/test_lock_record.py",
+        "tests/cluster/test_shapes.py",
         "tests/cluster/test_losing_a_lease.py",
         "tests/cluster/test_misuse.py",
         "tests/cluster/test_lock.py",
@@ -166,7 +167,6 @@ ALLOWED: dict[str, list[str]] = {
         "condition.Condition.notify: some -> True",
         "condition.Condition.notify: queue.line or queue.bound is not None -> True",
         "condition.Condition.notify: not queue.granted -> True",
-        "condition._grip: isinstance(lock, Lock) -> True",
         "semaphore.Semaphore.acquire: line is None or line.run is not this_run() -> True",
         "semaphore.Semaphore.acquire: self._value > 0 -> True (3)",
         "semaphore.Semaphore.acquire: self._value > 0 -> self._value >= 0 (3)",
@@ -198,8 +198,8 @@ ALLOWED: dict[str, list[str]] = {
         "condition.Condition.wait: notified = False -> pass",
         "condition._ForeignGrip._exit_closed: owed > 1 -> True",
         "condition._ForeignGrip._exit_closed: owed > 1 -> owed >= 1",
-        "condition._common_loop: bound is None or not isinstance(lock, Lock) -> True",
-        "condition._common_loop: not isinstance(lock, Lock) -> False",
+        "condition._common_loop: bound is None or not _is_ours(lock) -> True",
+        "condition._common_loop: not _is_ours(lock) -> False",
         "condition._ForeignGrip._acquire_without_waiting: acquire.close() -> pass",
         "condition._grip: cls.release is Lock.release -> True",
         "barrier.Barrier.__init__: self._spared = 0 -> pass",

@@ -4,6 +4,7 @@ A refused call changes nothing.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -161,8 +162,10 @@ def test_semaphore_values(make: Callable[..., Semaphore]) -> None:
         make(-1)
     with pytest.raises(ValueError, match=">= 0"):
         make(value=-3)
-    for value in ("3", 1.5, None, [1]):
-        with pytest.raises(TypeError, match="Semaphore initial value must be an integer, not "):
+    with pytest.raises(ValueError, match=">= 0, not -inf"):
+        make(-math.inf)
+    for value in ("3", 1.5, math.nan, None, [1]):
+        with pytest.raises(TypeError, match=r"Semaphore initial value must be an integer, or math\.inf, not "):
             make(value)
     assert make(value=True).statistics().value == 1
 

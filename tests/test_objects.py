@@ -6,19 +6,21 @@ import copy
 import dataclasses
 import gc
 import inspect
+import math
 import pickle
 import re
 import types
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 
 import holdfast
-from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore
+from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore, threads
 
 LOCKS = [Lock, Condition, Semaphore, BoundedSemaphore]
 
@@ -172,6 +174,25 @@ async def test_mock_with_a_spec_in_async_with(make: type) -> None:
             pass
         mock.__aenter__.assert_awaited_once()
         mock.__aexit__.assert_awaited_once()
+
+
+@pytest.mark.parametrize("make", [asyncio.Condition, Condition])
+@pytest.mark.parametrize("spec", [asyncio.Lock, Lock, asyncio.Lock(), Lock()], ids=["a", "b", "c", "d"])
+@pytest.mark.parametrize("mock", [Mock, MagicMock, AsyncMock, partial(create_autospec, instance=True)])
+async def test_a_condition_over_a_mock_of_a_lock(make: Any, spec: Any, mock: Any) -> None:
+    """For isinstance() it is a lock, and has the methods of one. It is used as asyncio's Condition uses it."""
+    lock = mock(spec)
+    condition = make(lock)
+    assert "locked" in repr(condition)
+    async with condition:
+        lock.acquire.assert_awaited_once()
+        waiter = asyncio.create_task(condition.wait())
+        await asyncio.sleep(0)
+        lock.release.assert_called_once()
+        condition.notify()
+        await waiter
+        assert lock.acquire.await_count == 2
+    assert lock.release.call_count == 2
 
 
 # `async with`
@@ -554,3 +575,34 @@ async def test_idle_primitive_needs_no_collector(make: Callable[[], Any]) -> Non
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("make", [asyncio.Semaphore, Semaphore, threads.Semaphore])
+async def test_a_semaphore_without_a_limit(make: type) -> None:
+    semaphore = make(math.inf)
+    async with asyncio.timeout(10):
+        for _ in range(1000):
+            async with semaphore:
+                await semaphore.acquire()
+    assert not semaphore.locked()
+    for _ in range(2000):
+        semaphore.release()
+    assert repr(semaphore).endswith("[unlocked, value:inf]>")
+    if make is not asyncio.Semaphore:
+        assert semaphore.try_acquire()
+        assert semaphore.statistics().value == math.inf
+        semaphore._value = 0  # as a subclass may have it
+        waiters = [asyncio.create_task(semaphore.acquire()) for _ in range(3)]
+        await asyncio.sleep(0)
+        semaphore._value = math.inf
+        semaphore.release()
+        await asyncio.gather(*waiters)
+
+
+@pytest.mark.parametrize("make", [asyncio.BoundedSemaphore, BoundedSemaphore])
+async def test_a_bounded_semaphore_without_a_bound(make: type) -> None:
+    """Of all permits there are, all are still free."""
+    semaphore = make(math.inf)
+    await semaphore.acquire()
+    with pytest.raises(ValueError, match="released too many times"):
+        semaphore.release()

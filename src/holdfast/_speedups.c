@@ -75,7 +75,7 @@ typedef struct {
 typedef struct {
     Primitive base;
     Py_ssize_t value;
-    PyObject *large;  /* the value instead, if it is too large; then the Python bodies do all */
+    PyObject *large;  /* the value instead, if it is too large, or math.inf; then the Python bodies do all */
 } Semaphore;
 
 typedef struct {
@@ -2499,8 +2499,8 @@ semaphore_get_value(PyObject *self, void *Py_UNUSED(closure))
 static int
 semaphore_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (value == NULL || !PyLong_Check(value)) {
-        PyErr_SetString(PyExc_TypeError, "_value must be an integer");
+    if (value == NULL || !(PyLong_Check(value) || PyFloat_Check(value))) {
+        PyErr_SetString(PyExc_TypeError, "_value must be an integer, or math.inf");
         return -1;
     }
     Py_ssize_t number = PyLong_AsSsize_t(value);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
 from ._contextmanager import ContextManager, returns_awaitable
@@ -181,9 +181,14 @@ class _Grip(Protocol):
     def _exit_closed(self) -> None: ...
 
 
+def _is_ours(lock: AsyncioLock) -> TypeGuard[Lock]:
+    """Whether it has all that a Lock has. For isinstance() a Mock of one is one, and has the methods alone."""
+    return issubclass(type(lock), Lock)
+
+
 def _grip(lock: AsyncioLock) -> _Grip:
     cls = type(lock)
-    if isinstance(lock, Lock) and cls.acquire is Lock.acquire and cls.release is Lock.release:
+    if _is_ours(lock) and cls.acquire is Lock.acquire and cls.release is Lock.release:
         return lock
     return _ForeignGrip(lock)
 
@@ -193,7 +198,7 @@ _owed_exits: WeakKeyDictionary[AsyncioLock, int] = WeakKeyDictionary()
 
 
 class _ForeignGrip:
-    """asyncio's Lock, or a subclass of ours that overrides acquire() or release(), handled through its methods."""
+    """asyncio's Lock, a subclass of ours that overrides acquire() or release(), or a mock, handled by its methods."""
 
     def __init__(self, lock: AsyncioLock) -> None:
         self._lock = lock
@@ -206,9 +211,8 @@ class _ForeignGrip:
         _owed_exits.pop(self._lock, None)
         self._lock.release()
 
-    def __aenter__(self) -> Coroutine[Any, Any, None]:
-        _owed_exits.pop(self._lock, None)
-        return self._lock.__aenter__()
+    async def __aenter__(self) -> None:
+        await self.acquire()
 
     async def _reacquire(self) -> None:
         cancelled: asyncio.CancelledError | None = None
@@ -230,7 +234,7 @@ class _ForeignGrip:
     def _reacquire_closed(self) -> None:
         if not self._lock.locked() and self._acquire_without_waiting():
             return
-        if isinstance(self._lock, Lock):
+        if _is_ours(self._lock):
             self._lock._owe_exit()
         else:
             _owed_exits[self._lock] = _owed_exits.get(self._lock, 0) + 1
@@ -248,7 +252,7 @@ class _ForeignGrip:
         return False
 
     def _exit_closed(self) -> None:
-        if isinstance(self._lock, Lock):
+        if _is_ours(self._lock):
             self._lock._exit_closed()
         elif owed := _owed_exits.pop(self._lock, 0):
             if owed > 1:
@@ -259,7 +263,7 @@ class _ForeignGrip:
 
 def _common_loop(lock: AsyncioLock, loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
     """The loop that a condition over `lock` is bound to."""
-    if isinstance(lock, Lock):
+    if _is_ours(lock):
         bound = None if lock._queue is None else lock._queue.bound
         wanted = loop or _get_running_loop()
     else:
@@ -267,4 +271,4 @@ def _common_loop(lock: AsyncioLock, loop: asyncio.AbstractEventLoop | None) -> a
         wanted = loop
     if bound is not None and wanted is not None and bound is not wanted:
         raise ValueError(f"loop argument must agree with lock: {lock!r} is bound to {bound!r}, not to {wanted!r}")
-    return loop if bound is None or not isinstance(lock, Lock) else bound
+    return loop if bound is None or not _is_ours(lock) else bound

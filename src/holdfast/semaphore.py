@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import operator
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -31,10 +32,10 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
     Tasks get permits in the order in which they asked for them. `release()` hands the permit to the first
     waiting task at once, and nobody can slip in.
 
-    value: the number of permits at the start, not negative.
+    value: the number of permits at the start, not negative; math.inf for one that is always free.
     loop: bind the semaphore to this event loop; any use from another one raises RuntimeError.
 
-    Raises ValueError if `value` is below 0, TypeError if it is not an integer.
+    Raises ValueError if `value` is below 0, TypeError if it is neither an integer nor infinite.
 
     Source: asyncio.Semaphore as of 3.13. `loop=` was removed there in 3.10, and works here.
     """
@@ -169,10 +170,12 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
 
 
 def _permits(value: int) -> int:
-    try:
-        permits = operator.index(value)
-    except TypeError:
-        raise TypeError(f"Semaphore initial value must be an integer, not {value!r}") from None
+    permits = value
+    if not (isinstance(value, float) and math.isinf(value)):  # no int, but asyncio's has always worked with it
+        try:
+            permits = operator.index(value)
+        except TypeError:
+            raise TypeError(f"Semaphore initial value must be an integer, or math.inf, not {value!r}") from None
     if permits < 0:
         raise ValueError(f"Semaphore initial value must be >= 0, not {permits}")
     return permits

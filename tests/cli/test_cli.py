@@ -31,9 +31,15 @@ def directory(tmp_path, monkeypatch):
     return tmp_path / "locks"
 
 
-def run(*arguments, **options):
+def run(*arguments, stdout=subprocess.PIPE, **options):
     return subprocess.run(
-        [*HOLDFAST, *arguments], capture_output=True, text=True, timeout=BOUND, check=False, **options
+        [*HOLDFAST, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=BOUND,
+        check=False,
+        **options,
     )
 
 
@@ -376,20 +382,102 @@ def test_what_cannot_be_written_is_a_failure_of_holdfast(arguments):
     run("lock", "x", "--", "true")
     run("event", "set", "e")
     with open("/dev/full", "w") as full:
-        result = subprocess.run(
-            [*HOLDFAST, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=BOUND, check=False
-        )
+        result = run(*arguments, stdout=full)
     assert (result.returncode, result.stderr) == (125, "holdfast: cannot write: No space left on device\n")
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path):
+@pytest.fixture
+def without_extra(tmp_path):
+    """An environment in which the extra is not installed."""
     for name in ("click", "rich"):
         (tmp_path / f"{name}.py").write_text("raise ImportError")
-    without = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
-    result = run("lock", "x", "--", "true", env=without)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
+
+
+def test_without_the_extra_it_says_what_to_install(without_extra):
+    result = run("lock", "x", "--", "true", env=without_extra)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "holdfast: the command line needs an extra: pip install 'holdfast[cli]'\n"
-    assert run("--version", env=without).stdout == f"holdfast {holdfast.__version__}\n"
+    assert run("--version", env=without_extra).stdout == f"holdfast {holdfast.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["demo"]])
+def test_without_the_extra_what_cannot_be_written_is_a_failure_as_well(arguments, without_extra):
+    with open("/dev/full", "w") as full:
+        result = run(*arguments, stdout=full, env=without_extra)
+    assert (result.returncode, result.stderr) == (125, "holdfast: cannot write: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ls"], ["ls", "--json"], ["show", "x"], ["event", "show", "e"], ["barrier", "b", "1"], ["--help"], ["--version"]],
+)
+def test_a_reader_that_has_gone_ends_it_as_any_program(arguments):
+    """And not with 1, which says that something is not set, or not there."""
+    run("lock", "x", "--", "true")
+    run("event", "set", "e")
+    assert without_reader(*arguments) == (141, "")
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["--version"]])
+def test_without_the_extra_a_reader_that_has_gone_ends_it_as_well(arguments, without_extra):
+    assert without_reader(*arguments, env=without_extra) == (141, "")
+
+
+def without_reader(*arguments, **options):
+    """The exit code, and what it says on stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        result = run(*arguments, stdout=write, **options)
+    finally:
+        os.close(write)
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["--version"]])
+def test_without_a_stdout(arguments):
+    command = f"{shlex.join([*HOLDFAST, *arguments])} >&-"
+    result = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=BOUND, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_without_a_stdout_and_without_the_extra(without_extra):
+    command = f"{shlex.join([*HOLDFAST, 'demo'])} >&-"
+    result = subprocess.run(
+        command, shell=True, stderr=subprocess.PIPE, text=True, timeout=BOUND, check=False, env=without_extra
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.timeout(120)
+def test_the_demo_ends_with_its_reader_also_in_its_second_half():
+    with started("demo") as demo:
+        assert any("turns of the lock" in line for line in demo.stdout)
+        demo.stdout.close()
+        assert demo.wait(BOUND) == 141
+        assert demo.stderr.read() == ""
+
+
+@pytest.mark.timeout(120)
+def test_the_demos_processes_end_with_it(tmp_path):
+    with started("demo", env={**os.environ, "TMPDIR": str(tmp_path)}) as demo:
+        assert any("turns of the lock" in line for line in demo.stdout)
+        demo.kill()
+        assert demo.stderr.read() == ""  # which ends when none of them has it open any more
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("says", ["holdfast", "turns of the lock"])
+@pytest.mark.parametrize("has_extra", [True, False])
+def test_ctrl_c_ends_the_demo(says, has_extra, without_extra):
+    """A terminal sends it to all processes."""
+    options = {} if has_extra else {"env": without_extra}
+    with started("demo", start_new_session=True, **options) as demo:
+        assert any(says in line for line in demo.stdout)
+        os.killpg(demo.pid, signal.SIGINT)
+        assert demo.wait(BOUND) == 130
+        assert demo.stderr.read().strip() == ""
 
 
 @pytest.mark.parametrize("arguments", [[], ["lock"], ["event"], ["event", "set"], ["barrier"], ["ls"], ["show"]])

@@ -8,12 +8,17 @@ from itertools import count
 import pytest
 
 import holdfast
-from holdfast.cluster import EngineError, FormatError, SessionLost
+from holdfast.cluster import EngineError, FormatError, NameConflict, SessionLost
+from holdfast.cluster import register as register_module
+from holdfast.cluster import session as session_module
 from holdfast.cluster.engines.embedded import EmbeddedEngine
 from holdfast.cluster.engines.memory import MemoryEngine
+from holdfast.cluster.event_record import EventRecord
+from holdfast.cluster.record import encode
 from holdfast.cluster.session import LOOK_AGAIN, Session
 
 from .test_lock import connect, opened, run, settle, url
+from .worker import until_waiting
 
 __all__ = ["url"]  # the fixture
 
@@ -250,5 +255,45 @@ def test_thousands_of_wake_ups_for_a_session_in_the_same_loop(tmp_path, monkeypa
                 await asyncio.sleep(0.001)
         assert came == [str(number) for number in range(3000)]
         assert len(looks) < 3000
+
+    run(main)
+
+
+def test_what_nobody_else_has_changed_is_not_read_anew(url, monkeypatch):
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            async with one.lock("x") as grant:
+                assert grant.token == 1
+            with monkeypatch.context() as patch:
+                patch.setattr(register_module, "decode", None)
+                async with one.lock("x") as grant:
+                    assert grant.token == 2
+            async with two.lock("x") as grant:
+                assert grant.token == 3
+            async with one.lock("x") as grant:
+                assert grant.token == 4
+
+    run(main)
+
+
+@pytest.mark.parametrize("is_woken", [False, True])
+@pytest.mark.parametrize("text", ["not JSON", encode(EventRecord())])
+def test_who_waits_where_something_else_is_in_the_place_of_the_record_is_told(url, monkeypatch, text, is_woken):
+    monkeypatch.setattr(session_module, "LOOK_AGAIN", 60 if is_woken else 0.05)
+
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            await one.lock("x").acquire()
+            tasks = [asyncio.create_task(two.lock("x").acquire()) for _ in range(2)]
+            await until_waiting(one, "x", 2)
+            await one.engine.apply("x", lambda stored: (text, None))
+            if is_woken:
+                one.engine.wake(two.id, "x", "0 0 0")
+            for task in tasks:
+                async with asyncio.timeout(SOON):
+                    with pytest.raises((FormatError, NameConflict), match="othing was changed"):
+                        await task
+            async with two.lock("another"):
+                pass
 
     run(main)

@@ -461,11 +461,52 @@ async def test_a_client_that_is_not_asynchronous_or_not_for_one_server_is_refuse
         ("redis://localhost?soket_timeout=3", "option after '\\?' that redis-py does not know: .*soket_timeout"),
         ("unix://", "names no socket"),
         ("unix://run", "names no socket"),
+        ("redis://localhost/?db=a", "Invalid value for 'db'"),
+        # What follows would be passed over.
+        ("redis://localhost/abc", "a database that is not a number.*write redis://HOST:PORT/NUMBER"),
+        ("rediss://localhost/abc", "a database that is not a number"),
+        ("redis://localhost/2.5", "a database that is not a number"),
+        ("redis://localhost/-1", "a database that is not a number"),
+        ("redis://localhost/1/2", "a database that is not a number"),
+        ("redis://localhost/abc?db=2", "a database that is not a number"),
+        ("redis:localhost", "a database that is not a number"),
+        ("redis://localhost#2", "a '#', where nothing belongs"),
+        ("unix:///run/redis.sock#2", "a '#', where nothing belongs"),
+        ("redis://localhost:http", "a port that is none"),
+        ("redis://localhost:99999", "a port that is none"),
+        ("redis://:7/secret@localhost", "%2F and %3F for '#', '/' and '\\?' in a password"),
+        ("redis://:pass/secret@localhost", "in a password"),
+        ("redis://:secret#word@localhost/2", "in a password"),
+        ("redis://:secret?word@localhost", "in a password"),
     ],
 )
 async def test_a_url_that_redis_py_cannot_use_is_refused(url, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=says) as raised:
         holdfast.connect(url)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "number"),
+    [
+        ("redis://localhost", 0),
+        ("redis://localhost/", 0),
+        ("redis://localhost/2", 2),
+        ("redis://localhost/2/", 2),
+        ("redis://localhost/%32", 2),
+        ("redis://localhost?db=2", 2),
+        ("redis://localhost/?db=2", 2),
+        ("redis://localhost/1?db=2", 2),
+        ("redis://:a%2Fb%23c@localhost/2", 2),
+        ("rediss://localhost/2", 2),
+        ("unix:///run/redis.sock", 0),
+        ("unix:///run/redis.sock?db=2", 2),
+    ],
+)
+async def test_a_url_names_a_database_as_redis_py_reads_it(url, number):
+    theirs = redis.asyncio.ConnectionPool.from_url(url).connection_kwargs
+    assert theirs.get("db", 0) == number
+    assert repr(holdfast.connect(url).engine).endswith(f"database {number}")
 
 
 @pytest.mark.parametrize("stored", ["somebody's", "1.a.1 - - somebody's", "x y z {}", b"\xff\xfe", b"1.a.1 - - \xff"])
@@ -486,6 +527,61 @@ async def test_what_somebody_else_keeps_in_the_place_of_a_record_is_refused_and_
         grant.check()
         async with session.lock("another"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("list", ("RPUSH", "a")),
+        ("hash", ("HSET", "a", "1")),
+        ("set", ("SADD", "a")),
+        ("zset", ("ZADD", 1, "a")),
+        ("stream", ("XADD", "*", "a", "1")),
+    ],
+)
+async def test_a_key_of_another_type_in_the_place_of_a_record_is_refused_and_left_alone(kind, command):
+    """And the session goes on with everything else, also if somebody waits in that name, and is renewed."""
+    namespace = f"type {kind}"
+    async with (
+        redis.asyncio.Redis(port=shared().port) as client,
+        connect(shared().url, namespace=namespace, ttl=1) as holder,
+        connect(shared().url, namespace=namespace, ttl=1) as session,
+        session.lock("mine") as grant,
+    ):
+        key = f"holdfast:{{{namespace}}}:record:x"
+        await holder.lock("x").acquire()
+        waiter = asyncio.create_task(session.lock("x").acquire())
+        await until_waiting(holder, "x")
+        await client.delete(key)
+        word, *values = command
+        await client.execute_command(word, key, *values)
+        lock = session.lock("x")
+        says = rf"the record of 'x' is not one of holdfast's: '\(.* of the type {kind}\)'. Nothing was changed"
+        for call in (lock.acquire, lock.try_acquire, lock.locked, lambda: session.inspect("x")):
+            with pytest.raises(FormatError, match=says):
+                await call()
+        assert "x" in await session.names()
+        assert await session.tidy(0) == 0
+        for _ in range(3):
+            await session.engine.renew(["x"])
+        await asyncio.sleep(1.2)  # it is renewed by itself, and looks after the name
+        grant.check()
+        async with session.lock("another"):
+            pass
+        assert await client.type(key) == kind.encode()
+        with pytest.raises(FormatError, match=says):
+            await waiter
+
+
+async def test_what_is_no_name_among_the_names_is_passed_over():
+    async with redis.asyncio.Redis(port=shared().port) as client:
+        await client.zadd("holdfast:{not a name}:names", {b"\xff": 1})
+        async with connect(shared().url, namespace="not a name") as session:
+            async with session.lock("x"):
+                pass
+            assert await session.names() == ["x"]
+            assert await session.tidy(0) == 1
+        assert await client.zrange("holdfast:{not a name}:names", 0, -1) == [b"\xff"]
 
 
 @pytest.mark.parametrize("noise", [b"hello", b"", b"\xff", b"[1]", b"7", b"[1,2,3,4]\n"])

@@ -17,9 +17,11 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
 from holdfast.cluster import session as session_module
+from holdfast.cluster.record import encode
 from holdfast.cluster.register import Register
 
 from .test_lock import connect, opened, run, settle, url
+from .worker import until_waiting
 
 __all__ = ["url"]  # the fixture
 
@@ -468,5 +470,42 @@ def test_a_name_that_is_used_again_goes_on_with_its_numbers(url):
                 await session.tidy(0)
                 assert registers() == before - 1
             assert numbers == sorted({*numbers})
+
+    run(main)
+
+
+def test_closing_leaves_all_names_also_if_one_has_been_overwritten(url):
+    """Else the others of the same process would wait until they look for themselves."""
+
+    async def main():
+        one = await opened(url)
+        for name in ("x", "a"):
+            await one.lock(name).acquire()
+        async with connect(url) as two:
+            await two.engine.apply("x", lambda stored: ("not JSON", None))
+            waiter = asyncio.create_task(two.lock("a").acquire())
+            await until_waiting(one, "a")
+            async with asyncio.timeout(1):
+                await one.close()
+                await waiter
+
+    run(main)
+
+
+@pytest.mark.parametrize("make", [lambda session: session.lock("x"), lambda session: session.semaphore("x", 2)])
+def test_what_comes_out_of_a_body_passes_also_if_its_record_has_been_overwritten(url, make):
+    async def main():
+        async def overwrite_and_sleep(seconds):
+            async with asyncio.timeout(0.05), leased:
+                await session.engine.apply("x", lambda stored: ("not JSON", None))
+                await asyncio.sleep(seconds)
+
+        async with connect(url) as session:
+            leased = make(session)
+            with pytest.raises(TimeoutError):
+                await overwrite_and_sleep(60)
+            await session.engine.apply("x", lambda stored: (encode(leased._register.initial), None))
+            with pytest.raises(FormatError):
+                await overwrite_and_sleep(0)
 
     run(main)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 import holdfast
-from holdfast.testing import explore
+from holdfast.testing import ExplorationError, explore
 
 
 def kind(scenario, **bounds):
@@ -415,3 +415,133 @@ def test_a_task_of_a_function_that_is_none_is_refused(start):
     except TypeError as exc:  # when it comes, the scenario has ended
         message = str(exc)
     assert "'plain' is no coroutine function: it returned 5" in message
+
+
+class MuteError(Exception):
+    """As one whose __init__() was not called has it, which its __repr__() relies on."""
+
+    def __repr__(self):
+        raise AttributeError("no repr")
+
+    __str__ = __repr__
+
+
+def raises_in_a_task(run):
+    async def fail():
+        raise MuteError
+
+    run.spawn(fail)
+
+
+def raises_itself(run):
+    raise MuteError
+
+
+async def raises_in_a_callback():
+    def fail():
+        raise MuteError
+
+    asyncio.get_running_loop().call_soon(fail)
+    await asyncio.sleep(0)
+
+
+async def raises_in_a_task_that_nobody_looks_at():
+    async def fail():
+        raise MuteError
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait([task])
+
+
+async def raises_in_a_task_that_is_forgotten():
+    async def fail():
+        raise MuteError
+
+    asyncio.create_task(fail())  # noqa: RUF006
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def gives_it_to_a_future():
+    future = asyncio.get_running_loop().create_future()
+    future.set_exception(MuteError())
+    await asyncio.sleep(0)
+
+
+def raises_in_a_check(run):
+    def check():
+        raise MuteError
+
+    run.at_end(check)
+    run.spawn(asyncio.sleep, 0)
+
+
+async def raises_when_it_is_closed():
+    try:
+        await asyncio.sleep(1)
+    except GeneratorExit:
+        raise MuteError from None
+
+
+@pytest.mark.parametrize(
+    ("scenario", "bounds"),
+    [
+        (raises_in_a_task, {}),
+        (raises_itself, {}),
+        (raises_in_a_callback, {}),
+        (raises_in_a_task_that_nobody_looks_at, {}),
+        (raises_in_a_task_that_is_forgotten, {}),
+        (gives_it_to_a_future, {}),
+        (raises_in_a_check, {}),
+        (raises_when_it_is_closed, {"ends": 1, "cancels": 0, "timers": 0}),
+    ],
+)
+def test_an_exception_that_cannot_be_shown_is_told_like_any_other(scenario, bounds):
+    report = explore(scenario, **bounds)
+    found = report.counterexample
+    assert isinstance(found.exception, MuteError)
+    assert "<MuteError, whose repr() raises AttributeError>" in str(found)
+    assert explore(scenario, **bounds, replay=found.replay).counterexample.kind == found.kind
+    with pytest.raises(ExplorationError, match="whose repr"):
+        report.check()
+
+
+def test_what_is_logged_and_cannot_be_shown():
+    async def main(run):
+        run.log(MuteError())
+        raise ValueError("no")
+
+    found = explore(main).counterexample
+    assert found.kind == "exception"
+    assert any("log: <MuteError, whose repr()" in line for line in found.story)
+
+
+def raises_at_once():
+    raise ValueError("no")
+
+
+def starts_it_late(run):
+    run.late(raises_at_once)
+
+
+def starts_it_afterwards(run):
+    run.spawn(asyncio.sleep, 0)
+    run.afterwards(raises_at_once)
+
+
+def starts_late_what_is_no_coroutine(run):
+    run.late(dict)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "bounds", "says"),
+    [
+        (starts_it_late, {}, "raises_at_once could not be started: ValueError('no')"),
+        (starts_it_afterwards, {"ends": 1, "cancels": 0}, "afterwards could not be started: ValueError('no')"),
+        (starts_late_what_is_no_coroutine, {}, "dict could not be started: TypeError"),
+    ],
+)
+def test_what_cannot_be_started(scenario, bounds, says):
+    found = explore(scenario, **bounds).counterexample
+    assert found.kind == "exception"
+    assert found.message.startswith(says)

@@ -181,6 +181,11 @@ async def _bounded(url: str | None) -> list[Finding]:
             return await _play(url)
     except TimeoutError:
         return [Finding(False, "end", f"not within {TIME_LIMIT:.0f} s")]
+    except ExceptionGroup as group:
+        failed, _ = group.split(OSError)  # of what is printed, or the engine
+        if failed is None:
+            raise
+        raise failed.exceptions[0] from None
 
 
 async def _play(url: str | None) -> list[Finding]:
@@ -195,7 +200,9 @@ async def _play(url: str | None) -> list[Finding]:
         for role in ROLES:
             command = [sys.executable, "-m", "holdfast._demo.worker", url, str(buffer), role, str(SECONDS_BEFORE)]
             command += [namespace, str(ttl or "")]
-            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            process = await asyncio.create_subprocess_exec(  # Ctrl-C is for this process, which ends the others
+                *command, stdout=asyncio.subprocess.PIPE, process_group=0
+            )
             processes[process.pid] = process
             history.roles[process.pid] = role
         victim = process

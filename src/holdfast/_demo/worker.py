@@ -102,4 +102,7 @@ async def work(url: str, path: str, role: str, seconds: float, namespace: str, t
 
 if __name__ == "__main__":
     url, path, role, seconds, namespace, ttl = sys.argv[1:]
-    asyncio.run(work(url, path, role, float(seconds), namespace, float(ttl) if ttl else None))
+    try:
+        asyncio.run(work(url, path, role, float(seconds), namespace, float(ttl) if ttl else None))
+    except BrokenPipeError:  # the parent has gone; there is nobody to tell, nor anything left to write
+        os._exit(1)

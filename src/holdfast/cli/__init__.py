@@ -1,6 +1,10 @@
 """The command line, with the extra `cli`: see docs/cli.md."""
 
+import os
+import signal
 import sys
+
+from . import exit_codes
 
 
 def main() -> int:
@@ -8,17 +12,36 @@ def main() -> int:
 
     Without the extra only `holdfast demo` and `holdfast --version` work, and everything else says what to install.
     """
+    if sys.stdout is None:  # it was closed
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        code = _command_line()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        sys.unraisablehook = lambda _: None  # what it was in the middle of may complain, as a half-made event loop does
+        return exit_codes.BY_SIGNAL + signal.SIGINT
+    except BrokenPipeError:  # as of `holdfast ls | head`
+        _leave_stdout()
+        return exit_codes.READER_GONE
+    except OSError as exc:
+        _leave_stdout()
+        print(f"holdfast: cannot write: {exc.strerror or exc}", file=sys.stderr)  # noqa: T201
+        return exit_codes.FAILED
+
+
+def _command_line() -> int:
     try:
         import click  # noqa: F401
         import rich  # noqa: F401
     except ImportError:
-        return _main_without_extra(sys.argv[1:])
+        return _command_line_without_extra(sys.argv[1:])
     from .commands import run
 
     return run()
 
 
-def _main_without_extra(arguments: list[str]) -> int:
+def _command_line_without_extra(arguments: list[str]) -> int:
     if arguments == ["demo"]:
         from holdfast._demo import demo
 
@@ -29,4 +52,9 @@ def _main_without_extra(arguments: list[str]) -> int:
         print(f"holdfast {__version__}")  # noqa: T201
         return 0
     print("holdfast: the command line needs an extra: pip install 'holdfast[cli]'", file=sys.stderr)  # noqa: T201
-    return 2
+    return exit_codes.USAGE
+
+
+def _leave_stdout() -> None:
+    """What could not be written is not tried again when the interpreter ends, which would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -57,7 +57,8 @@ def complain(message: str) -> None:
 
 
 def run() -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line; return the exit code. Raises OSError if something cannot be printed."""
+    stdout = sys.stdout
     try:
         code = cli.main(prog_name="holdfast", standalone_mode=False)
     except click.exceptions.Exit as exc:
@@ -70,9 +71,10 @@ def run() -> int:
     except Failure as exc:
         complain(str(exc))
         return exc.exit_code
-    except OSError as exc:  # of what is printed; those of the engine have become a Failure
-        complain(f"cannot write: {exc.strerror or exc}")
-        return exit_codes.FAILED
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        raise BrokenPipeError from None  # for which click replaces stdout, and ends with 1
     return code if isinstance(code, int) else exit_codes.OK
 
 
@@ -391,9 +393,6 @@ def demo(url: str | None) -> int:
         raise Failure(str(exc), exit_codes.FAILED) from exc
     except (ValueError, ImportError) as exc:
         raise Failure(str(exc), exit_codes.USAGE) from exc
-    except KeyboardInterrupt:
-        sys.stdout.flush()
-        return exit_codes.BY_SIGNAL + signal.SIGINT
 
 
 async def _try(url: str) -> None:

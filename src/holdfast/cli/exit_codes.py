@@ -15,3 +15,5 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 BY_SIGNAL = 128
 """Plus the signal's number: CMD, or holdfast while it waited, was ended by it."""
+READER_GONE = BY_SIGNAL + 13
+"""Nobody reads stdout any more: what SIGPIPE does to other programs. (Python ignores it, and Windows has none.)"""

@@ -55,9 +55,14 @@ def print_name(one: Inspection) -> None:
         _print(table)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich would end the process with 1, which here says "no"
+
+
 def _print(what: Table | str) -> None:
     """A terminal folds what is too long for it; a file or a pipe gets whole lines."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = _Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _ENDLESS
     if isinstance(what, Table):

@@ -7,11 +7,13 @@ stands in the line nor has a place, the round was broken.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from . import shapes
 from .record import Record, Wake, Withdraw, join, leave, stands_in, tickets, without
+from .shapes import Shape
 
 BROKEN = -1
 
@@ -45,6 +47,10 @@ class BarrierRecord(Record):
     """All that the cluster knows of one Barrier."""
 
     KIND = "barrier"
+    SHAPES: ClassVar[Mapping[str, Shape]] = {
+        "broken": shapes.truth,
+        "places": shapes.each(shapes.row(shapes.session, shapes.number, shapes.number)),
+    }
 
     parties: int
     broken: bool = False

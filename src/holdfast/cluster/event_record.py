@@ -5,11 +5,13 @@ Setting it empties the line, so whoever waited then is through, even if it is un
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from . import shapes
 from .record import Record, Wake, Withdraw, join, leave, stands_in, without
+from .shapes import Shape
 
 
 class Wait(NamedTuple):
@@ -34,6 +36,7 @@ class EventRecord(Record):
     """All that the cluster knows of one Event."""
 
     KIND = "event"
+    SHAPES: ClassVar[Mapping[str, Shape]] = {"is_set": shapes.truth}
 
     is_set: bool = False
 

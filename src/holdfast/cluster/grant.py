@@ -7,7 +7,7 @@ from abc import abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .errors import LeaseLost, SessionLost
+from .errors import FormatError, LeaseLost, NameConflict, SessionLost
 from .primitive import Primitive
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Leased(Primitive):
             grant._body = None
             try:
                 await self._release(grant)
-            except LeaseLost:
+            except (LeaseLost, FormatError, NameConflict):
                 if exc is None:
                     raise  # else what comes out of the body passes, a cancellation above all
 

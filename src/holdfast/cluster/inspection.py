@@ -61,6 +61,8 @@ def decode_any(text: str, name: str) -> Record:
         initial = _initial(kind)
     except ValueError as exc:
         raise not_ours(text, name) from exc
+    if initial.kind != kind:  # as that of "lock of 3" is
+        raise not_ours(text, name)
     return decode(text, name, initial)
 
 

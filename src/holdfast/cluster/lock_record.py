@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from . import shapes
 from .record import Held, Line, Record, Run, Wake, Withdraw, join, leave, line_of, stands_in, take_first, without
+from .shapes import Shape
 
 
 class Holder(NamedTuple):
@@ -86,6 +88,11 @@ class LockRecord(Record):
 
     KIND = "lock"
     JOINS = (Acquire,)
+    SHAPES: ClassVar[Mapping[str, Shape]] = {
+        "tokens": shapes.number,
+        "holder": shapes.maybe(shapes.row(shapes.session, shapes.number, shapes.number, shapes.moment)),
+        "conditions": shapes.by_name(shapes.line),
+    }
 
     tokens: int = 0
     """The last token that was given out."""

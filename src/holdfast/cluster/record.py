@@ -25,7 +25,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
+from . import shapes
 from .errors import FormatError, NameConflict
+from .shapes import Shape
 
 FORMAT = 1
 KINDS = "lock", "semaphore", "bounded semaphore", "event", "barrier"
@@ -141,6 +143,8 @@ class Record(ABC):
     KIND: ClassVar[str]
     JOINS: ClassVar[tuple[type, ...]] = ()
     """The operations of a `ticket` which do nothing but join the line if somebody is `ahead()`."""
+    SHAPES: ClassVar[Mapping[str, Shape]]
+    """Of what `state()` returns."""
 
     made_by: str = ""
     """Who used the name first, for the message to who uses it differently."""
@@ -228,9 +232,15 @@ class Record(ABC):
 
     @abstractmethod
     def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The inverse of state(): the fields of a record that began as this one."""
+        """The inverse of state(): the fields of a record that began as this one. `SHAPES` hold for the document."""
 
 
+_SHAPES: Mapping[str, Shape] = {
+    "made_by": shapes.text,
+    "answers": shapes.by_session(shapes.answer),
+    "line": shapes.line,
+    "changed": shapes.moment,
+}
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 R = TypeVar("R", bound=Record)
 
@@ -322,10 +332,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
     Raises FormatError if this version does not know them.
     """
-    try:
-        document = json.loads(text.partition("\n")[0])
-    except ValueError:
-        document = None
+    document = _json(text.partition("\n")[0])
     if not isinstance(document, dict):
         raise not_ours(text, name)
     kind = document.get("kind")
@@ -337,14 +344,11 @@ def parse(text: str, name: str) -> dict[str, Any]:
     return document
 
 
-MALFORMED = KeyError, TypeError, ValueError, AttributeError
-"""What comes of reading a record that lacks something, or has something else there."""
-
-
 def decode(text: str | None, name: str, initial: R) -> R:
     """A record as it was stored; None stands for `initial`.
 
-    Raises FormatError if a newer version wrote it, NameConflict if it is of another kind or value than `initial`.
+    Raises FormatError if a newer version wrote it, or what is there is no record; NameConflict if it is of another
+    kind or value than `initial`.
     """
     if text is None:
         return initial
@@ -356,20 +360,31 @@ def decode(text: str | None, name: str, initial: R) -> R:
             f"{with_article(initial.kind)}. "
             "Use another name, or the same kind and value; nothing was changed"
         )
+    joined = [_json(line) for line in text.split("\n")[1:]]
+    for field_name, fits in {**_SHAPES, **initial.SHAPES}.items():
+        if field_name not in document or not fits(document[field_name]):
+            raise not_ours(text, name)
+    if not all(map(shapes.joined, joined)):
+        raise not_ours(text, name)
+    record = replace(
+        initial,
+        made_by=document["made_by"],
+        answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
+        line=line_of(document["line"]),
+        changed=document["changed"],
+        **initial.fields_from(document),
+    )
+    for addition in joined:
+        record = _with_joined(record, *addition)
+    return record
+
+
+def _json(text: str) -> Any:
+    """What it says; None also if it says nothing."""
     try:
-        record = replace(
-            initial,
-            made_by=document["made_by"],
-            answers={who: Answer(number, tuple(outcomes)) for who, (number, outcomes) in document["answers"].items()},
-            line=line_of(document["line"]),
-            changed=document["changed"],
-            **initial.fields_from(document),
-        )
-        for joined in text.split("\n")[1:]:
-            record = _with_joined(record, *json.loads(joined))
-        return record
-    except MALFORMED as exc:
-        raise not_ours(text, name) from exc
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def with_article(kind: str) -> str:

@@ -62,6 +62,7 @@ class Register:
         self._leaving = False  # what this session has in the record is to be taken out
         self._known = 0  # the batch whose answer the record has, as far as is known here
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
+        self._made: tuple[str | None, Record] = None, initial  # what the last change came to: a text, and its record
 
     # What the primitives do
 
@@ -196,12 +197,15 @@ class Register:
         if dead & self._watched.keys():
             self._suspect()
             return
-        with contextlib.suppress(FormatError, NameConflict):
+        try:
             record = decode(text, self._name, self.initial)
-            self._grant_what_was_missed(record)
-            if self._wanted(record) != self._watched.keys():
-                self._outdated = True
-                self._start()
+        except (FormatError, NameConflict) as exc:
+            self._give_up_waiting(exc)
+            return
+        self._grant_what_was_missed(record)
+        if self._wanted(record) != self._watched.keys():
+            self._outdated = True
+            self._start()
 
     def lose(self, exc: SessionLost) -> None:
         """The session is over, or has lost what it had here: nobody waits here any more."""
@@ -219,7 +223,7 @@ class Register:
         """Take everything of this session out of the record, after what is under way; the session ends."""
         await self._finish()
         change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
-        with contextlib.suppress(NameConflict):  # so nothing of this session is in it
+        with contextlib.suppress(FormatError, NameConflict):  # so nothing of this session is in it
             await self._session.engine.apply(self._name, change, notices=self._notices, opens=self._opens)
 
     def _check_replaced(self) -> None:
@@ -374,12 +378,17 @@ class Register:
     async def _look(self) -> None:
         """Another session has said that there is something to see: what has been granted here, and whom to watch."""
         self._outdated = False
-        with contextlib.suppress(EngineError, FormatError, NameConflict):  # the clock will have it looked at again
+        try:
             record = await self.read()
-            self._session.check_deadline()
-            if not self._doubted:
-                self._grant_what_was_missed(record)
-                self._watch_over(record)
+        except (FormatError, NameConflict) as exc:
+            self._give_up_waiting(exc)
+            return
+        except EngineError:
+            return  # the clock will have it looked at again
+        self._session.check_deadline()
+        if not self._doubted:
+            self._grant_what_was_missed(record)
+            self._watch_over(record)
 
     def _grant_what_was_missed(self, record: Record) -> None:
         for ticket, value in sorted(self._granted_in(record).items()):
@@ -387,9 +396,20 @@ class Register:
 
     def _granted_in(self, record: Record) -> dict[int, int]:
         """What the record has granted to those who ask here, except to those whose request is yet to be sent."""
-        asked_later = {entry.ticket for entry in self._pending}
-        asked = [ticket for ticket in self._asked if ticket not in asked_later]
+        asked = self._asked_so_far()
         return record.granted(self._session.id, asked) if asked else {}
+
+    def _asked_so_far(self) -> list[int]:
+        later = {entry.ticket for entry in self._pending}
+        return [ticket for ticket in self._asked if ticket not in later]
+
+    def _give_up_waiting(self, exc: Exception) -> None:
+        """Something else is in the place of the record: nobody who waits here will be granted anything."""
+        for ticket in self._asked_so_far():
+            future = self._asked.pop(ticket)
+            if not future.done():
+                future.set_exception(exc)
+        self._watch(frozenset())
 
     def _take_grants(self, entries: list[_Entry], done: Step) -> None:
         """Tell those here what they got, in the order of asking; so also if the wake-up for it was lost."""
@@ -407,13 +427,17 @@ class Register:
 
     def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
         def change(stored: Stored) -> tuple[str, Step]:
-            record = decode(stored.text, self._name, self.initial)
+            made, record = self._made
+            if stored.text != made:
+                record = decode(stored.text, self._name, self.initial)
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
             if record.last_token() < stored.floor:
                 record = record.starting_at(stored.floor)
             done = step(record, batch._replace(at=stored.now), dead)
-            return encode(done.record), done
+            text = encode(done.record)
+            self._made = text, done.record
+            return text, done
 
         return change
 

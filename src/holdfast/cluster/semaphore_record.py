@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from . import shapes
 from .record import Held, Record, Wake, Withdraw, join, leave, stands_in, take_first, without
+from .shapes import Shape
 
 
 class Acquire(NamedTuple):
@@ -40,6 +42,7 @@ class SemaphoreRecord(Record):
     """All that the cluster knows of one Semaphore."""
 
     KIND = "semaphore"
+    SHAPES: ClassVar[Mapping[str, Shape]] = {"free": shapes.number, "permits": shapes.by_session(shapes.number)}
 
     value: int
     """How many permits it was made with."""

@@ -1,4 +1,4 @@
-"""Where a task is."""
+"""How things are told: where a task is, and what a value says of itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ import os
 import types
 from collections.abc import Iterator
 from typing import Any
+
+
+def shown(value: object) -> str:
+    """What repr() says, also of what raises there: it has to be told all the same."""
+    try:
+        return repr(value)
+    except Exception as exc:
+        return f"<{type(value).__qualname__}, whose repr() raises {type(exc).__qualname__}>"
+
+
+def said(value: object) -> str:
+    """What str() says, else what repr() says."""
+    try:
+        return str(value)
+    except Exception:
+        return shown(value)
 
 
 def describe(task: asyncio.Task[Any]) -> str:

@@ -245,6 +245,7 @@ class EngineSuite:
         async def main(bench: Bench) -> None:
             sessions = [(await bench.open())[1] for _ in range(10)]
             assert len({*sessions}) == 10
+            assert all(session.isascii() and session.isprintable() for session in sessions)
             engine, _, _ = await bench.open()
             assert await engine.dead(sessions) == frozenset()
             assert await engine.dead(session for session in [*sessions, "nobody"]) == {"nobody"}

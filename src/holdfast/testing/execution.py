@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from .describe import describe, has_begun, is_suspended
+from .describe import describe, has_begun, is_suspended, said, shown
 from .loop import Agenda, Loop, Task, loop_of, running, unheard
 from .run import Check, Run
 
@@ -130,7 +130,7 @@ class Execution:
         try:
             main = self._scenario(self.run)
         except Exception as exc:
-            raise Failure("exception", f"the scenario raised {exc!r}", exc) from exc
+            raise Failure("exception", f"the scenario raised {shown(exc)}", exc) from exc
         if inspect.isgenerator(main) or inspect.isasyncgen(main):  # nothing of it would ever run
             raise TypeError(
                 f"a scenario is a function that starts tasks, or a coroutine function, and has no yield: {main!r}"
@@ -185,7 +185,7 @@ class Execution:
             try:
                 ready.popleft()._run()  # no local variable: tracebacks would keep it, and the task, until collected
             except SystemExit as exc:  # a task has it already; to a user's program it would look like the end
-                raise Failure("exception", f"somebody wants to end the process: {exc!r}", exc) from exc
+                raise Failure("exception", f"somebody wants to end the process: {shown(exc)}", exc) from exc
         self.steps += 1
         if self.steps >= self._rules.max_steps:
             self._judge_tasks()
@@ -215,8 +215,15 @@ class Execution:
 
     def _start_late(self, number: int) -> None:
         self.run._expected.remove(number)
-        name, must_finish, function, loop = self.run._late[number]
-        self.run._start(name, must_finish, function(), loop)
+        self._start(*self.run._late[number])
+
+    def _start(
+        self, name: str, must_finish: bool, function: Callable[[], Coroutine[Any, Any, Any]], loop: Loop
+    ) -> None:
+        try:
+            self.run._start(name, must_finish, function(), loop)
+        except Exception as exc:
+            raise Failure("exception", f"{name} could not be started: {shown(exc)}", exc) from exc
 
     # Checks
 
@@ -241,25 +248,25 @@ class Execution:
         if self.complaints:
             context = self.complaints[0]
             cause = context.get("exception")
-            message = str(context.get("message"))
-            raise Failure("unhandled", message if cause is None else f"{message}: {cause!r}", cause)
+            message = said(context.get("message"))
+            raise Failure("unhandled", message if cause is None else f"{message}: {shown(cause)}", cause)
         for task in self.agenda.tasks:
             if task.done():
                 self._judge_task(task)
         for future in self.agenda.futures:
             if future._log_traceback:
                 exc = future.exception()
-                raise Failure("never retrieved", f"nobody looked at a future that was given {exc!r}", exc)
+                raise Failure("never retrieved", f"nobody looked at a future that was given {shown(exc)}", exc)
 
     def _judge_task(self, task: Task[Any]) -> None:
         if task.cancelled():
             if task.spawned and not (task.cancelling() or self._any_hit):
                 raise Failure("cancelled", f"{task.get_name()} raised CancelledError, though nobody was cancelled")
         elif task.spawned and (exc := task.exception()) is not None:
-            raise Failure("exception", f"{task.get_name()} raised {exc!r}", exc)
+            raise Failure("exception", f"{task.get_name()} raised {shown(exc)}", exc)
         elif task._log_traceback:
             exc = task.exception()
-            raise Failure("never retrieved", f"nobody looked at {task.get_name()}, which raised {exc!r}", exc)
+            raise Failure("never retrieved", f"nobody looked at {task.get_name()}, which raised {shown(exc)}", exc)
         elif task.hit and task.cancelling() and not self._rules.swallow_ok and task.exception() is None:
             raise Failure("swallowed", f"{task.get_name()} was cancelled, and finished as if it had not been")
 
@@ -356,7 +363,7 @@ class Execution:
     def _note_closing(self, exc: BaseException | None) -> None:
         """Judge this last: what comes of it is more telling."""
         if self._closing is None:
-            self._closing = Failure("closing", f"a coroutine that was closed raised {exc!r}", exc)
+            self._closing = Failure("closing", f"a coroutine that was closed raised {shown(exc)}", exc)
 
     def _end(self) -> None:
         """Let all loops end as if run_until_complete() had returned: what is ready is lost, what can be is collected.
@@ -375,7 +382,7 @@ class Execution:
         self.run._loops = [loop]
         asyncio._set_running_loop(loop)
         if self.run._afterwards is not None:
-            self.run._start("afterwards", True, self.run._afterwards(), loop)
+            self._start("afterwards", True, self.run._afterwards, loop)
 
     def _end_one(self, loop: Loop) -> None:
         """Let one of several loops end in that way. The others go on, without further interventions."""
@@ -485,7 +492,7 @@ def check_all(kind: str, checks: Iterable[Check]) -> None:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as exc:
-            raise Failure(kind, f"{exc}" or repr(exc), exc) from exc
+            raise Failure(kind, said(exc) or shown(exc), exc) from exc
         if good is False:
             raise Failure(kind, f"{getattr(check, '__name__', check)} was false")
         if type(good) is types.CoroutineType:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import contextmanager
 from typing import Any, Final
 
+from .describe import said, shown
 from .execution import Execution, Failure, Fork, MisfitError, Rules, Scenario, Schedule
 from .progress import Progress
 from .report import Counterexample, Report
@@ -251,7 +252,8 @@ class _Search:
         cause = context.get("exception")
         told = Told(self._scenario, self._rules)
         told.execute(schedule)
-        return _tell(schedule, told, Failure("unhandled", f"{context.get('message')}: {cause!r}", cause))
+        message = f"{said(context.get('message'))}: {shown(cause)}"
+        return _tell(schedule, told, Failure("unhandled", message, cause))
 
     def _nondeterminism(self, misfit: MisfitError) -> Counterexample:
         message = (
@@ -268,7 +270,7 @@ def _trace(execution: Execution) -> tuple[object, ...]:
 
 def _events(execution: Execution) -> list[str]:
     """The log, without addresses."""
-    return [re.sub(r"0x[0-9a-fA-F]+", "", str(event)) for event in execution.log]
+    return [re.sub(r"0x[0-9a-fA-F]+", "", said(event)) for event in execution.log]
 
 
 def _check_numbers(bounds: Mapping[str, int | None], time_limit: float, max_steps: int) -> None:

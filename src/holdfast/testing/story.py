@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .describe import has_begun, position
+from .describe import has_begun, position, said, shown
 from .execution import (
     BASE,
     CANCEL,
@@ -76,7 +76,7 @@ class Told(Execution):
         return f": it is {self.agenda.now:g} s"
 
     def _tell_log(self, logged: int) -> None:
-        self.lines += [f"         log: {event}" for event in self.log[logged:]]
+        self.lines += [f"         log: {said(event)}" for event in self.log[logged:]]
 
     def _intervene(self, code: int) -> None:
         self.lines.append(f"   >>  {self._tell_intervention(code)}")
@@ -136,5 +136,5 @@ def _outcome(task: Task[Any]) -> str:
     if task.cancelled():
         return "is cancelled"
     if task._exception is not None:  # exception() would count as retrieving it
-        return f"raises {task._exception!r}"
+        return f"raises {shown(task._exception)}"
     return "finishes"

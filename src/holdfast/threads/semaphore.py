@@ -21,9 +21,9 @@ class Semaphore(Shared, task_tier.Semaphore):
 
     Who asks first gets one first, task or thread. `sync` is the same semaphore for threads.
 
-    value: the number of permits at the start, not negative.
+    value: the number of permits at the start, not negative; math.inf for one that is always free.
 
-    Raises ValueError if `value` is below 0, TypeError if it is not an integer.
+    Raises ValueError if `value` is below 0, TypeError if it is neither an integer nor infinite.
 
     Source: asyncio.Semaphore, and threading.Semaphore for `sync`.
     """

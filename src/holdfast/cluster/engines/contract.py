@@ -107,7 +107,7 @@ class Engine(Protocol):
     """Seconds without a renewal after which the session is dead; None if it lives as long as its process."""
 
     async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
-        """Begin the session; return its id, which no other session ever has."""
+        """Begin the session; return its id, which no other session ever has, in printable ASCII."""
 
     async def apply(
         self,

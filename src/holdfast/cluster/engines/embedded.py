@@ -64,6 +64,8 @@ _CHECKPOINT_EVERY = 200
 """After so many of its transactions a session looks how long the write-ahead log is."""
 _LONGEST_LOG = 16 << 20
 """Bytes of the write-ahead log from which on it is copied into the database."""
+_HIGHEST = (1 << 63) - 1
+"""SQLite has no higher integers. No token that was given out comes near it."""
 _LONGEST_SOCKET_PATH = 100
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NETWORK_FILE_SYSTEMS = (
@@ -273,7 +275,7 @@ class EmbeddedEngine:
         def transaction() -> bool:
             if self._text(name) != text:
                 return False
-            row = (self._namespace, max(floor, self._floor()))
+            row = (self._namespace, max(min(floor, _HIGHEST), self._floor()))
             self._database.execute("INSERT OR REPLACE INTO floors VALUES (?, ?)", row)
             self._database.execute("DELETE FROM texts WHERE namespace = ? AND name = ?", (self._namespace, name))
             return True

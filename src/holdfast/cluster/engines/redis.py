@@ -28,7 +28,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -149,6 +149,7 @@ class RedisEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def _pool_for(self, url: str) -> Any:
+        _check_url(url)
         pool: Any = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
@@ -510,12 +511,12 @@ class RedisEngine:
 
     async def names(self) -> list[str]:
         found = await self._insist(lambda: self._ask("ZRANGE", self._names_key, 0, -1))
-        return sorted(name.decode() for name in found)
+        return sorted(_names(found))
 
     async def old(self, seconds: float) -> list[str]:
         latest = f"({(self._now() - seconds) * 1_000_000:.0f}"
         bounds = "-inf", latest, "BYSCORE", "LIMIT", 0, MOST_OLD
-        return [name.decode() for name in await self._insist(lambda: self._ask("ZRANGE", self._names_key, *bounds))]
+        return _names(await self._insist(lambda: self._ask("ZRANGE", self._names_key, *bounds)))
 
     async def remove(self, name: str, text: str, floor: int) -> bool:
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id)]
@@ -661,6 +662,15 @@ class _Watch:
             self.timer.cancel()
 
 
+def _names(found: Iterable[bytes]) -> list[str]:
+    """Without what somebody else has put there, as far as that can be told."""
+    names = []
+    for name in found:
+        with contextlib.suppress(UnicodeDecodeError):
+            names.append(name.decode())
+    return names
+
+
 def _decode(stored: bytes) -> _Version:
     if not stored:
         return _Version()
@@ -674,6 +684,26 @@ def _decode(stored: bytes) -> _Version:
 def _describe(session: str, row: bytes) -> SessionInfo:
     who = json.loads(row.partition(b" ")[2])
     return SessionInfo(session, who["name"], who["host"], who["pid"], datetime.fromtimestamp(who["since"], UTC))
+
+
+def _check_url(url: str) -> None:
+    """Raise ValueError if redis-py would pass something over. No message shows what may be a part of the password."""
+    parts = urlsplit(url)
+    database = unquote(parts.path).strip("/")
+    try:
+        parts.port  # noqa: B018  # looks whether it is a number
+    except ValueError:
+        wrong = "a port that is none, after the host and ':'"
+    else:
+        if parts.fragment:
+            wrong = "a '#', where nothing belongs"
+        elif parts.scheme != "unix" and database and not (database.isascii() and database.isdigit()):
+            wrong = "a database that is not a number, after the host and '/'"
+        else:
+            return
+    raise ValueError(
+        f"the URL has {wrong}; write redis://HOST:PORT/NUMBER, and %23, %2F and %3F for '#', '/' and '?' in a password"
+    ) from None
 
 
 def _check_server(info: bytes, where: str) -> None:

@@ -34,6 +34,12 @@ if before ~= here then
     if not floor or tonumber(floor) < tonumber(time) then floor = time end
     redis.call('HSET', KEYS[1], 'incarnation', here, 'floor', floor)
 end
+local function get(key)
+    local found = redis.pcall('GET', key)
+    if type(found) ~= 'table' then return found or '' end
+    local kind = redis.call('TYPE', key).ok
+    return kind == 'string' and redis.call('GET', key) or '(not a text, but of the type ' .. kind .. ')'
+end
 """
 
 
@@ -65,7 +71,7 @@ local function tell(who, head, stored)
     if #stored > SMALL then stored = '' end
     redis.pcall('PUBLISH', KEYS[1] .. ':wake:' .. who, head .. stored)
 end
-local stored = redis.call('GET', KEYS[2]) or ''
+local stored = get(KEYS[2])
 local revision, kind, told, start = string.match(stored, '^(%S*) (%S*) (%S*) ()')
 if ARGV[13] ~= '' and kind == ARGV[14] then
     stored = stored .. ARGV[13]
@@ -104,7 +110,7 @@ local alive
 if ARGV[1] == '0' then alive = redis.call('EXISTS', KEYS[2]) else alive = redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
 local texts, lives = {}, {}
 for i = 2, #ARGV, 2 do
-    local stored = redis.call('GET', KEYS[i / 2 + 2]) or ''
+    local stored = get(KEYS[i / 2 + 2])
     local revision, start = string.match(stored, '^(%S*) %S* %S* ()')
     local is_known = (revision or '') == ARGV[i] and #stored - (start or 1) + 1 == tonumber(ARGV[i + 1])
     texts[i / 2] = not is_known and stored
