@@ -103,7 +103,7 @@ typedef struct {
 typedef struct {
     PySendResult (*begin)(Coroutine *, PyObject **);
     PySendResult (*granted)(Coroutine *, PyObject **);  /* its waiter was; *result is what with, and is consumed */
-    PySendResult (*left)(Coroutine *, PyObject **);     /* an exception has come out of the wait, and is set */
+    PySendResult (*left)(Coroutine *, PyObject *, PyObject **);  /* the wait has raised this exception; consumed */
 } Steps;
 
 /* The second body of a method. */
@@ -154,6 +154,8 @@ type that is NULL, and for objects of any other type, methods are looked up and 
 typedef struct {
     PyTypeObject *deque;
     PyCFunction append, popleft, pop;
+    lenfunc length;
+    ssizeargfunc item;
     PyTypeObject *future;
     PyCFunction done, result;
     PyCFunction set;       /* set_result() on Python 3.11; NULL since then, as it has come to ask for more than that */
@@ -325,6 +327,20 @@ pop_newest(State *state, PyObject *line)
 {
     return Py_IS_TYPE(line, state->known.deque) ? state->known.pop(line, NULL)
                                                 : PyObject_CallMethodNoArgs(line, state->str_pop);
+}
+
+/* len(line) */
+static inline Py_ssize_t
+length_of(State *state, PyObject *line)
+{
+    return Py_IS_TYPE(line, state->known.deque) ? state->known.length(line) : PyObject_Size(line);
+}
+
+/* line[index], with an index that is not negative */
+static inline PyObject *
+entry(State *state, PyObject *line, Py_ssize_t index)
+{
+    return Py_IS_TYPE(line, state->known.deque) ? state->known.item(line, index) : PySequence_GetItem(line, index);
 }
 
 /* waiter.done(); -1 with an exception */
@@ -551,13 +567,13 @@ end:
 
 /* The line, if the queue has no notes of its waiters; else NULL, with an exception or without. */
 static PyObject *
-plain_line(Queue *queue, Py_ssize_t *length)
+plain_line(State *state, Queue *queue, Py_ssize_t *length)
 {
     PyObject *notes = LOAD(queue, notes), *line = LOAD(queue, line);
-    Py_ssize_t noted = notes == NULL ? 1 : PyObject_Size(notes);
+    Py_ssize_t noted = notes == NULL ? 1 : PyDict_CheckExact(notes) ? PyDict_GET_SIZE(notes) : PyObject_Size(notes);
     Py_XDECREF(notes);
     if (line != NULL && noted == 0) {
-        *length = PyObject_Size(line);
+        *length = length_of(state, line);
         if (*length >= 0) {
             return line;
         }
@@ -575,13 +591,13 @@ grant_first(State *state, Queue *queue)
         return here < 0 ? -1 : DECLINED_HERE;
     }
     Py_ssize_t length;
-    PyObject *line = plain_line(queue, &length);
+    PyObject *line = plain_line(state, queue, &length);
     if (line == NULL) {
         return PyErr_Occurred() ? -1 : DECLINED_HERE;
     }
     int result = DECLINED_HERE;
     if (length > 0) {
-        PyObject *waiter = PySequence_GetItem(line, 0);
+        PyObject *waiter = entry(state, line, 0);
         int done = waiter == NULL ? -1 : is_done(state, waiter);
         Py_XDECREF(waiter);
         if (done < 0) {
@@ -603,13 +619,13 @@ static int
 leave_end(State *state, Queue *queue, PyObject *waiter)
 {
     Py_ssize_t length;
-    PyObject *line = plain_line(queue, &length);
+    PyObject *line = plain_line(state, queue, &length);
     if (line == NULL) {
         return PyErr_Occurred() ? -1 : DECLINED_HERE;
     }
     int result = DECLINED_HERE;
     for (int end = 0; end < 2 && length > end && result == DECLINED_HERE; end++) {
-        PyObject *outermost = PySequence_GetItem(line, end == 0 ? 0 : length - 1);
+        PyObject *outermost = entry(state, line, end == 0 ? 0 : length - 1);
         if (outermost == NULL) {
             result = -1;
         }
@@ -898,7 +914,7 @@ end_of_wait(Coroutine *self, PySendResult sent, PyObject **result)
         STORE(self, awaited, NULL);
         switch ((enum stage)self->stage) {
         case WAITING:
-            sent = sent == PYGEN_RETURN ? steps->granted(self, result) : steps->left(self, result);
+            sent = sent == PYGEN_RETURN ? steps->granted(self, result) : steps->left(self, take_exception(), result);
             break;
         case RETAKING:
             sent = retaken(self, sent, result);
@@ -1128,6 +1144,10 @@ throw(Coroutine *self, PyObject *exception, PyObject **result)
     }
     if (self->stage == CREATED) {
         set_exception(Py_NewRef(exception));
+    }
+    else if (self->stage == WAITING && is_future(self->function->state, self->awaited)) {  /* all cancellations */
+        STORE(self, awaited, NULL);
+        sent = self->function->body->steps->left(self, Py_NewRef(exception), result);
     }
     else if (PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit)) {
         if (close_awaited(self->function->state, self->awaited) == 0) {
@@ -1677,10 +1697,9 @@ enter_waiting(Function *function, PyObject *self)
        self._give_back()
    raise */
 static PySendResult
-give_back_and_raise(Coroutine *self, PyObject **Py_UNUSED(result))
+give_back_and_raise(Coroutine *self, PyObject *exception, PyObject **Py_UNUSED(result))
 {
     State *state = self->function->state;
-    PyObject *exception = take_exception();
     int granted = leave(state, (Queue *)self->line, self->waiter);
     if (granted > 0) {
         granted = call(self->self, state->str_give_back);
@@ -1956,10 +1975,9 @@ event_granted(Coroutine *self, PyObject **result)
 }
 
 static PySendResult
-event_left(Coroutine *self, PyObject **Py_UNUSED(result))
+event_left(Coroutine *self, PyObject *exception, PyObject **Py_UNUSED(result))
 {
     State *state = self->function->state;
-    PyObject *exception = take_exception();
     int woken = is_done(state, self->waiter);
     if (woken > 0) {
         int cancelled = ask(self->waiter, state->str_cancelled);
@@ -2192,10 +2210,9 @@ condition_granted(Coroutine *self, PyObject **result)
 }
 
 static PySendResult
-condition_left(Coroutine *self, PyObject **result)
+condition_left(Coroutine *self, PyObject *exception, PyObject **result)
 {
     State *state = self->function->state;
-    PyObject *exception = take_exception();
     int notified = leave(state, (Queue *)self->line, self->waiter);
     if (notified < 0) {
         set_context(exception);
@@ -2268,7 +2285,7 @@ static int
 trip(State *state, Barrier *barrier, Queue *queue, Py_ssize_t waiting)
 {
     Py_ssize_t length;
-    PyObject *line = plain_line(queue, &length);
+    PyObject *line = plain_line(state, queue, &length);
     if (line == NULL) {
         return PyErr_Occurred() ? -1 : DECLINED_HERE;
     }
@@ -2392,7 +2409,7 @@ end_round(State *state, Barrier *barrier, Queue *queue)
 {
     Py_ssize_t length = -1, parties = barrier->parties == NULL ? -1 : PyLong_AsSsize_t(barrier->parties);
     bool draining = parties > 0 && barrier->state == state->draining && barrier->base.queue == (PyObject *)queue;
-    PyObject *line = draining ? plain_line(queue, &length) : NULL;
+    PyObject *line = draining ? plain_line(state, queue, &length) : NULL;
     Py_XDECREF(line);
     if (PyErr_Occurred()) {
         return -1;
@@ -2437,13 +2454,13 @@ barrier_granted(Coroutine *self, PyObject **result)
 }
 
 static PySendResult
-barrier_left(Coroutine *self, PyObject **result)
+barrier_left(Coroutine *self, PyObject *exception, PyObject **result)
 {
     Barrier *barrier = (Barrier *)self->self;
     if (self->early && barrier->spared) {
         barrier->spared -= 1;
     }
-    return give_back_and_raise(self, result);
+    return give_back_and_raise(self, exception, result);
 }
 
 static const Steps barrier_steps = {barrier_begin, barrier_granted, barrier_left};
@@ -2808,6 +2825,12 @@ know_deque(Known *known, PyObject *deque)
         || know_method(&known->pop, deque, "pop", METH_NOARGS) < 0) {
         return -1;
     }
+    PySequenceMethods *sequence = ((PyTypeObject *)deque)->tp_as_sequence;
+    if (sequence == NULL || sequence->sq_length == NULL || sequence->sq_item == NULL) {
+        return -1;
+    }
+    known->length = sequence->sq_length;
+    known->item = sequence->sq_item;
     known->deque = (PyTypeObject *)Py_NewRef(deque);
     return 0;
 }
