@@ -25,7 +25,7 @@ NAN, INFINITY = float("nan"), float("inf")
 WRONG: list[tuple[Record, str, Any]] = [
     *((LOCK, "made_by", wrong) for wrong in (None, 7, [])),
     *((LOCK, "answers", wrong) for wrong in ([], {"a": 1}, {"a": [1]}, {"a": ["1", []]}, {"a": [-1, []]})),
-    *((LOCK, "answers", wrong) for wrong in ({"a": [1, ["1"]]}, {"a": [1, [True]]}, {"a\0b": [1, []]})),
+    *((LOCK, "answers", wrong) for wrong in ({"a": [1, ["1"]]}, {"a": [1, [True]]}, {"a": [1, {}]}, {"a\0b": [1, []]})),
     *((LOCK, "line", wrong) for wrong in (None, {}, [1], [["a", 1]], [["a", 1, 2, 3]], [[1, 1, 2]], [["a", "1", 2]])),
     *((LOCK, "line", wrong) for wrong in ([["a", 2, 2]], [["a", -1, 2]], [["a", 1, 2.0]], [["\u00e4", 1, 2]])),
     *((LOCK, "changed", wrong) for wrong in (None, "1", True, -1, NAN, INFINITY, 1e300)),
