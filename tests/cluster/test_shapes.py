@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from holdfast.cluster import FormatError
-from holdfast.cluster.barrier_record import BarrierRecord
+from holdfast.cluster.barrier_record import BarrierRecord, Place
 from holdfast.cluster.event_record import EventRecord
 from holdfast.cluster.inspection import decode_any
-from holdfast.cluster.lock_record import LockRecord
-from holdfast.cluster.record import Record, decode, encode
+from holdfast.cluster.lock_record import Holder, LockRecord
+from holdfast.cluster.record import Answer, Record, Run, decode, encode
 from holdfast.cluster.semaphore_record import SemaphoreRecord
 
 from .test_lock import connect, run, url
@@ -25,7 +25,7 @@ NAN, INFINITY = float("nan"), float("inf")
 WRONG: list[tuple[Record, str, Any]] = [
     *((LOCK, "made_by", wrong) for wrong in (None, 7, [])),
     *((LOCK, "answers", wrong) for wrong in ([], {"a": 1}, {"a": [1]}, {"a": ["1", []]}, {"a": [-1, []]})),
-    *((LOCK, "answers", wrong) for wrong in ({"a": [1, ["1"]]}, {"a": [1, [True]]}, {"a\0b": [1, []]})),
+    *((LOCK, "answers", wrong) for wrong in ({"a": [1, ["1"]]}, {"a": [1, [True]]}, {"a": [1, {}]}, {"a\0b": [1, []]})),
     *((LOCK, "line", wrong) for wrong in (None, {}, [1], [["a", 1]], [["a", 1, 2, 3]], [[1, 1, 2]], [["a", "1", 2]])),
     *((LOCK, "line", wrong) for wrong in ([["a", 2, 2]], [["a", -1, 2]], [["a", 1, 2.0]], [["\u00e4", 1, 2]])),
     *((LOCK, "changed", wrong) for wrong in (None, "1", True, -1, NAN, INFINITY, 1e300)),
@@ -42,6 +42,29 @@ WRONG: list[tuple[Record, str, Any]] = [
 
 def stored(record: Record, **changes: Any) -> str:
     return json.dumps(json.loads(encode(record)) | changes)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        LockRecord(
+            made_by="\xe4",
+            answers={"a": Answer(0, ()), "b": Answer(2, (1, 0, -1))},
+            line=(Run("b", 0, 1), Run("c", 3, 9)),
+            changed=1764118000.5,
+            tokens=7,
+            holder=Holder("a", 1, 7, 1764118000),
+            conditions={"\xe4": (Run("b", 1, 2),)},
+        ),
+        SemaphoreRecord(value=0, free=0, permits={"a": 1, "b": 20}, line=(Run("c", 1, 2),)),
+        EventRecord(is_set=True),
+        BarrierRecord(parties=2, broken=True, places=(Place("a", 1, 1), Place("b", 1, 2))),
+    ],
+)
+def test_a_record_fits(record):
+    assert decode_any(encode(record), "x") == record
+    joined = decode(f'{encode(record)}\n["d",3,[[4,6],[7,8]]]\n["e",1,[]]', "x", record)
+    assert joined.line == (*record.line, Run("d", 4, 6), Run("d", 7, 8))
 
 
 @pytest.mark.parametrize(("record", "field", "wrong"), WRONG)
