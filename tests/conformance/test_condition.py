@@ -129,7 +129,7 @@ async def test_notify_all_wakes_all_in_order(tier: Tier) -> None:
         await tier.do(condition.notify_all)
     await tier.settle()
     assert log == ["a", "b", "c"]
-    assert all(waiter.result() for waiter in waiters)
+    assert all([await waiter for waiter in waiters])
 
 
 async def test_notify_without_waiters_is_forgotten(tier: Tier) -> None:
