@@ -93,7 +93,7 @@ async def test_conditions_share_a_lock(tier: Tier) -> None:
     assert log == ["full"]
     await notify(tier, empty)
     assert log == ["full", "empty"]
-    assert all(waiter.result() for waiter in waiters)
+    assert all([await waiter for waiter in waiters])
 
 
 # N3, N4: notify
