@@ -970,6 +970,22 @@ def test_a_subclass_that_overrides_release_is_released_through_it_when_closed() 
     assert not semaphore.locked()
 
 
+def test_a_subclass_that_overrides_nothing_is_closed_in_another_loop_as_the_class_is(new_loop: NewLoop) -> None:
+    """A release() there would refuse to wake a waiter of the paused loop."""
+
+    class Same(Semaphore):
+        pass
+
+    semaphore = Same()
+    first, second = new_loop(), new_loop()
+    holder = hold_for_ever(semaphore)
+    holder.send(None)
+    waiter = start(first, semaphore.acquire())
+    call_in(second, holder.close)
+    first.run_until_complete(iterations())
+    assert waiter.result() is True
+
+
 def test_dead_entries_are_forgotten_with_the_loop_of_their_tasks() -> None:
     lock = Lock()
     first = asyncio.new_event_loop()

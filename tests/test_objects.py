@@ -269,6 +269,40 @@ async def test_subclass_with_its_own_acquire_is_used_by_async_with() -> None:
     assert calls == ["acquire", "release"]
 
 
+async def test_subclass_with_its_own_async_with_keeps_it() -> None:
+    """Also if it has its own acquire(), and also what is derived from it."""
+    calls = []
+
+    class Own(Lock):
+        async def acquire(self) -> bool:
+            calls.append("acquire")
+            return await super().acquire()
+
+        async def __aenter__(self) -> None:
+            calls.append("enter")
+
+    class Derived(Own):
+        pass
+
+    for cls in (Own, Derived):
+        await cls().__aenter__()
+    assert calls == ["enter", "enter"]
+
+
+def test_subclass_with_a_base_that_wants_to_know_of_it() -> None:
+    class Tagged:
+        tag = ""
+
+        def __init_subclass__(cls, *, tag: str, **kwargs: object) -> None:
+            super().__init_subclass__(**kwargs)
+            cls.tag = tag
+
+    class TaggedLock(Lock, Tagged, tag="mine"):
+        pass
+
+    assert TaggedLock.tag == "mine"
+
+
 # The forms that asyncio deprecated in 3.7: L6
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from tests.test_idle import kept_by
 
 from holdfast import threads
 from holdfast.threads._section import Section
@@ -35,6 +36,25 @@ def test_set_between_the_look_and_the_joining(who, loops, instead_of_waiting):
         assert event.sync.wait()
     assert event.is_set()
     assert event._queue is None
+
+
+def test_who_leaves_does_not_wait_any_more(loops, instead_of_waiting):
+    event = threads.Event()
+    idle = kept_by(event)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    task = loops[0].start(event.wait())
+    task.cancel()
+    loops[0].turn()
+    assert task.cancelled()
+    instead_of_waiting(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        event.sync.wait()
+    assert event.statistics().tasks_waiting == 0
+    assert "waiters" not in repr(event)
+    assert kept_by(event) == idle
 
 
 def test_a_call_that_does_not_block_is_no_error_in_a_coroutine():

@@ -295,6 +295,21 @@ def test_a_subclass_that_overrides_release_is_released_through_it_when_closed():
     assert is_free(lock)
 
 
+def test_closed_after_it_was_released_within_a_change_of_another():
+    """Whose change it is has nothing to do with that, and gets no error."""
+
+    def scenario(number):
+        lock, other = threads.Lock(), threads.Semaphore(0)
+        holder = ByHand(enter(lock))
+        lock.release()
+        there = at_line(number, holder.close, other.try_acquire)
+        assert is_free(lock)
+        holder.close()
+        return there
+
+    lines(scenario)
+
+
 # A thread that takes it again after Condition.wait()
 
 

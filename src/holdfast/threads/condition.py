@@ -121,8 +121,7 @@ class Condition(Shared, task_tier.Condition):
 
     def _leave_and_relock(self, waiter: Waiter, again: Waiter) -> bool:
         """Stop waiting to be notified, and take the lock again or join its line; return whether it was notified."""
-        assert waiter.line is not None
-        notified = waiter.line.leave(waiter)
+        notified = waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
         if notified:
             again.notified_by = self
         self._lock._relock(again)

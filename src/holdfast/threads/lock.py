@@ -167,8 +167,8 @@ class Lock(Shared, task_tier.Lock):
         line = self._queue
         if line is not None and line.take_owed_exit(thread):
             line.retire()
-        else:  # not in the section: a subclass may have its own release()
-            here.me.late.append(self._release_closed)
+        elif self._held.locked():  # else nobody is told: the thread that is here may have nothing to do with it
+            here.me.late.append(self._release_closed)  # not in the section: a subclass may have its own release()
 
 
 class SyncLock(SyncView[Lock]):
