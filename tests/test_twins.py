@@ -273,6 +273,28 @@ async def test_a_release_that_an_instance_has_is_used() -> None:
     assert lock.locked()
 
 
+async def test_a_condition_that_has_lost_its_lock_says_so() -> None:
+    """Nobody does that; the C code must not take it for granted all the same."""
+
+    async def wait(condition: Condition) -> None:
+        await condition.acquire()
+        await condition.wait()
+
+    cancelled, closed = Condition(), Condition()
+    task = asyncio.create_task(wait(cancelled))
+    coroutine = wait(closed)
+    coroutine.send(None)
+    await asyncio.sleep(0)
+    del cancelled._grip, closed._grip
+    task.cancel()
+    with pytest.raises(AttributeError) as raised:
+        await task
+    assert isinstance(raised.value.__context__, asyncio.CancelledError)
+    with pytest.raises(AttributeError) as raised:
+        coroutine.close()
+    assert isinstance(raised.value.__context__, GeneratorExit)
+
+
 # Interpreters and threads
 
 
