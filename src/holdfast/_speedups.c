@@ -900,6 +900,9 @@ wait_in(Coroutine *self, Queue *line, PyObject **result)
     STORE(self, waiter, Py_NewRef(waiter));
     PySendResult sent = await(self, WAITING, waiter, result);
     Py_DECREF(waiter);
+    if (sent == PYGEN_ERROR && self->awaited == NULL) {  /* its loop makes what can't be awaited */
+        sent = self->function->body->steps->left(self, take_exception(), result);
+    }
     return sent;
 }
 
