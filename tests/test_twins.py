@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -271,6 +273,49 @@ async def test_a_release_that_an_instance_has_is_used() -> None:
         pass
     assert calls == ["released"]
     assert lock.locked()
+
+
+async def test_a_condition_that_has_lost_its_lock_says_so() -> None:
+    """Nobody does that; the C code must not take it for granted all the same."""
+
+    async def wait(condition: Condition) -> None:
+        await condition.acquire()
+        await condition.wait()
+
+    cancelled, closed = Condition(), Condition()
+    task = asyncio.create_task(wait(cancelled))
+    coroutine = wait(closed)
+    coroutine.send(None)
+    await asyncio.sleep(0)
+    del cancelled._grip, closed._grip
+    task.cancel()
+    with pytest.raises(AttributeError) as raised:
+        await task
+    assert isinstance(raised.value.__context__, asyncio.CancelledError)
+    with pytest.raises(AttributeError) as raised:
+        coroutine.close()
+    assert isinstance(raised.value.__context__, GeneratorExit)
+
+
+def test_a_waiter_that_cannot_be_awaited_leaves_the_line() -> None:
+    class Unawaitable(asyncio.Future[Any]):
+        def __await__(self) -> Generator[Any, Any, Any]:
+            raise ValueError("not today")
+
+    class OwnLoop(asyncio.SelectorEventLoop):
+        def create_future(self) -> asyncio.Future[Any]:
+            return Unawaitable(loop=self)
+
+    async def main() -> None:
+        lock = Lock()
+        await lock.acquire()
+        with pytest.raises(ValueError, match="not today"):
+            await lock.acquire()
+        lock.release()
+        assert not lock.locked()
+
+    with asyncio.Runner(loop_factory=OwnLoop) as runner:
+        runner.run(main())
 
 
 # Interpreters and threads

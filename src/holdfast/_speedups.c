@@ -900,6 +900,9 @@ wait_in(Coroutine *self, Queue *line, PyObject **result)
     STORE(self, waiter, Py_NewRef(waiter));
     PySendResult sent = await(self, WAITING, waiter, result);
     Py_DECREF(waiter);
+    if (sent == PYGEN_ERROR && self->awaited == NULL) {  /* its loop makes what can't be awaited */
+        sent = self->function->body->steps->left(self, take_exception(), result);
+    }
     return sent;
 }
 
@@ -1339,8 +1342,14 @@ coroutine_dealloc(PyObject *object)
 {
     Coroutine *self = (Coroutine *)object;
     PyTypeObject *type = Py_TYPE(self);
-    if (self->stage != ENDED && PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return;  /* somebody has it again, as who records warnings does */
+    if (self->stage != ENDED) {
+        if (!self->tracked) {  /* who may live on has to be */
+            self->tracked = true;
+            PyObject_GC_Track(object);
+        }
+        if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+            return;  /* somebody has it again, as who records warnings does */
+        }
     }
     if (self->tracked) {
         PyObject_GC_UnTrack(object);
@@ -2013,6 +2022,20 @@ event_set(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNU
 
 /* Condition: see condition.py */
 
+/* Call a method of its lock; NULL with an exception. */
+static PyObject *
+call_grip(PyObject *condition, PyObject *name)
+{
+    PyObject *grip = LOAD((Condition *)condition, grip);
+    if (grip == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "this condition has no lock");
+        return NULL;
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(grip, name);
+    Py_DECREF(grip);
+    return result;
+}
+
 /* Its lock if that is one of these, used as it is: a new reference, or NULL. */
 static Lock *
 own_lock(State *state, PyObject *condition)
@@ -2190,9 +2213,7 @@ retake(Coroutine *self, PyObject **result)
         return retaken(self, PYGEN_RETURN, result);
     }
     Py_CLEAR(*result);
-    PyObject *grip = LOAD((Condition *)self->self, grip);
-    PyObject *coroutine = grip == NULL ? NULL : PyObject_CallMethodNoArgs(grip, state->str_reacquire);
-    Py_XDECREF(grip);
+    PyObject *coroutine = call_grip(self->self, state->str_reacquire);
     PySendResult sent = PYGEN_ERROR;
     if (coroutine != NULL) {
         sent = await(self, RETAKING, coroutine, result);
@@ -2220,14 +2241,14 @@ condition_left(Coroutine *self, PyObject *exception, PyObject **result)
     }
     self->notified = notified;
     if (PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit)) {
-        PyObject *grip = LOAD((Condition *)self->self, grip);
-        if (grip == NULL || call(grip, state->str_reacquire_closed) < 0) {
+        PyObject *none = call_grip(self->self, state->str_reacquire_closed);
+        if (none == NULL) {
             set_context(exception);
         }
         else {
             set_exception(exception);
         }
-        Py_XDECREF(grip);
+        Py_XDECREF(none);
         return pass_on_and_raise(self);
     }
     STORE(self, interruption, exception);
