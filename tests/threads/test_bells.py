@@ -5,6 +5,7 @@ import contextvars
 import gc
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -175,14 +176,33 @@ def test_a_task_that_is_let_run_finds_itself(bell):
     async def wait():
         variable.set("the task's")
         await semaphore.acquire()
-        return asyncio.current_task(), variable.get()
+        current, before = asyncio.current_task(), variable.get()
+        variable.set("still the task's")
+        await asyncio.sleep(0)
+        return current, before, variable.get()
 
     task = loop.start(wait())
     semaphore.release()
-    loop.once(lambda: None)
-    assert task.result() == (task, "the task's")
+    loop.turn()
+    assert task.result() == (task, "the task's", "still the task's")
     assert variable.get() == "the callback's"
     finish(loop)
+
+
+def test_a_task_that_fails_is_no_cycle(loop):
+    """Its exception has the frame, which has the future, which has the task no more."""
+    barrier = threads.Barrier(2)
+    task = loop.start(barrier.wait())
+    barrier.sync.abort()
+    loop.turn()
+    assert isinstance(task.exception(), threading.BrokenBarrierError)
+    known = weakref.ref(task)
+    gc.disable()
+    try:
+        del task
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -302,6 +322,29 @@ def test_no_file_is_left_for_it(monkeypatch):
     finish(loop)
 
 
+def test_no_eventfd_on_this_platform(monkeypatch):
+    monkeypatch.delattr(os, "eventfd")
+    loop = HandLoop()
+    send_letters(loop, 2 * WORTH_A_BELL)
+    assert loop.sent == 2 * WORTH_A_BELL
+    finish(loop)
+
+
+def test_loops_that_are_not_asyncios_have_none():
+    uvloop = pytest.importorskip("uvloop")
+    semaphore = threads.Semaphore(0)
+
+    async def main():
+        for _ in range(2 * WORTH_A_BELL):
+            waiting = asyncio.ensure_future(semaphore.acquire())
+            await asyncio.sleep(0)
+            await asyncio.to_thread(semaphore.release)
+            await waiting
+        return id(asyncio.get_running_loop()) in _bell.bells
+
+    assert not uvloop.run(main())
+
+
 def test_a_waiter_that_has_left_is_not_woken(loop):
     """A coroutine that is closed by hand while it is named: its task, which would raise, does not run."""
     event = threads.Event()
@@ -332,12 +375,26 @@ def test_a_coroutine_without_a_task(told, bell):
 
     coroutine, future = loop.start(begin()).result()
     event.set()
+    assert not future.done()
     loop.turn()
     assert called == ([future] if told else [])
     assert future.done()
     with pytest.raises(StopIteration):
         coroutine.send(None)
     finish(loop)
+
+
+def test_a_future_without_a_task_is_cancelled_once(loop):
+    coroutine = threads.Event().wait()
+
+    async def begin():
+        return coroutine.send(None)
+
+    future = loop.start(begin()).result()
+    assert future.cancel()
+    assert not future.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        coroutine.send(None)
 
 
 def test_between_two_loops_for_long():

@@ -77,7 +77,7 @@ class Bell:
 bells: dict[int, ref[Bell]] = {}
 """By the id of its loop. The loop alone keeps it, as its reader, and so drops it."""
 _letters: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
-"""How many a loop has had that has no bell."""
+"""How many a loop has had."""
 
 
 def count_letter(loop: asyncio.AbstractEventLoop) -> None:
@@ -85,11 +85,10 @@ def count_letter(loop: asyncio.AbstractEventLoop) -> None:
 
     Only asyncio's own gets one: uvloop is woken by an eventfd anyway, and other loops may be anything.
     """
-    if not (hasattr(os, "eventfd") and isinstance(loop, asyncio.SelectorEventLoop)) or id(loop) in bells:
+    if not (hasattr(os, "eventfd") and isinstance(loop, asyncio.SelectorEventLoop)):
         return
     _letters[loop] = letters = _letters.get(loop, 0) + 1
     if letters >= WORTH_A_BELL:
-        del _letters[loop]
         try:
             eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         except OSError:  # no file descriptor is left: letters will do

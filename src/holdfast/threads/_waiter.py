@@ -98,10 +98,10 @@ class TaskFuture(asyncio.Future[int]):
 
     def cancel(self, msg: object = None) -> bool:
         """Let the task run in the loop's next iteration, to be cancelled."""
-        cancelled = asyncio.Future.cancel(self, msg)
-        if cancelled:
-            self._schedule()
-        return cancelled
+        if not asyncio.Future.cancel(self, msg):
+            return False
+        self._schedule()
+        return True
 
     def _schedule(self) -> None:
         try:
@@ -146,7 +146,7 @@ class TaskWaiter(Waiter):
                 send(self)
             else:
                 bell.ring(self)
-        elif self.granted and not self.future.done():
+        elif not self.future.done():
             self.future.set_result(self.result)
 
     def run(self) -> None:
