@@ -93,8 +93,11 @@ class TaskFuture(asyncio.Future[int]):
             wake_task, context = self._wake_task, self._context
         except AttributeError:  # there is no task: somebody drives the coroutine by hand
             return
-        del self._wake_task  # it has the task, which may get an exception, which has this future
-        context.run(wake_task, self)
+        del self._wake_task  # which has the task, which may get an exception, which has this future and frame
+        try:
+            context.run(wake_task, self)
+        finally:
+            del wake_task
 
     def cancel(self, msg: object = None) -> bool:
         """Let the task run in the loop's next iteration, to be cancelled."""
