@@ -256,6 +256,26 @@ def test_handler_raises_while_it_is_answered(bell, monkeypatch):
     finish(loop)
 
 
+def test_answered_within_an_answer(loop, monkeypatch):
+    """A task that runs its own loop, as nest_asyncio lets it, and there everybody is woken."""
+    event = threads.Event()
+    tasks = [loop.start(event.wait()) for _ in range(3)]
+    failed = []
+    loop.set_exception_handler(lambda loop, context: failed.append(context))
+    event.set()
+    run = TaskWaiter.run
+
+    def run_the_loop_within(waiter):
+        monkeypatch.setattr(TaskWaiter, "run", run)
+        run(waiter)
+        _bell.bells[id(loop)]()._answer()
+
+    monkeypatch.setattr(TaskWaiter, "run", run_the_loop_within)
+    loop.turn()
+    assert all(task.result() for task in tasks)
+    assert not failed
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_handler_raises_while_it_is_rung(when, loop, interrupting):
     """It comes out, and all have been woken before."""

@@ -49,15 +49,17 @@ class Bell:
 
     def _answer(self) -> None:
         """Let them run, in the loop itself. The bell is stopped last, as somebody may wait for what they do."""
-        named = self.named
+        named, waiter = self.named, None
+        left = len(named)
         try:
-            for _ in range(len(named)):
+            while left and named:  # somebody may run the loop within a task, which comes here again
+                left -= 1
                 waiter = named.popleft()
                 waiter.run()
-        except (
-            BaseException
-        ):  # such as KeyboardInterrupt: it goes on ringing, so the others are for the loop's next run
-            named.append(waiter)
+        except BaseException:
+            # Such as KeyboardInterrupt. The bell goes on ringing, so the loop's next run is for the others.
+            if waiter is not None:
+                named.append(waiter)
             raise
         self.rung = False
         try:  # noqa: SIM105  # which takes longer than the reading
