@@ -217,9 +217,17 @@ ALLOWED: dict[str, list[str]] = {
         "threads/_waiter.Waiter.wake: raise NotImplementedError -> pass",
         "threads/_primitive.Shared._try: raise NotImplementedError -> pass",
     ],
+    "what it calls then looks at every loop itself": [
+        "threads/_queue.SharedQueue._wakes_by_plain_call: loop.is_closed() -> True",
+        "threads/_queue.SharedQueue.forget_closed_loop: loop.is_closed() -> True",
+    ],
+    "of a thread, which is never asked; it is here for its type": [
+        "threads/_waiter.Waiter.__init__: self.notified_by: Shared | None = None -> pass",
+    ],
     "None is as good as 0": ["threads/_primitive.check_timeout: return 0 -> return None"],
     "only the task tier asks what it returns": [
-        "threads/_queue.SharedQueue.forget_closed_loop: return bool(closed) -> return None",
+        "threads/_queue.SharedQueue.forget_closed_loop: return True -> return None",
+        "threads/_queue.SharedQueue.forget_closed_loop: return False -> return None",
     ],
     "a signal handler's own RuntimeError, raised just after the unlocking": [
         "threads/_section.Section.run: locked -> False",
