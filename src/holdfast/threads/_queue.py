@@ -83,24 +83,20 @@ class SharedQueue(WaitQueue):
         self.forget_closed_loop()
 
     def _wakes_by_plain_call(self) -> bool:
-        for loop in self.loops:
-            if loop.is_closed():
-                self._forget_closed_loops()
-                break
+        self.forget_closed_loop()
         return True
 
     def forget_closed_loop(self) -> bool:
-        for loop in self.loops:
+        for loop in self.loops:  # faster than the list below, which is empty nearly always
             if loop.is_closed():
-                self._forget_closed_loops()
-                return True
-        return False
-
-    def _forget_closed_loops(self) -> None:
+                break
+        else:
+            return False
         for loop in [loop for loop in self.loops if loop.is_closed()]:
             if loop in self.loops:  # else it has been forgotten as a grant was given back
                 self.loops.remove(loop)
                 self._forget(loop)
+        return True
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweep()

@@ -60,10 +60,7 @@ class Semaphore(Shared, task_tier.Semaphore):
             with self._section:
                 self._value += (free := self._queue is None)
         if not free:
-            try:  # as do() would, and faster
-                self._section.run(self._put, 1)
-            except ReentryError:
-                self._section.do(self._put, 1)
+            self._section.do(self._put, 1)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
