@@ -218,7 +218,6 @@ ALLOWED: dict[str, list[str]] = {
         "threads/_primitive.Shared._try: raise NotImplementedError -> pass",
     ],
     "what it calls then looks at every loop itself": [
-        "threads/_queue.SharedQueue._wakes_by_plain_call: loop.is_closed() -> True",
         "threads/_queue.SharedQueue.forget_closed_loop: loop.is_closed() -> True",
     ],
     "of a thread, which is never asked; it is here for its type": [

@@ -14,7 +14,7 @@ from holdfast.threads import _bell
 from holdfast.threads._bell import WORTH_A_BELL
 from holdfast.threads._waiter import TaskWaiter
 
-from .by_hand import HandLoop, finish
+from .by_hand import HandLoop, contended, finish, is_free
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "eventfd"), reason="no eventfd on this platform")
 
@@ -44,6 +44,15 @@ def loop_with_a_bell():
     loop = HandLoop()
     send_letters(loop, WORTH_A_BELL)
     loop.sent = 0
+    yield loop
+    finish(loop)
+
+
+@pytest.fixture(name="either", params=[True, False], ids=["bell", "letter"])
+def loop_with_a_bell_or_without(request):
+    loop = HandLoop()
+    if request.param:
+        send_letters(loop, WORTH_A_BELL)
     yield loop
     finish(loop)
 
@@ -164,12 +173,8 @@ def test_called_twice_for_one_ringing(loop):
     assert tasks[1].result()
 
 
-@pytest.mark.parametrize("bell", [True, False], ids=["bell", "letter"])
-def test_a_task_that_is_let_run_finds_itself(bell):
+def test_a_task_that_is_let_run_finds_itself(either):
     """It is the current task, in its own context, and runs on until it waits."""
-    loop = HandLoop()
-    if bell:
-        send_letters(loop, WORTH_A_BELL)
     variable = contextvars.ContextVar("variable", default="the callback's")
     semaphore = threads.Semaphore(0)
 
@@ -181,12 +186,11 @@ def test_a_task_that_is_let_run_finds_itself(bell):
         await asyncio.sleep(0)
         return current, before, variable.get()
 
-    task = loop.start(wait())
+    task = either.start(wait())
     semaphore.release()
-    loop.turn()
+    either.turn()
     assert task.result() == (task, "the task's", "still the task's")
     assert variable.get() == "the callback's"
-    finish(loop)
 
 
 def test_a_task_that_fails_is_no_cycle(loop):
@@ -206,12 +210,8 @@ def test_a_task_that_fails_is_no_cycle(loop):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("bell", [True, False], ids=["bell", "letter"])
-def test_a_task_that_ends_the_loop_keeps_nobody_from_running(bell, error):
+def test_a_task_that_ends_the_loop_keeps_nobody_from_running(either, error):
     """It comes out of run_forever(), and the others run in the loop's next run."""
-    loop = HandLoop()
-    if bell:
-        send_letters(loop, WORTH_A_BELL)
     event = threads.Event()
     ran = []
 
@@ -221,26 +221,21 @@ def test_a_task_that_ends_the_loop_keeps_nobody_from_running(bell, error):
         if name == "second":
             raise error
 
-    tasks = [loop.start(wait(name)) for name in ("first", "second", "third", "fourth")]
+    tasks = [either.start(wait(name)) for name in ("first", "second", "third", "fourth")]
     event.set()
     with pytest.raises(error):
-        loop.turn()
+        either.turn()
     assert ran == ["first", "second"]
-    loop.turn()
+    either.turn()
     assert ran == ["first", "second", "third", "fourth"]
     with pytest.raises(error):
         tasks[1].result()
-    finish(loop)
 
 
-@pytest.mark.parametrize("bell", [True, False], ids=["bell", "letter"])
-def test_handler_raises_while_it_is_answered(bell, monkeypatch):
+def test_handler_raises_while_it_is_answered(either, monkeypatch):
     """Just before a task would have run, which so runs in the loop's next run, and so do the others."""
-    loop = HandLoop()
-    if bell:
-        send_letters(loop, WORTH_A_BELL)
     event = threads.Event()
-    tasks = [loop.start(event.wait()) for _ in range(3)]
+    tasks = [either.start(event.wait()) for _ in range(3)]
     event.set()
     run = TaskWaiter.run
 
@@ -250,10 +245,9 @@ def test_handler_raises_while_it_is_answered(bell, monkeypatch):
 
     monkeypatch.setattr(TaskWaiter, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        loop.turn()
-    loop.turn()
+        either.turn()
+    either.turn()
     assert all(task.result() for task in tasks)
-    finish(loop)
 
 
 def test_answered_within_an_answer(loop, monkeypatch):
@@ -296,16 +290,14 @@ def test_handler_raises_while_it_is_rung(when, loop, interrupting):
 def test_loop_closes_when_it_has_been_rung(loop):
     """What was granted to its task goes to the next one, although somebody keeps the first."""
     there = HandLoop()
-    lock = threads.Lock()
-    assert lock.sync.acquire()
-    first, second = loop.start(lock.acquire()), there.start(lock.acquire())
+    lock, first, second = contended(threads.Lock, (loop, there))
     first._log_destroy_pending = False
     lock.release()
     loop.close()
     there.turn()
     assert second.result()
     lock.release()
-    assert not lock.locked()
+    assert is_free(lock)
     finish(there)
 
 
@@ -376,13 +368,9 @@ def test_a_waiter_that_has_left_is_not_woken(loop):
     assert not task.done()
 
 
-@pytest.mark.parametrize("bell", [True, False], ids=["bell", "letter"])
 @pytest.mark.parametrize("told", [True, False], ids=["a callback", "no callback"])
-def test_a_coroutine_without_a_task(told, bell):
+def test_a_coroutine_without_a_task(told, either):
     """Who drives it by hand may add a callback of its own to the future, or look later."""
-    loop = HandLoop()
-    if bell:
-        send_letters(loop, WORTH_A_BELL)
     event = threads.Event()
     called = []
 
@@ -393,15 +381,14 @@ def test_a_coroutine_without_a_task(told, bell):
             future.add_done_callback(called.append)
         return coroutine, future
 
-    coroutine, future = loop.start(begin()).result()
+    coroutine, future = either.start(begin()).result()
     event.set()
     assert not future.done()
-    loop.turn()
+    either.turn()
     assert called == ([future] if told else [])
     assert future.done()
     with pytest.raises(StopIteration):
         coroutine.send(None)
-    finish(loop)
 
 
 def test_a_future_without_a_task_is_cancelled_once(loop):
