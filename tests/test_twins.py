@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Generator
 from typing import Any
 
@@ -266,13 +267,83 @@ async def test_debug_mode_tells_where_a_coroutine_was_made() -> None:
     assert __file__ in str(caught[0].message)
 
 
-async def test_a_release_that_an_instance_has_is_used() -> None:
-    lock, calls = Lock(), []
-    lock.release = lambda: calls.append("released")
-    async with lock:
-        pass
-    assert calls == ["released"]
-    assert lock.locked()
+@pytest.mark.parametrize("make", [Lock, Semaphore, Condition])
+async def test_a_release_that_an_instance_has_is_used(make) -> None:
+    for _ in range(3):  # the first lets the class be known
+        primitive, calls = make(), []
+        async with primitive:
+            pass
+        assert not primitive.locked()
+        primitive.release = lambda calls=calls: calls.append("released")
+        async with primitive:
+            pass
+        assert calls == ["released"]
+        assert primitive.locked()
+
+
+@pytest.mark.parametrize("make", [Lock, Semaphore])
+async def test_a_release_that_the_class_is_given_later_is_used(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    primitive, calls = make(), []
+    for _ in range(3):
+        async with primitive:
+            pass
+    with monkeypatch.context() as patch:
+        patch.setattr(make, "release", lambda self: calls.append(self))
+        async with primitive:
+            pass
+        assert calls == [primitive]
+        assert primitive.locked()
+    primitive.release()
+    for _ in range(3):
+        async with primitive:
+            pass
+        assert not primitive.locked()
+    with monkeypatch.context() as patch:
+        patch.setattr(holdfast.lock.ContextManager, "release", lambda self: calls.append(self), raising=False)
+        async with primitive:
+            pass
+    assert not primitive.locked()
+    assert calls == [primitive]
+
+
+@pytest.mark.parametrize("make", [Lock, Semaphore, Condition])
+async def test_what_async_with_calls_is_a_bound_method(make) -> None:
+    primitive = make()
+    enter, leave = primitive.__aenter__, primitive.__aexit__
+    assert inspect.ismethod(enter)
+    assert enter.__self__ is primitive
+    assert enter.__func__ is make.__aenter__
+    assert enter == primitive.__aenter__
+    assert hash(enter) == hash(primitive.__aenter__)
+    assert enter != leave
+    assert enter != make().__aenter__
+    assert repr(enter).startswith("<bound method ")
+    names = list(inspect.signature(leave).parameters)
+    assert names == ["exc_type", "exc", "tb"]
+    assert asyncio.iscoroutinefunction(enter)
+    with pytest.raises(AttributeError):
+        enter.nothing  # noqa: B018
+    for arguments, keywords in [((None, None, None), {}), ((None, None), {"tb": None}), ((), dict.fromkeys(names))]:
+        await enter()
+        assert primitive.locked()
+        await leave(*arguments, **keywords)
+        assert not primitive.locked()
+    with pytest.raises(TypeError):
+        enter(1)
+    with pytest.raises(TypeError):
+        leave(None)
+    with pytest.raises(TypeError):
+        leave(None, None, None, None)
+    assert copy.copy(enter) == enter
+    assert copy.deepcopy(enter).__self__ is not primitive
+
+
+def test_a_bound_method_that_its_primitive_keeps_is_collected_with_it() -> None:
+    lock = Lock()
+    lock.enter, gone = lock.__aenter__, weakref.ref(lock)
+    del lock
+    gc.collect()
+    assert gone() is None
 
 
 async def test_a_condition_that_has_lost_its_lock_says_so() -> None:

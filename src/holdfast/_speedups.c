@@ -4,6 +4,7 @@ The Python code is the reference, and whatever is rare stays there. What is here
 
     the fields         of a wait queue and of the primitives, under the names that Python knows them by
     Function           a method with two bodies, this file's and Python's, and Python's looks
+    Bound              `__aenter__` and `__aexit__` of an instance, as `async with` looks them up
     Coroutine          what acquire() and wait() return
     Finished           what `__aenter__` and `__aexit__` return if there is nothing left to do
     the bodies         each is headed by the Python that it is the twin of
@@ -12,7 +13,8 @@ A body that meets anything but the plain case changes nothing and declines: it r
 Python body does it all. A coroutine declines by running the one that the Python body makes. So both can work on the same
 object, and do.
 
-What is faster, and why. Nothing is made for the interpreter to run: no frame, no coroutine object with one. Python
+What is faster, and why. Nothing is made for the interpreter to run: no frame, no coroutine object with one. What is made
+for one operation is used again for the next. Python
 3.11, and asyncio's tasks everywhere, ask a coroutine with `am_send`, which returns a value without raising StopIteration;
 where the interpreter itself asks with `tp_iternext` (3.12 on), None needs no exception at all, and for True and integers
 there is one that is used again. The methods of CPython's own Future and deque are not looked up each time. The future that
@@ -35,15 +37,19 @@ two threads that use one primitive, which is not allowed, may spoil its counts a
 #define Py_END_CRITICAL_SECTION() }
 #endif
 
-#define FREE_COROUTINES 64  /* so many are kept to be used again */
+#define FREE_OBJECTS 64  /* so many of a kind are kept to be used again */
 #if defined(Py_GIL_DISABLED) || defined(HOLDFAST_NO_REUSE)
 #define REUSE 0
 #else
 #define REUSE 1
 #endif
 
+/* Before Python 3.12, a method is found slower if there is no dict yet. */
+#define LAZY_DICT (PY_VERSION_HEX >= 0x030C0000)
+
 typedef struct State State;
 typedef struct Function Function;
+typedef struct Bound Bound;
 typedef struct Coroutine Coroutine;
 
 typedef struct {
@@ -65,6 +71,9 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *queue;  /* NULL, None or a Queue */
+#if LAZY_DICT
+    PyObject *dict;   /* NULL, as long as it was given no attribute but its fields */
+#endif
 } Primitive;
 
 typedef struct {
@@ -127,6 +136,15 @@ struct Function {
     PyTypeObject *twin;  /* and mostly is */
     Py_ssize_t least, most;  /* arguments after self */
     State *state;
+    Function *release;     /* of `__aexit__`: the compiled release(), which is the twin's */
+    unsigned int version;  /* while this is the twin's version; 0: not known */
+};
+
+struct Bound {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    Function *function;
+    PyObject *self;  /* of the method */
 };
 
 enum stage { CREATED, WAITING, RETAKING, DECLINED, ENDED };
@@ -164,8 +182,15 @@ typedef struct {
     PyObject *create_future;  /* BaseEventLoop's, which returns Future(loop=self) */
 } Known;
 
+/* Objects that were let go of, to be used again. Each still has its reference to its type. */
+typedef struct {
+    PyObject *objects[FREE_OBJECTS];
+    int count;
+} FreeList;
+
 struct State {
     PyTypeObject *function_type;
+    PyTypeObject *bound_type;
     PyTypeObject *coroutine_type;
     PyTypeObject *finished_type;
     PyTypeObject *queue_type;
@@ -189,10 +214,7 @@ struct State {
         *str_call_soon;
     PyObject *no_arguments;  /* the empty tuple */
     PyObject *keyword_context;  /* ("context",) */
-#if REUSE
-    Coroutine *free[FREE_COROUTINES];
-    int free_count;
-#endif
+    FreeList coroutines, bound;
 };
 
 /* References */
@@ -719,6 +741,53 @@ takes_shortcut(Function *self, PyObject *const *arguments, size_t nargsf, PyObje
     return PyVectorcall_NARGS(nargsf) == 1 && kwnames == NULL && Py_IS_TYPE(arguments[0], self->twin);
 }
 
+/* Free lists */
+
+/* One that was used before; NULL, without an exception, if there is none. */
+static inline PyObject *
+use_again(FreeList *list)
+{
+    if (!list->count) {
+        return NULL;
+    }
+    PyObject *object = list->objects[--list->count];
+    _Py_NewReference(object);
+    return object;
+}
+
+/* At the end of a tp_dealloc: true if the object is to be used again, and not to be freed. */
+static inline bool
+keep(State *state, FreeList *list, PyObject *object)
+{
+    /* When an interpreter ends, the collector may have taken the module from the type by now, or all from the module. */
+    bool alive = ((PyHeapTypeObject *)Py_TYPE(object))->ht_module != NULL && state->finished != NULL;
+    if (!REUSE || !alive || list->count == FREE_OBJECTS) {
+        return false;
+    }
+    list->objects[list->count++] = object;
+    return true;
+}
+
+static int
+traverse_free(FreeList *list, visitproc visit, void *arg)
+{
+    for (int i = 0; i < list->count; i++) {
+        Py_VISIT(Py_TYPE(list->objects[i]));
+    }
+    return 0;
+}
+
+static void
+clear_free(FreeList *list)
+{
+    while (list->count) {
+        PyObject *object = list->objects[--list->count];
+        PyTypeObject *type = Py_TYPE(object);
+        PyObject_GC_Del(object);
+        Py_DECREF(type);
+    }
+}
+
 /* Coroutine: what a coroutine is to who awaits, sends, throws, closes and looks at it. */
 
 /* Python's own coroutines tell where they were made. */
@@ -726,22 +795,6 @@ static inline bool
 origin_is_asked(void)
 {
     return PyThreadState_Get()->coroutine_origin_tracking_depth != 0;
-}
-
-/* One that was used before; NULL, without an exception, if there is none. */
-static inline Coroutine *
-used_coroutine(State *state)
-{
-    Coroutine *coroutine = NULL;
-#if REUSE
-    if (state->free_count) {
-        coroutine = state->free[--state->free_count];
-        PyObject_Init((PyObject *)coroutine, state->coroutine_type);
-    }
-#else
-    (void)state;
-#endif
-    return coroutine;
 }
 
 static inline PyObject *
@@ -766,7 +819,7 @@ new_coroutine(Function *function, PyObject *self, bool gives_none)
     if (origin_is_asked()) {
         return NULL;
     }
-    Coroutine *coroutine = used_coroutine(state);
+    Coroutine *coroutine = (Coroutine *)use_again(&state->coroutines);
     if (coroutine == NULL) {
         coroutine = PyObject_GC_New(Coroutine, state->coroutine_type);
         if (coroutine == NULL) {
@@ -794,7 +847,7 @@ call_coroutine_function(PyObject *function, PyObject *const *arguments, size_t n
 {
     Function *self = (Function *)function;
     if (takes_shortcut(self, arguments, nargsf, kwnames) && !origin_is_asked()) {
-        Coroutine *coroutine = used_coroutine(self->state);
+        Coroutine *coroutine = (Coroutine *)use_again(&self->state->coroutines);
         if (coroutine != NULL) {
             return begin_coroutine(coroutine, self, arguments[0], false);
         }
@@ -1358,20 +1411,13 @@ coroutine_dealloc(PyObject *object)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(object);
     }
-#if REUSE
-    State *state = self->function->state;
-    /* When an interpreter ends, the collector may have taken the module from the type by now. */
-    bool alive = ((PyHeapTypeObject *)type)->ht_module != NULL && state->finished != NULL;
-    if (alive && state->free_count < FREE_COROUTINES && !self->finalized) {
-        Py_CLEAR(self->function);
-        state->free[state->free_count++] = self;
+    Function *function = self->function;
+    State *state = function->state;
+    if (self->finalized || !keep(state, &state->coroutines, object)) {
+        PyObject_GC_Del(object);
         Py_DECREF(type);
-        return;
     }
-#endif
-    Py_CLEAR(self->function);
-    PyObject_GC_Del(object);
-    Py_DECREF(type);
+    Py_DECREF(function);  /* which keeps the state */
 }
 
 static PyObject *
@@ -1568,12 +1614,173 @@ static PyType_Spec finished_spec = {
     .slots = finished_slots,
 };
 
+/* Bound: a bound method of which `async with` makes two for each block, calls them once and lets them go. Method objects
+are made anew each time, and these are used again. Whatever else is asked of one, its class included, a method object made
+for the question answers. From Python 3.14 on, `async with` binds nothing. */
+
+static PyObject *bound_vectorcall(PyObject *, PyObject *const *, size_t, PyObject *);
+
+static PyObject *
+new_bound(Function *function, PyObject *self)
+{
+    State *state = function->state;
+    Bound *bound = (Bound *)use_again(&state->bound);
+    if (bound == NULL) {
+        bound = PyObject_GC_New(Bound, state->bound_type);
+        if (bound == NULL) {
+            return NULL;
+        }
+    }
+    bound->vectorcall = bound_vectorcall;
+    bound->function = (Function *)Py_NewRef(function);
+    bound->self = Py_NewRef(self);
+    PyObject_GC_Track(bound);
+    return (PyObject *)bound;
+}
+
+static void
+bound_dealloc(PyObject *object)
+{
+    Bound *self = (Bound *)object;
+    PyTypeObject *type = Py_TYPE(self);
+    Function *function = self->function;
+    State *state = function->state;
+    PyObject_GC_UnTrack(object);
+    Py_DECREF(self->self);
+    if (!keep(state, &state->bound, object)) {
+        PyObject_GC_Del(object);
+        Py_DECREF(type);
+    }
+    Py_DECREF(function);  /* which keeps the state */
+}
+
+/* No tp_clear: who refers to one can be told to let go of it. */
+static int
+bound_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Bound *self = (Bound *)object;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->function);
+    Py_VISIT(self->self);
+    return 0;
+}
+
+static PyObject *
+method_of(PyObject *bound)
+{
+    return PyMethod_New((PyObject *)((Bound *)bound)->function, ((Bound *)bound)->self);
+}
+
+static PyObject *
+bound_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    Bound *bound = (Bound *)object;
+    PyObject *function = (PyObject *)bound->function, *result;
+    Py_ssize_t count = PyVectorcall_NARGS(nargsf);
+    if (count == 0 && kwnames == NULL) {
+        return bound->function->vectorcall(function, &bound->self, 1, NULL);
+    }
+    if (nargsf & PY_VECTORCALL_ARGUMENTS_OFFSET) {
+        PyObject **place = (PyObject **)arguments - 1, *before = *place;
+        *place = bound->self;
+        result = bound->function->vectorcall(function, place, count + 1, kwnames);
+        *place = before;
+        return result;
+    }
+    PyObject *method = method_of(object);
+    if (method == NULL) {
+        return NULL;
+    }
+    result = PyObject_Vectorcall(method, arguments, nargsf, kwnames);
+    Py_DECREF(method);
+    return result;
+}
+
+static PyObject *
+bound_getattro(PyObject *self, PyObject *name)
+{
+    PyObject *method = method_of(self);
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyObject_GetAttr(method, name);
+    Py_DECREF(method);
+    return value;
+}
+
+static PyObject *
+bound_repr(PyObject *self)
+{
+    PyObject *method = method_of(self);
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *text = PyObject_Repr(method);
+    Py_DECREF(method);
+    return text;
+}
+
+static Py_hash_t
+bound_hash(PyObject *self)
+{
+    PyObject *method = method_of(self);
+    if (method == NULL) {
+        return -1;
+    }
+    Py_hash_t hash = PyObject_Hash(method);
+    Py_DECREF(method);
+    return hash;
+}
+
+static PyObject *
+bound_richcompare(PyObject *self, PyObject *other, int operation)
+{
+    PyObject *method = method_of(self);
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *others = Py_IS_TYPE(other, Py_TYPE(self)) ? method_of(other) : Py_NewRef(other);
+    PyObject *answer = others == NULL ? NULL : PyObject_RichCompare(method, others, operation);
+    Py_XDECREF(others);
+    Py_DECREF(method);
+    return answer;
+}
+
+static PyMemberDef bound_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Bound, vectorcall), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot bound_slots[] = {
+    {Py_tp_dealloc, bound_dealloc},
+    {Py_tp_traverse, bound_traverse},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_getattro, bound_getattro},
+    {Py_tp_repr, bound_repr},
+    {Py_tp_hash, bound_hash},
+    {Py_tp_richcompare, bound_richcompare},
+    {Py_tp_members, bound_members},
+    {0, NULL},
+};
+
+static PyType_Spec bound_spec = {
+    .name = "holdfast._speedups.Bound",
+    .basicsize = sizeof(Bound),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = bound_slots,
+};
+
 /* Function: what it is besides a call */
 
 static PyObject *
 function_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(type))
 {
-    return instance == NULL || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
+    if (instance == NULL || instance == Py_None) {
+        return Py_NewRef(self);
+    }
+    bool special = strncmp(((Function *)self)->body->name, "__", 2) == 0;
+    return special ? new_bound((Function *)self, instance) : PyMethod_New(self, instance);
 }
 
 static PyObject *
@@ -1616,6 +1823,7 @@ function_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->module);
     Py_VISIT(self->type);
     Py_VISIT(self->twin);
+    Py_VISIT(self->release);
     return 0;
 }
 
@@ -1629,6 +1837,7 @@ function_dealloc(PyObject *object)
     Py_XDECREF(self->module);
     Py_XDECREF(self->type);
     Py_XDECREF(self->twin);
+    Py_XDECREF(self->release);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -1682,6 +1891,46 @@ exit_context(Function *function, PyObject *self, PyObject *const *arguments, Py_
         return NULL;
     }
     return Py_NewRef(state->finished);
+}
+
+/* Is its release() the compiled one? As in the caches of the interpreter, a class of the same version has the same. */
+static inline bool
+releases_plainly(Function *exit, PyObject *self)
+{
+#if defined(Py_GIL_DISABLED) || !LAZY_DICT
+    (void)exit, (void)self;
+    return false;
+#else
+    PyTypeObject *twin = exit->twin;
+    if (!Py_IS_TYPE(self, twin) || ((Primitive *)self)->dict != NULL) {
+        return false;
+    }
+    if (exit->version == 0 || exit->version != twin->tp_version_tag) {
+        PyObject *release = PyObject_GetAttr((PyObject *)twin, exit->state->str_release);  /* gives it a version */
+        if (release == NULL) {
+            PyErr_Clear();
+        }
+        exit->version = release == (PyObject *)exit->release ? twin->tp_version_tag : 0;
+        Py_XDECREF(release);
+    }
+    return exit->version != 0;
+#endif
+}
+
+static PyObject *
+call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    Function *self = (Function *)function;
+    if (PyVectorcall_NARGS(nargsf) == 4 && kwnames == NULL && arguments[1] != PyExc_GeneratorExit
+        && self->state->finished != NULL && releases_plainly(self, arguments[0])) {
+        PyObject *none = self->release->vectorcall((PyObject *)self->release, arguments, 1, NULL);
+        if (none == NULL) {
+            return NULL;
+        }
+        Py_DECREF(none);
+        return Py_NewRef(self->state->finished);
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 /* `await self.acquire()` and nothing more, if that is one of these; else declined */
@@ -2064,7 +2313,7 @@ call_condition_acquire(PyObject *function, PyObject *const *arguments, size_t na
     State *state = ((Function *)function)->state;
     if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && !origin_is_asked()) {
         PyObject *lock = plain_lock(state, arguments[0]);
-        Coroutine *coroutine = lock == NULL ? NULL : used_coroutine(state);
+        Coroutine *coroutine = lock == NULL ? NULL : (Coroutine *)use_again(&state->coroutines);
         if (coroutine != NULL) {
             begin_coroutine(coroutine, state->lock_acquire, lock, false);
         }
@@ -2515,15 +2764,22 @@ static PyGetSetDef queue_getset[] = {
 };
 
 #define QUEUE_MEMBER {"_queue", T_OBJECT, offsetof(Primitive, queue), 0, NULL}
+#if LAZY_DICT
+#define PRIMITIVE_MEMBERS QUEUE_MEMBER, {"__dictoffset__", T_PYSSIZET, offsetof(Primitive, dict), READONLY, NULL}
+#define LAST_GETSET {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL}, {NULL, NULL, NULL, NULL, NULL}
+#else  /* the interpreter adds a dict of its own */
+#define PRIMITIVE_MEMBERS QUEUE_MEMBER
+#define LAST_GETSET {NULL, NULL, NULL, NULL, NULL}
+#endif
 
 static PyMemberDef lock_members[] = {
-    QUEUE_MEMBER,
+    PRIMITIVE_MEMBERS,
     {"_locked", T_BOOL, offsetof(Lock, locked), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyMemberDef semaphore_members[] = {
-    QUEUE_MEMBER,
+    PRIMITIVE_MEMBERS,
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -2556,29 +2812,29 @@ semaphore_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 
 static PyGetSetDef semaphore_getset[] = {
     {"_value", semaphore_get_value, semaphore_set_value, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+    LAST_GETSET,
 };
 
-static PyGetSetDef no_getset[] = {
-    {NULL, NULL, NULL, NULL, NULL},
+static PyGetSetDef primitive_getset[] = {
+    LAST_GETSET,
 };
 
 static PyMemberDef event_members[] = {
-    QUEUE_MEMBER,
+    PRIMITIVE_MEMBERS,
     {"_value", T_BOOL, offsetof(Event, value), 0, NULL},
     {"_woken", T_PYSSIZET, offsetof(Event, woken), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyMemberDef condition_members[] = {
-    QUEUE_MEMBER,
+    PRIMITIVE_MEMBERS,
     {"_lock", T_OBJECT, offsetof(Condition, lock), 0, NULL},
     {"_grip", T_OBJECT, offsetof(Condition, grip), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyMemberDef barrier_members[] = {
-    QUEUE_MEMBER,
+    PRIMITIVE_MEMBERS,
     {"_parties", T_OBJECT, offsetof(Barrier, parties), 0, NULL},
     {"_state", T_OBJECT, offsetof(Barrier, state), 0, NULL},
     {"_spared", T_PYSSIZET, offsetof(Barrier, spared), 0, NULL},
@@ -2622,6 +2878,9 @@ primitive_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(((Primitive *)object)->queue);
+#if LAZY_DICT
+    Py_VISIT(((Primitive *)object)->dict);
+#endif
     return 0;
 }
 
@@ -2629,6 +2888,9 @@ static int
 primitive_clear(PyObject *object)
 {
     Py_CLEAR(((Primitive *)object)->queue);
+#if LAZY_DICT
+    Py_CLEAR(((Primitive *)object)->dict);
+#endif
     return 0;
 }
 
@@ -2699,12 +2961,14 @@ DEALLOC(semaphore_dealloc, semaphore_clear)
 DEALLOC(condition_dealloc, condition_clear)
 DEALLOC(barrier_dealloc, barrier_clear)
 
+/* PyType_GenericNew, as object.__new__() makes the dict at once on Python 3.12. */
 #define FIELDS_SPEC(name_, layout, deallocate, traverse, clear, members, getset)            \
     {                                                                                       \
         .name = "holdfast._speedups." name_,                                                \
         .basicsize = sizeof(layout),                                                        \
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,             \
         .slots = (PyType_Slot[]){                                                           \
+            {Py_tp_new, PyType_GenericNew},                                                 \
             {Py_tp_dealloc, deallocate},                                                    \
             {Py_tp_traverse, traverse},                                                     \
             {Py_tp_clear, clear},                                                           \
@@ -2717,16 +2981,16 @@ DEALLOC(barrier_dealloc, barrier_clear)
 static PyType_Spec queue_spec = FIELDS_SPEC(
     "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, queue_getset);
 static PyType_Spec lock_spec = FIELDS_SPEC(
-    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, no_getset);
+    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, primitive_getset);
 static PyType_Spec semaphore_spec = FIELDS_SPEC(
     "Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear, semaphore_members, semaphore_getset);
 static PyType_Spec event_spec = FIELDS_SPEC(
-    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, no_getset);
+    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, primitive_getset);
 static PyType_Spec condition_spec = FIELDS_SPEC(
-    "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members, no_getset);
+    "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members, primitive_getset);
 
 static PyType_Spec barrier_spec = FIELDS_SPEC(
-    "Barrier", Barrier, barrier_dealloc, barrier_traverse, barrier_clear, barrier_members, no_getset);
+    "Barrier", Barrier, barrier_dealloc, barrier_traverse, barrier_clear, barrier_members, primitive_getset);
 
 /* The module */
 
@@ -2740,12 +3004,12 @@ static const Body bodies[] = {
     {"Lock", "release", 0, 0, lock_release, NULL, call_lock_release},
     {"Lock", "locked", 0, 0, lock_locked, NULL, NULL},
     {"Lock", "__aenter__", 0, 0, lock_enter, NULL, NULL},
-    {"Lock", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Lock", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
     {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps, call_coroutine_function},
     {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL, NULL},
     {"Semaphore", "release", 0, 0, semaphore_release, NULL, call_semaphore_release},
     {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL, NULL},
-    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
     {"Event", "wait", 0, 0, coroutine_function, &event_steps, call_coroutine_function},
     {"Event", "set", 0, 0, event_set, NULL, NULL},
     {"Condition", "acquire", 0, 0, condition_acquire, NULL, call_condition_acquire},
@@ -2753,7 +3017,7 @@ static const Body bodies[] = {
     {"Condition", "locked", 0, 0, condition_locked, NULL, NULL},
     {"Condition", "wait", 0, 0, coroutine_function, &condition_steps, call_coroutine_function},
     {"Condition", "__aenter__", 0, 0, condition_enter, NULL, NULL},
-    {"Condition", "__aexit__", 3, 0, exit_context, NULL, NULL},
+    {"Condition", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
     {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps, call_coroutine_function},
     {"Barrier", "_spare_nobody", 0, 0, barrier_spare_nobody, NULL, NULL},
     {NULL, NULL, 0, 0, NULL, NULL, NULL},
@@ -2785,6 +3049,7 @@ functions(PyObject *module, PyObject *arguments)
             continue;
         }
         PyObject *method = PyObject_GetAttrString(python, body->name);
+        PyObject *release = body->run == exit_context ? PyDict_GetItemString(found, "release") : NULL;
         if (method != NULL && !PyFunction_Check(method)) {
             PyErr_Format(PyExc_TypeError, "%s.%s must be a function, not %R", body->type, body->name, method);
             Py_CLEAR(method);
@@ -2804,6 +3069,8 @@ functions(PyObject *module, PyObject *arguments)
         function->least = body->arguments - body->optional;
         function->most = body->arguments;
         function->state = state;
+        function->release = (Function *)Py_XNewRef(release);
+        function->version = 0;
         PyObject_GC_Track(function);
         if (body->run == queue_join) {
             Py_XSETREF(state->queue_twin, (PyTypeObject *)Py_NewRef(twin));
@@ -2959,6 +3226,7 @@ module_exec(PyObject *module)
         bool public;
     } types[] = {
         {&state->function_type, &function_spec, false},
+        {&state->bound_type, &bound_spec, false},
         {&state->coroutine_type, &coroutine_spec, true},
         {&state->finished_type, &finished_spec, false},
         {&state->queue_type, &queue_spec, true},
@@ -2998,8 +3266,8 @@ module_exec(PyObject *module)
 }
 
 #define ALL_REFERENCES(DO)                                                                                            \
-    DO(function_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin) DO(lock_type)                \
-    DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                                             \
+    DO(function_type) DO(bound_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin)               \
+    DO(lock_type) DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                                             \
     DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop) DO(lock_acquire) DO(spare_nobody)           \
     DO(stop) DO(zero) DO(no_arguments) DO(keyword_context)                                                            \
     DO(known.deque) DO(known.future) DO(known.set_result) DO(known.create_future)                                     \
@@ -3016,18 +3284,16 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 #define VISIT(field) Py_VISIT(state->field);
     ALL_REFERENCES(VISIT)
 #undef VISIT
-    return 0;
+    int stopped = traverse_free(&state->coroutines, visit, arg);
+    return stopped ? stopped : traverse_free(&state->bound, visit, arg);
 }
 
 static int
 module_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-#if REUSE
-    while (state->free_count) {
-        PyObject_GC_Del(state->free[--state->free_count]);
-    }
-#endif
+    clear_free(&state->coroutines);
+    clear_free(&state->bound);
 #define CLEAR(field) Py_CLEAR(state->field);
     ALL_REFERENCES(CLEAR)
 #undef CLEAR
