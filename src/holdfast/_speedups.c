@@ -44,7 +44,7 @@ two threads that use one primitive, which is not allowed, may spoil its counts a
 #define REUSE 1
 #endif
 
-/* Before Python 3.12, a method is found slower if there is no dict yet. */
+/* Primitives make their dict when it is asked for. Before Python 3.12, methods would be found slower then. */
 #define LAZY_DICT (PY_VERSION_HEX >= 0x030C0000)
 
 typedef struct State State;
@@ -3267,7 +3267,7 @@ module_exec(PyObject *module)
 
 #define ALL_REFERENCES(DO)                                                                                            \
     DO(function_type) DO(bound_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin)               \
-    DO(lock_type) DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                                             \
+    DO(lock_type) DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                               \
     DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop) DO(lock_acquire) DO(spare_nobody)           \
     DO(stop) DO(zero) DO(no_arguments) DO(keyword_context)                                                            \
     DO(known.deque) DO(known.future) DO(known.set_result) DO(known.create_future)                                     \

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dis
 import gc
+import linecache
 import sys
 import threading
 
@@ -12,7 +13,7 @@ from tests.test_idle import kept_by
 
 from holdfast import threads
 from holdfast.threads import _letter
-from holdfast.threads._section import ONE_AT_A_TIME, Section
+from holdfast.threads._section import ONE_AT_A_TIME, ReentryError, Section, here
 from holdfast.threads._waiter import ThreadWaiter
 
 from .by_hand import (
@@ -667,6 +668,67 @@ def test_handler_tries_to_acquire_within_a_change(kind):
         return there
 
     lines(scenario)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize(
+    ("make", "wait", "act"),
+    [
+        (threads.Lock, threads.Lock.acquire, threads.Lock.release),
+        (threads.BoundedSemaphore, threads.BoundedSemaphore.acquire, threads.BoundedSemaphore.release),
+        (threads.Condition, wait_once, threads.Condition.notify),
+    ],
+    ids=["Lock.release", "BoundedSemaphore.release", "Condition.notify"],
+)
+def test_handler_that_fails_before_or_after_a_change_lets_it_count_never_or_once(make, wait, act):
+    """Its ReentryError, from a change somewhere else, comes out of what it has interrupted."""
+
+    def scenario(number):
+        loop = HandLoop()
+        primitive = make()
+        assert make is threads.Condition or primitive.sync.acquire()
+        tasks = [loop.start(wait(primitive)) for _ in range(2)]
+        if make is threads.Condition:
+            assert primitive.sync.acquire()
+
+        def handler():
+            caller = sys._getframe(2)
+            line = linecache.getline(caller.f_code.co_filename, caller.f_lineno)
+            if not (here.me.inside or line.strip() == "try:"):  # there the interpreter lets no handler run
+                raise ReentryError
+
+        def call():
+            with contextlib.suppress(ReentryError):
+                act(primitive)
+
+        there = at_line(number, handler, call)
+        if make is threads.Condition:
+            primitive.release()
+        loop.turn(5)
+        granted = [task for task in tasks if task.done()]
+        assert len(granted) <= 1
+        assert primitive.statistics().tasks_waiting == 2 - len(granted)
+        assert not any(task.exception() for task in granted)
+        finish(loop)
+        return there
+
+    lines(scenario)
+
+
+def test_handler_that_fails_as_the_loop_of_the_waiter_closes_is_heard():
+    class Closing(HandLoop):
+        def call_soon_threadsafe(self, *args, **kwargs):
+            if not self.is_closed():
+                self.close()
+                raise KeyboardInterrupt
+            return super().call_soon_threadsafe(*args, **kwargs)
+
+    lock, waiter = contended(threads.Lock, (Closing(),))
+    waiter._log_destroy_pending = False
+    with pytest.raises(KeyboardInterrupt):
+        lock.release()
+    assert is_free(lock)
 
 
 @pytest.mark.timeout(120)

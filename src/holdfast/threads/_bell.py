@@ -34,7 +34,7 @@ class Bell:
         loop.add_reader(eventfd, self._answer)
 
     def ring(self, waiter: TaskWaiter) -> None:
-        """Wake this one, too. If a signal handler raises meanwhile, deliver() comes here again."""
+        """Wake this one, too. If a signal handler raises meanwhile, this is called again."""
         self.named.append(waiter)
         if not self.rung:  # if it is, the loop looks for names after it has said that it is not
             self._ring()

@@ -36,7 +36,7 @@ class Letter:
         count_letter(self.loop)
 
     def __del__(self) -> None:
-        if self.named:
+        if getattr(self, "named", None):  # there are none if a signal handler has raised while it was made
             self.lost()
 
     def lost(self) -> None:
@@ -64,8 +64,8 @@ def send(waiter: TaskWaiter) -> None:
     try:
         on_their_way[there] = ref(letter)
         waiter.loop.call_soon_threadsafe(letter)
-    except RuntimeError:
+    except BaseException as error:
+        if not (isinstance(error, RuntimeError) and waiter.loop.is_closed()):
+            on_their_way.pop(there, None)  # A signal handler has raised, and this is called again.
+            raise
         letter.lost()
-    except BaseException:  # of a signal handler; deliver() comes here again
-        on_their_way.pop(there, None)
-        raise

@@ -9,7 +9,7 @@ from holdfast._primitive import Primitive
 from holdfast._waitqueue import WaitQueue
 
 from ._queue import SharedQueue
-from ._section import ReentryError, Section
+from ._section import Section
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 
 
@@ -100,10 +100,7 @@ class Shared(Primitive):
 
     def try_acquire(self) -> bool:
         """Take it if that needs no waiting; return whether it did. Never overtakes who waits."""
-        try:
-            return self._section.run(self._try_now)
-        except ReentryError:
-            return False
+        return self._section.run(self._try_now, within=_not_now)
 
     def _live_queue(self) -> WaitQueue | None:
         queue = self._queue
@@ -115,6 +112,11 @@ class Shared(Primitive):
         cls = type(self)
         module = "holdfast.threads" if cls.__module__.startswith("holdfast.") else cls.__module__
         return f"<{module}.{cls.__qualname__} object at {id(self):#x} [{state}]>"
+
+
+def _not_now() -> bool:
+    """What try_acquire() answers within a section."""
+    return False
 
 
 S = TypeVar("S", bound=Shared)

@@ -63,10 +63,12 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
 
     __slots__ = ()
 
-    def run(self, step: Callable[[*Ts], T], /, *args: *Ts) -> T:
-        """The result of `step()`, called in the section. Raises ReentryError within a section."""
+    def run(self, step: Callable[[*Ts], T], /, *args: *Ts, within: Callable[[*Ts], T] | None = None) -> T:
+        """The result of `step()`, called in the section; within a section, of `within()`, or ReentryError."""
         me = here.me
         if me.inside:
+            if within is not None:
+                return within(*args)
             raise ReentryError(
                 "a signal handler or a finalizer interrupted its own thread in the middle of a change, and needs an "
                 "answer that is not there yet: use release(), set(), notify() or try_acquire() there"
@@ -88,10 +90,15 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
                     raise
                 # Otherwise a signal handler has raised while this thread waited for the section.
             finally:
-                if woken:
-                    deliver(woken)
-                while me.late:
-                    me.late.popleft()()
+                try:
+                    if woken:
+                        deliver(woken)
+                except BaseException:  # A signal handler has raised. Before that comes out, all are woken,
+                    deliver(woken)  # type: ignore[arg-type]  # there were some
+                    raise
+                finally:  # and what has been put down is done.
+                    while me.late:
+                        me.late.popleft()()
 
     def do(self, step: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Call `step()`, which must not raise, in the section; within a section, as soon as that has been left."""
@@ -103,22 +110,21 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
 
 
 def deliver(woken: Sequence[Waiter]) -> None:
-    """Wake them. If a signal handler raises meanwhile, all are woken before that comes out."""
+    """Wake them. To do so twice is harmless."""
     thread, running = get_ident(), None
-    try:
-        for waiter in woken:
-            if running is None and waiter.thread == thread:  # else need not be asked for, which is slow in Python 3.11
-                running = _get_running_loop()
-            waiter.wake(running)
-    except BaseException:
-        running = _get_running_loop()
-        for waiter in woken:
-            waiter.wake(running)
-        raise
+    for waiter in woken:
+        if running is None and waiter.thread == thread:  # else need not be asked for, which is slow in Python 3.11
+            running = _get_running_loop()
+        waiter.wake(running)
 
 
 def hold_back() -> list[Waiter]:
-    """In a section: who has been granted something in it, for the caller to `deliver()`."""
+    """In a section: who has been granted something in it, and is to be woken later."""
     me = here.me
     woken, me.woken = me.woken, []
     return woken
+
+
+def let_go(held: Sequence[Waiter]) -> None:
+    """In a section: those that were held back are woken after this one."""
+    here.me.woken += held

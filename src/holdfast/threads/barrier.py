@@ -10,7 +10,7 @@ from holdfast.barrier import _State
 
 from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
-from ._section import Section, deliver, hold_back
+from ._section import Section, hold_back, let_go
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 
 
@@ -88,7 +88,7 @@ class Barrier(Shared, task_tier.Barrier):
             self._section.do(self._abort)
             raise
         finally:
-            deliver(held)
+            self._section.run(let_go, held)
         return self._parties - 1
 
     # In the critical section

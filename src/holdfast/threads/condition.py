@@ -13,7 +13,6 @@ from holdfast.condition import NotALockError
 from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import pass_on_notification
-from ._section import ReentryError
 from ._waiter import TaskWaiter, ThreadWaiter, Waiter
 from .lock import Lock, SyncLock
 
@@ -93,12 +92,7 @@ class Condition(Shared, task_tier.Condition):
 
         Raises RuntimeError, and wakes nobody, if the lock is not held; TypeError if `n` is not a number.
         """
-        try:
-            self._section.run(super().notify, n)
-        except ReentryError:
-            if not self._lock.locked():
-                raise RuntimeError(_NOT_LOCKED.format("notify")) from None
-            self._section.do(self._notify_late, n)
+        self._section.run(super().notify, n, within=self._notify_late)
 
     def notify_all(self) -> None:
         """Wake everyone who waits. Never blocks.
@@ -132,6 +126,11 @@ class Condition(Shared, task_tier.Condition):
         self._lock._close(again, thread)
 
     def _notify_late(self, n: float) -> None:
+        if not self._lock.locked():
+            raise RuntimeError(_NOT_LOCKED.format("notify"))
+        self._section.do(self._grant, n)
+
+    def _grant(self, n: float) -> None:
         if self._queue is not None:
             self._queue.grant(n)
 

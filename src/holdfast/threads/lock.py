@@ -12,7 +12,7 @@ from holdfast._contextmanager import FINISHED, returns_awaitable
 from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
-from ._section import ONE_AT_A_TIME, ReentryError, here
+from ._section import ONE_AT_A_TIME, here
 from ._section import Section as Section
 from ._waiter import SteadfastTaskFuture, TaskWaiter, ThreadWaiter, Waiter
 
@@ -78,12 +78,7 @@ class Lock(Shared, task_tier.Lock):
             if self._queue is not None:
                 self._section.do(self._settle)
             return
-        try:
-            self._section.run(self._release)
-        except ReentryError:
-            if not self._held.locked():
-                raise RuntimeError(NOT_ACQUIRED) from None
-            self._section.do(self._give_back)
+        self._section.run(self._release, within=self._release_late)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
@@ -105,6 +100,11 @@ class Lock(Shared, task_tier.Lock):
         if self._queue is not None:
             self._queue.owed_exits.pop(get_ident(), None)
         self._give_back()
+
+    def _release_late(self) -> None:
+        if not self._held.locked():
+            raise RuntimeError(NOT_ACQUIRED)
+        self._section.do(self._give_back)
 
     def _give_back(self) -> None:
         line = self._queue

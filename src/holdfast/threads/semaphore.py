@@ -12,7 +12,7 @@ from holdfast._contextmanager import FINISHED, returns_awaitable
 from . import _task_tier as task_tier
 from ._primitive import Shared, SyncView, check_timeout
 from ._queue import SharedQueue
-from ._section import ONE_AT_A_TIME, ReentryError, Section, here
+from ._section import ONE_AT_A_TIME, Section, here
 from ._waiter import Waiter
 
 
@@ -122,15 +122,15 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
         self._add(1)
 
     def _add(self, n: int) -> None:
-        try:
-            self._section.run(self._check_and_put, n)
-        except ReentryError:
-            self._check_release(n)
-            self._section.do(self._put, n)
+        self._section.run(self._check_and_put, n, within=self._check_and_put_late)
 
     def _check_and_put(self, n: int) -> None:
         self._check_release(n)
         self._put(n)
+
+    def _check_and_put_late(self, n: int) -> None:
+        self._check_release(n)
+        self._section.do(self._put, n)
 
     def _check_release(self, n: int) -> None:
         """Raise ValueError if so many permits must not be added."""
