@@ -310,7 +310,7 @@ def mutants_of(file: str) -> list[Mutant]:
             name += f" ({names[name]})"
         if "super()" in original:
             replacement = f"if 0: super(); {replacement}"  # the code keeps its reference to the class
-        code = compile(source[:start] + replacement + source[end:], file, "exec")
+        code = compile(source[:start] + replacement + source[end:], PACKAGE / file, "exec")
         mutants.append(Mutant(file, node.lineno, function, code, name))
     return mutants
 
