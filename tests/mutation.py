@@ -174,6 +174,8 @@ ALLOWED: dict[str, list[str]] = {
         "barrier.Barrier._trip: len(line) < waiting -> False",
         "barrier.Barrier._end_round: loop is not None -> True",
         "threads/_section.Section.run: me.woken -> True",
+        "threads/_section.deliver: running is None -> True",
+        "threads/_section.deliver: waiter.thread == thread -> True",
         "threads/_primitive.Shared._try_or_join: not line.line -> True",
         "threads/lock.Lock.locked: queue.granted -> True",
         "threads/lock.Lock.try_acquire: self._queue is None -> False",
@@ -225,8 +227,8 @@ ALLOWED: dict[str, list[str]] = {
     ],
     "None is as good as 0": ["threads/_primitive.check_timeout: return 0 -> return None"],
     "only the task tier asks what it returns": [
-        "threads/_queue.SharedQueue.forget_closed_loop: return True -> return None",
-        "threads/_queue.SharedQueue.forget_closed_loop: return False -> return None",
+        "threads/_queue.SharedQueue.forget_closed_loop: True -> False",
+        "threads/_queue.SharedQueue.forget_closed_loop: False -> True",
     ],
     "a signal handler's own RuntimeError, raised just after the unlocking": [
         "threads/_section.Section.run: locked -> False",
