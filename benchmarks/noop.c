@@ -1,4 +1,5 @@
-/* What nothing compiled that does the job can cost less than: a primitive that does nothing, with the protocol of one.
+/* A primitive that does nothing, with the protocol of one, written as types in C are: what is left are the costs of
+`await`, `async with` and calls. Only `async with` can cost less, where its methods are not bound anew for each block.
 
 acquire() and wait() return an object for each call, which does nothing before it is awaited and then gives True.
 `__aenter__` and `__aexit__` return one that gives None, always the same. No checks, no collector, no debug mode. */

@@ -146,6 +146,16 @@ def test_loop_closes_with_the_grant_on_its_way(make, loops):
     assert is_free(mutex)
 
 
+def test_loop_closes_after_it_was_told_and_somebody_looks(loops):
+    """The task is ready, and never runs: nobody has the lock, nor will."""
+    lock, waiter = contended(threads.Lock, loops[:1])
+    waiter._log_destroy_pending = False
+    loops[0].once(lock.release)
+    assert lock.locked()
+    loops[0].close()
+    assert not lock.locked()
+
+
 @pytest.mark.parametrize("then", ["contention", "release", "collected"])
 def test_loop_closes_after_it_was_told(then, loops):
     """The task is ready, and never runs."""
