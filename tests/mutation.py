@@ -190,6 +190,7 @@ ALLOWED: dict[str, list[str]] = {
         "threads/event.Event.wait: not self._value -> True",
         "threads/event.SyncEvent.wait: event._value -> False",
         "threads/semaphore.Semaphore.acquire: not self._take() -> True",
+        "threads/semaphore.Semaphore.release: self._queue is None -> True",
         "threads/semaphore.Semaphore.__aenter__: self._take() -> False",
         "threads/semaphore.Semaphore._arrive: self._value > 0 -> True",
         "threads/semaphore.Semaphore._arrive: self._value > 0 -> self._value >= 0",
