@@ -135,6 +135,7 @@ struct Function {
     PyTypeObject *type;  /* what self must be, */
     PyTypeObject *twin;  /* and mostly is */
     Py_ssize_t least, most;  /* arguments after self */
+    bool special;            /* the interpreter looks it up by itself */
     State *state;
     Function *release;     /* of `__aexit__`: the compiled release(), which is the twin's */
     unsigned int version;  /* while this is the twin's version; 0: not known */
@@ -759,9 +760,8 @@ use_again(FreeList *list)
 static inline bool
 keep(State *state, FreeList *list, PyObject *object)
 {
-    /* When an interpreter ends, the collector may have taken the module from the type by now, or all from the module. */
-    bool alive = ((PyHeapTypeObject *)Py_TYPE(object))->ht_module != NULL && state->finished != NULL;
-    if (!REUSE || !alive || list->count == FREE_OBJECTS) {
+    bool cleared = state->finished == NULL;  /* the module, as it is when an interpreter ends */
+    if (!REUSE || cleared || list->count == FREE_OBJECTS) {
         return false;
     }
     list->objects[list->count++] = object;
@@ -1779,8 +1779,7 @@ function_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(type))
     if (instance == NULL || instance == Py_None) {
         return Py_NewRef(self);
     }
-    bool special = strncmp(((Function *)self)->body->name, "__", 2) == 0;
-    return special ? new_bound((Function *)self, instance) : PyMethod_New(self, instance);
+    return ((Function *)self)->special ? new_bound((Function *)self, instance) : PyMethod_New(self, instance);
 }
 
 static PyObject *
@@ -1882,7 +1881,7 @@ static PyType_Spec function_spec = {
 
 /* What Lock, Semaphore and Condition share */
 
-/* self.release(), which a subclass may have; an exit that closes a coroutine is declined. */
+/* self.release(), which a subclass or an instance may have; an exit that closes a coroutine is declined. */
 static PyObject *
 exit_context(Function *function, PyObject *self, PyObject *const *arguments, Py_ssize_t Py_UNUSED(count))
 {
@@ -1893,7 +1892,8 @@ exit_context(Function *function, PyObject *self, PyObject *const *arguments, Py_
     return Py_NewRef(state->finished);
 }
 
-/* Is its release() the compiled one? As in the caches of the interpreter, a class of the same version has the same. */
+/* Is the release() of an instance of the twin the compiled one? As in the caches of the interpreter, the class has the same
+as long as it has the same version. */
 static inline bool
 releases_plainly(Function *exit, PyObject *self)
 {
@@ -1902,7 +1902,7 @@ releases_plainly(Function *exit, PyObject *self)
     return false;
 #else
     PyTypeObject *twin = exit->twin;
-    if (!Py_IS_TYPE(self, twin) || ((Primitive *)self)->dict != NULL) {
+    if (((Primitive *)self)->dict != NULL) {
         return false;
     }
     if (exit->version == 0 || exit->version != twin->tp_version_tag) {
@@ -1921,14 +1921,21 @@ static PyObject *
 call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
     Function *self = (Function *)function;
-    if (PyVectorcall_NARGS(nargsf) == 4 && kwnames == NULL && arguments[1] != PyExc_GeneratorExit
-        && self->state->finished != NULL && releases_plainly(self, arguments[0])) {
-        PyObject *none = self->release->vectorcall((PyObject *)self->release, arguments, 1, NULL);
-        if (none == NULL) {
-            return NULL;
+    PyObject *finished = self->state->finished, *none;
+    if (PyVectorcall_NARGS(nargsf) == 4 && kwnames == NULL && Py_IS_TYPE(arguments[0], self->twin)
+        && arguments[1] != PyExc_GeneratorExit && finished != NULL) {
+        Py_INCREF(finished);
+        if (releases_plainly(self, arguments[0])) {
+            none = self->release->vectorcall((PyObject *)self->release, arguments, 1, NULL);
         }
-        Py_DECREF(none);
-        return Py_NewRef(self->state->finished);
+        else {
+            none = PyObject_VectorcallMethod(self->state->str_release, arguments, 1, NULL);
+        }
+        if (none == NULL) {
+            Py_CLEAR(finished);
+        }
+        Py_XDECREF(none);
+        return finished;
     }
     return function_vectorcall(function, arguments, nargsf, kwnames);
 }
@@ -2096,6 +2103,17 @@ lock_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(argume
     return enter_waiting(function, self);
 }
 
+static PyObject *
+call_lock_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    PyObject *finished = ((Function *)function)->state->finished;
+    if (finished != NULL && takes_shortcut((Function *)function, arguments, nargsf, kwnames)
+        && take_free_lock((Lock *)arguments[0])) {
+        return Py_NewRef(finished);
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
+}
+
 /* Semaphore: see semaphore.py */
 
 /* Take a permit if one is free and nobody waits. */
@@ -2205,6 +2223,17 @@ semaphore_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(a
         return Py_NewRef(function->state->finished);
     }
     return ((Semaphore *)self)->large != NULL ? NULL : enter_waiting(function, self);
+}
+
+static PyObject *
+call_semaphore_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    PyObject *finished = ((Function *)function)->state->finished;
+    if (finished != NULL && takes_shortcut((Function *)function, arguments, nargsf, kwnames)
+        && take_permit((Semaphore *)arguments[0])) {
+        return Py_NewRef(finished);
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 /* Event: see event.py */
@@ -2388,6 +2417,21 @@ condition_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(a
         Py_DECREF(grip);
     }
     return awaitable;
+}
+
+static PyObject *
+call_condition_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+{
+    PyObject *finished = ((Function *)function)->state->finished;
+    if (finished != NULL && takes_shortcut((Function *)function, arguments, nargsf, kwnames)) {
+        PyObject *lock = plain_lock(((Function *)function)->state, arguments[0]);
+        bool taken = lock != NULL && take_free_lock((Lock *)lock);
+        Py_XDECREF(lock);
+        if (taken) {
+            return Py_NewRef(finished);
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 static PySendResult
@@ -3003,12 +3047,12 @@ static const Body bodies[] = {
     {"Lock", "try_acquire", 0, 0, lock_try_acquire, NULL, NULL},
     {"Lock", "release", 0, 0, lock_release, NULL, call_lock_release},
     {"Lock", "locked", 0, 0, lock_locked, NULL, NULL},
-    {"Lock", "__aenter__", 0, 0, lock_enter, NULL, NULL},
+    {"Lock", "__aenter__", 0, 0, lock_enter, NULL, call_lock_enter},
     {"Lock", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
     {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps, call_coroutine_function},
     {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL, NULL},
     {"Semaphore", "release", 0, 0, semaphore_release, NULL, call_semaphore_release},
-    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL, NULL},
+    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL, call_semaphore_enter},
     {"Semaphore", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
     {"Event", "wait", 0, 0, coroutine_function, &event_steps, call_coroutine_function},
     {"Event", "set", 0, 0, event_set, NULL, NULL},
@@ -3016,7 +3060,7 @@ static const Body bodies[] = {
     {"Condition", "release", 0, 0, condition_release, NULL, call_condition_release},
     {"Condition", "locked", 0, 0, condition_locked, NULL, NULL},
     {"Condition", "wait", 0, 0, coroutine_function, &condition_steps, call_coroutine_function},
-    {"Condition", "__aenter__", 0, 0, condition_enter, NULL, NULL},
+    {"Condition", "__aenter__", 0, 0, condition_enter, NULL, call_condition_enter},
     {"Condition", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
     {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps, call_coroutine_function},
     {"Barrier", "_spare_nobody", 0, 0, barrier_spare_nobody, NULL, NULL},
@@ -3068,6 +3112,7 @@ functions(PyObject *module, PyObject *arguments)
         function->twin = (PyTypeObject *)Py_NewRef(twin);
         function->least = body->arguments - body->optional;
         function->most = body->arguments;
+        function->special = strncmp(body->name, "__", 2) == 0;
         function->state = state;
         function->release = (Function *)Py_XNewRef(release);
         function->version = 0;
