@@ -317,6 +317,27 @@ def test_loop_that_is_forgotten_takes_it_along():
     assert files() <= before
 
 
+def test_letter_that_was_under_way_brings_no_second_bell(monkeypatch):
+    loop = HandLoop()
+    send_letters(loop, WORTH_A_BELL - 1)
+    first, second = threads.Semaphore(0), threads.Semaphore(0)
+    tasks = [loop.start(first.acquire()), loop.start(second.acquire())]
+    run = TaskWaiter.run
+
+    def wake_the_second_from_elsewhere(waiter):
+        monkeypatch.setattr(TaskWaiter, "run", run)
+        in_a_thread(second.release)
+        run(waiter)
+
+    monkeypatch.setattr(TaskWaiter, "run", wake_the_second_from_elsewhere)
+    before = files()
+    first.release()
+    loop.turn()
+    assert all(task.result() for task in tasks)
+    assert len(files() - before) == 1
+    finish(loop)
+
+
 def test_no_file_is_left_for_it(monkeypatch):
     """Letters go on."""
 

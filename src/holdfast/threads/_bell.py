@@ -90,7 +90,7 @@ def count_letter(loop: asyncio.AbstractEventLoop) -> None:
     if not (hasattr(os, "eventfd") and isinstance(loop, asyncio.SelectorEventLoop)):
         return
     _letters[loop] = letters = _letters.get(loop, 0) + 1
-    if letters >= WORTH_A_BELL:
+    if letters >= WORTH_A_BELL and id(loop) not in bells:  # this one may have been under way when it got its bell
         try:
             eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         except OSError:  # no file descriptor is left: letters will do
