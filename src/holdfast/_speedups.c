@@ -14,11 +14,11 @@ Python body does it all. A coroutine declines by running the one that the Python
 object, and do.
 
 What is faster, and why. Nothing is made for the interpreter to run: no frame, no coroutine object with one. What is made
-for one operation is used again for the next. Python
-3.11, and asyncio's tasks everywhere, ask a coroutine with `am_send`, which returns a value without raising StopIteration;
-where the interpreter itself asks with `tp_iternext` (3.12 on), None needs no exception at all, and for True and integers
-there is one that is used again. The methods of CPython's own Future and deque are not looked up each time. The future that
-one of asyncio's own loops would make in Python is made here, and awaited without an iterator.
+for one operation is used again for the next. Python 3.11, and asyncio's tasks everywhere, ask a coroutine with `am_send`,
+which returns a value without raising StopIteration; where the interpreter itself asks with `tp_iternext` (3.12 on), None
+needs no exception at all, and for True and integers there is one that is used again. The methods of CPython's own Future
+and deque are not looked up each time. The future that one of asyncio's own loops would make in Python is made here, and
+awaited without an iterator.
 
 Memory and threads. All state is the module's, so each interpreter has its own. The collector, a signal handler or another
 thread may run whenever Python code is called, so each call below leaves things as the Python twin would. Without the GIL,
