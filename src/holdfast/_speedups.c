@@ -47,6 +47,8 @@ two threads that use one primitive, which is not allowed, may spoil its counts a
 /* Primitives make their dict when it is asked for. Before Python 3.12, methods would be found slower then. */
 #define LAZY_DICT (PY_VERSION_HEX >= 0x030C0000)
 
+static struct PyModuleDef module_def;
+
 typedef struct State State;
 typedef struct Function Function;
 typedef struct Bound Bound;
@@ -110,18 +112,31 @@ typedef struct {
 
 /* How a coroutine function goes on. Each returns what am_send would. */
 typedef struct {
+    bool (*at_once)(PyObject *self);  /* does it all if that needs no wait, else nothing and returns false */
     PySendResult (*begin)(Coroutine *, PyObject **);
     PySendResult (*granted)(Coroutine *, PyObject **);  /* its waiter was; *result is what with, and is consumed */
     PySendResult (*left)(Coroutine *, PyObject *, PyObject **);  /* the wait has raised this exception; consumed */
 } Steps;
 
-/* The second body of a method. */
+enum method {
+    QUEUE_JOIN, QUEUE_LEAVE, QUEUE_GRANT, QUEUE_RETIRE,
+    LOCK_ACQUIRE, LOCK_TRY_ACQUIRE, LOCK_RELEASE, LOCK_LOCKED, LOCK_ENTER, LOCK_EXIT,
+    SEMAPHORE_ACQUIRE, SEMAPHORE_TRY_ACQUIRE, SEMAPHORE_RELEASE, SEMAPHORE_ENTER, SEMAPHORE_EXIT,
+    EVENT_WAIT, EVENT_SET,
+    CONDITION_ACQUIRE, CONDITION_RELEASE, CONDITION_LOCKED, CONDITION_WAIT, CONDITION_ENTER, CONDITION_EXIT,
+    BARRIER_WAIT, BARRIER_SPARE_NOBODY,
+    METHODS
+};
+
+/* The second body of a method. It is a Function to Python; or a method descriptor of the twin, for which the interpreter
+has a shorter way: release() and set(). acquire() and wait() cannot be, as such are no coroutine functions for inspect and
+mock. */
 typedef struct {
     const char *type;
-    const char *name;
+    PyMethodDef method;    /* its name, and what a method descriptor calls */
     Py_ssize_t arguments;  /* at most so many after self, */
     Py_ssize_t optional;   /* of which the last so many may be missing */
-    PyObject *(*run)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+    PyObject *(*run)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);  /* or NULL */
     const Steps *steps;  /* of a coroutine function */
     vectorcallfunc shortcut;  /* does the plainest of calls, and gives function_vectorcall() all others; may be NULL */
 } Body;
@@ -137,14 +152,20 @@ struct Function {
     Py_ssize_t least, most;  /* arguments after self */
     bool special;            /* the interpreter looks it up by itself */
     State *state;
-    Function *release;     /* of `__aexit__`: the compiled release(), which is the twin's */
+    PyObject *release;     /* of `__aexit__`: the compiled release(), which is the twin's */
     unsigned int version;  /* while this is the twin's version; 0: not known */
 };
 
+/* What all that is used again begins with. */
+typedef struct {
+    PyObject_HEAD
+    Function *function;  /* keeps the state alive */
+} Reusable;
+
 struct Bound {
     PyObject_HEAD
-    vectorcallfunc vectorcall;
     Function *function;
+    vectorcallfunc vectorcall;
     PyObject *self;  /* of the method */
 };
 
@@ -154,18 +175,18 @@ struct Coroutine {
     PyObject_HEAD
     Function *function;
     PyObject *self;     /* of the method */
+    enum stage stage;
+    char gives_none;
+    char notified;
+    char early;         /* at a barrier that the round before has not left */
+    char finalized;
     PyObject *line;     /* a Queue */
     PyObject *waiter;
     PyObject *awaited;  /* the iterator or the future that it is suspended on */
     PyObject *interruption;  /* what to raise once a condition has its lock again */
     PyObject *weakrefs;
-    char gives_none;
-    char stage;
-    char running;
-    char notified;
-    char early;      /* at a barrier that the round before has not left */
-    char tracked;    /* by the collector: from the first wait on, as before there is no cycle through it */
-    char finalized;
+    char running;       /* not beside `stage`: one read of both would wait until each is stored */
+    char tracked;       /* by the collector: from the first wait on, as before there is no cycle through it */
 };
 
 /* What CPython's deque and Future do, called without a detour: their C functions, where they are as expected. With a
@@ -183,9 +204,9 @@ typedef struct {
     PyObject *create_future;  /* BaseEventLoop's, which returns Future(loop=self) */
 } Known;
 
-/* Objects that were let go of, to be used again. Each still has its reference to its type. */
+/* Objects that were let go of, to be used again. Each still has its references to its type and its function. */
 typedef struct {
-    PyObject *objects[FREE_OBJECTS];
+    Reusable *objects[FREE_OBJECTS];
     int count;
 } FreeList;
 
@@ -205,8 +226,7 @@ struct State {
     PyObject *finished;          /* NULL once the module is cleared */
     PyObject *get_running_loop;
     Known known;
-    Function *lock_acquire;      /* what a Condition's acquire() makes */
-    Function *spare_nobody;      /* a Barrier's */
+    Function *functions[METHODS];
     PyObject *stop;              /* a StopIteration, used again and again */
     PyObject *zero;
     PyObject *str_append, *str_cancel, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft,
@@ -727,12 +747,35 @@ function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf,
     if (kwnames == NULL && count >= self->least && count <= self->most
         && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
         && self->state->finished != NULL) {
-        PyObject *result = self->body->run(self, arguments[0], arguments + 1, count);
+        PyObject *result = self->body->run == NULL ? NULL : self->body->run(self, arguments[0], arguments + 1, count);
         if (result != NULL || PyErr_Occurred()) {
             return result;
         }
     }
     return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
+}
+
+/* The state of an instance; NULL with an exception if that is gone, as this interpreter ends. */
+static State *
+state_of(PyObject *self)
+{
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &module_def);
+    return module == NULL ? NULL : PyModule_GetState(module);
+}
+
+/* What a method descriptor does not do itself. */
+static PyObject *
+call_function(State *state, enum method method, PyObject *self)
+{
+    if (state == NULL) {
+        return NULL;
+    }
+    PyObject *function = (PyObject *)state->functions[method];
+    if (function == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "holdfast is no longer there, as this interpreter ends");
+        return NULL;
+    }
+    return function_vectorcall(function, &self, 1, NULL);
 }
 
 /* The plainest call: with self alone, and that of no subclass. */
@@ -744,28 +787,35 @@ takes_shortcut(Function *self, PyObject *const *arguments, size_t nargsf, PyObje
 
 /* Free lists */
 
-/* One that was used before; NULL, without an exception, if there is none. */
-static inline PyObject *
-use_again(FreeList *list)
+/* One that was used before, now for this function; NULL, without an exception, if there is none. */
+static inline Reusable *
+use_again(FreeList *list, Function *function)
 {
     if (!list->count) {
         return NULL;
     }
-    PyObject *object = list->objects[--list->count];
-    _Py_NewReference(object);
+    Reusable *object = list->objects[--list->count];
+    _Py_NewReference((PyObject *)object);
+    if (object->function != function) {
+        Py_SETREF(object->function, (Function *)Py_NewRef(function));
+    }
     return object;
 }
 
-/* At the end of a tp_dealloc: true if the object is to be used again, and not to be freed. */
-static inline bool
-keep(State *state, FreeList *list, PyObject *object)
+/* At the end of a tp_dealloc: have it used again, or free it. */
+static inline void
+let_go(FreeList *list, Reusable *object, bool reusable)
 {
-    bool cleared = state->finished == NULL;  /* the module, as it is when an interpreter ends */
-    if (!REUSE || cleared || list->count == FREE_OBJECTS) {
-        return false;
+    Function *function = object->function;
+    bool cleared = function->state->finished == NULL;  /* the module, as it is when an interpreter ends */
+    if (REUSE && reusable && !cleared && list->count < FREE_OBJECTS) {
+        list->objects[list->count++] = object;
+        return;
     }
-    list->objects[list->count++] = object;
-    return true;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_Del(object);
+    Py_DECREF(type);
+    Py_DECREF(function);
 }
 
 static int
@@ -773,6 +823,7 @@ traverse_free(FreeList *list, visitproc visit, void *arg)
 {
     for (int i = 0; i < list->count; i++) {
         Py_VISIT(Py_TYPE(list->objects[i]));
+        Py_VISIT(list->objects[i]->function);
     }
     return 0;
 }
@@ -781,10 +832,7 @@ static void
 clear_free(FreeList *list)
 {
     while (list->count) {
-        PyObject *object = list->objects[--list->count];
-        PyTypeObject *type = Py_TYPE(object);
-        PyObject_GC_Del(object);
-        Py_DECREF(type);
+        let_go(list, list->objects[--list->count], false);
     }
 }
 
@@ -797,41 +845,41 @@ origin_is_asked(void)
     return PyThreadState_Get()->coroutine_origin_tracking_depth != 0;
 }
 
-static inline PyObject *
-begin_coroutine(Coroutine *coroutine, Function *function, PyObject *self, bool gives_none)
+static inline void
+make_new(Coroutine *coroutine)
 {
-    coroutine->function = (Function *)Py_NewRef(function);
-    coroutine->self = Py_NewRef(self);
-    coroutine->gives_none = gives_none;
     coroutine->stage = CREATED;
     coroutine->running = false;
     coroutine->notified = false;
     coroutine->early = false;
     coroutine->tracked = false;
     coroutine->finalized = false;
-    return (PyObject *)coroutine;
 }
 
-static PyObject *
+static inline PyObject *
 new_coroutine(Function *function, PyObject *self, bool gives_none)
 {
     State *state = function->state;
     if (origin_is_asked()) {
         return NULL;
     }
-    Coroutine *coroutine = (Coroutine *)use_again(&state->coroutines);
+    Coroutine *coroutine = (Coroutine *)use_again(&state->coroutines, function);
     if (coroutine == NULL) {
         coroutine = PyObject_GC_New(Coroutine, state->coroutine_type);
         if (coroutine == NULL) {
             return NULL;
         }
+        coroutine->function = (Function *)Py_NewRef(function);
         coroutine->line = NULL;
         coroutine->waiter = NULL;
         coroutine->awaited = NULL;
         coroutine->interruption = NULL;
         coroutine->weakrefs = NULL;
+        make_new(coroutine);
     }
-    return begin_coroutine(coroutine, function, self, gives_none);
+    coroutine->self = Py_NewRef(self);
+    coroutine->gives_none = gives_none;
+    return (PyObject *)coroutine;
 }
 
 /* The body of a coroutine function. */
@@ -843,16 +891,16 @@ coroutine_function(Function *function, PyObject *self, PyObject *const *Py_UNUSE
 
 /* The shortcut of a coroutine function. */
 static PyObject *
-call_coroutine_function(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+call_coroutine_function(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    Function *self = (Function *)function;
-    if (takes_shortcut(self, arguments, nargsf, kwnames) && !origin_is_asked()) {
-        Coroutine *coroutine = (Coroutine *)use_again(&self->state->coroutines);
-        if (coroutine != NULL) {
-            return begin_coroutine(coroutine, self, arguments[0], false);
+    Function *function = (Function *)object;
+    if (takes_shortcut(function, arguments, nargsf, kwnames)) {
+        PyObject *coroutine = new_coroutine(function, arguments[0], false);
+        if (coroutine != NULL || PyErr_Occurred()) {
+            return coroutine;
         }
     }
-    return function_vectorcall(function, arguments, nargsf, kwnames);
+    return function_vectorcall(object, arguments, nargsf, kwnames);
 }
 
 /* The iterator that awaiting an object gives: _PyCoro_GetAwaitableIter(). */
@@ -1028,10 +1076,28 @@ stop_running(Coroutine *self, PySendResult sent, PyObject **result)
     return sent;
 }
 
-static PySendResult
-coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
+/* The short way, for those that end at once. Not where two threads may get here with the same coroutine. */
+static inline bool
+ends_at_once(Coroutine *self, PyObject *value)
 {
-    Coroutine *self = (Coroutine *)object;
+#ifdef Py_GIL_DISABLED
+    (void)self, (void)value;
+    return false;
+#else
+    const Steps *steps = self->function->body->steps;
+    if (self->stage != CREATED || self->running || value != Py_None || !steps->at_once(self->self)) {
+        return false;
+    }
+    self->stage = ENDED;
+    Py_CLEAR(self->self);
+    return true;
+#endif
+}
+
+/* The long way. Not inline, as the short one would then save more registers than it uses. */
+static Py_NO_INLINE PySendResult
+resume(Coroutine *self, PyObject *value, PyObject **result)
+{
     *result = NULL;
     if (start_running(self) < 0) {
         return PYGEN_ERROR;
@@ -1044,15 +1110,6 @@ coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
             return PYGEN_ERROR;
         }
         sent = self->function->body->steps->begin(self, result);
-        if (sent == PYGEN_RETURN && self->awaited == NULL) {  /* without a wait, the short way */
-            self->stage = ENDED;
-            STORE(self, self, NULL);
-            self->running = false;
-            if (self->gives_none) {
-                Py_SETREF(*result, Py_NewRef(Py_None));
-            }
-            return PYGEN_RETURN;
-        }
     }
     else if (self->stage == ENDED) {
         PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
@@ -1063,6 +1120,17 @@ coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
         sent = send_to(self->function->state, self->awaited, value, result);
     }
     return stop_running(self, end_of_wait(self, sent, result), result);
+}
+
+static PySendResult
+coroutine_am_send(PyObject *object, PyObject *value, PyObject **result)
+{
+    Coroutine *self = (Coroutine *)object;
+    if (ends_at_once(self, value)) {
+        *result = Py_NewRef(self->gives_none ? Py_None : Py_True);
+        return PYGEN_RETURN;
+    }
+    return resume(self, value, result);
 }
 
 /* The return value as a StopIteration, for those who cannot have it otherwise. */
@@ -1390,34 +1458,39 @@ coroutine_clear(PyObject *object)
     return 0;
 }
 
+/* False if somebody has it again, as who records warnings does. */
+static Py_NO_INLINE bool
+end_coroutine(Coroutine *self)
+{
+    if (self->stage != ENDED) {
+        if (!self->tracked) {  /* who may live on has to be */
+            self->tracked = true;
+            PyObject_GC_Track(self);
+        }
+        if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+            return false;
+        }
+    }
+    if (self->tracked) {
+        PyObject_GC_UnTrack(self);
+        (void)coroutine_clear((PyObject *)self);
+    }
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    return true;
+}
+
 static void
 coroutine_dealloc(PyObject *object)
 {
     Coroutine *self = (Coroutine *)object;
-    PyTypeObject *type = Py_TYPE(self);
-    if (self->stage != ENDED) {
-        if (!self->tracked) {  /* who may live on has to be */
-            self->tracked = true;
-            PyObject_GC_Track(object);
-        }
-        if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-            return;  /* somebody has it again, as who records warnings does */
-        }
+    bool plain = self->stage == ENDED && !self->tracked && self->weakrefs == NULL;
+    if (plain || end_coroutine(self)) {
+        bool reusable = !self->finalized;
+        make_new(self);
+        let_go(&self->function->state->coroutines, (Reusable *)self, reusable);
     }
-    if (self->tracked) {
-        PyObject_GC_UnTrack(object);
-        coroutine_clear(object);
-    }
-    if (self->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(object);
-    }
-    Function *function = self->function;
-    State *state = function->state;
-    if (self->finalized || !keep(state, &state->coroutines, object)) {
-        PyObject_GC_Del(object);
-        Py_DECREF(type);
-    }
-    Py_DECREF(function);  /* which keeps the state */
 }
 
 static PyObject *
@@ -1624,15 +1697,15 @@ static PyObject *
 new_bound(Function *function, PyObject *self)
 {
     State *state = function->state;
-    Bound *bound = (Bound *)use_again(&state->bound);
+    Bound *bound = (Bound *)use_again(&state->bound, function);
     if (bound == NULL) {
         bound = PyObject_GC_New(Bound, state->bound_type);
         if (bound == NULL) {
             return NULL;
         }
+        bound->function = (Function *)Py_NewRef(function);
     }
     bound->vectorcall = bound_vectorcall;
-    bound->function = (Function *)Py_NewRef(function);
     bound->self = Py_NewRef(self);
     PyObject_GC_Track(bound);
     return (PyObject *)bound;
@@ -1642,16 +1715,9 @@ static void
 bound_dealloc(PyObject *object)
 {
     Bound *self = (Bound *)object;
-    PyTypeObject *type = Py_TYPE(self);
-    Function *function = self->function;
-    State *state = function->state;
     PyObject_GC_UnTrack(object);
     Py_DECREF(self->self);
-    if (!keep(state, &state->bound, object)) {
-        PyObject_GC_Del(object);
-        Py_DECREF(type);
-    }
-    Py_DECREF(function);  /* which keeps the state */
+    let_go(&self->function->state->bound, (Reusable *)self, true);
 }
 
 /* No tp_clear: who refers to one can be told to let go of it. */
@@ -1910,7 +1976,7 @@ releases_plainly(Function *exit, PyObject *self)
         if (release == NULL) {
             PyErr_Clear();
         }
-        exit->version = release == (PyObject *)exit->release ? twin->tp_version_tag : 0;
+        exit->version = release == exit->release ? twin->tp_version_tag : 0;
         Py_XDECREF(release);
     }
     return exit->version != 0;
@@ -1926,7 +1992,7 @@ call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf,
         && arguments[1] != PyExc_GeneratorExit && finished != NULL) {
         Py_INCREF(finished);
         if (releases_plainly(self, arguments[0])) {
-            none = self->release->vectorcall((PyObject *)self->release, arguments, 1, NULL);
+            none = ((PyMethodDescrObject *)self->release)->d_method->ml_meth(arguments[0], NULL);
         }
         else {
             none = PyObject_VectorcallMethod(self->state->str_release, arguments, 1, NULL);
@@ -1978,6 +2044,12 @@ give_back_and_raise(Coroutine *self, PyObject *exception, PyObject **Py_UNUSED(r
     return PYGEN_ERROR;
 }
 
+static bool
+never_at_once(PyObject *Py_UNUSED(self))
+{
+    return false;
+}
+
 static PySendResult
 return_true(PyObject **result)
 {
@@ -1995,6 +2067,12 @@ take_free_lock(Lock *lock)
     }
     lock->locked = true;
     return true;
+}
+
+static bool
+lock_at_once(PyObject *self)
+{
+    return take_free_lock((Lock *)self);
 }
 
 static PySendResult
@@ -2031,7 +2109,7 @@ lock_granted(Coroutine *self, PyObject **result)
     return return_true(result);
 }
 
-static const Steps lock_steps = {lock_begin, lock_granted, give_back_and_raise};
+static const Steps lock_steps = {lock_at_once, lock_begin, lock_granted, give_back_and_raise};
 
 static PyObject *
 lock_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
@@ -2079,12 +2157,9 @@ lock_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(argu
 }
 
 static PyObject *
-call_lock_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
+call_lock_release(PyObject *self, PyObject *Py_UNUSED(arguments))
 {
-    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && unlock_unwanted((Lock *)arguments[0])) {
-        return Py_NewRef(Py_None);
-    }
-    return function_vectorcall(function, arguments, nargsf, kwnames);
+    return unlock_unwanted((Lock *)self) ? Py_NewRef(Py_None) : call_function(state_of(self), LOCK_RELEASE, self);
 }
 
 static PyObject *
@@ -2125,6 +2200,12 @@ take_permit(Semaphore *semaphore)
     }
     semaphore->value -= 1;
     return true;
+}
+
+static bool
+semaphore_at_once(PyObject *self)
+{
+    return take_permit((Semaphore *)self);
 }
 
 static PySendResult
@@ -2169,7 +2250,7 @@ semaphore_granted(Coroutine *self, PyObject **result)
     return return_true(result);
 }
 
-static const Steps semaphore_steps = {semaphore_begin, semaphore_granted, give_back_and_raise};
+static const Steps semaphore_steps = {semaphore_at_once, semaphore_begin, semaphore_granted, give_back_and_raise};
 
 static PyObject *
 semaphore_try_acquire(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
@@ -2191,15 +2272,6 @@ add_permit(Semaphore *semaphore)
 }
 
 static PyObject *
-call_semaphore_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
-{
-    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && add_permit((Semaphore *)arguments[0])) {
-        return Py_NewRef(Py_None);
-    }
-    return function_vectorcall(function, arguments, nargsf, kwnames);
-}
-
-static PyObject *
 semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     State *state = function->state;
@@ -2214,6 +2286,12 @@ semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED
     int granted = grant_first(state, queue);
     Py_DECREF(queue);
     return granted == 1 ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *
+call_semaphore_release(PyObject *self, PyObject *Py_UNUSED(arguments))
+{
+    return add_permit((Semaphore *)self) ? Py_NewRef(Py_None) : call_function(state_of(self), SEMAPHORE_RELEASE, self);
 }
 
 static PyObject *
@@ -2237,6 +2315,12 @@ call_semaphore_enter(PyObject *function, PyObject *const *arguments, size_t narg
 }
 
 /* Event: see event.py */
+
+static bool
+event_at_once(PyObject *self)
+{
+    return ((Event *)self)->value;
+}
 
 static PySendResult
 event_begin(Coroutine *self, PyObject **result)
@@ -2285,14 +2369,13 @@ event_left(Coroutine *self, PyObject *exception, PyObject **Py_UNUSED(result))
     return PYGEN_ERROR;
 }
 
-static const Steps event_steps = {event_begin, event_granted, event_left};
+static const Steps event_steps = {event_at_once, event_begin, event_granted, event_left};
 
 static PyObject *
-event_set(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_UNUSED(arguments),
-          Py_ssize_t Py_UNUSED(count))
+call_event_set(PyObject *self, PyObject *Py_UNUSED(arguments))
 {
     if (has_queue(self)) {
-        return NULL;
+        return call_function(state_of(self), EVENT_SET, self);
     }
     ((Event *)self)->value = true;
     return Py_NewRef(Py_None);
@@ -2325,12 +2408,20 @@ own_lock(State *state, PyObject *condition)
     return (Lock *)grip;
 }
 
-/* Its lock if that is no subclass of ours either: a new reference, or NULL. */
+/* Is this one of our locks, and of no subclass? */
+static inline bool
+is_plain_lock(State *state, PyObject *lock)
+{
+    Function *acquire = state->functions[LOCK_ACQUIRE];
+    return acquire != NULL && Py_IS_TYPE(lock, acquire->twin);
+}
+
+/* Its lock if that is such a one: a new reference, or NULL. */
 static inline PyObject *
 plain_lock(State *state, PyObject *condition)
 {
     PyObject *grip = LOAD((Condition *)condition, grip);
-    if (grip != NULL && !(state->lock_acquire != NULL && Py_IS_TYPE(grip, state->lock_acquire->twin))) {
+    if (grip != NULL && !is_plain_lock(state, grip)) {
         Py_CLEAR(grip);
     }
     return grip;
@@ -2340,29 +2431,14 @@ static PyObject *
 call_condition_acquire(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
     State *state = ((Function *)function)->state;
-    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames) && !origin_is_asked()) {
-        PyObject *lock = plain_lock(state, arguments[0]);
-        Coroutine *coroutine = lock == NULL ? NULL : (Coroutine *)use_again(&state->coroutines);
-        if (coroutine != NULL) {
-            begin_coroutine(coroutine, state->lock_acquire, lock, false);
-        }
-        Py_XDECREF(lock);
-        if (coroutine != NULL) {
-            return (PyObject *)coroutine;
-        }
-    }
-    return function_vectorcall(function, arguments, nargsf, kwnames);
-}
-
-static PyObject *
-call_condition_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
-{
     if (takes_shortcut((Function *)function, arguments, nargsf, kwnames)) {
-        PyObject *lock = plain_lock(((Function *)function)->state, arguments[0]);
-        bool unlocks = lock != NULL && unlock_unwanted((Lock *)lock);
-        Py_XDECREF(lock);
-        if (unlocks) {
-            return Py_NewRef(Py_None);
+        PyObject *lock = plain_lock(state, arguments[0]), *coroutine = NULL;
+        if (lock != NULL) {
+            coroutine = new_coroutine(state->functions[LOCK_ACQUIRE], lock, false);
+            Py_DECREF(lock);
+        }
+        if (coroutine != NULL || PyErr_Occurred()) {
+            return coroutine;
         }
     }
     return function_vectorcall(function, arguments, nargsf, kwnames);
@@ -2371,17 +2447,9 @@ call_condition_release(PyObject *function, PyObject *const *arguments, size_t na
 static PyObject *
 condition_acquire(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
-    PyObject *grip = LOAD((Condition *)self, grip), *coroutine = NULL;
-    Function *acquire = function->state->lock_acquire;
-    if (grip != NULL) {
-        if (acquire != NULL && Py_IS_TYPE(grip, acquire->twin)) {
-            coroutine = new_coroutine(acquire, grip, false);
-        }
-        if (coroutine == NULL && !PyErr_Occurred()) {
-            coroutine = PyObject_CallMethodNoArgs(grip, function->state->str_acquire);
-        }
-        Py_DECREF(grip);
-    }
+    PyObject *grip = LOAD((Condition *)self, grip);
+    PyObject *coroutine = grip == NULL ? NULL : PyObject_CallMethodNoArgs(grip, function->state->str_acquire);
+    Py_XDECREF(grip);
     return coroutine;
 }
 
@@ -2392,6 +2460,16 @@ condition_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED
     PyObject *none = lock == NULL ? NULL : release_lock(function->state, lock);
     Py_XDECREF(lock);
     return none;
+}
+
+static PyObject *
+call_condition_release(PyObject *self, PyObject *Py_UNUSED(arguments))
+{
+    State *state = state_of(self);
+    PyObject *lock = state == NULL ? NULL : plain_lock(state, self);
+    bool unlocks = lock != NULL && unlock_unwanted((Lock *)lock);
+    Py_XDECREF(lock);
+    return unlocks ? Py_NewRef(Py_None) : call_function(state, CONDITION_RELEASE, self);
 }
 
 static PyObject *
@@ -2407,8 +2485,7 @@ static PyObject *
 condition_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     PyObject *grip = LOAD((Condition *)self, grip), *awaitable = NULL;
-    Function *acquire = function->state->lock_acquire;
-    if (grip != NULL && acquire != NULL && Py_IS_TYPE(grip, acquire->twin) && take_free_lock((Lock *)grip)) {
+    if (grip != NULL && is_plain_lock(function->state, grip) && take_free_lock((Lock *)grip)) {
         awaitable = Py_NewRef(function->state->finished);
         Py_DECREF(grip);
     }
@@ -2548,7 +2625,7 @@ condition_left(Coroutine *self, PyObject *exception, PyObject **result)
     return retake(self, result);
 }
 
-static const Steps condition_steps = {condition_begin, condition_granted, condition_left};
+static const Steps condition_steps = {never_at_once, condition_begin, condition_granted, condition_left};
 
 /* Barrier: see barrier.py */
 
@@ -2705,7 +2782,7 @@ spare(State *state, Barrier *barrier, Queue *queue, Py_ssize_t length)
         STORE(barrier, context, Py_XNewRef(context));
     }
     if (context != NULL) {
-        PyObject *arguments[] = {loop, (PyObject *)state->spare_nobody, (PyObject *)barrier, context};
+        PyObject *arguments[] = {loop, (PyObject *)state->functions[BARRIER_SPARE_NOBODY], (PyObject *)barrier, context};
         sparing = PyObject_VectorcallMethod(state->str_call_soon, arguments, 3, state->keyword_context);
     }
     Py_DECREF(loop);
@@ -2777,7 +2854,7 @@ barrier_left(Coroutine *self, PyObject *exception, PyObject **result)
     return give_back_and_raise(self, exception, result);
 }
 
-static const Steps barrier_steps = {barrier_begin, barrier_granted, barrier_left};
+static const Steps barrier_steps = {never_at_once, barrier_begin, barrier_granted, barrier_left};
 
 /* The fields, under the names that Python has for them */
 
@@ -3006,7 +3083,7 @@ DEALLOC(condition_dealloc, condition_clear)
 DEALLOC(barrier_dealloc, barrier_clear)
 
 /* PyType_GenericNew, as object.__new__() makes the dict at once on Python 3.12. */
-#define FIELDS_SPEC(name_, layout, deallocate, traverse, clear, members, getset)            \
+#define FIELDS_SPEC(name_, layout, deallocate, traverse, clear, members, getset)       \
     {                                                                                       \
         .name = "holdfast._speedups." name_,                                                \
         .basicsize = sizeof(layout),                                                        \
@@ -3027,45 +3104,80 @@ static PyType_Spec queue_spec = FIELDS_SPEC(
 static PyType_Spec lock_spec = FIELDS_SPEC(
     "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, primitive_getset);
 static PyType_Spec semaphore_spec = FIELDS_SPEC(
-    "Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear, semaphore_members, semaphore_getset);
+    "Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear, semaphore_members,
+    semaphore_getset);
 static PyType_Spec event_spec = FIELDS_SPEC(
     "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, primitive_getset);
 static PyType_Spec condition_spec = FIELDS_SPEC(
-    "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members, primitive_getset);
-
+    "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members,
+    primitive_getset);
 static PyType_Spec barrier_spec = FIELDS_SPEC(
     "Barrier", Barrier, barrier_dealloc, barrier_traverse, barrier_clear, barrier_members, primitive_getset);
 
 /* The module */
 
-static const Body bodies[] = {
-    {"WaitQueue", "join", 0, 0, queue_join, NULL, NULL},
-    {"WaitQueue", "leave", 1, 0, queue_leave, NULL, NULL},
-    {"WaitQueue", "grant", 1, 1, queue_grant, NULL, NULL},
-    {"WaitQueue", "retire", 0, 0, queue_retire, NULL, NULL},
-    {"Lock", "acquire", 0, 0, coroutine_function, &lock_steps, call_coroutine_function},
-    {"Lock", "try_acquire", 0, 0, lock_try_acquire, NULL, NULL},
-    {"Lock", "release", 0, 0, lock_release, NULL, call_lock_release},
-    {"Lock", "locked", 0, 0, lock_locked, NULL, NULL},
-    {"Lock", "__aenter__", 0, 0, lock_enter, NULL, call_lock_enter},
-    {"Lock", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
-    {"Semaphore", "acquire", 0, 0, coroutine_function, &semaphore_steps, call_coroutine_function},
-    {"Semaphore", "try_acquire", 0, 0, semaphore_try_acquire, NULL, NULL},
-    {"Semaphore", "release", 0, 0, semaphore_release, NULL, call_semaphore_release},
-    {"Semaphore", "__aenter__", 0, 0, semaphore_enter, NULL, call_semaphore_enter},
-    {"Semaphore", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
-    {"Event", "wait", 0, 0, coroutine_function, &event_steps, call_coroutine_function},
-    {"Event", "set", 0, 0, event_set, NULL, NULL},
-    {"Condition", "acquire", 0, 0, condition_acquire, NULL, call_condition_acquire},
-    {"Condition", "release", 0, 0, condition_release, NULL, call_condition_release},
-    {"Condition", "locked", 0, 0, condition_locked, NULL, NULL},
-    {"Condition", "wait", 0, 0, coroutine_function, &condition_steps, call_coroutine_function},
-    {"Condition", "__aenter__", 0, 0, condition_enter, NULL, call_condition_enter},
-    {"Condition", "__aexit__", 3, 0, exit_context, NULL, call_exit_context},
-    {"Barrier", "wait", 0, 0, coroutine_function, &barrier_steps, call_coroutine_function},
-    {"Barrier", "_spare_nobody", 0, 0, barrier_spare_nobody, NULL, NULL},
-    {NULL, NULL, 0, 0, NULL, NULL, NULL},
+/* A method descriptor has no documentation of its own, so inspect and help() find that of the Python body. */
+#define DESCRIPTOR(name, call) {name, call, METH_NOARGS, name "($self, /)\n--\n\n"}
+#define FUNCTION(name) {name, NULL, 0, NULL}
+#define COROUTINE_FUNCTION(name) FUNCTION(name), 0, 0, coroutine_function
+
+static Body bodies[METHODS] = {
+    [QUEUE_JOIN] = {"WaitQueue", FUNCTION("join"), 0, 0, queue_join, NULL, NULL},
+    [QUEUE_LEAVE] = {"WaitQueue", FUNCTION("leave"), 1, 0, queue_leave, NULL, NULL},
+    [QUEUE_GRANT] = {"WaitQueue", FUNCTION("grant"), 1, 1, queue_grant, NULL, NULL},
+    [QUEUE_RETIRE] = {"WaitQueue", FUNCTION("retire"), 0, 0, queue_retire, NULL, NULL},
+    [LOCK_ACQUIRE] = {"Lock", COROUTINE_FUNCTION("acquire"), &lock_steps, call_coroutine_function},
+    [LOCK_TRY_ACQUIRE] = {"Lock", FUNCTION("try_acquire"), 0, 0, lock_try_acquire, NULL, NULL},
+    [LOCK_RELEASE] = {"Lock", DESCRIPTOR("release", call_lock_release), 0, 0, lock_release, NULL, NULL},
+    [LOCK_LOCKED] = {"Lock", FUNCTION("locked"), 0, 0, lock_locked, NULL, NULL},
+    [LOCK_ENTER] = {"Lock", FUNCTION("__aenter__"), 0, 0, lock_enter, NULL, call_lock_enter},
+    [LOCK_EXIT] = {"Lock", FUNCTION("__aexit__"), 3, 0, exit_context, NULL, call_exit_context},
+    [SEMAPHORE_ACQUIRE] = {"Semaphore", COROUTINE_FUNCTION("acquire"), &semaphore_steps, call_coroutine_function},
+    [SEMAPHORE_TRY_ACQUIRE] = {"Semaphore", FUNCTION("try_acquire"), 0, 0, semaphore_try_acquire, NULL, NULL},
+    [SEMAPHORE_RELEASE] = {"Semaphore", DESCRIPTOR("release", call_semaphore_release), 0, 0, semaphore_release, NULL, NULL},
+    [SEMAPHORE_ENTER] = {"Semaphore", FUNCTION("__aenter__"), 0, 0, semaphore_enter, NULL, call_semaphore_enter},
+    [SEMAPHORE_EXIT] = {"Semaphore", FUNCTION("__aexit__"), 3, 0, exit_context, NULL, call_exit_context},
+    [EVENT_WAIT] = {"Event", COROUTINE_FUNCTION("wait"), &event_steps, call_coroutine_function},
+    [EVENT_SET] = {"Event", DESCRIPTOR("set", call_event_set), 0, 0, NULL, NULL, NULL},
+    [CONDITION_ACQUIRE] = {"Condition", FUNCTION("acquire"), 0, 0, condition_acquire, NULL, call_condition_acquire},
+    [CONDITION_RELEASE] = {"Condition", DESCRIPTOR("release", call_condition_release), 0, 0, condition_release, NULL, NULL},
+    [CONDITION_LOCKED] = {"Condition", FUNCTION("locked"), 0, 0, condition_locked, NULL, NULL},
+    [CONDITION_WAIT] = {"Condition", COROUTINE_FUNCTION("wait"), &condition_steps, call_coroutine_function},
+    [CONDITION_ENTER] = {"Condition", FUNCTION("__aenter__"), 0, 0, condition_enter, NULL, call_condition_enter},
+    [CONDITION_EXIT] = {"Condition", FUNCTION("__aexit__"), 3, 0, exit_context, NULL, call_exit_context},
+    [BARRIER_WAIT] = {"Barrier", COROUTINE_FUNCTION("wait"), &barrier_steps, call_coroutine_function},
+    [BARRIER_SPARE_NOBODY] = {"Barrier", FUNCTION("_spare_nobody"), 0, 0, barrier_spare_nobody, NULL, NULL},
 };
+
+static Function *
+new_function(PyObject *module, const Body *body, PyTypeObject *type, PyObject *python, PyTypeObject *twin)
+{
+    State *state = PyModule_GetState(module);
+    PyObject *method = PyObject_GetAttrString(python, body->method.ml_name);
+    if (method != NULL && !PyFunction_Check(method)) {
+        PyErr_Format(PyExc_TypeError, "%s.%s must be a function, not %R", body->type, body->method.ml_name, method);
+        Py_CLEAR(method);
+    }
+    Function *function = method == NULL ? NULL : PyObject_GC_New(Function, state->function_type);
+    if (function == NULL) {
+        Py_XDECREF(method);
+        return NULL;
+    }
+    function->vectorcall = body->shortcut == NULL ? function_vectorcall : body->shortcut;
+    function->body = body;
+    function->python = method;
+    function->module = Py_NewRef(module);
+    function->type = (PyTypeObject *)Py_NewRef(type);
+    function->twin = (PyTypeObject *)Py_NewRef(twin);
+    function->least = body->arguments - body->optional;
+    function->most = body->arguments;
+    function->special = strncmp(body->method.ml_name, "__", 2) == 0;
+    function->state = state;
+    function->release = NULL;
+    function->version = 0;
+    PyObject_GC_Track(function);
+    return function;
+}
 
 PyDoc_STRVAR(functions_doc,
 "functions($module, type, python, twin, /)\n"
@@ -3088,50 +3200,27 @@ functions(PyObject *module, PyObject *arguments)
     }
     const char *dot = strrchr(type->tp_name, '.');
     const char *type_name = dot == NULL ? type->tp_name : dot + 1;
-    for (const Body *body = bodies; body->type != NULL; body++) {
+    for (size_t i = 0; i < METHODS; i++) {
+        Body *body = &bodies[i];
         if (strcmp(type_name, body->type) != 0) {
             continue;
         }
-        PyObject *method = PyObject_GetAttrString(python, body->name);
-        PyObject *release = body->run == exit_context ? PyDict_GetItemString(found, "release") : NULL;
-        if (method != NULL && !PyFunction_Check(method)) {
-            PyErr_Format(PyExc_TypeError, "%s.%s must be a function, not %R", body->type, body->name, method);
-            Py_CLEAR(method);
+        Function *function = new_function(module, body, type, python, twin);
+        PyObject *method = (PyObject *)function;
+        if (function != NULL) {
+            Py_XSETREF(state->functions[i], function);
+            function->release = body->run == exit_context ? Py_XNewRef(PyDict_GetItemString(found, "release")) : NULL;
+            method = body->method.ml_meth == NULL ? Py_NewRef(function) : PyDescr_NewMethod(twin, &body->method);
         }
-        Function *function = method == NULL ? NULL : PyObject_GC_New(Function, state->function_type);
-        if (function == NULL) {
-            Py_XDECREF(method);
-            Py_DECREF(found);
-            return NULL;
-        }
-        function->vectorcall = body->shortcut == NULL ? function_vectorcall : body->shortcut;
-        function->body = body;
-        function->python = method;
-        function->module = Py_NewRef(module);
-        function->type = (PyTypeObject *)Py_NewRef(type);
-        function->twin = (PyTypeObject *)Py_NewRef(twin);
-        function->least = body->arguments - body->optional;
-        function->most = body->arguments;
-        function->special = strncmp(body->name, "__", 2) == 0;
-        function->state = state;
-        function->release = (Function *)Py_XNewRef(release);
-        function->version = 0;
-        PyObject_GC_Track(function);
-        if (body->run == queue_join) {
-            Py_XSETREF(state->queue_twin, (PyTypeObject *)Py_NewRef(twin));
-        }
-        if (body->steps == &lock_steps) {
-            Py_XSETREF(state->lock_acquire, (Function *)Py_NewRef(function));
-        }
-        if (body->run == barrier_spare_nobody) {
-            Py_XSETREF(state->spare_nobody, (Function *)Py_NewRef(function));
-        }
-        int failed = PyDict_SetItemString(found, body->name, (PyObject *)function);
-        Py_DECREF(function);
+        int failed = method == NULL ? -1 : PyDict_SetItemString(found, body->method.ml_name, method);
+        Py_XDECREF(method);
         if (failed) {
             Py_DECREF(found);
             return NULL;
         }
+    }
+    if (type == state->queue_type) {
+        Py_XSETREF(state->queue_twin, (PyTypeObject *)Py_NewRef(twin));
     }
     return found;
 }
@@ -3313,7 +3402,7 @@ module_exec(PyObject *module)
 #define ALL_REFERENCES(DO)                                                                                            \
     DO(function_type) DO(bound_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin)               \
     DO(lock_type) DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                               \
-    DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop) DO(lock_acquire) DO(spare_nobody)           \
+    DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop)                                             \
     DO(stop) DO(zero) DO(no_arguments) DO(keyword_context)                                                            \
     DO(known.deque) DO(known.future) DO(known.set_result) DO(known.create_future)                                     \
     DO(str_append) DO(str_cancel) DO(str_cancelled) DO(str_close) DO(str_create_future) DO(str_done) DO(str_leave)    \
@@ -3329,6 +3418,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 #define VISIT(field) Py_VISIT(state->field);
     ALL_REFERENCES(VISIT)
 #undef VISIT
+    for (size_t i = 0; i < METHODS; i++) {
+        Py_VISIT(state->functions[i]);
+    }
     int stopped = traverse_free(&state->coroutines, visit, arg);
     return stopped ? stopped : traverse_free(&state->bound, visit, arg);
 }
@@ -3342,6 +3434,9 @@ module_clear(PyObject *module)
 #define CLEAR(field) Py_CLEAR(state->field);
     ALL_REFERENCES(CLEAR)
 #undef CLEAR
+    for (size_t i = 0; i < METHODS; i++) {
+        Py_CLEAR(state->functions[i]);
+    }
     return 0;
 }
 
