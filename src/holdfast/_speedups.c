@@ -37,7 +37,7 @@ two threads that use one primitive, which is not allowed, may spoil its counts a
 #define Py_END_CRITICAL_SECTION() }
 #endif
 
-#define FREE_OBJECTS 64  /* so many of a kind are kept to be used again */
+#define FREE_OBJECTS 64  /* so many are kept for each method, to be used again */
 #if defined(Py_GIL_DISABLED) || defined(HOLDFAST_NO_REUSE)
 #define REUSE 0
 #else
@@ -152,28 +152,24 @@ struct Function {
     Py_ssize_t least, most;  /* arguments after self */
     bool special;            /* the interpreter looks it up by itself */
     State *state;
-    PyObject *release;     /* of `__aexit__`: the compiled release(), which is the twin's */
+    PyObject *release;     /* of `__aexit__`: the twin's release(), as it is to Python */
     unsigned int version;  /* while this is the twin's version; 0: not known */
+    PyObject *spare;       /* the first of what was made for it, let go of, and is to be used again */
+    int spares;            /* so many; each still has its references to its type and to this */
 };
-
-/* What all that is used again begins with. */
-typedef struct {
-    PyObject_HEAD
-    Function *function;  /* keeps the state alive */
-} Reusable;
 
 struct Bound {
     PyObject_HEAD
-    Function *function;
+    Function *function;  /* keeps the state alive */
+    PyObject *self;      /* of the method */
     vectorcallfunc vectorcall;
-    PyObject *self;  /* of the method */
 };
 
 enum stage { CREATED, WAITING, RETAKING, DECLINED, ENDED };
 
 struct Coroutine {
     PyObject_HEAD
-    Function *function;
+    Function *function; /* keeps the state alive */
     PyObject *self;     /* of the method */
     enum stage stage;
     char gives_none;
@@ -204,12 +200,6 @@ typedef struct {
     PyObject *create_future;  /* BaseEventLoop's, which returns Future(loop=self) */
 } Known;
 
-/* Objects that were let go of, to be used again. Each still has its references to its type and its function. */
-typedef struct {
-    Reusable *objects[FREE_OBJECTS];
-    int count;
-} FreeList;
-
 struct State {
     PyTypeObject *function_type;
     PyTypeObject *bound_type;
@@ -235,7 +225,6 @@ struct State {
         *str_call_soon;
     PyObject *no_arguments;  /* the empty tuple */
     PyObject *keyword_context;  /* ("context",) */
-    FreeList coroutines, bound;
 };
 
 /* References */
@@ -755,22 +744,15 @@ function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf,
     return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
 }
 
-/* The state of an instance; NULL with an exception if that is gone, as this interpreter ends. */
-static State *
-state_of(PyObject *self)
-{
-    PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &module_def);
-    return module == NULL ? NULL : PyModule_GetState(module);
-}
-
 /* What a method descriptor does not do itself. */
 static PyObject *
-call_function(State *state, enum method method, PyObject *self)
+call_function(enum method method, PyObject *self)
 {
-    if (state == NULL) {
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &module_def);
+    if (module == NULL) {
         return NULL;
     }
-    PyObject *function = (PyObject *)state->functions[method];
+    PyObject *function = (PyObject *)((State *)PyModule_GetState(module))->functions[method];
     if (function == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "holdfast is no longer there, as this interpreter ends");
         return NULL;
@@ -785,54 +767,68 @@ takes_shortcut(Function *self, PyObject *const *arguments, size_t nargsf, PyObje
     return PyVectorcall_NARGS(nargsf) == 1 && kwnames == NULL && Py_IS_TYPE(arguments[0], self->twin);
 }
 
-/* Free lists */
+/* What is used again */
 
-/* One that was used before, now for this function; NULL, without an exception, if there is none. */
-static inline Reusable *
-use_again(FreeList *list, Function *function)
+/* Where a spare object refers to the next one: in place of `self`, which Bound and Coroutine have there. */
+static inline PyObject **
+next_of(PyObject *spare)
 {
-    if (!list->count) {
-        return NULL;
+    Py_BUILD_ASSERT(offsetof(Bound, self) == offsetof(Coroutine, self));
+    return (PyObject **)((char *)spare + offsetof(Bound, self));
+}
+
+static inline PyObject *
+pop_spare(Function *function)
+{
+    PyObject *spare = function->spare;
+    if (spare != NULL) {
+        function->spare = *next_of(spare);
+        function->spares -= 1;
     }
-    Reusable *object = list->objects[--list->count];
-    _Py_NewReference((PyObject *)object);
-    if (object->function != function) {
-        Py_SETREF(object->function, (Function *)Py_NewRef(function));
+    return spare;
+}
+
+/* One that was let go of; NULL, without an exception, if there is none. */
+static inline PyObject *
+use_again(Function *function)
+{
+    PyObject *object = pop_spare(function);
+    if (object != NULL) {
+        _Py_NewReference(object);
     }
     return object;
 }
 
-/* At the end of a tp_dealloc: have it used again, or free it. */
-static inline void
-let_go(FreeList *list, Reusable *object, bool reusable)
+static void
+free_object(PyObject *object, Function *function)
 {
-    Function *function = object->function;
-    bool cleared = function->state->finished == NULL;  /* the module, as it is when an interpreter ends */
-    if (REUSE && reusable && !cleared && list->count < FREE_OBJECTS) {
-        list->objects[list->count++] = object;
-        return;
-    }
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_Del(object);
     Py_DECREF(type);
     Py_DECREF(function);
 }
 
-static int
-traverse_free(FreeList *list, visitproc visit, void *arg)
+/* At the end of a tp_dealloc: have it used again, or free it. */
+static inline void
+let_go(PyObject *object, Function *function, bool reusable)
 {
-    for (int i = 0; i < list->count; i++) {
-        Py_VISIT(Py_TYPE(list->objects[i]));
-        Py_VISIT(list->objects[i]->function);
+    bool cleared = function->state->finished == NULL;  /* the module, as it is when an interpreter ends */
+    if (REUSE && reusable && !cleared && function->spares < FREE_OBJECTS) {
+        *next_of(object) = function->spare;
+        function->spare = object;
+        function->spares += 1;
     }
-    return 0;
+    else {
+        free_object(object, function);
+    }
 }
 
 static void
-clear_free(FreeList *list)
+free_spares(Function *function)
 {
-    while (list->count) {
-        let_go(list, list->objects[--list->count], false);
+    PyObject *object;
+    while ((object = pop_spare(function)) != NULL) {
+        free_object(object, function);
     }
 }
 
@@ -863,7 +859,7 @@ new_coroutine(Function *function, PyObject *self, bool gives_none)
     if (origin_is_asked()) {
         return NULL;
     }
-    Coroutine *coroutine = (Coroutine *)use_again(&state->coroutines, function);
+    Coroutine *coroutine = (Coroutine *)use_again(function);
     if (coroutine == NULL) {
         coroutine = PyObject_GC_New(Coroutine, state->coroutine_type);
         if (coroutine == NULL) {
@@ -1489,7 +1485,7 @@ coroutine_dealloc(PyObject *object)
     if (plain || end_coroutine(self)) {
         bool reusable = !self->finalized;
         make_new(self);
-        let_go(&self->function->state->coroutines, (Reusable *)self, reusable);
+        let_go(object, self->function, reusable);
     }
 }
 
@@ -1697,7 +1693,7 @@ static PyObject *
 new_bound(Function *function, PyObject *self)
 {
     State *state = function->state;
-    Bound *bound = (Bound *)use_again(&state->bound, function);
+    Bound *bound = (Bound *)use_again(function);
     if (bound == NULL) {
         bound = PyObject_GC_New(Bound, state->bound_type);
         if (bound == NULL) {
@@ -1717,7 +1713,7 @@ bound_dealloc(PyObject *object)
     Bound *self = (Bound *)object;
     PyObject_GC_UnTrack(object);
     Py_DECREF(self->self);
-    let_go(&self->function->state->bound, (Reusable *)self, true);
+    let_go(object, self->function, true);
 }
 
 /* No tp_clear: who refers to one can be told to let go of it. */
@@ -1889,6 +1885,10 @@ function_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->type);
     Py_VISIT(self->twin);
     Py_VISIT(self->release);
+    for (PyObject *spare = self->spare; spare != NULL; spare = *next_of(spare)) {
+        Py_VISIT(Py_TYPE(spare));
+        Py_VISIT(object);
+    }
     return 0;
 }
 
@@ -1983,6 +1983,15 @@ releases_plainly(Function *exit, PyObject *self)
 #endif
 }
 
+static inline PyObject *
+call_release(Function *exit, PyObject *const *self)
+{
+    if (Py_IS_TYPE(exit->release, &PyMethodDescr_Type)) {
+        return ((PyMethodDescrObject *)exit->release)->d_method->ml_meth(*self, NULL);
+    }
+    return ((Function *)exit->release)->vectorcall(exit->release, self, 1, NULL);
+}
+
 static PyObject *
 call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
@@ -1992,7 +2001,7 @@ call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf,
         && arguments[1] != PyExc_GeneratorExit && finished != NULL) {
         Py_INCREF(finished);
         if (releases_plainly(self, arguments[0])) {
-            none = ((PyMethodDescrObject *)self->release)->d_method->ml_meth(arguments[0], NULL);
+            none = call_release(self, arguments);
         }
         else {
             none = PyObject_VectorcallMethod(self->state->str_release, arguments, 1, NULL);
@@ -2159,7 +2168,7 @@ lock_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED(argu
 static PyObject *
 call_lock_release(PyObject *self, PyObject *Py_UNUSED(arguments))
 {
-    return unlock_unwanted((Lock *)self) ? Py_NewRef(Py_None) : call_function(state_of(self), LOCK_RELEASE, self);
+    return unlock_unwanted((Lock *)self) ? Py_NewRef(Py_None) : call_function(LOCK_RELEASE, self);
 }
 
 static PyObject *
@@ -2291,7 +2300,7 @@ semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED
 static PyObject *
 call_semaphore_release(PyObject *self, PyObject *Py_UNUSED(arguments))
 {
-    return add_permit((Semaphore *)self) ? Py_NewRef(Py_None) : call_function(state_of(self), SEMAPHORE_RELEASE, self);
+    return add_permit((Semaphore *)self) ? Py_NewRef(Py_None) : call_function(SEMAPHORE_RELEASE, self);
 }
 
 static PyObject *
@@ -2375,7 +2384,7 @@ static PyObject *
 call_event_set(PyObject *self, PyObject *Py_UNUSED(arguments))
 {
     if (has_queue(self)) {
-        return call_function(state_of(self), EVENT_SET, self);
+        return call_function(EVENT_SET, self);
     }
     ((Event *)self)->value = true;
     return Py_NewRef(Py_None);
@@ -2463,13 +2472,17 @@ condition_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED
 }
 
 static PyObject *
-call_condition_release(PyObject *self, PyObject *Py_UNUSED(arguments))
+call_condition_release(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    State *state = state_of(self);
-    PyObject *lock = state == NULL ? NULL : plain_lock(state, self);
-    bool unlocks = lock != NULL && unlock_unwanted((Lock *)lock);
-    Py_XDECREF(lock);
-    return unlocks ? Py_NewRef(Py_None) : call_function(state, CONDITION_RELEASE, self);
+    if (takes_shortcut((Function *)function, arguments, nargsf, kwnames)) {
+        PyObject *lock = plain_lock(((Function *)function)->state, arguments[0]);
+        bool unlocks = lock != NULL && unlock_unwanted((Lock *)lock);
+        Py_XDECREF(lock);
+        if (unlocks) {
+            return Py_NewRef(Py_None);
+        }
+    }
+    return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 static PyObject *
@@ -3140,7 +3153,7 @@ static Body bodies[METHODS] = {
     [EVENT_WAIT] = {"Event", COROUTINE_FUNCTION("wait"), &event_steps, call_coroutine_function},
     [EVENT_SET] = {"Event", DESCRIPTOR("set", call_event_set), 0, 0, NULL, NULL, NULL},
     [CONDITION_ACQUIRE] = {"Condition", FUNCTION("acquire"), 0, 0, condition_acquire, NULL, call_condition_acquire},
-    [CONDITION_RELEASE] = {"Condition", DESCRIPTOR("release", call_condition_release), 0, 0, condition_release, NULL, NULL},
+    [CONDITION_RELEASE] = {"Condition", FUNCTION("release"), 0, 0, condition_release, NULL, call_condition_release},
     [CONDITION_LOCKED] = {"Condition", FUNCTION("locked"), 0, 0, condition_locked, NULL, NULL},
     [CONDITION_WAIT] = {"Condition", COROUTINE_FUNCTION("wait"), &condition_steps, call_coroutine_function},
     [CONDITION_ENTER] = {"Condition", FUNCTION("__aenter__"), 0, 0, condition_enter, NULL, call_condition_enter},
@@ -3175,6 +3188,8 @@ new_function(PyObject *module, const Body *body, PyTypeObject *type, PyObject *p
     function->state = state;
     function->release = NULL;
     function->version = 0;
+    function->spare = NULL;
+    function->spares = 0;
     PyObject_GC_Track(function);
     return function;
 }
@@ -3421,21 +3436,21 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     for (size_t i = 0; i < METHODS; i++) {
         Py_VISIT(state->functions[i]);
     }
-    int stopped = traverse_free(&state->coroutines, visit, arg);
-    return stopped ? stopped : traverse_free(&state->bound, visit, arg);
+    return 0;
 }
 
 static int
 module_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    clear_free(&state->coroutines);
-    clear_free(&state->bound);
 #define CLEAR(field) Py_CLEAR(state->field);
     ALL_REFERENCES(CLEAR)
 #undef CLEAR
     for (size_t i = 0; i < METHODS; i++) {
-        Py_CLEAR(state->functions[i]);
+        if (state->functions[i] != NULL) {
+            free_spares(state->functions[i]);
+            Py_CLEAR(state->functions[i]);
+        }
     }
     return 0;
 }
