@@ -14,7 +14,7 @@ from holdfast.threads import _bell
 from holdfast.threads._bell import WORTH_A_BELL
 from holdfast.threads._waiter import TaskWaiter
 
-from .by_hand import HandLoop, contended, finish, is_free
+from .by_hand import HandLoop, at_line, contended, finish, is_free
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "eventfd"), reason="no eventfd on this platform")
 
@@ -126,6 +126,27 @@ def test_rung_while_it_is_answered(loop):
     semaphore.release()
     loop.turn()
     assert all(task.done() for task in tasks)
+
+
+def test_who_is_named_while_it_is_answered_waits_for_the_next_iteration(loop):
+    """However often it is rung meanwhile, the loop gets on."""
+    semaphore, other = threads.Semaphore(0), threads.Semaphore(0)
+    ran = []
+
+    async def first():
+        await semaphore.acquire()
+        loop.call_soon(ran.append, "the loop")
+        in_a_thread(other.release)
+
+    async def second():
+        await other.acquire()
+        ran.append("second")
+
+    tasks = [loop.start(first()), loop.start(second())]
+    semaphore.release()
+    loop.turn()
+    assert all(task.done() for task in tasks)
+    assert ran == ["the loop", "second"]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -250,6 +271,24 @@ def test_handler_raises_while_it_is_answered(either, monkeypatch):
     assert all(task.result() for task in tasks)
 
 
+@pytest.mark.parametrize("line", range(7))
+def test_handler_raises_as_it_is_about_to_be_answered(line, loop):
+    """Before the first of them is let run."""
+    event, failed = threads.Event(), []
+    tasks = [loop.start(event.wait()) for _ in range(3)]
+    loop.set_exception_handler(lambda loop, context: failed.append(context))
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    event.set()
+    with pytest.raises(KeyboardInterrupt):
+        at_line(line, interrupt, loop.turn)
+    loop.turn()
+    assert all(task.result() for task in tasks)
+    assert not failed
+
+
 def test_answered_within_an_answer(loop, monkeypatch):
     """A task that runs its own loop, as nest_asyncio lets it, and there everybody is woken."""
     event = threads.Event()
@@ -357,9 +396,11 @@ def test_no_file_is_left_for_it(monkeypatch):
 
 def test_no_eventfd_on_this_platform(monkeypatch):
     monkeypatch.delattr(os, "eventfd")
-    loop = HandLoop()
+    loop, failed = HandLoop(), []
+    loop.set_exception_handler(lambda loop, context: failed.append(context))
     send_letters(loop, 2 * WORTH_A_BELL)
     assert loop.sent == 2 * WORTH_A_BELL
+    assert not failed
     finish(loop)
 
 
