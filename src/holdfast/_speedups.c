@@ -113,7 +113,7 @@ typedef struct {
 /* How a coroutine function goes on. Each returns what am_send would. */
 typedef struct {
     bool (*at_once)(PyObject *self);  /* does it all if that needs no wait, else nothing and returns false */
-    PySendResult (*begin)(Coroutine *, PyObject **);
+    PySendResult (*begin)(Coroutine *, PyObject **);  /* if at_once() did nothing */
     PySendResult (*granted)(Coroutine *, PyObject **);  /* its waiter was; *result is what with, and is consumed */
     PySendResult (*left)(Coroutine *, PyObject *, PyObject **);  /* the wait has raised this exception; consumed */
 } Steps;
@@ -136,7 +136,7 @@ typedef struct {
     PyMethodDef method;    /* its name, and what a method descriptor calls */
     Py_ssize_t arguments;  /* at most so many after self, */
     Py_ssize_t optional;   /* of which the last so many may be missing */
-    PyObject *(*run)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);  /* or NULL */
+    PyObject *(*run)(Function *, PyObject *self, PyObject *const *arguments, Py_ssize_t count);
     const Steps *steps;  /* of a coroutine function */
     vectorcallfunc shortcut;  /* does the plainest of calls, and gives function_vectorcall() all others; may be NULL */
 } Body;
@@ -736,7 +736,7 @@ function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf,
     if (kwnames == NULL && count >= self->least && count <= self->most
         && (Py_IS_TYPE(arguments[0], self->twin) || PyObject_TypeCheck(arguments[0], self->type))
         && self->state->finished != NULL) {
-        PyObject *result = self->body->run == NULL ? NULL : self->body->run(self, arguments[0], arguments + 1, count);
+        PyObject *result = self->body->run(self, arguments[0], arguments + 1, count);
         if (result != NULL || PyErr_Occurred()) {
             return result;
         }
@@ -1003,6 +1003,13 @@ wait_in(Coroutine *self, Queue *line, PyObject **result)
     return sent;
 }
 
+static PySendResult
+return_true(PyObject **result)
+{
+    Py_XSETREF(*result, Py_NewRef(Py_True));
+    return PYGEN_RETURN;
+}
+
 static PySendResult retaken(Coroutine *, PySendResult, PyObject **);
 
 /* What was awaited has returned *result, or raised: go on to the next wait, or to the end. */
@@ -1105,7 +1112,8 @@ resume(Coroutine *self, PyObject *value, PyObject **result)
             self->running = false;
             return PYGEN_ERROR;
         }
-        sent = self->function->body->steps->begin(self, result);
+        const Steps *steps = self->function->body->steps;
+        sent = steps->at_once(self->self) ? return_true(result) : steps->begin(self, result);
     }
     else if (self->stage == ENDED) {
         PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
@@ -2059,13 +2067,6 @@ never_at_once(PyObject *Py_UNUSED(self))
     return false;
 }
 
-static PySendResult
-return_true(PyObject **result)
-{
-    Py_XSETREF(*result, Py_NewRef(Py_True));
-    return PYGEN_RETURN;
-}
-
 /* Lock: see lock.py */
 
 static inline bool
@@ -2089,9 +2090,6 @@ lock_begin(Coroutine *self, PyObject **result)
 {
     State *state = self->function->state;
     Lock *lock = (Lock *)self->self;
-    if (take_free_lock(lock)) {
-        return return_true(result);
-    }
     bool other;
     Queue *line = queue_of(state, self->self, &other);
     if (other) {
@@ -2222,9 +2220,6 @@ semaphore_begin(Coroutine *self, PyObject **result)
 {
     State *state = self->function->state;
     Semaphore *semaphore = (Semaphore *)self->self;
-    if (take_permit(semaphore)) {
-        return return_true(result);
-    }
     if (semaphore->large != NULL) {
         return decline(self, result);
     }
@@ -2335,9 +2330,6 @@ static PySendResult
 event_begin(Coroutine *self, PyObject **result)
 {
     State *state = self->function->state;
-    if (((Event *)self->self)->value) {
-        return return_true(result);
-    }
     bool other;
     Queue *line = queue_of(state, self->self, &other);
     if (other) {
@@ -2380,6 +2372,14 @@ event_left(Coroutine *self, PyObject *exception, PyObject **Py_UNUSED(result))
 
 static const Steps event_steps = {event_at_once, event_begin, event_granted, event_left};
 
+/* The body of a method whose descriptor does all that is plain. */
+static PyObject *
+declines(Function *Py_UNUSED(function), PyObject *Py_UNUSED(self), PyObject *const *Py_UNUSED(arguments),
+         Py_ssize_t Py_UNUSED(count))
+{
+    return NULL;
+}
+
 static PyObject *
 call_event_set(PyObject *self, PyObject *Py_UNUSED(arguments))
 {
@@ -2417,20 +2417,13 @@ own_lock(State *state, PyObject *condition)
     return (Lock *)grip;
 }
 
-/* Is this one of our locks, and of no subclass? */
-static inline bool
-is_plain_lock(State *state, PyObject *lock)
-{
-    Function *acquire = state->functions[LOCK_ACQUIRE];
-    return acquire != NULL && Py_IS_TYPE(lock, acquire->twin);
-}
-
-/* Its lock if that is such a one: a new reference, or NULL. */
+/* Its lock if that is no subclass of ours either: a new reference, or NULL. */
 static inline PyObject *
 plain_lock(State *state, PyObject *condition)
 {
     PyObject *grip = LOAD((Condition *)condition, grip);
-    if (grip != NULL && !is_plain_lock(state, grip)) {
+    Function *acquire = state->functions[LOCK_ACQUIRE];
+    if (grip != NULL && !(acquire != NULL && Py_IS_TYPE(grip, acquire->twin))) {
         Py_CLEAR(grip);
     }
     return grip;
@@ -2497,15 +2490,9 @@ condition_locked(Function *function, PyObject *self, PyObject *const *Py_UNUSED(
 static PyObject *
 condition_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
-    PyObject *grip = LOAD((Condition *)self, grip), *awaitable = NULL;
-    if (grip != NULL && is_plain_lock(function->state, grip) && take_free_lock((Lock *)grip)) {
-        awaitable = Py_NewRef(function->state->finished);
-        Py_DECREF(grip);
-    }
-    else if (grip != NULL) {
-        awaitable = PyObject_CallMethodNoArgs(grip, function->state->str_aenter);
-        Py_DECREF(grip);
-    }
+    PyObject *grip = LOAD((Condition *)self, grip);
+    PyObject *awaitable = grip == NULL ? NULL : PyObject_CallMethodNoArgs(grip, function->state->str_aenter);
+    Py_XDECREF(grip);
     return awaitable;
 }
 
@@ -3151,7 +3138,7 @@ static Body bodies[METHODS] = {
     [SEMAPHORE_ENTER] = {"Semaphore", FUNCTION("__aenter__"), 0, 0, semaphore_enter, NULL, call_semaphore_enter},
     [SEMAPHORE_EXIT] = {"Semaphore", FUNCTION("__aexit__"), 3, 0, exit_context, NULL, call_exit_context},
     [EVENT_WAIT] = {"Event", COROUTINE_FUNCTION("wait"), &event_steps, call_coroutine_function},
-    [EVENT_SET] = {"Event", DESCRIPTOR("set", call_event_set), 0, 0, NULL, NULL, NULL},
+    [EVENT_SET] = {"Event", DESCRIPTOR("set", call_event_set), 0, 0, declines, NULL, NULL},
     [CONDITION_ACQUIRE] = {"Condition", FUNCTION("acquire"), 0, 0, condition_acquire, NULL, call_condition_acquire},
     [CONDITION_RELEASE] = {"Condition", FUNCTION("release"), 0, 0, condition_release, NULL, call_condition_release},
     [CONDITION_LOCKED] = {"Condition", FUNCTION("locked"), 0, 0, condition_locked, NULL, NULL},
