@@ -35,6 +35,13 @@ def in_a_thread(call):
     thread.join()
 
 
+def failures(loop):
+    """What fails from now on in a callback of the loop."""
+    failed = []
+    loop.set_exception_handler(lambda loop, context: failed.append(context))
+    return failed
+
+
 def files():
     return set(os.listdir("/proc/self/fd"))
 
@@ -184,8 +191,7 @@ def test_called_twice_for_one_ringing(loop):
     loop.call_soon(interrupt)
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
-    failed = []
-    loop.set_exception_handler(lambda loop, context: failed.append(context))
+    failed = failures(loop)
     loop.turn()
     assert tasks[0].result()
     assert not failed
@@ -274,9 +280,8 @@ def test_handler_raises_while_it_is_answered(either, monkeypatch):
 @pytest.mark.parametrize("line", range(7))
 def test_handler_raises_as_it_is_about_to_be_answered(line, loop):
     """Before the first of them is let run."""
-    event, failed = threads.Event(), []
+    event, failed = threads.Event(), failures(loop)
     tasks = [loop.start(event.wait()) for _ in range(3)]
-    loop.set_exception_handler(lambda loop, context: failed.append(context))
 
     def interrupt():
         raise KeyboardInterrupt
@@ -293,8 +298,7 @@ def test_answered_within_an_answer(loop, monkeypatch):
     """A task that runs its own loop, as nest_asyncio lets it, and there everybody is woken."""
     event = threads.Event()
     tasks = [loop.start(event.wait()) for _ in range(3)]
-    failed = []
-    loop.set_exception_handler(lambda loop, context: failed.append(context))
+    failed = failures(loop)
     event.set()
     run = TaskWaiter.run
 
@@ -385,8 +389,7 @@ def test_no_file_is_left_for_it(monkeypatch):
 
     monkeypatch.setattr(os, "eventfd", no_file)
     loop = HandLoop()
-    failed = []
-    loop.set_exception_handler(lambda loop, context: failed.append(context))
+    failed = failures(loop)
     send_letters(loop, 3 * WORTH_A_BELL)
     assert loop.sent == 3 * WORTH_A_BELL
     assert not failed
@@ -396,8 +399,8 @@ def test_no_file_is_left_for_it(monkeypatch):
 
 def test_no_eventfd_on_this_platform(monkeypatch):
     monkeypatch.delattr(os, "eventfd")
-    loop, failed = HandLoop(), []
-    loop.set_exception_handler(lambda loop, context: failed.append(context))
+    loop = HandLoop()
+    failed = failures(loop)
     send_letters(loop, 2 * WORTH_A_BELL)
     assert loop.sent == 2 * WORTH_A_BELL
     assert not failed
