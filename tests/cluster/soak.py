@@ -2,6 +2,9 @@
 
     python -m tests.cluster.soak [--minutes 5] [--seed N] [--server]
 
+They fork meanwhile, in any of their threads, and each child opens a session of its own and takes its turns. Calls of
+the command line take theirs. In a directory, a cleaner of old files goes about its work as systemd-tmpfiles does.
+
 Each process writes what it does into a file of its own. In the end these histories are merged and checked: no
 overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that
 of what each process and the killer choose; how the system schedules them it does not repeat. --server has them meet on
@@ -13,14 +16,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import holdfast
@@ -47,6 +54,25 @@ TTL = 10.0
 """Seconds, on a server: so long the others wait for who was killed."""
 DRAIN = 60.0
 """Seconds within which all must have ended."""
+BETWEEN_FORKS = 0.5, 3.0
+"""Seconds between two forks of one process."""
+VISITS = 5
+"""Turns that a forked child takes."""
+BETWEEN_CALLS = 0.2, 1.0
+"""Seconds between two calls of the command line."""
+BETWEEN_CLEANINGS = 0.5
+"""Seconds."""
+CMD = """
+import json, os, sys, time
+directory, name = sys.argv[1:]
+log = os.open(f"{directory}/{os.getpid()}.history", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def write(*event): os.write(log, json.dumps([*event, time.monotonic()]).encode() + b"\\n")
+write("in", name, 1, int(os.environ["HOLDFAST_TOKEN"]))
+time.sleep(0.002)
+write("out", name, 1)
+write("done", "command")
+"""
+"""What a call of the command line runs while it holds a lock."""
 
 # In a process
 
@@ -55,6 +81,7 @@ class Soaker:
     """One process."""
 
     def __init__(self, session, directory, seed):
+        self.directory = directory
         self.session = session
         self.random = random.Random(seed)
         self.log = os.open(directory / f"{os.getpid()}.history", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -123,12 +150,52 @@ class Soaker:
             self.write("wrong", f"place {place}")
 
 
+async def fork_now_and_then(url, soaker):
+    """In the thread of the loop or in another one. Each child is waited for, as it may hold something."""
+    loop, children = asyncio.get_running_loop(), []
+    try:
+        while True:
+            await asyncio.sleep(soaker.random.uniform(*BETWEEN_FORKS))
+            fork = partial(fork_a_visitor, url, soaker.directory, soaker.random.randrange(1 << 30))
+            pid = fork() if soaker.random.random() < 0.5 else await loop.run_in_executor(None, fork)
+            children.append(loop.run_in_executor(None, os.waitpid, pid, 0))
+    finally:
+        for _, status in await asyncio.gather(*children):
+            if status:
+                raise RuntimeError(f"a forked child has ended with {os.waitstatus_to_exitcode(status)}")
+
+
+def fork_a_visitor(url, directory, seed):
+    """Return the pid of a child that opens a session of its own, takes some turns, and ends."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        asyncio.run(visit(url, directory, seed))
+        os._exit(0)
+    except BaseException:  # there is no way back into the parent's code
+        traceback.print_exc()
+        os._exit(1)
+
+
+async def visit(url, directory, seed):
+    async with holdfast.connect(url, ttl=TTL if url.startswith("redis:") else None) as session:
+        soaker = Soaker(session, directory, seed)
+        for _ in range(VISITS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(soaker.random.uniform(*PATIENCE)):
+                    await soaker.random.choice([soaker.lock, soaker.semaphore])(soaker.random.randrange(NAMES))
+                    soaker.write("done", "forked child")
+
+
 async def soak(url, directory, seed):
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     async with holdfast.connect(url, ttl=TTL if url.startswith("redis:") else None) as session:
         soaker = Soaker(session, directory, seed)
         tasks = [asyncio.create_task(soaker.task()) for _ in range(TASKS)]
+        tasks.append(asyncio.create_task(fork_now_and_then(url, soaker)))
         await asyncio.wait([*tasks, stop := asyncio.create_task(ending.wait())], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
@@ -141,6 +208,42 @@ async def soak(url, directory, seed):
 
 
 # Above them
+
+
+async def call(url, directory, caller):
+    """One call of the command line after the other. Ends with an error if one says that something is wrong."""
+    start = sys.executable, "-m", "holdfast"
+    while True:
+        await asyncio.sleep(caller.uniform(*BETWEEN_CALLS))
+        name = f"lock {caller.randrange(NAMES)}"
+        patience = caller.choice(["0", "1", "5"])
+        run = sys.executable, "-S", "-c", CMD, directory, name
+        calls = [
+            ("lock", name, "--url", url, "--timeout", patience, "--", *run),
+            ("lock", name, "--url", url, "--timeout", patience, "--", *run),
+            ("ls", "--json", "--url", url),
+            ("show", name, "--url", url),
+        ]
+        words = caller.choice(calls)
+        process = await asyncio.create_subprocess_exec(*start, *words, stdout=-1, stderr=-1)  # -1: a pipe
+        _, complaints = await process.communicate()
+        if process.returncode not in (0, 124) and not (words[0] == "show" and process.returncode == 1):
+            raise RuntimeError(f"holdfast {words[0]} has ended with {process.returncode}: {complaints.decode()}")
+
+
+async def clean(state):
+    """As systemd-tmpfiles does with what is too old, here everything. A directory that is locked is left alone."""
+    while True:
+        await asyncio.sleep(BETWEEN_CLEANINGS)
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(state / "s", ignore_errors=True)
+                for file in state.glob("state.db*"):
+                    file.unlink(missing_ok=True)
+            finally:
+                os.close(folder)
 
 
 async def supervise(minutes, seed, on_server):
@@ -157,9 +260,15 @@ async def supervise(minutes, seed, on_server):
             return await asyncio.create_subprocess_exec(*command)
 
         processes = [await start() for _ in range(PROCESSES)]
+        bystanders = [asyncio.create_task(call(url, path, killer))]
+        if not on_server:
+            bystanders.append(asyncio.create_task(clean(directory / "state")))
         began = shown = time.monotonic()
         while time.monotonic() < began + minutes * 60:
             await asyncio.sleep(killer.uniform(*(LIFE_ON_SERVER if on_server else LIFE)))
+            for bystander in bystanders:
+                if bystander.done():
+                    return [f"a bystander has failed: {bystander.exception()}"]
             victim = killer.randrange(PROCESSES)
             if processes[victim].returncode is not None:
                 return [f"process {processes[victim].pid} has ended with {processes[victim].returncode}"]
@@ -171,6 +280,9 @@ async def supervise(minutes, seed, on_server):
                 shown = time.monotonic()
                 size = sum(file.stat().st_size for file in directory.glob("*.history"))
                 print(f"{shown - began:5.0f} s: {len(killed)} killed, {size / 1e6:.1f} MB of history", flush=True)
+        for bystander in bystanders:
+            bystander.cancel()
+        await asyncio.wait(bystanders)
         async with asyncio.timeout(DRAIN):  # the last one has not begun, and would not know what SIGTERM means
             while not all((directory / f"{process.pid}.history").exists() for process in processes):
                 await asyncio.sleep(0.1)
@@ -186,6 +298,7 @@ async def supervise(minutes, seed, on_server):
                     await process.wait()
             return [f"they had not ended {DRAIN:.0f} s after they were told to"]
         wrong = [f"a process has ended with {code}" for code in codes if code]
+        await asyncio.sleep(VISITS * max(PATIENCE) + 2)  # children of those that were killed
         if on_server:
             await asyncio.sleep(2 * TTL)  # so that the last one killed is dead
         async with holdfast.connect(url) as session:
@@ -221,7 +334,8 @@ def judge(directory, killed):
         history = [Turn(who, entered, left, 0.0, token if is_lock else None) for who, entered, left, token in held]
         wrong += [f"{name}: {violation}" for violation in violations(history, 1 if is_lock else PERMITS)]
     print(", ".join(f"{count:,} x {what}" for what, count in sorted(done.items())), f"; {len(killed)} killed", sep="")
-    idle = {"lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier"} - done.keys()
+    acts = "lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier", "forked child", "command"
+    idle = {*acts} - done.keys()
     return wrong + [f"nobody has ever come through: {what}" for what in sorted(idle)]
 
 
