@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from _thread import allocate_lock, get_ident
-from asyncio import _get_running_loop, get_running_loop
+from asyncio import Future
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Self
@@ -64,7 +64,7 @@ class Waiter:
         raise NotImplementedError
 
 
-class TaskFuture(asyncio.Future[int]):
+class TaskFuture(Future[int]):
     """What a task awaits. Where no task runs, as in a callback of the loop, it may let its task run at once.
 
     asyncio's own lets it run in the loop's next iteration, for which the loop first looks at all its files. Here the
@@ -83,12 +83,12 @@ class TaskFuture(asyncio.Future[int]):
 
     def set_result(self, result: int, /) -> None:
         """Let the task run in the loop's next iteration."""
-        asyncio.Future.set_result(self, result)
+        Future.set_result(self, result)  # not asyncio's by now, which nest_asyncio replaces
         self._schedule()
 
     def set_result_and_run(self, result: int) -> None:
         """Let the task run now. Raises what it does: KeyboardInterrupt or SystemExit."""
-        asyncio.Future.set_result(self, result)
+        Future.set_result(self, result)
         try:
             wake_task, context = self._wake_task, self._context
         except AttributeError:  # there is no task: somebody drives the coroutine by hand
@@ -101,7 +101,7 @@ class TaskFuture(asyncio.Future[int]):
 
     def cancel(self, msg: object = None) -> bool:
         """Let the task run in the loop's next iteration, to be cancelled."""
-        if not asyncio.Future.cancel(self, msg):
+        if not Future.cancel(self, msg):
             return False
         self._schedule()
         return True
@@ -129,7 +129,7 @@ class TaskWaiter(Waiter):
     loop: asyncio.AbstractEventLoop
 
     def __init__(self, keeps_place: bool = False) -> None:
-        self.loop = loop = get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()  # asked there, as trio-asyncio has its own way
         self.thread = get_ident()
         self.line = None
         self.granted = False
@@ -155,7 +155,10 @@ class TaskWaiter(Waiter):
     def run(self) -> None:
         """Let the task run at once, in a callback of its loop. To do so twice is harmless."""
         if self.granted and not self.future.done():
-            self.future.set_result_and_run(self.result)
+            if asyncio._get_running_loop() is self.loop:
+                self.future.set_result_and_run(self.result)
+            else:  # trio-asyncio calls what comes from other threads where its loop cannot be seen
+                self.future.set_result(self.result)
 
     def lose(self) -> None:
         """Its loop was closed before it was woken: its grant goes on."""
@@ -185,7 +188,7 @@ class ThreadWaiter(Waiter):
 
 def check_no_loop(instead: str) -> None:
     """Raise RuntimeError if to block this thread would block an event loop."""
-    if _get_running_loop() is not None:
+    if asyncio._get_running_loop() is not None:
         raise RuntimeError(
             f"this would block the event loop that runs in this thread, and all its tasks: write {instead!r} instead"
         )
