@@ -157,7 +157,7 @@ class TaskWaiter(Waiter):
         if self.granted and not self.future.done():
             if asyncio._get_running_loop() is self.loop:
                 self.future.set_result_and_run(self.result)
-            else:  # trio-asyncio calls what comes from other threads where its loop cannot be seen
+            else:  # trio-asyncio calls readers where its loop cannot be seen
                 self.future.set_result(self.result)
 
     def lose(self) -> None:
