@@ -21,51 +21,36 @@ import fcntl
 import io
 import json
 import os
-import random
 import re
 import secrets
 import socket
-import sqlite3
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
-from holdfast.cluster.errors import EngineError, FormatError, SessionLost
+from holdfast.cluster.errors import EngineError, SessionLost
 
 from .clock import monotonic
 from .contract import LATER, MOST_OLD, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
+from .database import HIGHEST, Database
 
-SCHEMA = 3
-_TABLES = """
-CREATE TABLE IF NOT EXISTS sessions (
-    id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL
-);
-CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, changed REAL, PRIMARY KEY (namespace, name));
-CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, changed);
-CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
-CREATE TABLE IF NOT EXISTS boots (boot TEXT, floor INTEGER);
-"""
 _KEEP = """
 INSERT INTO texts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text, changed = excluded.changed
 """
-_TRIES = 8
-"""How often a transaction is tried in successive turns of the loop while another process is in one: as long as that
-takes, where the shortest pause of an event loop may be a millisecond."""
-_BUSY_PAUSE = 0.0002, 0.002
-"""Seconds, at least and at most, before it is tried again after that."""
+_LEAVING = 1.0
+"""Seconds that a session which closes waits for another process that is in a change, at most."""
+_EVICTION = 2.0
+"""Seconds that is waited for sessions to go whose files were removed: they look once a second."""
+_EVICTION_PAUSE = 0.005
+"""Seconds until it is looked again whether they have gone."""
+_LAST_WORDS = 0.1
+"""Seconds from when a session is told that its files were removed until its lock is dropped, whatever it does."""
 _FULL_SOCKET_PAUSE = 0.001
 """Seconds until a wake-up is sent again to a session whose socket is full."""
-_CHECKPOINT_EVERY = 200
-"""After so many of its transactions a session looks how long the write-ahead log is."""
-_LONGEST_LOG = 16 << 20
-"""Bytes of the write-ahead log from which on it is copied into the database."""
-_HIGHEST = (1 << 63) - 1
-"""SQLite has no higher integers. No token that was given out comes near it."""
 _LONGEST_SOCKET_PATH = 100
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NETWORK_FILE_SYSTEMS = (
@@ -87,12 +72,10 @@ class EmbeddedEngine:
     def __init__(self, directory: Path, namespace: str, ttl: float | None = None) -> None:
         self.ttl = ttl
         self._directory = directory
-        self._path = str(directory / "state.db")
+        self._database = Database(directory / "state.db")
         self._namespace = namespace
         self._id = ""
         self._closed = False
-        self._transactions = 0
-        self._checkpointing: threading.Thread | None = None
         self._unsent: dict[str, deque[bytes]] = {}  # wake-ups, by the session whose socket was full
         self._undo = contextlib.ExitStack()
 
@@ -101,12 +84,13 @@ class EmbeddedEngine:
     async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         self._loop = asyncio.get_running_loop()
         self._on_wake = on_wake
+        self._on_gap = on_gap
         self._closed = False
         try:
             await self._open(label)
         except (EngineError, SessionLost):
             raise
-        except (OSError, sqlite3.Error) as exc:
+        except OSError as exc:
             raise EngineError(f"cannot use the directory {self._directory}: {exc}") from exc
         return self._id
 
@@ -117,9 +101,8 @@ class EmbeddedEngine:
         with contextlib.ExitStack() as undo:
             self._folder = os.open(self._sessions, os.O_RDONLY | os.O_DIRECTORY)
             undo.callback(os.close, self._folder)
-            self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
             undo.callback(self._database.close)
-            await self._prepare()
+            await self._database.open(undo.enter_context(_Eviction(self)).make_way)
             self._id = secrets.token_hex(8)
             undo.callback(self._unlink, [self._id])
             self._socket = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -129,47 +112,22 @@ class EmbeddedEngine:
             # Closed with the last reference to it, so that a session that nobody can use or close any more is dead.
             self._lock = undo.enter_context(io.FileIO(os.open(hidden, _NEW_FILE, 0o600), "r+"))
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.write(self._database.files.encode())
             hidden.rename(self._sessions / f"{self._id}.lock")  # locked before anybody can see it
             _open[self._id] = self
             undo.callback(_open.pop, self._id, None)
-            await self._sweep()
+            others = await self._sweep()
             row = (self._id, label, os.getpid(), socket.gethostname(), time.time(), self.ttl, monotonic())
             insert = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
-            await self._transact(lambda: self._database.execute(insert, row))
+
+            def begin() -> None:
+                self._database.begin(goes_on=bool(others))
+                self._database.execute(insert, row)
+
+            await self._database.transact(begin)
+            self._database.shorten_log_if_due()
             self._loop.add_reader(self._socket, self._receive)
             self._undo = undo.pop_all()
-
-    async def _prepare(self) -> None:
-        await self._retrying(lambda: self._database.execute("PRAGMA journal_mode = WAL"))
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.execute("PRAGMA wal_autocheckpoint = 0")  # see _checkpoint()
-
-        def create() -> None:
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, SCHEMA):
-                raise FormatError(
-                    f"{self._path} has schema {version}, and this version of holdfast knows {SCHEMA}. "
-                    "Upgrade holdfast here, or use another directory; nothing was changed"
-                )
-            for statement in _TABLES.split(";"):
-                self._database.execute(statement)
-            self._database.execute(f"PRAGMA user_version = {SCHEMA}")
-            self._note_boot()
-
-        await self._transact(create)
-        self._inode = self._stat_database()
-
-    def _note_boot(self) -> None:
-        """In a transaction: if the machine was started anew, its last transactions may be lost, and tokens with them.
-
-        Those that are given out from now on are above the microseconds since 1970, faster than which nobody grants.
-        """
-        row = self._database.execute("SELECT boot FROM boots").fetchone()
-        if row is None:
-            self._database.execute("INSERT INTO boots VALUES (?, 0)", (_boot(),))
-        elif row[0] != _boot():
-            values = _boot(), int(time.time() * 1_000_000)
-            self._database.execute("UPDATE boots SET boot = ?, floor = max(floor, ?)", values)
 
     def _socket_path(self, session: str) -> str:
         path = f"{self._sessions}/{session}.sock"
@@ -182,22 +140,29 @@ class EmbeddedEngine:
             return
         self._loop.remove_reader(self._socket)
         try:
-            with contextlib.suppress(EngineError):  # then the next one who looks finds it dead
-                await self._transact(lambda: self._delete([self._id]))
+            # If not, the next one who looks finds it dead.
+            with contextlib.suppress(EngineError, SessionLost, TimeoutError):
+                async with asyncio.timeout(_LEAVING):
+                    await self._database.transact(lambda: self._delete([self._id]))
+                    await self._database.shorten_log()
         finally:
             self._closed = True
             self._undo.close()
 
-    async def _sweep(self) -> None:
-        """Remove what sessions have left that ended without closing, and that nobody has met in a record."""
-        rows = await self._retrying(lambda: self._database.execute("SELECT id FROM sessions").fetchall())
-        dead = await self.dead(session for (session,) in rows)
+    async def _sweep(self) -> frozenset[str]:
+        """Remove what sessions have left that ended without closing, and that nobody has met in a record; return who
+        else is there."""
+        rows = await self._database.read(lambda: self._database.execute("SELECT id FROM sessions"))
+        sessions = frozenset(session for (session,) in rows)
+        dead = await self.dead(sessions)
         if dead:
-            await self._transact(lambda: self._delete(dead))
+            await self._database.transact(lambda: self._delete(dead))
             self._unlink(dead)
+        return sessions - dead
 
     def _delete(self, sessions: Iterable[str]) -> None:
-        self._database.executemany("DELETE FROM sessions WHERE id = ?", [(session,) for session in sessions])
+        for session in sessions:
+            self._database.execute("DELETE FROM sessions WHERE id = ?", (session,))
 
     def _unlink(self, sessions: Iterable[str]) -> None:
         for session in sessions:
@@ -223,16 +188,23 @@ class EmbeddedEngine:
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
+        found: Stored | None = None
+        made: tuple[str, T] | None = None
+
         def transaction() -> T:
+            nonlocal found, made
             self._check_alive()
             self._delete(evicted)
-            now = time.time()
-            text, result = change(Stored(self._text(name), now, self._floor()))
-            row = (self._namespace, name, text, now)
-            self._database.execute(_KEEP, row)
+            stored = Stored(self._text(name), time.time(), self._floor())
+            # After a fork it is all done again; what the change has made of the same is good, as it may fork itself.
+            if made is None or found is None or (found.text, found.floor) != (stored.text, stored.floor):
+                made = change(stored)
+                found = stored
+            text, result = made
+            self._database.execute(_KEEP, (self._namespace, name, text, found.now))
             return result
 
-        result = await self._transact(transaction)
+        result = await self._database.transact(transaction)
         self._unlink(evicted)
         for session, message in notices(result) if notices is not None else ():
             if message is not None:
@@ -244,43 +216,44 @@ class EmbeddedEngine:
             self._check_alive()
             self._database.execute("UPDATE sessions SET renewed = ? WHERE id = ?", (monotonic(), self._id))
 
-        await (self._retrying(self._check_alive) if self.ttl is None else self._transact(transaction))
-        texts = await self._retrying(lambda: {name: self._text(name) for name in names})
+        await (self._database.read(self._check_alive) if self.ttl is None else self._database.transact(transaction))
+        texts = await self._database.read(lambda: {name: self._text(name) for name in names})
         return Seen(texts, await self.dead(sessions))
 
     def _check_alive(self) -> None:
         """Raise SessionLost if this session is dead, be it that nobody has noticed yet."""
-        if os.fstat(self._lock.fileno()).st_nlink == 0:
-            raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
-        if self._stat_database() != self._inode:
-            raise SessionLost(f"{self._path} has been removed or replaced while session {self._id} used it")
+        self._check_file()
         alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
-        if not self._database.execute(alive, (self._id, monotonic())).fetchone():
+        if not self._database.execute(alive, (self._id, monotonic())):
             raise SessionLost(f"session {self._id} has been evicted, or was not renewed for its ttl of {self.ttl} s")
 
+    def _check_file(self) -> None:
+        if os.fstat(self._lock.fileno()).st_nlink == 0:
+            raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
+
     async def read(self, name: str) -> str | None:
-        return await self._retrying(lambda: self._text(name))
+        return await self._database.read(lambda: self._text(name))
 
     async def names(self) -> list[str]:
         query = "SELECT name FROM texts WHERE namespace = ? ORDER BY name"
-        rows = await self._retrying(lambda: self._database.execute(query, (self._namespace,)).fetchall())
+        rows = await self._database.read(lambda: self._database.execute(query, (self._namespace,)))
         return [name for (name,) in rows]
 
     async def old(self, seconds: float) -> list[str]:
         query = f"SELECT name FROM texts WHERE namespace = ? AND changed < ? ORDER BY changed LIMIT {MOST_OLD}"
         values = (self._namespace, time.time() - seconds)
-        return [name for (name,) in await self._retrying(lambda: self._database.execute(query, values).fetchall())]
+        return [name for (name,) in await self._database.read(lambda: self._database.execute(query, values))]
 
     async def remove(self, name: str, text: str, floor: int) -> bool:
         def transaction() -> bool:
             if self._text(name) != text:
                 return False
-            row = (self._namespace, max(min(floor, _HIGHEST), self._floor()))
+            row = (self._namespace, max(min(floor, HIGHEST), self._floor()))
             self._database.execute("INSERT OR REPLACE INTO floors VALUES (?, ?)", row)
             self._database.execute("DELETE FROM texts WHERE namespace = ? AND name = ?", (self._namespace, name))
             return True
 
-        return await self._transact(transaction)
+        return await self._database.transact(transaction)
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
         rows = await self._rows("id, label, host, pid, since", sessions)
@@ -293,79 +266,17 @@ class EmbeddedEngine:
         """What is known of these sessions."""
         ids = tuple(sessions)
         query = f"SELECT {columns} FROM sessions WHERE id IN ({', '.join('?' * len(ids))})"
-        return await self._retrying(lambda: self._database.execute(query, ids).fetchall())
+        return await self._database.read(lambda: self._database.execute(query, ids))
 
     def _floor(self) -> int:
         query = "SELECT max(floor, ifnull((SELECT floor FROM floors WHERE namespace = ?), 0)) FROM boots"
-        (floor,) = self._database.execute(query, (self._namespace,)).fetchone()
+        [(floor,)] = self._database.execute(query, (self._namespace,))
         return int(floor)
-
-    def _stat_database(self) -> tuple[int, int] | None:
-        """Which file it is."""
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
 
     def _text(self, name: str) -> str | None:
         query = "SELECT text FROM texts WHERE namespace = ? AND name = ?"
-        row = self._database.execute(query, (self._namespace, name)).fetchone()
-        return None if row is None else str(row[0])  # if somebody else has put something there, that is no record
-
-    async def _transact(self, function: Callable[[], T]) -> T:
-        """Run it in a transaction of its own. It takes some 50 µs, so it runs on the loop; another process's is
-        waited for."""
-
-        def transaction() -> T:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                result = function()
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-            return result
-
-        result = await self._retrying(transaction)
-        self._transactions += 1
-        if self._transactions % _CHECKPOINT_EVERY == 0:
-            self._loop.call_soon(self._checkpoint_if_due)  # whoever is to be woken comes first
-        return result
-
-    def _checkpoint_if_due(self) -> None:
-        """Have the write-ahead log begin anew, if it is long, by a thread.
-
-        SQLite would do so in the COMMIT that makes it too long, which waits for the disk, several milliseconds, and the
-        loop with it.
-        """
-        busy = self._checkpointing is not None and self._checkpointing.is_alive()
-        with contextlib.suppress(OSError):  # it was removed; the next transaction says so
-            if not busy and os.stat(f"{self._path}-wal").st_size > _LONGEST_LOG:
-                self._checkpointing = threading.Thread(target=self._checkpoint, name="holdfast checkpoint", daemon=True)
-                self._checkpointing.start()
-
-    def _checkpoint(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # another process is at it, or the disk is full: later, then
-            address = f"{Path(self._path).as_uri()}?mode=rw"  # it shall not make a file that somebody has removed
-            with contextlib.closing(sqlite3.connect(address, timeout=1, uri=True)) as database:
-                # Most of it while others write; then, with writers shut out, what they have written meanwhile: there
-                # is no other moment at which all of the log is in the database.
-                database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-
-    async def _retrying(self, function: Callable[[], T]) -> T:
-        tries = 0
-        while not self._closed:
-            try:
-                return function()
-            except sqlite3.Error as exc:
-                if getattr(exc, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT):
-                    raise EngineError(f"{self._path}: {exc}") from exc
-            tries += 1
-            await asyncio.sleep(0 if tries < _TRIES else random.uniform(*_BUSY_PAUSE))
-        raise SessionLost(f"session {self._id} was closed")
+        rows = self._database.execute(query, (self._namespace, name))
+        return str(rows[0][0]) if rows else None  # if somebody else has put something there, that is no record
 
     # Life and death
 
@@ -375,14 +286,14 @@ class EmbeddedEngine:
         alive = {session for session, _, _ in rows if not self._is_dead(session)}
         expired = {id for id, ttl, renewed in rows if id in alive and ttl is not None and renewed + ttl < monotonic()}
         if expired:
-            alive -= await self._transact(lambda: self._expire(expired))
+            alive -= await self._database.transact(lambda: self._expire(expired))
         return others - alive
 
     def _expire(self, sessions: Iterable[str]) -> set[str]:
         """In a transaction: delete those that were not renewed meanwhile either; return which those are."""
         statement = "DELETE FROM sessions WHERE id = ? AND renewed + ttl < ?"
         now = monotonic()
-        return {session for session in sessions if self._database.execute(statement, (session, now)).rowcount}
+        return {session for session in sessions if self._database.change(statement, (session, now))}
 
     def _is_dead(self, session: str) -> bool:
         here = _open.get(session)
@@ -409,13 +320,14 @@ class EmbeddedEngine:
             watching.close()
             on_death()
 
-        with contextlib.suppress(sqlite3.Error, EngineError):  # whoever waits looks now and then
-            query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
-            row = self._database.execute(query, (session,)).fetchone()
-            if row is not None:
-                self._watch_process(watching, died, *row)
-            if row is None or self._is_dead(session):
-                watching.callback(self._loop.call_soon(died).cancel)
+        query = "SELECT pid, ttl, renewed FROM sessions WHERE id = ?"
+        rows = self._database.glance(lambda: self._database.execute(query, (session,)))
+        if rows is not None:  # else, whoever waits looks now and then
+            if rows:
+                self._watch_process(watching, died, *rows[0])
+            with contextlib.suppress(EngineError):
+                if not rows or self._is_dead(session):
+                    watching.callback(self._loop.call_soon(died).cancel)
         return watching.close
 
     def _watch_process(
@@ -466,6 +378,90 @@ class EmbeddedEngine:
             namespace, name, message = json.loads(self._socket.recv(1 << 16))
             if namespace == self._namespace:
                 self._on_wake(name, message)
+            elif namespace is None:
+                self._look_after_files()
+
+    # Files that were removed under living sessions
+
+    def _look_after_files(self) -> None:
+        """Somebody says that they are not this session's any more: if so, have it end soon, also if it is idle."""
+        try:
+            self._check_file()
+            self._database.check_files()
+        except SessionLost:
+            if self._on_gap is not None:
+                self._on_gap(True)  # if it holds something, it looks now
+            self._loop.call_later(_LAST_WORDS, self._end)
+
+    def _end(self) -> None:
+        if not self._closed:
+            self._loop.remove_reader(self._socket)
+            self._closed = True
+            self._undo.close()
+
+
+class _Eviction:
+    """Ends the sessions that live on with other files than those that are under the database's paths now.
+
+    What they do, nobody else sees. So nothing is granted to anybody else before they have gone.
+    """
+
+    def __init__(self, engine: EmbeddedEngine) -> None:
+        self._engine = engine
+        self._evicted: list[io.FileIO] = []  # their files, as long as they are locked
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for file in self._evicted:
+            file.close()
+
+    async def make_way(self, files: str) -> bool:
+        """See `Database.open()`."""
+        for name in os.listdir(self._engine._folder):
+            if name.endswith(".lock"):
+                self._evict(name.removesuffix(".lock"), files)
+        until = monotonic() + _EVICTION
+        while self._look_again() and monotonic() < until:  # noqa: ASYNC110  # flock() wakes nobody
+            await asyncio.sleep(_EVICTION_PAUSE)
+        return bool(self._evicted)
+
+    def _evict(self, session: str, files: str) -> None:
+        """If it lives, and uses other files, remove its own one, and tell it to look."""
+        try:
+            file = io.FileIO(os.open(f"{session}.lock", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._engine._folder))
+        except FileNotFoundError:
+            return
+        if _is_locked(file) and not files.startswith(file.read().decode(errors="replace")):
+            os.unlink(f"{session}.lock", dir_fd=self._engine._folder)
+            self._evicted.append(file)
+            here = _open.get(session)
+            if here is not None and here._loop.is_closed():
+                here._closed = True  # nobody else can do this any more
+                here._undo.close()
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as telling:
+                telling.setblocking(False)
+                telling.sendto(json.dumps([None, "", ""]).encode(), self._engine._socket_path(session))
+        else:
+            file.close()
+
+    def _look_again(self) -> bool:
+        """Whether some have not gone."""
+        for file in [*self._evicted]:
+            if not _is_locked(file):
+                file.close()
+                self._evicted.remove(file)
+        return bool(self._evicted)
+
+
+def _is_locked(file: io.FileIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
 
 
 def _make_directory(path: Path) -> None:
@@ -480,14 +476,6 @@ def _make_directory(path: Path) -> None:
     kind = _file_system(path)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise OSError(f"it is on a network file system ({kind}), where locks cannot be relied on; name a local one")
-
-
-def _boot() -> str:
-    """Tells apart the times since the machine was started, or "" where the system does not."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _file_system(path: Path) -> str:
