@@ -70,6 +70,8 @@ _PROTECTED = 3600.0, 1.0
 class EmbeddedEngine:
     """An engine in a directory; see `contract.Engine`."""
 
+    vouches = False
+
     def __init__(self, directory: Path, namespace: str, ttl: float | None = None) -> None:
         self.ttl = ttl
         self._directory = directory
