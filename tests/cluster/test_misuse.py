@@ -14,7 +14,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError, SessionLost
-from holdfast.cluster.engines import embedded
+from holdfast.cluster.engines import mounts as mounts_module
 
 from .test_lock import connect, opened, run, url
 from .worker import Worker, until_waiting
@@ -164,7 +164,7 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
     mounts = tmp_path / "mountinfo"
     point = str(tmp_path / "a b").replace(" ", "\\040")
     mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:9 / {point} rw shared:1 - {kind} server:/x rw\n")
-    monkeypatch.setattr(embedded, "_MOUNTS", mounts)
+    monkeypatch.setattr(mounts_module, "OWN", mounts)
 
     async def main():
         with pytest.raises(EngineError, match=f"network file system \\({kind}\\).* name a local one"):

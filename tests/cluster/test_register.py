@@ -248,7 +248,7 @@ def test_thousands_of_wake_ups_for_a_session_in_the_same_loop(tmp_path, monkeypa
         looks, came = [], []
         monkeypatch.setattr(EmbeddedEngine, "_is_dead", lambda engine, session: looks.append(session))
         async with holdfast.connect(directory) as one, holdfast.connect(directory) as two:
-            monkeypatch.setattr(two.engine, "_on_wake", lambda name, message: came.append(message))
+            monkeypatch.setattr(two.engine._bell, "_on_wake", lambda name, message: came.append(message))
             for number in range(3000):
                 one.engine.wake(two.id, "x", str(number))
             while len(came) < 3000:

@@ -42,6 +42,12 @@ class Distant(MemoryEngine):
         return result
 
 
+class Near(MemoryEngine):
+    """Requests take no time, and anybody can send a wake-up: it is not believed."""
+
+    vouches = False
+
+
 class Silent(Distant):
     """All wake-ups are lost."""
 
@@ -158,7 +164,7 @@ class Cluster:
     @property
     def is_prompt(self) -> bool:
         """Whether at rest nobody waits who could be served: those who have missed something look later."""
-        return self.engine in (Distant, Comparing, Unaware)
+        return self.engine in (Distant, Near, Comparing, Unaware)
 
     @property
     def ledger(self) -> Setup:

@@ -9,12 +9,13 @@ import pytest
 
 from holdfast.testing import explore
 
-from .cluster_scenarios import SCENARIOS, Cluster, Comparing, Deaf, DeafComparing, Silent, Unaware
+from .cluster_scenarios import SCENARIOS, Cluster, Comparing, Deaf, DeafComparing, Near, Silent, Unaware
 from .size import MINUTES, SIZE
 
 CLUSTERS = {
     "one session": Cluster(sessions=1),
     "two sessions": Cluster(),
+    "wake-ups not believed": Cluster(engine=Near),
     "compared texts": Cluster(engine=Comparing),
     "compared texts, three sessions": Cluster(engine=Unaware, sessions=3, waiters=3),
     "compared texts, answers lost": Cluster(engine=DeafComparing),

@@ -165,13 +165,19 @@ class Register:
             await self._finish()
 
     def on_wake(self, message: str) -> None:
-        """Another session says what it has granted to some of the tickets; if to none, there is something to see."""
-        ticket, value, count = map(int, message.split())
-        if not count:
+        """Another session says what it has granted to some of the tickets; if to none, there is something to see.
+
+        Where anybody may have said so, the record is asked.
+        """
+        grants = _read_grants(message) if self._session.engine.vouches else None
+        if grants is None:
             self._outdated = True
             self._start()
-        for each in range(ticket, ticket + count):
-            self._grant(each, value)
+            return
+        first, value, count = grants
+        end = first + count
+        for ticket in range(first, end) if count <= len(self._asked) else [t for t in self._asked if first <= t < end]:
+            self._grant(ticket, value)
 
     def doubt(self) -> None:
         """The record may have gone back to what it was: look before anything else is done."""
@@ -379,7 +385,11 @@ class Register:
         """Another session has said that there is something to see: what has been granted here, and whom to watch."""
         self._outdated = False
         try:
-            record = await self.read()
+            text = await self._session.engine.read(self._name)
+            made, record = self._made
+            if text != made:
+                record = decode(text, self._name, self.initial)
+                self._made = text, record
         except (FormatError, NameConflict) as exc:
             self._give_up_waiting(exc)
             return
@@ -494,3 +504,12 @@ class Register:
                 self._watched.pop(session)()
         for session in sessions - self._watched.keys():
             self._watched[session] = self._session.engine.watch(session, self._suspect)
+
+
+def _read_grants(message: str) -> tuple[int, int, int] | None:
+    """What a wake-up says was granted: the first ticket, what it is granted, and how many in succession are."""
+    try:
+        ticket, value, count = map(int, message.split())
+    except ValueError:  # not ours
+        return None
+    return (ticket, value, count) if count > 0 else None

@@ -461,8 +461,6 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
 
         return MemoryEngine(namespace, ttl)
     if parts.scheme == "sqlite":
-        from .engines.embedded import EmbeddedEngine, default_directory
-
         if parts.netloc:
             raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
         if parts.query or parts.fragment:
@@ -473,12 +471,24 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
                 f"{url!r} names no directory by its absolute path, which all processes would agree on; "
                 "write it after three slashes: sqlite:///var/lib/locks"
             )
-        return EmbeddedEngine(Path(path) if path else default_directory(), namespace, ttl)
+        return _embedded_engine(path, namespace, ttl)
     shown = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
     raise ValueError(
         f"unknown URL scheme in {shown!r}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST and "
         "unix://SOCKET"
     )
+
+
+def _embedded_engine(path: str, namespace: str, ttl: float | None) -> Engine:
+    try:
+        from .engines.directory import default_directory
+        from .engines.embedded import EmbeddedEngine
+    except (ImportError, AttributeError) as exc:  # as on Windows, or of Pyodide
+        raise EngineError(
+            "sqlite:///DIRECTORY, which is the default, is for POSIX systems, as Linux and macOS, and Pythons with "
+            f"sqlite3 ({exc}); use redis://HOST, or memory: within one process"
+        ) from exc
+    return EmbeddedEngine(Path(path) if path else default_directory(), namespace, ttl)
 
 
 def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Engine:
@@ -507,4 +517,5 @@ def _end_in_child() -> None:
         session.end_in_child()
 
 
-os.register_at_fork(after_in_child=_end_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_in_child)

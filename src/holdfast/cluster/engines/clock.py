@@ -1,8 +1,24 @@
 """The clock by which sessions on one machine expire."""
 
-import time
+from __future__ import annotations
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+import time
+from collections.abc import Callable
+
+
+def _best() -> Callable[[], float]:
+    """What the system has, and grants: Pyodide has the clocks and refuses one, Windows has none of them."""
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
+        clock = getattr(time, name, None)
+        try:
+            time.clock_gettime(clock)  # type: ignore[arg-type]  # whatever is wrong is the answer
+        except (AttributeError, TypeError, OSError):
+            continue
+        return lambda: time.clock_gettime(clock)  # type: ignore[arg-type]
+    return time.monotonic
+
+
+_now = _best()
 
 
 def monotonic() -> float:
@@ -11,4 +27,4 @@ def monotonic() -> float:
     (Python's own time.monotonic() stands still then, so a holder would believe in its lease for hours.) All
     processes of a machine see the same.
     """
-    return time.clock_gettime(_CLOCK)
+    return _now()

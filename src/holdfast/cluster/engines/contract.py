@@ -105,6 +105,9 @@ class Engine(Protocol):
 
     ttl: float | None
     """Seconds without a renewal after which the session is dead; None if it lives as long as its process."""
+    vouches: bool
+    """Whether only somebody who can change the texts can send wake-ups. If not, the session reads the text before it
+    believes that it was granted something: where texts are near, that costs little."""
 
     async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         """Begin the session; return its id, which no other session ever has, in printable ASCII."""

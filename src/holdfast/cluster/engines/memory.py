@@ -39,6 +39,8 @@ _ids = itertools.count(1)
 class MemoryEngine:
     """An engine in this process; see `contract.Engine`."""
 
+    vouches = True
+
     def __init__(self, namespace: str, ttl: float | None = None) -> None:
         self.ttl = ttl
         self._store = _stores.setdefault(namespace, _Store())

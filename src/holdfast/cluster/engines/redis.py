@@ -116,6 +116,8 @@ class _Attempt(Generic[T]):
 class RedisEngine:
     """An engine on a server; see `contract.Engine`."""
 
+    vouches = True
+
     def __init__(self, server: str | Redis, namespace: str, ttl: float | None = None) -> None:
         """server: a URL as redis-py reads it, or a client, which stays the caller's."""
         self._life = TTL if ttl is None else ttl

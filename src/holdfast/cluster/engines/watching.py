@@ -1,0 +1,144 @@
+"""Who waits for the end of which session: one descriptor and one timer for each that is watched, however many wait.
+
+On Linux a pidfd tells when its process has ended. That is when to look; what decides is the lock on the session's file,
+which may last a little longer, in a child that the process has forked and that has not let go of it yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from holdfast.cluster.errors import EngineError
+
+from .clock import monotonic
+from .contract import LATER
+from .session_files import NO_DESCRIPTOR
+
+SOON, LATEST = 0.01, 3.0
+"""Seconds, the first and the longest, until a session is looked at again whose process has ended, or is not seen."""
+WITHOUT_DESCRIPTOR = 0.25
+"""Seconds until a session is looked at again where no descriptor is free for a pidfd, or the look has failed."""
+
+
+class Life(NamedTuple):
+    """What the database knows of a session."""
+
+    pid: int
+    ttl: float | None
+    renewed: float
+    """When, by monotonic()."""
+
+
+class _Watch:
+    def __init__(self) -> None:
+        self.callbacks: dict[object, Callable[[], None]] = {}
+        self.pidfd: int | None = None
+        self.has_ended = False
+        """Whether its process has, as a pidfd has told. (Another one of a zombie would tell it again at once.)"""
+        self.pause = SOON
+        self.timer: asyncio.Handle | None = None
+
+
+class Watching:
+    """The sessions that one session watches."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        life: Callable[[str], Life | None],
+        is_dead: Callable[[str], bool],
+    ) -> None:
+        """life: of a session; None if nothing is known of it any more. Both may raise EngineError."""
+        self._loop = loop
+        self._life = life
+        self._is_dead = is_dead
+        self._watches: dict[str, _Watch] = {}
+
+    def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
+        """See `contract.Engine.watch`."""
+        watch = self._watches.setdefault(session, _Watch())
+        key = object()
+        watch.callbacks[key] = on_death
+        self._look(session, watch)
+        return partial(self._stop, session, watch, key)
+
+    def close(self) -> None:
+        """Nobody is told of anything any more."""
+        while self._watches:
+            _, watch = self._watches.popitem()
+            self._end(watch)
+
+    def _stop(self, session: str, watch: _Watch, key: object) -> None:
+        watch.callbacks.pop(key, None)
+        if not watch.callbacks and self._watches.get(session) is watch:
+            del self._watches[session]
+            self._end(watch)
+
+    def _end(self, watch: _Watch) -> None:
+        self._forget_process(watch)
+        if watch.timer is not None:
+            watch.timer.cancel()
+
+    def _forget_process(self, watch: _Watch) -> None:
+        if watch.pidfd is not None:
+            self._loop.remove_reader(watch.pidfd)
+            os.close(watch.pidfd)
+            watch.pidfd = None
+
+    def _look(self, session: str, watch: _Watch) -> None:
+        """Tell those who watch if it may be dead; else see to it that it is looked at again."""
+        try:
+            life = self._life(session)
+            is_dead = life is None or self._is_dead(session)
+        except EngineError:
+            self._plan(watch, WITHOUT_DESCRIPTOR, self._look, session)
+            return
+        left = life.renewed + life.ttl - monotonic() if life is not None and life.ttl is not None else math.inf
+        if life is None or is_dead or left < 0:
+            self._plan(watch, 0, self._tell, session)
+            return
+        pause = min(left + LATER, self._watch_process(session, watch, life.pid))
+        if pause < math.inf:
+            self._plan(watch, pause, self._look, session)
+
+    def _watch_process(self, session: str, watch: _Watch, pid: int) -> float:
+        """Be told of its end; return the seconds after which to look all the same, as it will not or cannot be told."""
+        if watch.pidfd is not None:
+            return math.inf
+        try:
+            pidfd = None if watch.has_ended else os.pidfd_open(pid)
+        except AttributeError:  # none on this system: who waits looks now and then
+            return math.inf
+        except ProcessLookupError:  # it has ended, or is in another container
+            pidfd = None
+        except OSError as exc:
+            return WITHOUT_DESCRIPTOR if exc.errno in NO_DESCRIPTOR else math.inf
+        if pidfd is None:
+            watch.pause, pause = min(2 * watch.pause, LATEST), watch.pause
+            return pause
+        watch.pidfd = pidfd
+        self._loop.add_reader(pidfd, self._ended, session, watch)
+        return math.inf
+
+    def _ended(self, session: str, watch: _Watch) -> None:
+        watch.has_ended = True
+        self._forget_process(watch)
+        self._look(session, watch)
+
+    def _tell(self, session: str, watch: _Watch) -> None:
+        if self._watches.get(session) is watch:
+            del self._watches[session]
+        self._end(watch)
+        for on_death in [*watch.callbacks.values()]:
+            on_death()
+        watch.callbacks.clear()
+
+    def _plan(self, watch: _Watch, seconds: float, call: Callable[[str, _Watch], None], session: str) -> None:
+        if watch.timer is not None:
+            watch.timer.cancel()
+        watch.timer = self._loop.call_later(seconds, call, session, watch)
