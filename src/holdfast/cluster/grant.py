@@ -26,13 +26,19 @@ class Grant:
         """Set when the grant is no longer to be relied on, as the session is over."""
         self.released = False
         """Whether its release has begun."""
+        self._is_waiting = False  # in Condition.wait(), which has released the lock and takes it again
         self._why: LeaseLost | None = None
         self._body: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._cancelled = False
 
     def __repr__(self) -> str:
-        state = "lost" if self.lost.is_set() else "released" if self.released else "held"
+        if self.lost.is_set():
+            state = "lost"
+        elif self.released:
+            state = "released"
+        else:
+            state = "in Condition.wait()" if self._is_waiting else "held"
         return f"<holdfast.cluster.Grant of {self.name!r}, token {self.token} [{state}]>"
 
     def __str__(self) -> str:
@@ -40,9 +46,18 @@ class Grant:
         return f"the grant of {self.name!r} with token {self.token}"
 
     def check(self) -> None:
-        """Raise LeaseLost if the grant has been lost: for code between awaits."""
+        """Raise LeaseLost if it is not held any more, as it was lost or released: for code between awaits."""
         self._session.check_process()
+        self._check_not_lost()
+        if self.released:
+            raise LeaseLost(f"{self} was released; what it protects may be another one's by now")
+        if self._is_waiting:
+            raise LeaseLost(f"{self} is not held while its task is in Condition.wait(), which has released it")
+
+    def _check_not_lost(self) -> None:
         self._session.look_at_clock()
+        if self._why is None and self._session.over is not None and not self.released:
+            self._lose(LeaseLost(f"{self} was lost: {self._session.over}"))  # the session ended without knowing of it
         if self._why is not None:
             raise LeaseLost(str(self._why))
 
@@ -54,7 +69,19 @@ class Grant:
     def _lose(self, why: LeaseLost, *, cancel: bool = True) -> None:
         self._why = why
         self.lost.set()
-        if cancel and self._body is not None and not self._body.done():
+        loop = self._session.loop
+        if not cancel or self._body is None or loop.is_closed():
+            return
+        if asyncio.current_task(loop) is None:
+            self._cancel_body()
+        else:
+            # A task that runs (this one, or one that has started this one eagerly) would get the cancellation at its
+            # next await, wherever that is by then: before Python 3.13 uncancel() does not take it back.
+            loop.call_soon(self._cancel_body)
+
+    def _cancel_body(self) -> None:
+        """Outside of all tasks: cancel the body, if it has not been left meanwhile."""
+        if self._body is not None and not self._body.done():
             self._body.cancel()
             self._cancelled = True
 
@@ -154,9 +181,11 @@ class Leased(Primitive):
         return grant
 
     async def _release(self, grant: Grant) -> None:
-        grant.released = True
         self._held.remove(grant)
-        grant.check()
+        try:
+            grant._check_not_lost()
+        finally:
+            grant.released = True
         self._session.drop(grant)
         try:
             await self._register.tell(self._releasing(grant))
