@@ -89,14 +89,17 @@ class Grant:
         """Leave the body after a loss; raises LeaseLost, unless something else is to be raised.
 
         These are asyncio.timeout()'s mechanics: the cancellation that was meant for this body becomes LeaseLost, one
-        that came from elsewhere goes on. Of nested bodies the outermost converts.
+        that came from elsewhere goes on. Of nested bodies the outermost converts. In another task than the one that
+        entered, as at the end of a fixture, none was meant for this exit.
         """
-        task = asyncio.current_task()
-        if task is None or task is not self._body:
-            return  # as in a fixture: nobody was cancelled, and `lost` has told it
+        task, body = asyncio.current_task(), self._body
         self._body = None
-        left = task.uncancel() if self._cancelled else task.cancelling()
-        if exc is None or (isinstance(exc, asyncio.CancelledError) and self._cancelled and left <= self._cancelling):
+        if task is not None and task is body:
+            left = task.uncancel() if self._cancelled else task.cancelling()
+            is_meant = isinstance(exc, asyncio.CancelledError) and self._cancelled and left <= self._cancelling
+        else:
+            is_meant = False
+        if exc is None or is_meant:
             raise LeaseLost(str(self._why)) from exc
 
 
@@ -151,7 +154,9 @@ class Leased(Primitive):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Release the grant that this entry made, and no other."""
+        """Release the grant that this entry made, and no other. In a forked child nothing is done: it is the parent's."""  # noqa: E501
+        if self._session.is_inherited():
+            return
         task = asyncio.current_task()
         self._session.check_loop()
         grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
