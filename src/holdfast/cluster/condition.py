@@ -75,6 +75,8 @@ class Condition:
                 self._lost(grant, "its task was closed in wait()")
                 raise
             except BaseException as exc:
+                if self._session.is_inherited():
+                    raise  # nobody answers here
                 interruption = exc
                 if relock is None:
                     relock = register.send(Relock(ticket, condition))

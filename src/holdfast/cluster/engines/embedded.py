@@ -406,6 +406,8 @@ class EmbeddedEngine:
         watching = contextlib.ExitStack()
 
         def died() -> None:
+            if self._closed:
+                return  # in a child, that has its parent's descriptors and epoll
             watching.close()
             on_death()
 
@@ -462,6 +464,8 @@ class EmbeddedEngine:
 
     def _receive(self) -> None:
         """One packet: to see that there is no other takes as long as to be called again if there is."""
+        if self._closed:
+            return  # in a child, that has its parent's epoll
         with contextlib.suppress(BlockingIOError):
             namespace, name, message = json.loads(self._socket.recv(1 << 16))
             if namespace == self._namespace:
