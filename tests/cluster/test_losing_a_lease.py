@@ -241,22 +241,6 @@ def test_the_loss_is_its_cause(url):
     run(main)
 
 
-def test_an_exit_in_another_task_than_the_entry(url):
-    """As of fixtures: the task of the entry has ended, nobody is cancelled, and the exit raises nothing."""
-
-    async def main():
-        session = await opened(url)
-        lock = session.lock("x")
-        grant = await asyncio.create_task(lock.__aenter__())
-        other = asyncio.create_task(asyncio.sleep(0.05, "not cancelled"))
-        lose(session)
-        assert grant.lost.is_set()
-        assert await other == "not cancelled"
-        await asyncio.create_task(lock.__aexit__(None, None, None))
-
-    run(main)
-
-
 def test_an_exit_in_another_task_releases_what_a_task_that_has_ended_entered(url):
     """And not what a living task is in the middle of."""
 

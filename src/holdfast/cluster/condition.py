@@ -63,6 +63,7 @@ class Condition:
         token = grant.token
         self._session.drop(grant)  # while it waits nothing is held that could be lost
         self._lock._held.remove(grant)  # nor could be taken for that of another task of this object
+        grant._is_waiting = True
         ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token), patient=True)
         relock: asyncio.Future[int] | None = None
         interruption: BaseException | None = None
@@ -74,15 +75,19 @@ class Condition:
                 self._lost(grant, "its task was closed in wait()")
                 raise
             except BaseException as exc:
+                if self._session.is_inherited():
+                    raise  # nobody answers here
                 interruption = exc
                 if relock is None:
                     relock = register.send(Relock(ticket, condition))
         self._lock._held.append(grant)
+        grant._is_waiting = False
         try:
             token = granted.result()
             notified = relock is None or relock.result() < 0
             if token < 0:
                 raise SessionLost("the grant had ended")
+            self._session.check_deadline()  # it may have been lost after the grant and before this task ran
         except (SessionLost, EngineError, NameConflict) as exc:
             lost = self._lost(grant, str(exc))
             if interruption is None:

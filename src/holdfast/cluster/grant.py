@@ -26,13 +26,19 @@ class Grant:
         """Set when the grant is no longer to be relied on, as the session is over."""
         self.released = False
         """Whether its release has begun."""
+        self._is_waiting = False  # in Condition.wait(), which has released the lock and takes it again
         self._why: LeaseLost | None = None
         self._body: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._cancelled = False
 
     def __repr__(self) -> str:
-        state = "lost" if self.lost.is_set() else "released" if self.released else "held"
+        if self.lost.is_set():
+            state = "lost"
+        elif self.released:
+            state = "released"
+        else:
+            state = "in Condition.wait()" if self._is_waiting else "held"
         return f"<holdfast.cluster.Grant of {self.name!r}, token {self.token} [{state}]>"
 
     def __str__(self) -> str:
@@ -40,9 +46,18 @@ class Grant:
         return f"the grant of {self.name!r} with token {self.token}"
 
     def check(self) -> None:
-        """Raise LeaseLost if the grant has been lost: for code between awaits."""
+        """Raise LeaseLost if it is not held any more, as it was lost or released: for code between awaits."""
         self._session.check_process()
+        self._check_not_lost()
+        if self.released:
+            raise LeaseLost(f"{self} was released; what it protects may be another one's by now")
+        if self._is_waiting:
+            raise LeaseLost(f"{self} is not held while its task is in Condition.wait(), which has released it")
+
+    def _check_not_lost(self) -> None:
         self._session.look_at_clock()
+        if self._why is None and self._session.over is not None and not self.released:
+            self._lose(LeaseLost(f"{self} was lost: {self._session.over}"))  # the session ended without knowing of it
         if self._why is not None:
             raise LeaseLost(str(self._why))
 
@@ -54,7 +69,19 @@ class Grant:
     def _lose(self, why: LeaseLost, *, cancel: bool = True) -> None:
         self._why = why
         self.lost.set()
-        if cancel and self._body is not None and not self._body.done():
+        loop = self._session.loop
+        if not cancel or self._body is None or loop.is_closed():
+            return
+        if asyncio.current_task(loop) is None:
+            self._cancel_body()
+        else:
+            # A task that runs (this one, or one that has started this one eagerly) would get the cancellation at its
+            # next await, wherever that is by then: before Python 3.13 uncancel() does not take it back.
+            loop.call_soon(self._cancel_body)
+
+    def _cancel_body(self) -> None:
+        """Outside of all tasks: cancel the body, if it has not been left meanwhile."""
+        if self._body is not None and not self._body.done():
             self._body.cancel()
             self._cancelled = True
 
@@ -62,14 +89,17 @@ class Grant:
         """Leave the body after a loss; raises LeaseLost, unless something else is to be raised.
 
         These are asyncio.timeout()'s mechanics: the cancellation that was meant for this body becomes LeaseLost, one
-        that came from elsewhere goes on. Of nested bodies the outermost converts.
+        that came from elsewhere goes on. Of nested bodies the outermost converts. In another task than the one that
+        entered, as at the end of a fixture, none was meant for this exit.
         """
-        task = asyncio.current_task()
-        if task is None or task is not self._body:
-            return  # as in a fixture: nobody was cancelled, and `lost` has told it
+        task, body = asyncio.current_task(), self._body
         self._body = None
-        left = task.uncancel() if self._cancelled else task.cancelling()
-        if exc is None or (isinstance(exc, asyncio.CancelledError) and self._cancelled and left <= self._cancelling):
+        if task is not None and task is body:
+            left = task.uncancel() if self._cancelled else task.cancelling()
+            is_meant = isinstance(exc, asyncio.CancelledError) and self._cancelled and left <= self._cancelling
+        else:
+            is_meant = False
+        if exc is None or is_meant:
             raise LeaseLost(str(self._why)) from exc
 
 
@@ -124,7 +154,9 @@ class Leased(Primitive):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Release the grant that this entry made, and no other."""
+        """Release the grant that this entry made, and no other. In a forked child nothing is done: it is the parent's."""  # noqa: E501
+        if self._session.is_inherited():
+            return
         task = asyncio.current_task()
         self._session.check_loop()
         grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
@@ -154,9 +186,11 @@ class Leased(Primitive):
         return grant
 
     async def _release(self, grant: Grant) -> None:
-        grant.released = True
         self._held.remove(grant)
-        grant.check()
+        try:
+            grant._check_not_lost()
+        finally:
+            grant.released = True
         self._session.drop(grant)
         try:
             await self._register.tell(self._releasing(grant))

@@ -124,8 +124,8 @@ class Session:
 
         Cancellation: the session ends all the same; what it held is found by the others.
         """
-        if not self.id or os.getpid() != self._pid:
-            return  # it is the parent's, and goes on there
+        if not self.id or self.is_inherited():
+            return
         self.check_loop()
         if self._losing is not None:
             await self._losing
@@ -242,6 +242,10 @@ class Session:
         self.check_process()
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError(f"{self!r} belongs to the event loop {self.loop!r}; connect() in each loop")
+
+    def is_inherited(self) -> bool:
+        """Whether this process was forked since: the session is the parent's, and goes on there."""
+        return os.getpid() != self._pid
 
     def check_process(self) -> None:
         """Raise RuntimeError in a process that was forked since: the session and its grants are the parent's."""

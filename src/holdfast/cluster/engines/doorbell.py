@@ -83,6 +83,8 @@ class Doorbell:
 
         Whoever can write into the directory can send one, so what it says may be anything.
         """
+        if self._socket.fileno() < 0:
+            return  # in a child, which has its parent's epoll
         try:
             packet = json.loads(self._socket.recv(_LONGEST))
         except BlockingIOError:

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
+from weakref import WeakSet
 
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -54,7 +55,7 @@ from .contract import (
     Stored,
     T,
 )
-from .redis_connection import Connection
+from .redis_connection import Connection, blank_socket
 from .redis_scripts import LOOK, SMALL, SWAP, Script
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class RedisEngine:
         self._on_gap = on_gap
         self._id = secrets.token_hex(8)
         self._closed = False
+        _open.add(self)
         try:
             _check_server(await self._ask("INFO"), repr(self))
             subscribed = self._loop.create_future()
@@ -232,6 +234,14 @@ class RedisEngine:
                 await self._connection.close()
             if self._is_ours:
                 await self._pool.disconnect()
+
+    def close_in_child(self) -> None:
+        """After a fork: whatever the child does with what it has of this, it reaches neither server nor parent."""
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close_in_child()
+        if self._subscription is not None:
+            blank_socket(self._subscription)
 
     def _begin(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """In a task that ends with the session."""
@@ -727,3 +737,16 @@ def _check_server(info: bytes, where: str) -> None:
         )
     if facts.get("role") in ("slave", "replica"):
         raise EngineError(f"{where} is a replica; connect to the primary, or through redis-py's Sentinel")
+
+
+_open: WeakSet[RedisEngine] = WeakSet()
+"""Those of this process that have been opened."""
+
+
+def _close_after_fork() -> None:
+    for engine in [*_open]:
+        engine.close_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_after_fork)

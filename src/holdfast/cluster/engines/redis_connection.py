@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from .inherited import blank
+
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
@@ -127,6 +129,12 @@ class Connection:
         for then, _ in asked:
             then(make())
 
+    def close_in_child(self) -> None:
+        """After a fork: the connection is the parent's."""
+        self.broken = True
+        if self._connection is not None:
+            blank_socket(self._connection)
+
     async def close(self) -> None:
         """Disconnect, and give the connection back to its pool. May be called again."""
         self.broken = True
@@ -141,3 +149,11 @@ class Connection:
                     await connection.disconnect(nowait=True)
             finally:
                 await self._pool.release(connection)
+
+
+def blank_socket(connection: Any) -> None:
+    """In a forked child: let the socket of redis-py's connection be nobody's."""
+    writer = connection._writer  # there is no public way to it
+    socket = None if writer is None else writer.get_extra_info("socket")
+    if socket is not None and socket.fileno() >= 0:
+        blank(socket.fileno())

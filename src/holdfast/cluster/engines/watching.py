@@ -16,7 +16,7 @@ from typing import NamedTuple
 from holdfast.cluster.errors import EngineError
 
 from .clock import monotonic
-from .contract import LATER
+from .contract import LATER, MOST_LATER
 from .session_files import NO_DESCRIPTOR
 
 SOON, LATEST = 0.01, 3.0
@@ -73,6 +73,10 @@ class Watching:
             _, watch = self._watches.popitem()
             self._end(watch)
 
+    def let_go(self) -> None:
+        """In a child, which has its parent's descriptors and epoll: nothing is done any more."""
+        self._watches.clear()
+
     def _stop(self, session: str, watch: _Watch, key: object) -> None:
         watch.callbacks.pop(key, None)
         if not watch.callbacks and self._watches.get(session) is watch:
@@ -102,7 +106,8 @@ class Watching:
         if life is None or is_dead or left < 0:
             self._plan(watch, 0, self._tell, session)
             return
-        pause = min(left + LATER, self._watch_process(session, watch, life.pid))
+        expiry = min(left + LATER, MOST_LATER) if left < math.inf else math.inf
+        pause = min(expiry, self._watch_process(session, watch, life.pid))
         if pause < math.inf:
             self._plan(watch, pause, self._look, session)
 
@@ -126,9 +131,10 @@ class Watching:
         return math.inf
 
     def _ended(self, session: str, watch: _Watch) -> None:
-        watch.has_ended = True
-        self._forget_process(watch)
-        self._look(session, watch)
+        if self._watches.get(session) is watch:
+            watch.has_ended = True
+            self._forget_process(watch)
+            self._look(session, watch)
 
     def _tell(self, session: str, watch: _Watch) -> None:
         if self._watches.get(session) is watch:
