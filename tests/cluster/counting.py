@@ -19,7 +19,7 @@ class Requests:
         self.last = 0.0
 
     def count(self, engine: Any) -> None:
-        for method in ("apply", "read", "dead", "renew"):
+        for method in ("apply", "read", "look", "dead", "renew"):
             setattr(engine, method, self._counted(getattr(engine, method)))
 
     def _counted(self, call: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -181,6 +181,8 @@ class SemaphoreModel(NamedTuple):
                 return model, *split_off(woken, session, ticket)
             case semaphore_record.TryAcquire(ticket):
                 return self.apply(session, semaphore_record.Acquire(ticket)) if self.free else (self, -1, [])
+            case semaphore_record.GiveBack():
+                return self.give_back(session) if session in self.inside else (self, 0, [])
             case semaphore_record.Release():
                 if session in self.inside:
                     return self.give_back(session)
@@ -236,7 +238,7 @@ class SemaphoreKind:
         assert len(client.got) <= model.inside.count(name), "it believes to hold more permits than it does"
 
     def give_back(self, ticket: int, value: int) -> Any:
-        return semaphore_record.Release()
+        return semaphore_record.GiveBack()
 
     def tidy(self, model: SemaphoreModel) -> Iterator[Any]:
         yield from ()

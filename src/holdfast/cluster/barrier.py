@@ -72,7 +72,7 @@ class Barrier(Primitive):
         return self._is_broken()
 
     async def _count(self) -> int:
-        return int((await self._read()).arrived())
+        return int((await self._read_living()).arrived())
 
     async def _is_broken(self) -> bool:
         return bool((await self._read()).broken)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import FormatError, LeaseLost, NameConflict, SessionLost
 from .primitive import Primitive
+from .register import REPLACED
 
 if TYPE_CHECKING:
     from .session import Session
@@ -193,11 +194,15 @@ class Leased(Primitive):
             grant.released = True
         self._session.drop(grant)
         try:
-            await self._register.tell(self._releasing(grant))
+            released = await self._register.tell(self._releasing(grant))
         except SessionLost as exc:
             lost = LeaseLost(f"{grant} was lost before its release was known: {exc}")
             grant._lose(lost, cancel=False)
             raise lost from exc
+        if not released:
+            lost = LeaseLost(f"{grant} was lost before its release: {REPLACED}")
+            grant._lose(lost, cancel=False)
+            raise lost
 
     @abstractmethod
     def _acquiring(self, ticket: int) -> Any:

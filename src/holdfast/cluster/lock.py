@@ -26,7 +26,7 @@ class Lock(Leased):
 
     async def locked(self) -> bool:
         """Whether anybody holds it, or it is on its way to somebody."""
-        return (await self._read()).holder is not None
+        return (await self._read_living()).holder is not None
 
     def _acquiring(self, ticket: int) -> Acquire:
         return Acquire(ticket)

@@ -25,3 +25,8 @@ class Primitive(ABC):  # noqa: B024  # it is no primitive by itself
     async def _read(self) -> Any:
         self._session.check()
         return await self._register.read()
+
+    async def _read_living(self) -> Any:
+        """Without what the dead hold and wait for."""
+        self._session.check()
+        return await self._register.read_living()

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .engines.contract import Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
+from .living import in_the_way, look_for_dead, read_living
 from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until what the engine has failed to do is tried again."""
+
+
+REPLACED = "its record was removed or replaced, be it by hand or as the engine has lost data"
+
+
+class _Replaced(Exception):  # noqa: N818  # it never gets out of here
+    """The record does not know of this session what it has to know."""
 
 
 class _Entry(NamedTuple):
@@ -57,6 +65,7 @@ class Register:
         self._used = 0.0  # the loop's time of the last request
         self._pump: asyncio.Task[None] | None = None
         self._suspicious = False  # somebody may have died, or a wake-up may be lost
+        self._doomed: frozenset[str] = frozenset()  # who is known to be dead, to be buried with the next change
         self._outdated = False  # it may wait for others than it did, or hold what it waits for
         self._doubted = False  # the record may have gone back to what it was
         self._leaving = False  # what this session has in the record is to be taken out
@@ -99,10 +108,20 @@ class Register:
     async def ask_at_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
         """Ask for something that does not wait for others; return the ticket and the outcome.
 
-        Waits while the engine fails: a request that is not known to have been refused may be granted yet.
+        Waits while the engine fails: a request that is not known to have been refused may be granted yet. One that is
+        refused buries those who have died since, and is made again if there are any.
 
         Cancellation: raises at once; what was granted all the same is withdrawn as soon as that is known.
         """
+        while True:
+            ticket, outcome = await self._ask_once(make)
+            others = in_the_way(self._made[1]) - {self._session.id}
+            if outcome > 0 or not others or not (dead := await self._session.engine.dead(others)):
+                return ticket, outcome
+            self._session.check()
+            self._doomed |= dead
+
+    async def _ask_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
         ticket, future = self.begin(make, patient=True)
         try:
             await asyncio.wait([future])
@@ -140,7 +159,20 @@ class Register:
     async def read(self) -> Any:
         """The record as it is, of the type of `initial`."""
         self._check_replaced()
-        return decode(await self._session.engine.read(self._name), self._name, self.initial)
+        return self._decoded(await self._session.engine.read(self._name))
+
+    async def read_living(self) -> Any:
+        """The same, without what the dead hold and wait for."""
+        self._check_replaced()
+        me = self._session.id
+        return await read_living(self._session.engine, self._name, self._decoded, me, self._named(in_the_way))
+
+    def _decoded(self, text: str | None) -> Any:
+        return decode(text, self._name, self.initial)
+
+    def _named(self, which: Callable[[Record], Iterable[str]]) -> frozenset[str]:
+        """The other sessions in the record, as far as is known here."""
+        return frozenset(which(self._made[1])) - {self._session.id}
 
     def idle_for(self, seconds: float) -> bool:
         """Whether nothing has been asked for here for so long."""
@@ -190,23 +222,27 @@ class Register:
         return bool(self._asked)
 
     @property
-    def waits_for(self) -> tuple[int, frozenset[str]] | None:
-        """If somebody waits here and nothing is under way: the last batch, and the sessions that are watched."""
-        if not self._asked or self._pump is not None:
-            return None
-        return self._batches, frozenset(self._watched)
+    def at_rest(self) -> tuple[int, frozenset[str]] | None:
+        """If nothing is under way: the last batch, and the sessions that are watched."""
+        return None if self._pump is not None else (self._batches, frozenset(self._watched))
 
     def see(self, batch: int, text: str | None, dead: frozenset[str]) -> None:
-        """What the record was, and who of the watched was dead, at some moment since `waits_for` has told the batch."""
+        """What the record was, and who of the watched was dead, at some moment since `at_rest` has told the batch."""
         if self._pump is not None or self._batches != batch:
             return  # it may be older than what is known by now
         if dead & self._watched.keys():
             self._suspect()
             return
+        if text == self._made[0] and not self._asked:
+            return  # it is as this session has left it
         try:
-            record = decode(text, self._name, self.initial)
+            record = self._decoded(text)
         except (FormatError, NameConflict) as exc:
             self._give_up_waiting(exc)
+            self._session.forgo(self._name, REPLACED)
+            return
+        if not self._is_known_to(record):
+            self.doubt()
             return
         self._grant_what_was_missed(record)
         if self._wanted(record) != self._watched.keys():
@@ -318,9 +354,11 @@ class Register:
                 )
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
+            except _Replaced:
+                self._doubted = True
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
                 self._sent = None
-                self._suspicious = self._answered = False  # there is nothing here to look after
+                self._suspicious = self._answered = self._leaving = False  # there is nothing here to look after
                 self._refuse(entries, exc, for_good=True)
                 for entry in entries:
                     if entry.done is not None and not entry.done.done():
@@ -357,29 +395,53 @@ class Register:
             self._doubted = True
             raise
         if not self._is_known_to(record):
-            self._session.forgo(self._name)
-            self.lose(SessionLost(f"what {self._session} had in {self._name!r} is gone: the engine has lost data"))
+            self._session.forgo(self._name, REPLACED)
+            lost = SessionLost(f"what {self._session} had in {self._name!r} is gone: {REPLACED}")
+            asked = self._sent[1] if self._sent is not None else []
+            self._give_up_waiting(lost, but={entry.ticket for entry in asked})  # they do not depend on what was before
             self._leaving = True  # something of it may still be there
             self._suspicious = True
 
     def _is_known_to(self, record: Record) -> bool:
-        tokens = self._session.tokens(self._name)
+        """Whether the record has what it must have of this session."""
+        if not self._is_at_stake():
+            return True
+        return self._has_answered(record) and record.keeps(self._session.id, self._tokens())
+
+    def _is_at_stake(self) -> bool:
+        """Whether this session has something here, or waits."""
+        return bool(self._tokens()) or not {*self._asked_so_far()} <= {
+            entry.ticket for entry in (self._sent[1] if self._sent is not None else ())
+        }
+
+    def _has_answered(self, record: Record) -> bool:
+        """Whether the last batch that it knows of this session is that of which the outcome is known, or is not yet."""
         answer = record.answers.get(self._session.id)
-        number = 0 if answer is None else answer.batch
-        known = {self._known} | ({self._sent[0].number} if self._sent is not None else set())
-        has_nothing = not (self._asked or tokens or self._sent)
-        return has_nothing or (number in known and record.keeps(self._session.id, tokens))
+        return (0 if answer is None else answer.batch) in self._may_be_known()
+
+    def _may_be_known(self) -> set[int]:
+        return {self._known} | ({self._sent[0].number} if self._sent is not None else set())
+
+    def _tokens(self) -> list[int]:
+        return self._session.tokens(self._name)
 
     async def _find_dead(self) -> frozenset[str]:
         """The dead that the record names, if there may be any."""
+        doomed, self._doomed = self._doomed, frozenset()
         if not self._suspicious:
-            return frozenset()
+            return doomed
         self._suspicious = False  # before, as it may be so again while the answer is on its way
         try:
-            return await self._session.engine.dead((await self.read()).sessions() - {self._session.id})
+            self._check_replaced()
+            engine, me = self._session.engine, {self._session.id}
+            named = self._named(lambda record: record.sessions())
+            _, dead = await look_for_dead(
+                engine, self._name, self._decoded, lambda record: frozenset(record.sessions()) - me, named
+            )
         except BaseException:
             self._suspicious = True
             raise
+        return dead | doomed
 
     async def _look(self) -> None:
         """Another session has said that there is something to see: what has been granted here, and whom to watch."""
@@ -396,6 +458,8 @@ class Register:
         except EngineError:
             return  # the clock will have it looked at again
         self._session.check_deadline()
+        if not self._is_known_to(record):
+            self._doubted = True
         if not self._doubted:
             self._grant_what_was_missed(record)
             self._watch_over(record)
@@ -413,9 +477,12 @@ class Register:
         later = {entry.ticket for entry in self._pending}
         return [ticket for ticket in self._asked if ticket not in later]
 
-    def _give_up_waiting(self, exc: Exception) -> None:
-        """Something else is in the place of the record: nobody who waits here will be granted anything."""
-        for ticket in self._asked_so_far():
+    def _give_up_waiting(self, exc: Exception, but: Collection[int] = ()) -> None:
+        """Something else is in the place of the record: nobody who waits here will be granted anything.
+
+        but: tickets that are only about to wait.
+        """
+        for ticket in {*self._asked_so_far()}.difference(but):
             future = self._asked.pop(ticket)
             if not future.done():
                 future.set_exception(exc)
@@ -438,18 +505,37 @@ class Register:
     def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
         def change(stored: Stored) -> tuple[str, Step]:
             made, record = self._made
+            buried = dead
             if stored.text != made:
-                record = decode(stored.text, self._name, self.initial)
+                record = self._decoded(stored.text)
+                if not self._is_continued(record, stored.text, batch, dead):
+                    if self._is_at_stake():
+                        raise _Replaced
+                    buried = dead | {self._session.id}  # an older one, perhaps: nothing of it is true any more
+            floor = stored.floor
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
-            if record.last_token() < stored.floor:
-                record = record.starting_at(stored.floor)
-            done = step(record, batch._replace(at=stored.now), dead)
+                floor = max(floor, int(stored.now * 1_000_000))  # it may have been there before, with lower tokens
+            if record.last_token() < floor:
+                record = record.starting_at(floor)
+            done = step(record, batch._replace(at=stored.now), buried)
             text = encode(done.record)
             self._made = text, done.record
             return text, done
 
         return change
+
+    def _is_continued(self, record: Record, text: str | None, batch: Batch, dead: Collection[str]) -> bool:
+        """Whether the record, which another session has changed last, goes on from what it was for this one."""
+        me = self._session.id
+        if not batch.number or me in dead:
+            return True  # it is to forget this session anyway
+        addition = joining(self.initial, batch)
+        if text is not None and addition and addition in text:
+            if not (self._is_at_stake() or me in record.holding()):
+                return True
+            record = self._decoded(text.replace(addition, "", 1))
+        return self._has_answered(record)
 
     def _addition(self, batch: Batch) -> Addition | None:
         """What does as well as the batch while somebody else holds it, and does not change the record."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .grant import Grant, Leased
-from .semaphore_record import Acquire, Release, SemaphoreRecord, TryAcquire
+from .semaphore_record import Acquire, GiveBack, Release, SemaphoreRecord, TryAcquire
 
 if TYPE_CHECKING:
     from .session import Session
@@ -31,7 +31,7 @@ class Semaphore(Leased):
 
     async def locked(self) -> bool:
         """Whether acquire() would have to wait."""
-        return bool((await self._read()).free == 0)
+        return bool((await self._read_living()).free == 0)
 
     async def release(self) -> None:
         """Give a permit back, to who is next. A session that holds none adds one, as in asyncio.
@@ -54,8 +54,8 @@ class Semaphore(Leased):
     def _trying(self, ticket: int) -> TryAcquire:
         return TryAcquire(ticket)
 
-    def _releasing(self, grant: Grant) -> Release:
-        return Release()
+    def _releasing(self, grant: Grant) -> GiveBack:
+        return GiveBack()
 
     def _token(self, ticket: int, value: int) -> int:
         return ticket

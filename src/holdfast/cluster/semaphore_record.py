@@ -34,7 +34,11 @@ class Release(NamedTuple):
     """Give a permit back, or add one if the session holds none. Outcome: 1, or 0 if that is refused."""
 
 
-Operation = Acquire | TryAcquire | Release | Withdraw
+class GiveBack(NamedTuple):
+    """Give a permit back that the session was granted. Outcome: 1, or 0 if it does not hold any."""
+
+
+Operation = Acquire | TryAcquire | Release | GiveBack | Withdraw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ class SemaphoreRecord(Record):
                 if self.bounded:
                     return self, 0
                 return replace(self, free=self.free + 1)._serve(wakes), 1
+            case GiveBack():
+                return (self._take_back(session)._serve(wakes), 1) if session in self.permits else (self, 0)
             case Withdraw(ticket):
                 if stands_in(self.line, session, ticket):
                     return replace(self, line=leave(self.line, session, ticket)), 1

@@ -9,6 +9,7 @@ import os
 import random
 import socket
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -23,6 +24,7 @@ from .errors import EngineError, FormatError, LeaseLost, NameConflict, SessionLo
 from .event import Event
 from .grant import Grant
 from .inspection import Inspection, decode_any, report
+from .living import read_living
 from .lock import Lock
 from .record import Record, with_article
 from .register import Register
@@ -40,6 +42,8 @@ JITTER = 1.0, 1.2
 """By what the time between two looks is multiplied: sessions that were opened together do not look together."""
 CHECKED = 1.0
 """Seconds after which a session without a ttl that holds something looks whether it is still alive."""
+HELD_AT_ONCE = 500
+"""Names of which something is held, at most, whose records are looked at together with a renewal."""
 LOOK_AGAIN = 3.0
 """Seconds after which one without a ttl that waits looks whether it has missed a wake-up or a death."""
 MARGIN = 0.05
@@ -74,6 +78,8 @@ class Session:
         self._numbers = 0  # no ticket or batch of a register that has been let go had a higher one
         self._many = MANY
         self._grants: set[Grant] = set()
+        self._held: dict[str, set[Grant]] = {}  # the same, by name
+        self._looked_at: set[str] = set()  # of those names, in this round
         self._pid = 0
         self._opening = False
         self._losing: asyncio.Task[None] | None = None
@@ -183,16 +189,20 @@ class Session:
         return await self.engine.names()
 
     async def inspect(self, name: str) -> Inspection:
-        """Who holds a name and who waits for it, whatever it is.
+        """Who holds a name and who waits for it, whatever it is. The dead do not count.
 
         Raises KeyError if nobody has used it (or not for long), EngineError if the engine fails, FormatError if
         another version wrote it.
         """
         self.check()
-        text = await self.engine.read(_checked(name))
-        if text is None:
-            raise KeyError(name)
-        record = decode_any(text, name)
+        _checked(name)
+
+        def decoded(text: str | None) -> Record:
+            if text is None:
+                raise KeyError(name)
+            return decode_any(text, name)
+
+        record = await read_living(self.engine, name, decoded, self.id)
         return report(record, name, await self.engine.describe(record.sessions()))
 
     async def tidy(self, seconds: float = KEPT) -> int:
@@ -282,22 +292,27 @@ class Session:
     def hold(self, grant: Grant) -> None:
         """Remember a grant, to be told when the session is lost."""
         self._grants.add(grant)
+        self._held.setdefault(grant.name, set()).add(grant)
         if self.engine.ttl is None:
             self._renew_in(CHECKED)
 
     def drop(self, grant: Grant) -> None:
         """Forget a grant that has ended."""
         self._grants.discard(grant)
+        held = self._held.get(grant.name, set())
+        held.discard(grant)
+        if not held:
+            self._held.pop(grant.name, None)
 
     def tokens(self, name: str) -> list[int]:
         """Of the grants of this name that are held."""
-        return [grant.token for grant in self._grants if grant.name == name]
+        return [grant.token for grant in self._held.get(name, ())]
 
-    def forgo(self, name: str) -> None:
+    def forgo(self, name: str, why: str) -> None:
         """The grants of this name are lost, and no others."""
-        for grant in [grant for grant in self._grants if grant.name == name]:
-            self._grants.discard(grant)
-            grant._lose(LeaseLost(f"{grant} was lost: the engine has lost data"))
+        for grant in [*self._held.get(name, ())]:
+            self.drop(grant)
+            grant._lose(LeaseLost(f"{grant} was lost: {why}"))
 
     def keep_looking(self) -> None:
         """Somebody waits: have all that they wait for looked at now and then."""
@@ -354,15 +369,27 @@ class Session:
         self._next_renewal = None
         if self.over is not None:
             return  # in a child, that has its parent's timers
-        waiting = {name: waits for name, each in self._in_use.items() if (waits := each.waits_for)}
-        if self.engine.ttl is None and not self._grants and not any(each.is_waiting for each in self._in_use.values()):
+        waiting = [name for name, each in self._in_use.items() if each.is_waiting]
+        if self.engine.ttl is None and not self._grants and not waiting:
             return
+        looked_at = {*waiting, *self._held_to_look_at()}
+        at_rest = {name: rest for name in looked_at if (rest := self._in_use[name].at_rest) is not None}
         asked = monotonic()
-        watched = frozenset[str]().union(*(sessions for _, sessions in waiting.values()))
-        self._renewal = self.loop.create_task(self.engine.renew(waiting, watched), name=f"renewal of {self!r}")
+        watched = frozenset[str]().union(*(sessions for _, sessions in at_rest.values()))
+        self._renewal = self.loop.create_task(self.engine.renew(at_rest, watched), name=f"renewal of {self!r}")
         self._renewal.add_done_callback(
-            partial(self._renewed, asked, {name: batch for name, (batch, _) in waiting.items()})
+            partial(self._renewed, asked, {name: batch for name, (batch, _) in at_rest.items()})
         )
+
+    def _held_to_look_at(self) -> list[str]:
+        """Some names of which something is held, each in its turn: somebody may have removed their records."""
+        due = self._held.keys() - self._looked_at
+        if not due:
+            self._looked_at.clear()
+            due = {*self._held}
+        chosen = [name for name in islice(due, HELD_AT_ONCE) if name in self._in_use]
+        self._looked_at.update(chosen)
+        return chosen
 
     def _renewed(self, asked: float, batches: dict[str, int], renewal: asyncio.Task[Seen]) -> None:
         ttl = self.engine.ttl
@@ -423,6 +450,7 @@ class Session:
         for grant in self._grants:
             grant._lose(LeaseLost(f"{grant} was lost: {exc}"))
         self._grants.clear()
+        self._held.clear()
 
     def _on_wake(self, name: str, message: str) -> None:
         register = self._registers.get(name)

@@ -141,6 +141,11 @@ class Engine(Protocol):
     async def read(self, name: str) -> str | None:
         """The text under a name."""
 
+    async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
+        """The texts under these names, and which of these sessions were dead by the time of that; in one request, if
+        the engine is far. As renew(), for whom it does not matter whether this session lives.
+        """
+
     async def names(self) -> list[str]:
         """The names in this namespace under which there is a text, sorted."""
 

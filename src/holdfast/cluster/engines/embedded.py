@@ -205,6 +205,10 @@ class EmbeddedEngine:
     async def read(self, name: str) -> str | None:
         return await self._database.read(lambda: self._text(name))
 
+    async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
+        dead = await self.dead(sessions)
+        return Seen(await self._retrying(lambda: {name: self._text(name) for name in names}), dead)
+
     async def names(self) -> list[str]:
         query = "SELECT name FROM texts WHERE namespace = ? ORDER BY name"
         rows = await self._database.read(lambda: self._database.execute(query, (self._namespace,)))

@@ -95,6 +95,11 @@ class MemoryEngine:
     async def read(self, name: str) -> str | None:
         return self._store.texts.get(name)
 
+    async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
+        with self._store.mutex:
+            dead = await self.dead(sessions)
+            return Seen({name: self._store.texts.get(name) for name in names}, dead)
+
     async def names(self) -> list[str]:
         return sorted(self._store.texts)
 

@@ -386,8 +386,9 @@ class RedisEngine:
                 try:
                     text, result = change(Stored(version.text, self._now(), self._floor))
                 except Exception:
-                    if is_sure or name not in self._versions:
+                    if is_sure:
                         raise
+                    self._versions.setdefault(name, _Version())
                     await self._look([name])
                     is_sure = True
                     continue
@@ -496,6 +497,10 @@ class RedisEngine:
 
     async def read(self, name: str) -> str | None:
         return (await self._insist(lambda: self._look([name]))).texts[name]
+
+    async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
+        known, others = [*names], [*sessions]
+        return await self._insist(lambda: self._look(known, others))
 
     async def _look(self, names: Iterable[str] = (), sessions: Iterable[str] = (), live_on: int = 0) -> Seen:
         """At the texts and the lives, in one request."""

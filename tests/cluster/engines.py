@@ -1,0 +1,99 @@
+"""Sessions on each engine, for tests of what must hold on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+import holdfast
+from holdfast.cluster import Session
+from holdfast.cluster.engines.memory import MemoryEngine
+
+from .servers import shared
+
+ENGINES = "memory", "embedded", "valkey"
+TTL = 1.0
+"""Seconds, on the server."""
+_numbers = count(1)
+
+
+class Place:
+    """Where sessions meet: a namespace of its own on one of the engines."""
+
+    def __init__(self, engine: str, directory: object) -> None:
+        self.engine = engine
+        self.directory = directory
+        self.namespace = f"place {os.getpid()} {next(_numbers)}"
+        self.url = {
+            "memory": "memory:",
+            "embedded": f"sqlite://{directory}/locks",
+            "valkey": shared().url if engine == "valkey" else "",
+        }[engine]
+
+    def connect(self, **options: Any) -> Session:
+        return holdfast.connect(self.url, **self.options(**options))
+
+    def options(self, **options: Any) -> dict[str, Any]:
+        return {"namespace": self.namespace, "ttl": TTL if self.engine == "valkey" else None, **options}
+
+    async def opened(self, **options: Any) -> Session:
+        """A session that the test itself closes, or loses."""
+        session = self.connect(**options)
+        await session.__aenter__()
+        return session
+
+    async def by_hand(self, change: Callable[[str | None], str | None], name: str = "x") -> None:
+        """Change the record of a name behind the backs of all sessions; None removes it. On a server what is changed is
+        all that is kept under the key."""
+        if self.engine == "memory":
+            store = MemoryEngine(self.namespace)._store
+            text = change(store.texts.pop(name, None))
+            if text is not None:
+                store.texts[name] = text
+        elif self.engine == "embedded":
+            with contextlib.closing(sqlite3.connect(f"{self.directory}/locks/state.db")) as database, database:
+                found = database.execute("SELECT text FROM texts WHERE name = ?", (name,)).fetchone()
+                text = change(found[0] if found else None)
+                if text is None:
+                    database.execute("DELETE FROM texts WHERE name = ?", (name,))
+                else:
+                    database.execute("UPDATE texts SET text = ? WHERE name = ?", (text, name))
+        else:
+            key = f"holdfast:{{{self.namespace}}}:record:{name}"
+            async with redis.asyncio.Redis.from_url(self.url, decode_responses=True) as client:
+                text = change(await client.get(key))
+                await (client.delete(key) if text is None else client.set(key, text))
+
+
+@pytest.fixture(autouse=True)
+def run():
+    """How the tests of a module that imports this are run."""
+
+    def bounded(test):
+        async def main():
+            async with asyncio.timeout(40):
+                await test
+
+        asyncio.run(main())
+
+    return bounded
+
+
+async def settle() -> None:
+    """More than enough for every task to go as far as it gets."""
+    for _ in range(60):
+        await asyncio.sleep(0.001)
+
+
+async def die(session: Session) -> None:
+    """As if its process had ended: nobody is told, and the session itself does nothing more."""
+    await session.engine.close()
+    session.end_in_child()
