@@ -91,9 +91,8 @@ def run_under(
         return await run_command(options["command"], grant, with_session(session), options["grace"], guard)
 
     with guard_if_needed(options["grace"]) as guard:
-        return in_session(lambda **_: lambda session, patience: hold(session, patience, guard))(
-            url, namespace, **options
-        )
+        callback = in_session("lock")(lambda **_: lambda session, patience: hold(session, patience, guard))
+        return callback(url, namespace, **options)
 
 
 async def _check_ancestors(session: Session, name: str, permits: int) -> None:
@@ -150,7 +149,7 @@ def event() -> None:
 @name_argument
 @quiet_option
 @session_options
-@in_session
+@in_session("event")
 def wait(name: str) -> Command:
     """Wait until the event NAME is set; if it is set already, do not wait.
 
@@ -171,7 +170,7 @@ def wait(name: str) -> Command:
 @event.command(name="set")
 @name_argument
 @session_options
-@in_session
+@in_session()
 def set_event(name: str) -> Command:
     """Set the event NAME: all who wait for it go on. It stays set."""
 
@@ -185,7 +184,7 @@ def set_event(name: str) -> Command:
 @event.command()
 @name_argument
 @session_options
-@in_session
+@in_session()
 def clear(name: str) -> Command:
     """Unset the event NAME: from now on, who waits for it has to wait."""
 
@@ -200,7 +199,7 @@ def clear(name: str) -> Command:
 @name_argument
 @json_option
 @session_options
-@in_session
+@in_session()
 def show_event(name: str, as_text: bool) -> Command:
     """Print whether the event NAME is set; the exit code is 0 if it is, else 1."""
 
@@ -218,7 +217,7 @@ def show_event(name: str, as_text: bool) -> Command:
 @quiet_option
 @json_option
 @session_options
-@in_session
+@in_session("barrier")
 def barrier(name: str, n: int, as_text: bool) -> Command:
     """Wait until N commands have come to the barrier NAME; then all go on at once.
 
@@ -245,7 +244,7 @@ def barrier(name: str, n: int, as_text: bool) -> Command:
 @cli.command(short_help="List the names in use.")
 @json_option
 @session_options
-@in_session
+@in_session()
 def ls(as_text: bool) -> Command:
     """List the names that are in use: what each is, who holds it, how many wait for it."""
 
@@ -272,7 +271,7 @@ def ls(as_text: bool) -> Command:
 @name_argument
 @json_option
 @session_options
-@in_session
+@in_session()
 def show(name: str, as_text: bool) -> Command:
     """Show who holds NAME, and who waits for it, in the order in which they will be served."""
 

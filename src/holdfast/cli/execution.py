@@ -55,21 +55,28 @@ class Patience:
 Command = Callable[[Session, Patience], Coroutine[Any, Any, int]]
 
 
-def in_session(function: Callable[..., Command]) -> Callable[..., int]:
-    """Make a click callback of a function that returns what to do in a session."""
+def in_session(waits_for: str | None = None) -> Callable[[Callable[..., Command]], Callable[..., int]]:
+    """Make a click callback of a function that returns what to do in a session.
 
-    @wraps(function)
-    def callback(
-        url: str | None, namespace: str, ttl: float | None, timeout: float | None, quiet: bool = False, **options: Any
-    ) -> int:
-        try:
-            return execute(function(**options), url, namespace, ttl, timeout, options.get("name"))
-        except Failure as exc:
-            if quiet and exc.exit_code == exit_codes.TIMED_OUT:
-                return exc.exit_code
-            raise
+    waits_for: the kind of what it may wait for, if it does.
+    """
 
-    return callback
+    def decorate(function: Callable[..., Command]) -> Callable[..., int]:
+        @wraps(function)
+        def callback(
+            url: str | None, namespace: str, ttl: float | None, timeout: float | None, quiet: bool = False, **rest: Any
+        ) -> int:
+            waited = None if waits_for is None else (waits_for, rest["name"])
+            try:
+                return execute(function(**rest), url, namespace, ttl, timeout, waited)
+            except Failure as exc:
+                if quiet and exc.exit_code == exit_codes.TIMED_OUT:
+                    return exc.exit_code
+                raise
+
+        return callback
+
+    return decorate
 
 
 def execute(
@@ -78,17 +85,17 @@ def execute(
     namespace: str,
     ttl: float | None,
     timeout: float | None,
-    name: str | None,
+    waited: tuple[str, str] | None,
 ) -> int:
     """Run the command in a session; what goes wrong becomes a Failure.
 
-    name: what it is about, if it is about one, for the message to who has waited in vain.
+    waited: the kind and the name of what it may wait for, for the message to who has waited in vain.
     """
     check_url(url)
     try:
-        return asyncio.run(_execute(command, url, namespace, ttl, timeout, name))
+        return asyncio.run(_execute(command, url, namespace, ttl, timeout, waited))
     except TimeoutError:
-        limit = ANSWER if timeout == 0 or timeout is None else timeout
+        limit = timeout or ANSWER
         raise Failure(
             f"the engine has not answered within {limit:g} s; look whether what --url or HOLDFAST_URL names is up",
             exit_codes.TIMED_OUT,
@@ -110,7 +117,12 @@ def check_url(url: str | None) -> None:
 
 
 async def _execute(
-    command: Command, url: str | None, namespace: str, ttl: float | None, seconds: float | None, name: str | None
+    command: Command,
+    url: str | None,
+    namespace: str,
+    ttl: float | None,
+    seconds: float | None,
+    waited: tuple[str, str] | None,
 ) -> int:
     interrupted: list[int] = []
     task = asyncio.current_task()
@@ -131,7 +143,9 @@ async def _execute(
                 async with patience.limit():
                     return await command(session, patience)
             except TimeoutError:
-                message = await what_it_waited_for(session, name, seconds)
+                if waited is None:
+                    raise
+                message = await what_it_waited_for(session, *waited, seconds)
                 raise Failure(message, exit_codes.TIMED_OUT) from None
     except asyncio.CancelledError:
         if not interrupted:

@@ -14,29 +14,32 @@ _MOST = 3
 """Holders that are named."""
 
 
-async def what_it_waited_for(session: Session, name: str | None, seconds: float | None) -> str:
+async def what_it_waited_for(session: Session, kind: str, name: str, seconds: float | None) -> str:
     """For the message: what was not there in time, and whose it is.
 
     seconds: what --timeout said.
     """
     within = "at once" if not seconds else f"within {seconds:g} s"
-    if name is None:
-        return f"the engine has not answered {within}"
+    match kind:
+        case "event":
+            return f"the event {shortened(name)!r} was not set {within}"
+        case "barrier":
+            return f"not all have come to the barrier {shortened(name)!r} {within}"
+        case _:
+            return f"{shortened(name)!r} was not free {within}{_holders(await _find(session, name))}"
+
+
+async def _find(session: Session, name: str) -> Inspection | None:
     try:
         async with asyncio.timeout(MOMENT):
-            found = await session.inspect(name)
-    except Exception:  # it has timed out, and that is what is said; that nobody can say whose it is, is no news
-        return f"{shortened(name)!r} was not free {within}"
-    kind = found.kind.partition(" of ")[0]
-    if kind == "event":
-        return f"the event {shortened(name)!r} was not set {within}"
-    if kind == "barrier":
-        arrived, parties = found.state["arrived"], found.state["parties"]
-        return f"at the barrier {shortened(name)!r} not all {parties} have come {within}; {arrived} still wait"
-    return f"{shortened(name)!r} was not free {within}{_holders(found)}"
+            return await session.inspect(name)
+    except Exception:  # the time has passed, and that is what is said; that nobody can say whose it is, is no news
+        return None
 
 
-def _holders(found: Inspection) -> str:
+def _holders(found: Inspection | None) -> str:
+    if found is None:
+        return ""
     named = [_holder(holding) for holding in found.holders[:_MOST]]
     if not named:
         return ""
