@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -88,10 +89,8 @@ def test_nohup(tmp_path):
 def test_a_background_job_of_a_script(tmp_path):
     """A shell without job control has it ignore Ctrl-C."""
     script = tmp_path / "script.sh"
-    script.write_text(
-        f'{" ".join(HOLDFAST)} lock x -- sh -c "echo \\$PPID > pid; while ! test -e go; do sleep 0.05; done; echo done" &'
-        "\nwait $!; echo code $?\n"
-    )
+    (tmp_path / "cmd.sh").write_text("echo $PPID > pid; while ! test -e go; do sleep 0.05; done; echo done")
+    script.write_text(f"{shlex.join(HOLDFAST)} lock x -- sh cmd.sh &\nwait $!; echo code $?\n")
     with subprocess.Popen(["sh", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         pid = tmp_path / "pid"
         until(lambda: pid.exists() and pid.read_text().strip(), "CMD's start")
