@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import traceback
 
 from . import exit_codes
+from .messages import complain, show_warnings_as_lines
 
 
 def main() -> int:
@@ -14,6 +16,7 @@ def main() -> int:
     """
     if sys.stdout is None:  # it was closed
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    show_warnings_as_lines()
     try:
         code = _command_line()
         sys.stdout.flush()
@@ -26,7 +29,11 @@ def main() -> int:
         return exit_codes.READER_GONE
     except OSError as exc:
         _leave_stdout()
-        print(f"holdfast: cannot write: {exc.strerror or exc}", file=sys.stderr)  # noqa: T201
+        complain(f"cannot write: {exc.strerror or exc}")
+        return exit_codes.FAILED
+    except Exception as exc:  # a fault of ours: not with Python's 1, which here says "no"
+        traceback.print_exc()
+        complain(f"failed, by a fault of its own: {exc!r}")
         return exit_codes.FAILED
 
 

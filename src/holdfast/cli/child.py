@@ -7,87 +7,186 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from holdfast.cluster import Grant
+from holdfast.cluster import Grant, LeaseLost
 
 from . import exit_codes
+from .guard import PAUSE, Guard
+from .messages import complain
+from .signals import PASSED_ON, handle, taken
+from .terminal import has_terminal, is_in_foreground
 
 _PR_SET_PDEATHSIG = 1
 
 
-async def run_command(command: Sequence[str], grant: Grant, grace: float, complain: Callable[[str], None]) -> int:
+async def run_command(
+    command: Sequence[str], grant: Grant, environment: Mapping[str, str], grace: float, guard: Guard | None
+) -> int:
     """Run CMD while the grant is held; return the exit code for holdfast.
 
+    environment: what CMD is told besides all that holdfast was.
     grace: seconds between SIGTERM and SIGKILL if the lease is lost.
-    complain: gets a line for the user.
+    guard: what ends CMD if holdfast is killed; without one CMD stays in holdfast's process group.
     """
-    environment = {"HOLDFAST_NAME": grant.name, "HOLDFAST_TOKEN": str(grant.token)}
-    try:
-        child = await Child.start(command, environment)
-    except OSError as exc:
-        complain(f"{command[0]}: {exc.strerror or exc}")
-        return exit_codes.NOT_FOUND if isinstance(exc, FileNotFoundError) else exit_codes.NOT_EXECUTABLE
-    with child.getting_signals():
-        ended = asyncio.ensure_future(child.process.wait())
-        lost = asyncio.ensure_future(grant.lost.wait())
-        await asyncio.wait([ended, lost], return_when=asyncio.FIRST_COMPLETED)
-        lost.cancel()
-        if not ended.done():
-            complain(f"the lease on {grant.name!r} was lost; {command[0]} gets SIGTERM, and in {grace:g} s SIGKILL")
-            child.signal(signal.SIGTERM)
-            await asyncio.wait([ended], timeout=grace)
-            child.signal(signal.SIGKILL)
-            await ended
-            return exit_codes.LEASE_LOST
-    code = ended.result()
+    if os.name != "posix":
+        complain("CMD can be run on POSIX systems only; the other commands work here")
+        return exit_codes.FAILED
+    told = {**environment, "HOLDFAST_NAME": grant.name, "HOLDFAST_TOKEN": str(grant.token)}
+    with Child.noticing_its_end() as look:
+        try:
+            child = Child(command, told, guard)
+        except OSError as exc:
+            complain(f"{command[0]}: {exc.strerror or exc}")
+            return exit_codes.NOT_FOUND if isinstance(exc, FileNotFoundError) else exit_codes.NOT_EXECUTABLE
+        look(child)
+        with child.getting_signals():
+            lost = asyncio.ensure_future(grant.lost.wait())
+            await asyncio.wait([child.ended, lost], return_when=asyncio.FIRST_COMPLETED)
+            lost.cancel()
+            was_lost = not child.ended.done()
+            if was_lost:
+                await _end(child, grant, grace)
+            code = child.reap()
+    if was_lost:
+        return exit_codes.LEASE_LOST
     return exit_codes.BY_SIGNAL - code if code < 0 else code
 
 
+async def _end(child: Child, grant: Grant, grace: float) -> None:
+    """The lease is lost, so somebody else may have it by now."""
+    try:
+        grant.check()
+        why = ""
+    except LeaseLost as exc:
+        why = f" ({exc})"
+    complain(f"the lease on {grant.name!r} was lost{why}; {child} gets SIGTERM, and in {grace:g} s SIGKILL")
+    until = asyncio.get_running_loop().time() + grace
+    child.signal(signal.SIGTERM)
+    child.signal(signal.SIGCONT)  # one that is stopped cannot end
+    await asyncio.wait([child.ended], timeout=grace)
+    while child.has_left_others() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110
+        await asyncio.sleep(PAUSE)  # the kernel tells nobody when a group has ended
+    child.signal(signal.SIGKILL)
+    await child.ended  # also of one that may not be signalled: whoever started holdfast is to know when it is over
+
+
 class Child:
-    """CMD's process, and its process group if it has one of its own."""
+    """CMD's process, and its process group if it has one of its own.
 
-    def __init__(self, process: asyncio.subprocess.Process, leads_group: bool) -> None:
-        self.process = process
-        self._leads_group = leads_group
+    In a terminal it has none: it stays in the job that the shell has made, so that it can read from the terminal, and
+    Ctrl-C, Ctrl-Z and `fg` reach it from there. Whether stdin is redirected says nothing: ssh and sudo ask on /dev/tty.
+    """
 
-    @classmethod
-    async def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> Child:
-        """Start it. In a terminal it stays in the foreground, so that it can read, and gets Ctrl-C from there."""
-        leads_group = sys.stdin is None or not sys.stdin.isatty()
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env={**os.environ, **environment},
-            process_group=0 if leads_group else None,
-            preexec_fn=_die_with_parent(),
-        )
-        return cls(process, leads_group)
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], guard: Guard | None) -> None:
+        """Start it."""
+        self._name = command[0]
+        self._guard = guard
+        self._leads_group = guard is not None
+        self._complained = False
+        self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        """Done when it has, and not been reaped yet: until that, nothing else can have its number."""
+        if guard is not None:
+            guard.expect()
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environb, **{name.encode(): value.encode() for name, value in environment.items()}},
+                process_group=0 if self._leads_group else None,
+                preexec_fn=guard.take_charge if guard is not None else _die_with_parent(),
+            )
+        except BaseException:
+            if guard is not None:
+                guard.dismiss()
+            raise
+
+    def __str__(self) -> str:
+        return self._name
+
+    @staticmethod
+    @contextlib.contextmanager
+    def noticing_its_end() -> Iterator[Callable[[Child], None]]:
+        """In between, a child that is given to what this yields is told of its end. To be entered before it begins."""
+        children: list[Child] = []
+
+        def look(_: int = 0) -> None:
+            for child in children:
+                child._look()
+
+        def begin(child: Child) -> None:
+            children.append(child)
+            look()
+
+        handle(signal.SIGCHLD, look)
+        try:
+            yield begin
+        finally:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+
+    def _look(self) -> None:
+        if not self.ended.done() and self._has_ended():
+            self.ended.set_result(None)
+
+    def _has_ended(self) -> bool:
+        if sys.platform == "darwin":  # before 3.13 it has no waitid()
+            return self._process.poll() is not None
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def has_left_others(self) -> bool:
+        """Whether it has ended, and what it has started in its group has not."""
+        if not self._leads_group or not self.ended.done():
+            return False
+        self._process.wait()  # else it counts itself; the number stays the group's as long as anybody is in it
+        with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(PermissionError):
+                os.killpg(self._process.pid, 0)
+            return True
+        return False
+
+    def reap(self) -> int:
+        """Once it has ended: its exit code, or of the signal that has ended it the number, below 0."""
+        if self._guard is not None:
+            self._guard.dismiss()
+        return self._process.wait()
 
     def signal(self, number: int) -> None:
         """Send it to all that belongs to CMD, as far as it can be told."""
-        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        try:
             if self._leads_group:
-                os.killpg(self.process.pid, number)
-            elif self.process.returncode is None:
-                self.process.send_signal(number)
+                os.killpg(self._process.pid, number)
+            elif self._process.returncode is None:
+                os.kill(self._process.pid, number)
+        except ProcessLookupError:
+            """It has ended meanwhile."""
+        except PermissionError:
+            if not self._complained:
+                complain(f"{self} runs as another user, who alone may end it; holdfast waits until it has ended")
+            self._complained = True
 
     @contextlib.contextmanager
     def getting_signals(self) -> Iterator[None]:
         """While CMD runs, what is sent to holdfast goes to CMD. Then it is left aside: holdfast is about to end."""
-        loop = asyncio.get_running_loop()
-        handled = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
+        handled = taken(PASSED_ON)
         for number in handled:
-            loop.add_signal_handler(number, self._pass_on, number)
+            handle(number, self._pass_on)
         try:
             yield
         finally:
             for number in handled:
-                loop.add_signal_handler(number, lambda: None)
+                handle(number, lambda _: None)
 
     def _pass_on(self, number: int) -> None:
-        if number != signal.SIGINT or self._leads_group:  # else the terminal has sent it to both
+        from_terminal = number in (signal.SIGINT, signal.SIGQUIT) and not self._leads_group and is_in_foreground()
+        if not from_terminal:  # else it was sent to both
             self.signal(number)
+
+
+def guard_if_needed(grace: float) -> contextlib.AbstractContextManager[Guard | None]:
+    """A guard for CMD where CMD is to have a process group of its own; see `Child`. Before the event loop runs."""
+    return contextlib.nullcontext() if has_terminal() or not hasattr(os, "fork") else Guard(grace)
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 import holdfast
 from holdfast.cluster import Inspection, Lock, Semaphore, Session
-from holdfast.cluster.errors import EngineError, FormatError, NameConflict, SessionLost
+from holdfast.cluster.errors import EngineError, FormatError
 
 from . import exit_codes
-from .child import run_command
+from .ancestors import deadlock, have_ancestors, with_session
+from .child import guard_if_needed, run_command
+from .execution import Command, Failure, Patience, check_url, in_session
+from .guard import Guard
+from .messages import complain
+from .options import (
+    RunsCommand,
+    command_options,
+    count_argument,
+    json_option,
+    name_argument,
+    quiet_option,
+    session_options,
+)
 from .reports import as_json, print_name, print_names
-
-F = TypeVar("F", bound=Callable[..., Any])
-GRACE = 10.0
-"""Seconds."""
-ANSWER = 5.0
-"""Seconds that the engine may take where --timeout is 0."""
-
-
-class Patience:
-    """What --timeout says. It counts from the start, so that an engine that does not answer is given up as well."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.waits = seconds != 0
-        """Whether to wait for others at all."""
-        self.clock = asyncio.timeout(seconds if self.waits else ANSWER)
-
-    def end(self) -> None:
-        """What was waited for is there: from now on there is time."""
-        self.clock.reschedule(None)
-
-
-Command = Callable[[Session, Patience], Coroutine[Any, Any, int]]
-
-
-class Failure(Exception):  # noqa: N818  # it is how a command ends, as click's Exit
-    """One line for the user, and the exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def complain(message: str) -> None:
-    """Tell the user. Not on stdout, which is CMD's."""
-    click.echo(f"holdfast: {message}", err=True)
 
 
 def run() -> int:
@@ -78,181 +54,108 @@ def run() -> int:
     return code if isinstance(code, int) else exit_codes.OK
 
 
-# Sessions
-
-
-class Seconds(click.FloatRange):
-    """A time, not below 0. (Of "nan" every comparison is false, so FloatRange lets it pass.)"""
-
-    name = "seconds"
-
-    def __init__(self) -> None:
-        super().__init__(min=0)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a valid number of seconds.", param, ctx)
-        return seconds
-
-
-def session_options(command: F) -> F:
-    """The options of every command that opens a session."""
-    options = [
-        click.option("--url", help="Where the state is; by default $HOLDFAST_URL, else a directory of the user's."),
-        click.option("--namespace", default="default", show_default=True, help="Names are shared only within one."),
-        click.option("--ttl", type=float, metavar="SECONDS", help="Be taken for dead if stopped for so long."),
-        click.option(
-            "--timeout",
-            type=Seconds(),
-            metavar="SECONDS",
-            help="Give up then, and exit with 124; 0 takes only what is there at once.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-json_option = click.option("--json", "as_text", is_flag=True, help="Print JSON.")
-
-
-def execute(command: Command, url: str | None, namespace: str, ttl: float | None, timeout: float | None) -> int:
-    """Run the command in a session; what goes wrong becomes a Failure."""
-    try:
-        return asyncio.run(_execute(command, url, namespace, ttl, timeout))
-    except TimeoutError:
-        raise Failure("not within the time of --timeout", exit_codes.TIMED_OUT) from None
-    except (NameConflict, EngineError, SessionLost) as exc:
-        raise Failure(str(exc), exit_codes.FAILED) from exc
-    except (ValueError, ImportError) as exc:
-        raise Failure(str(exc), exit_codes.USAGE) from exc
-
-
-async def _execute(command: Command, url: str | None, namespace: str, ttl: float | None, seconds: float | None) -> int:
-    interrupted: list[int] = []
-    task = asyncio.current_task()
-    assert task is not None
-
-    def interrupt(number: int) -> None:
-        interrupted.append(number)
-        task.cancel()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt, number)
-    patience = Patience(seconds)
-    try:
-        async with patience.clock, holdfast.connect(url, namespace=namespace, ttl=ttl) as session:
-            return await command(session, patience)
-    except asyncio.CancelledError:
-        if not interrupted:
-            raise
-        return exit_codes.BY_SIGNAL + interrupted[0]
-
-
-def in_session(function: Callable[..., Command]) -> Callable[..., int]:
-    """Make a click callback of a function that returns what to do in a session."""
-
-    @wraps(function)
-    def callback(url: str | None, namespace: str, ttl: float | None, timeout: float | None, **options: Any) -> int:
-        return execute(function(**options), url, namespace, ttl, timeout)
-
-    return callback
-
-
-# Commands
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(holdfast.__version__, prog_name="holdfast", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Locks, semaphores, events and barriers that processes share: first come, first served, gone with their holder.
+    """Let commands wait for one another: locks, semaphores, events and barriers that all processes share by name.
+
+    Whoever asks first is served first. What a process holds is free again when it ends, however it ends.
 
     \b
-    Exit codes: those of CMD;
-      123  the lease was lost while CMD ran, which was ended
-      124  not granted within --timeout
-      125  holdfast failed
-      126, 127  CMD cannot be executed, cannot be found
+    Exit codes: those of CMD, and
+      123  what CMD ran under was lost, so CMD was ended
+      124  the time of --timeout has passed
+      125  holdfast itself failed
+      126  CMD cannot be executed
+      127  CMD cannot be found
       128+N  CMD, or holdfast while it waited, was ended by signal N
     """
 
 
-class RunsCommand(click.Command):
-    """Leaves CMD its own options, also where no '--' stands before it; but a misspelt one of holdfast's is no NAME."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        before = args[: args.index("--")] if "--" in args else args
-        given = [*before]
-        rest = super().parse_args(ctx, args)
-        for word in (ctx.params["name"], ctx.params["command"][0]):
-            if word.startswith("-") and word in given:
-                raise click.NoSuchOption(word.partition("=")[0], ctx=ctx)
-        return rest
+# What runs CMD
 
 
-def command_options(command: F) -> F:
-    """The options of the commands that run CMD."""
-    grace = click.option(
-        "--grace",
-        type=Seconds(),
-        default=GRACE,
-        show_default=True,
-        metavar="SECONDS",
-        help="If the lease is lost, between SIGTERM and SIGKILL for CMD.",
-    )
-    arguments = click.argument("command", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-    return session_options(grace(arguments(command)))
+def run_under(
+    primitive: Callable[[Session], Lock | Semaphore], permits: int, *, url: str | None, namespace: str, **options: Any
+) -> int:
+    """Run CMD while one of so many permits is held."""
 
-
-def under(primitive: Callable[[Session], Lock | Semaphore], options: dict[str, Any]) -> Command:
-    """Run CMD while it is held."""
-
-    async def hold(session: Session, patience: Patience) -> int:
+    async def hold(session: Session, patience: Patience, guard: Guard | None) -> int:
         leased = primitive(session)
+        if have_ancestors():
+            await _check_ancestors(session, options["name"], permits)
         grant = await (leased.acquire() if patience.waits else leased.try_acquire())
         if grant is None:
             raise TimeoutError
         patience.end()
-        return await run_command(options["command"], grant, options["grace"], complain)
+        return await run_command(options["command"], grant, with_session(session), options["grace"], guard)
 
-    return hold
+    with guard_if_needed(options["grace"]) as guard:
+        callback = in_session("lock")(lambda **_: lambda session, patience: hold(session, patience, guard))
+        return callback(url, namespace, **options)
 
 
-@cli.command(cls=RunsCommand, context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+async def _check_ancestors(session: Session, name: str, permits: int) -> None:
+    found = await _inspect(session, name)
+    reason = None if found is None else deadlock(found, permits)
+    if reason is not None:
+        raise Failure(reason, exit_codes.FAILED)
+
+
+@cli.command(cls=RunsCommand, short_help="Run CMD while nobody else runs one under this name.")
+@name_argument
 @command_options
-@in_session
-def lock(name: str, **options: Any) -> Command:
-    """Run CMD while holding the lock NAME.
+def lock(name: str, **options: Any) -> int:
+    """Run CMD while nobody else runs one under the same NAME.
 
-    CMD finds the fencing token in HOLDFAST_TOKEN, and the name in HOLDFAST_NAME.
+    Others who say `holdfast lock NAME` wait until CMD has ended; they are served in the order in which they came.
+
+    \b
+    Example: holdfast lock backup -- /usr/local/bin/backup.sh --full
+
+    CMD finds NAME in the environment variable HOLDFAST_NAME. In HOLDFAST_TOKEN it finds a number that is higher each
+    time: what CMD writes to can refuse who comes with a lower one than the last, and is too late.
     """
-    return under(lambda session: session.lock(name), options)
+    return run_under(lambda session: session.lock(name), 1, name=name, **options)
 
 
-@cli.command(cls=RunsCommand, context_settings={"ignore_unknown_options": True})
-@click.argument("name")
-@click.argument("n", metavar="N", type=click.IntRange(min=1))
+@cli.command(cls=RunsCommand, short_help="Run CMD while at most N run under this name.")
+@name_argument
+@count_argument
 @command_options
-@in_session
-def semaphore(name: str, n: int, **options: Any) -> Command:
-    """Run CMD while holding one of the N permits of the semaphore NAME."""
-    return under(lambda session: session.semaphore(name, n), options)
+def semaphore(name: str, n: int, **options: Any) -> int:
+    """Run CMD while at most N run under the same NAME, this one among them.
+
+    All have to say the same N.
+
+    \b
+    Example: holdfast semaphore convert 4 -- flac song.wav
+    """
+    return run_under(lambda session: session.semaphore(name, n), n, name=name, **options)
 
 
-@cli.group()
+# Events and barriers
+
+
+@cli.group(short_help="Wait until something has happened, or say so.")
 def event() -> None:
-    """Wait for an event, set it, unset it, ask for it."""
+    """Wait until something has happened, or say that it has.
+
+    An event is set or unset, and stays so until somebody changes it. Who waits for it goes on when it is set.
+    """
 
 
 @event.command()
-@click.argument("name")
+@name_argument
+@quiet_option
 @session_options
-@in_session
+@in_session("event")
 def wait(name: str) -> Command:
-    """Wait until the event NAME is set."""
+    """Wait until the event NAME is set; if it is set already, do not wait.
+
+    \b
+    Example: holdfast event wait db-ready --timeout 60 && ./migrate.sh
+    """
 
     async def command(session: Session, patience: Patience) -> int:
         event = session.event(name)
@@ -265,11 +168,11 @@ def wait(name: str) -> Command:
 
 
 @event.command(name="set")
-@click.argument("name")
+@name_argument
 @session_options
-@in_session
+@in_session()
 def set_event(name: str) -> Command:
-    """Set the event NAME; who waits goes on. It stays set."""
+    """Set the event NAME: all who wait for it go on. It stays set."""
 
     async def command(session: Session, patience: Patience) -> int:
         await session.event(name).set()
@@ -279,11 +182,11 @@ def set_event(name: str) -> Command:
 
 
 @event.command()
-@click.argument("name")
+@name_argument
 @session_options
-@in_session
+@in_session()
 def clear(name: str) -> Command:
-    """Unset the event NAME."""
+    """Unset the event NAME: from now on, who waits for it has to wait."""
 
     async def command(session: Session, patience: Patience) -> int:
         await session.event(name).clear()
@@ -293,12 +196,12 @@ def clear(name: str) -> Command:
 
 
 @event.command(name="show")
-@click.argument("name")
+@name_argument
 @json_option
 @session_options
-@in_session
+@in_session()
 def show_event(name: str, as_text: bool) -> Command:
-    """Print whether the event NAME is set; exit with 0 if it is, else with 1."""
+    """Print whether the event NAME is set; the exit code is 0 if it is, else 1."""
 
     async def command(session: Session, patience: Patience) -> int:
         is_set = await session.event(name).is_set()
@@ -308,14 +211,18 @@ def show_event(name: str, as_text: bool) -> Command:
     return command
 
 
-@cli.command()
-@click.argument("name")
-@click.argument("n", metavar="N", type=click.IntRange(min=1))
+@cli.command(short_help="Wait until N commands have come.")
+@name_argument
+@count_argument
+@quiet_option
 @json_option
 @session_options
-@in_session
+@in_session("barrier")
 def barrier(name: str, n: int, as_text: bool) -> Command:
-    """Wait at the barrier NAME until N have come; print who came as which, from 0."""
+    """Wait until N commands have come to the barrier NAME; then all go on at once.
+
+    Prints which of them this one was, from 0. All have to say the same N.
+    """
 
     async def command(session: Session, patience: Patience) -> int:
         barrier = session.barrier(name, n)
@@ -331,12 +238,15 @@ def barrier(name: str, n: int, as_text: bool) -> Command:
     return command
 
 
-@cli.command()
+# What an operator asks
+
+
+@cli.command(short_help="List the names in use.")
 @json_option
 @session_options
-@in_session
+@in_session()
 def ls(as_text: bool) -> Command:
-    """List all names in use, who holds them, and how many wait."""
+    """List the names that are in use: what each is, who holds it, how many wait for it."""
 
     async def command(session: Session, patience: Patience) -> int:
         found, code = [], exit_codes.OK
@@ -348,25 +258,31 @@ def ls(as_text: bool) -> Command:
                 code = exit_codes.FAILED
             else:
                 found += [one] if one is not None else []
-        click.echo(as_json(found)) if as_text else print_names(found)
+        if as_text:
+            click.echo(as_json(found))
+        elif not print_names(found):
+            code = exit_codes.FAILED
         return code
 
     return command
 
 
-@cli.command()
-@click.argument("name")
+@cli.command(short_help="Show who holds a name, and who waits for it.")
+@name_argument
 @json_option
 @session_options
-@in_session
+@in_session()
 def show(name: str, as_text: bool) -> Command:
-    """Show who holds NAME and who waits for it, in order."""
+    """Show who holds NAME, and who waits for it, in the order in which they will be served."""
 
     async def command(session: Session, patience: Patience) -> int:
         one = await _inspect(session, name)
         if one is None:
             raise Failure(f"nobody uses {name!r} in the namespace", exit_codes.NO)
-        click.echo(as_json(one)) if as_text else print_name(one)
+        if as_text:
+            click.echo(as_json(one))
+        elif not print_name(one):
+            return exit_codes.FAILED
         return exit_codes.OK
 
     return command
@@ -379,14 +295,17 @@ async def _inspect(session: Session, name: str) -> Inspection | None:
         return None
 
 
-@cli.command()
-@click.option("--url", help="Where the four processes meet; by default in a directory of their own.")
+@cli.command(short_help="Show it all at work.")
+@click.option(
+    "--url", help="Where the four processes meet, as redis://locks.example.org. If left out: in a directory of its own."
+)
 def demo(url: str | None) -> int:
-    """Show the primitives at work, in one event loop and in four processes, checked and timed."""
+    """Show it all at work, in one event loop and in four processes of which one is killed; checked and timed."""
     from holdfast._demo import demo as show_demo
 
     try:
         if url is not None:
+            check_url(url)
             asyncio.run(_try(url))  # or it would be said after the first half
         return show_demo(url)
     except EngineError as exc:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from holdfast.cluster import Inspection, SessionInfo
+
+from .messages import complain
 
 _ENDLESS = 100_000
 """Columns of what is no terminal."""
@@ -29,19 +33,19 @@ def _plain(value: object) -> object:
     raise TypeError(f"no JSON for {value!r}")
 
 
-def print_names(found: Iterable[Inspection]) -> None:
-    """A line for each name."""
+def print_names(found: Iterable[Inspection]) -> bool:
+    """A line for each name. Return whether all could be printed as it is."""
     table = Table("name", "kind", "held by", "waiting", "state", box=None, pad_edge=False)
     for one in found:
         holders = ", ".join(f"{holding.session.name}{_times(holding.permits)}" for holding in one.holders)
         waiting = sum(waiting.tasks for waiting in one.waiters)
         table.add_row(repr(one.name)[1:-1], one.kind, holders or "-", str(waiting), _state(one))
-    _print(table)
+    return _print(table)
 
 
-def print_name(one: Inspection) -> None:
-    """Who holds it, who waits, in order."""
-    _print(f"{one.name!r}: {one.kind}, made by {one.made_by}. {_state(one)}")
+def print_name(one: Inspection) -> bool:
+    """Who holds it, who waits, in order. Return whether all could be printed as it is."""
+    printed = _print(f"{one.name!r}: {one.kind}, made by {one.made_by}. {_state(one)}")
     table = Table("", "session", "host", "pid", "since", "token", "", box=None, pad_edge=False)
     for holding in one.holders:
         token = "-" if holding.token is None else str(holding.token)
@@ -51,24 +55,31 @@ def print_name(one: Inspection) -> None:
         tasks = f"{waiting.tasks} tasks" if waiting.tasks > 1 else ""
         condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
         table.add_row("waits", *_session(waiting.session), "-", "-", ", ".join(filter(None, [tasks, condition])))
-    if table.row_count:
-        _print(table)
+    return (_print(table) if table.row_count else True) and printed
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise  # rich would end the process with 1, which here says "no"
+def _print(what: Table | str) -> bool:
+    """Return whether stdout could print all of it; what it could not stands there as Python writes it.
 
-
-def _print(what: Table | str) -> None:
-    """A terminal folds what is too long for it; a file or a pipe gets whole lines."""
-    console = _Console(soft_wrap=True, highlight=False, markup=False)
+    A terminal folds what is too long for it; a file or a pipe gets whole lines.
+    """
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _ENDLESS
     if isinstance(what, Table):
         for column in what.columns:
             column.overflow = "fold"
-    console.print(what)
+    with console.capture() as captured:
+        console.print(what)
+    text, encoding = captured.get(), getattr(sys.stdout, "encoding", None) or "utf-8"
+    printable = text.encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(printable, nl=False)
+    if printable != text:
+        complain(
+            f"stdout has the encoding {encoding}, which lacks some letters; they are shown as in '\\xe4'. "
+            "Use --json, or set PYTHONIOENCODING=utf-8"
+        )
+    return printable == text
 
 
 def _session(session: SessionInfo) -> tuple[str, str, str]:

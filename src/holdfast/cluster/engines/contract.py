@@ -64,6 +64,10 @@ class SessionInfo:
     pid: int
     since: datetime
     """When it was opened."""
+    command: str = ""
+    """The command line of its process, with no passwords of URLs, or the first 200 characters of it."""
+    alive: bool = True
+    """Whether it lived when it was asked for."""
 
 
 Change = Callable[[Stored], tuple[str, T]]

@@ -1,0 +1,130 @@
+"""What the commands take: types, options, and how CMD is told from holdfast's own words."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+GRACE = 10.0
+"""Seconds."""
+
+
+class Seconds(click.types.FloatParamType):
+    """A time, not below 0."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds) or seconds < 0:
+            self.fail(f"{value!r} is not a valid number of seconds.", param, ctx)
+        return seconds
+
+
+class Text(click.types.StringParamType):
+    """A text in UTF-8, whatever the locale says: under LC_ALL=C a name is the same as elsewhere."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return os.fsencode(value).decode("utf-8", "surrogateescape")
+
+
+def session_options(command: F) -> F:
+    """The options of every command that opens a session."""
+    options = [
+        click.option(
+            "--url",
+            help="Where it is noted who holds what. A directory, for the processes of this machine: "
+            "sqlite:///var/lib/locks. Or a server of Redis or Valkey, for those of many: redis://locks.example.org. "
+            "If left out: what the environment variable HOLDFAST_URL says, or else a directory of yours in /tmp.",
+        ),
+        click.option(
+            "--namespace",
+            type=Text(),
+            metavar="TEXT",
+            default="default",
+            show_default=True,
+            help="Commands with different namespaces do not see each other's names.",
+        ),
+        click.option(
+            "--ttl",
+            type=float,
+            metavar="SECONDS",
+            help="If holdfast hangs for so long (it was stopped, the machine slept, the server is out of reach), what "
+            "it holds goes to the next in line, and its own CMD is ended. If left out: on one machine, it keeps what "
+            "it holds as long as it runs; on a server, 10.",
+        ),
+        click.option(
+            "--timeout",
+            type=Seconds(),
+            metavar="SECONDS",
+            help="Wait so long at most; then give up, with exit code 124. With 0, do not wait for others at all. If "
+            "left out: wait for as long as it takes.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_text", is_flag=True, help="Print JSON, for programs.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Say nothing if the time of --timeout has passed; the exit code tells."
+)
+name_argument = click.argument("name", type=Text())
+
+
+def count_argument(command: F) -> F:
+    """N, 1 or more."""
+    return click.argument("n", metavar="N", type=click.IntRange(min=1))(command)
+
+
+def command_options(command: F) -> F:
+    """The options of the commands that run CMD."""
+    grace = click.option(
+        "--grace",
+        type=Seconds(),
+        default=GRACE,
+        show_default=True,
+        metavar="SECONDS",
+        help="If what CMD runs under is lost, or holdfast is killed, CMD is asked to end (SIGTERM). If it still runs "
+        "so many seconds later, it is killed (SIGKILL).",
+    )
+    arguments = click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+    return session_options(quiet_option(grace(arguments(command))))
+
+
+class RunsCommand(click.Command):
+    """CMD begins at '--', or else at the first word that is neither an option nor an argument: from there on all is its
+    own, also what looks like an option of holdfast's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._marked(ctx, args))
+
+    def _marked(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """With '--' before CMD."""
+        parameters = self.get_params(ctx)
+        takes_value = {
+            name: not (isinstance(each, click.Option) and each.is_flag) and each.nargs == 1
+            for each in parameters
+            for name in each.opts
+        }
+        takes_value |= dict.fromkeys(self.get_help_option_names(ctx), False)
+        arguments = sum(isinstance(each, click.Argument) for each in parameters) - 1  # before CMD
+        position = 0
+        while position < len(args):
+            word = args[position]
+            if word == "--":
+                return args
+            if word.startswith("-") and word != "-":
+                position += 1 + takes_value.get(word, False)
+            elif arguments:
+                arguments -= 1
+                position += 1
+            else:
+                return [*args[:position], "--", *args[position:]]
+        return args

@@ -1,0 +1,28 @@
+"""The terminal that holdfast was started in, if it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+_TERMINAL = "/dev/tty"
+
+
+def has_terminal() -> bool:
+    """Whether there is a controlling terminal, be it that stdin, stdout and stderr are all redirected."""
+    try:
+        os.close(os.open(_TERMINAL, os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
+    except OSError:
+        return False
+    return True
+
+
+def is_in_foreground() -> bool:
+    """Whether this process belongs to the job that the terminal sends Ctrl-C to."""
+    with contextlib.suppress(OSError):
+        terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY)
+        try:
+            return os.tcgetpgrp(terminal) == os.getpgrp()
+        finally:
+            os.close(terminal)
+    return False

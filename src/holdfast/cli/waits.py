@@ -1,0 +1,59 @@
+"""What a command has waited for in vain."""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast.cluster import Holding, Inspection, Session
+
+from .messages import shortened
+
+MOMENT = 0.5
+"""Seconds that it may take to find out who holds it, at most: the time of --timeout has passed already."""
+_MOST = 3
+"""Holders that are named."""
+
+
+async def what_it_waited_for(session: Session, kind: str, name: str, seconds: float | None) -> str:
+    """For the message: what was not there in time, and whose it is.
+
+    seconds: what --timeout said.
+    """
+    within = "at once" if not seconds else f"within {seconds:g} s"
+    match kind:
+        case "event":
+            return f"the event {shortened(name)!r} was not set {within}"
+        case "barrier":
+            return f"not all have come to the barrier {shortened(name)!r} {within}"
+        case _:
+            return f"{shortened(name)!r} was not free {within}{_holders(await _find(session, name))}"
+
+
+async def _find(session: Session, name: str) -> Inspection | None:
+    try:
+        async with asyncio.timeout(MOMENT):
+            return await session.inspect(name)
+    except Exception:  # the time has passed, and that is what is said; that nobody can say whose it is, is no news
+        return None
+
+
+def _holders(found: Inspection | None) -> str:
+    if found is None:
+        return ""
+    named = [_holder(holding) for holding in found.holders[:_MOST]]
+    if not named:
+        return ""
+    others = len(found.holders) - len(named)
+    return f"; held by {', by '.join(named)}{f', and by {others} more' if others else ''}"
+
+
+def _holder(holding: Holding) -> str:
+    session = holding.session
+    command = f" ({shortened(what_it_runs(session.command))})" if session.command else ""
+    since = "" if holding.since is None else f" since {holding.since.astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{shortened(session.name)}{command}{since}"
+
+
+def what_it_runs(command: str) -> str:
+    """Of a command line of holdfast's CMD, of another one all."""
+    return command.partition(" -- ")[2] or command
