@@ -38,7 +38,21 @@ from weakref import WeakValueDictionary
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
-from .contract import LATER, MOST_OLD, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
+from .contract import (
+    LATER,
+    MOST_LATER,
+    MOST_OLD,
+    Addition,
+    Change,
+    Notice,
+    OnGap,
+    OnWake,
+    Opening,
+    Seen,
+    SessionInfo,
+    Stored,
+    T,
+)
 
 SCHEMA = 3
 _TABLES = """
@@ -424,7 +438,8 @@ class EmbeddedEngine:
         self, watching: contextlib.ExitStack, died: Callable[[], None], pid: int, ttl: float | None, renewed: float
     ) -> None:
         if ttl is not None:
-            watching.callback(self._loop.call_later(renewed + ttl - monotonic() + LATER, died).cancel)
+            seconds = min(renewed + ttl - monotonic() + LATER, MOST_LATER)
+            watching.callback(self._loop.call_later(seconds, died).cancel)
         try:
             pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):  # none on this system, or that process cannot be seen from this container
