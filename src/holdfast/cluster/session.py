@@ -46,6 +46,9 @@ HELD_AT_ONCE = 500
 """Names of which something is held, at most, whose records are looked at together with a renewal."""
 LOOK_AGAIN = 3.0
 """Seconds after which one without a ttl that waits looks whether it has missed a wake-up or a death."""
+SHORTEST_TIMER, LONGEST_TIMER = 0.001, 86400.0
+"""Seconds. Many loops count in milliseconds, and some in a number of 32 bits. A timer that is called before its time is
+set again."""
 MARGIN = 0.05
 """How much of its ttl before the engine a session gives up what it holds."""
 RETRY_RENEWAL = 0.1
@@ -86,9 +89,10 @@ class Session:
         self._renewal: asyncio.Task[Seen] | None = None
         self._in_haste = False  # whether to renew anew as soon as that is done
         self._failure: EngineError | None = None  # why the last renewal has failed
-        self._next_renewal: asyncio.TimerHandle | None = None
+        self._next_renewal: asyncio.Handle | None = None
+        self._renewal_at = 0.0  # the loop's time of that: not every loop's timers tell it
         self._deadline = math.inf  # of monotonic(): when others may take it for dead
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._tidied = 0.0  # the loop's time when that began
 
@@ -348,21 +352,31 @@ class Session:
         """It was renewed by a request that was sent at `asked`."""
         self.look_at_clock()  # an answer that comes too late is not believed
         self._deadline = asked + ttl * (1 - MARGIN)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
         if self.over is None:
-            self._alarm = self.loop.call_later(self._deadline - monotonic(), self.look_at_clock)
+            seconds = min(max(self._deadline - monotonic(), SHORTEST_TIMER), LONGEST_TIMER)
+            self._alarm = self.loop.call_later(seconds, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        """Nothing else may look at the clock, and a loop may call this before the time: then once more."""
+        self.look_at_clock()
+        self._set_alarm()
 
     def _renew_in(self, seconds: float) -> None:
         """Renew, and look around, after that time; or before, if that is planned already."""
         if self._renewal is not None:
             return
-        at = self.loop.time() + seconds * random.uniform(*JITTER)
+        pause = min(seconds * random.uniform(*JITTER), LONGEST_TIMER)
+        at = self.loop.time() + pause
         if self._next_renewal is not None:
-            if self._next_renewal.when() <= at:
+            if self._renewal_at <= at:
                 return
             self._next_renewal.cancel()
-        self._next_renewal = self.loop.call_at(at, self._renew)
+        self._next_renewal, self._renewal_at = self.loop.call_later(pause, self._renew), at
 
     def _renew(self) -> None:
         """One task for each renewal: a timer goes on also where a program cancels all tasks there are."""

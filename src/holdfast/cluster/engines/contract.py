@@ -27,7 +27,10 @@ from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 LATER = 0.01
-"""Seconds after the end of a session's ttl when it is looked after, at the earliest."""
+"""Seconds after the end of a session's ttl when it is looked after, at the earliest. A loop may call this before the
+time: then the session is found alive, and looked after again."""
+MOST_LATER = 86400.0
+"""Seconds until then, at most: the timers of some loops go no further than some weeks."""
 MOST_OLD = 100
 """How many old names are looked at in one go, at most."""
 

@@ -207,7 +207,7 @@ class EmbeddedEngine:
 
     async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
         dead = await self.dead(sessions)
-        return Seen(await self._retrying(lambda: {name: self._text(name) for name in names}), dead)
+        return Seen(await self._database.read(lambda: {name: self._text(name) for name in names}), dead)
 
     async def names(self) -> list[str]:
         query = "SELECT name FROM texts WHERE namespace = ? ORDER BY name"

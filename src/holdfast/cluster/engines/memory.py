@@ -15,7 +15,7 @@ from functools import partial
 from holdfast.cluster.errors import SessionLost
 
 from .clock import monotonic
-from .contract import LATER, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
+from .contract import LATER, MOST_LATER, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
 
 
 class _Store:
@@ -142,7 +142,8 @@ class MemoryEngine:
             if other is None or other._has_died():
                 expiry = self._loop.call_soon(on_death)
             elif other.ttl is not None:
-                expiry = self._loop.call_later(other._renewed + other.ttl - monotonic() + LATER, on_death)
+                seconds = other._renewed + other.ttl - monotonic() + LATER
+                expiry = self._loop.call_later(min(seconds, MOST_LATER), on_death)
             watches = self._store.watchers.setdefault(session, [])
             watches.append(tell)
 

@@ -43,6 +43,7 @@ from holdfast.cluster.errors import EngineError, SessionLost
 from .clock import monotonic
 from .contract import (
     LATER,
+    MOST_LATER,
     MOST_OLD,
     Addition,
     Change,
@@ -586,7 +587,8 @@ class RedisEngine:
         """Look after it when it should have died by then."""
         watch = self._watched[session]
         watch.cancel()
-        watch.timer = self._loop.call_later(max(seconds, LATER), lambda: self._begin(self._look_after(session)))
+        pause = min(max(seconds, LATER), MOST_LATER)
+        watch.timer = self._loop.call_later(pause, lambda: self._begin(self._look_after(session)))
 
     async def _look_after(self, session: str) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then the next look tells
@@ -672,7 +674,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.callbacks: list[tuple[Callable[[], None]]] = []
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.Handle | None = None
 
     def cancel(self) -> None:
         if self.timer is not None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 Then = Callable[[Any], None]
+_SHORTEST = 0.001
+"""Seconds, of a timer: one of nothing could be called again and again before the time."""
 
 
 class Connection:
@@ -37,7 +39,7 @@ class Connection:
         self._filled = asyncio.Event()
         # What to do with each answer, and the loop's time when it is due.
         self._asked: deque[tuple[Then, float]] = deque()
-        self._watchdog: asyncio.TimerHandle | None = None
+        self._watchdog: asyncio.Handle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.broken = False
 
@@ -86,10 +88,11 @@ class Connection:
         self._watchdog = None
         if self._asked:
             _, due = self._asked[0]
-            if due <= self._loop.time():
+            left = due - self._loop.time()
+            if left <= 0:
                 self._fail(lambda: TimeoutError("no answer in time"))
             else:
-                self._watchdog = self._loop.call_at(due, self._look_at_clock)
+                self._watchdog = self._loop.call_later(max(left, _SHORTEST), self._look_at_clock)
 
     async def _write(self, connection: AbstractConnection) -> None:
         while True:
