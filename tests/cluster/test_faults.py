@@ -18,7 +18,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, SQLiteFence
-from holdfast.cluster.engines import embedded
+from holdfast.cluster.engines import database
 
 from .history import Turn, overtaken, stale, violations
 from .worker import Worker, WorkerError, holders, until_waiting, waiters
@@ -83,7 +83,8 @@ async def test_four_processes_never_overlap_and_are_served_in_order(url):
         workers = [await stack.enter_async_context(Worker(url)) for _ in range(4)]
         await asyncio.gather(*[worker.do(TAKE_TURNS.format(turns=10, hold=0.05)) for worker in workers])
         turns = turns_of(*workers)
-        assert sorted(turn.token for turn in turns) == [*range(1, 41)]
+        tokens = sorted(turn.token for turn in turns)
+        assert tokens == [*range(tokens[0], tokens[0] + 40)]
         assert not violations(turns)
         assert not overtaken(turns, LATENCY)
         await assert_nothing_is_left(session, "x")
@@ -158,7 +159,7 @@ KILLED_IN_A_CHANGE = """
 @pytest.mark.parametrize("operation", ["acquire", "release", "release with a waiter"])
 async def test_a_process_is_killed_in_the_middle_of_a_change(url, inside, operation):
     async with Worker(url) as victim, Worker(url) as worker, holdfast.connect(url) as session:
-        await worker.do("async with session.lock('x'): pass")
+        first = await worker.do("async with session.lock('x') as grant: return grant.token")
         acquires = operation == "acquire"
         code = KILLED_IN_A_CHANGE.format(
             inside=inside,
@@ -182,7 +183,7 @@ async def test_a_process_is_killed_in_the_middle_of_a_change(url, inside, operat
             if waiting is None:
                 waiting = worker.begin("grant = await session.lock('x').acquire(); return grant.token")
             token = await waiting
-        assert token == (2 if acquires and inside else 3)
+        assert token == first + (1 if acquires and inside else 2)
         assert [holder.id for holder in await holders(session, "x")] == [worker.session]
         assert await waiters(session, "x") == ()
 
@@ -243,7 +244,8 @@ async def test_a_holder_that_was_paused_for_longer_than_its_ttl(url, tmp_path, f
     write = dedent(WRITE.format(path=str(tmp_path / "resource.db"), fenced=fenced))
     async with Worker(url, ttl=TTL) as paused, Worker(url, ttl=TTL) as other:
         first = paused.begin(write + dedent(PAUSED_BEFORE_ITS_WRITE))
-        assert await paused.event() == ["holds", 1]
+        what, token = await paused.event()
+        assert what == "holds"
         await paused.until_stopped()
         await other.do(write + "async with session.lock('x') as grant:\n    write(grant.token)")
         paused.go_on()
@@ -251,12 +253,12 @@ async def test_a_holder_that_was_paused_for_longer_than_its_ttl(url, tmp_path, f
             await first
         accepted = [token for (token,) in resource.execute("SELECT token FROM writes ORDER BY number")]
         if fenced:
-            assert "StaleToken: token 1 is older than 2" in str(caught.value)
-            assert accepted == [2]
+            assert f"StaleToken: token {token} is older than {token + 1}" in str(caught.value)
+            assert accepted == [token + 1]
             assert not stale(accepted)
         else:
             assert "LeaseLost" in str(caught.value)
-            assert stale(accepted) == [1], "the check does not see a stale write"
+            assert stale(accepted) == [token], "the check does not see a stale write"
     resource.close()
 
 
@@ -265,14 +267,14 @@ async def test_a_paused_holder_is_told_when_it_goes_on(url):
         body = paused.begin("""
             try:
                 async with session.lock("x") as grant:
-                    report("in")
+                    report(grant.token)
                     await asyncio.sleep(60)
             finally:
                 report("out", grant.lost.is_set())
         """)
-        await paused.event()
+        [token] = await paused.event()
         paused.stop()
-        assert (await session.lock("x").acquire()).token == 2
+        assert (await session.lock("x").acquire()).token == token + 1
         paused.go_on()
         with pytest.raises(WorkerError, match="LeaseLost"):
             await body
@@ -308,6 +310,7 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
             warnings.simplefilter("ignore")  # Python 3.12 warns of threads, with reason
             lock = session.lock("x")
             globals()["grant"] = await lock.acquire()
+            report(grant.token)
             child = os.fork()
             if not child:
                 seen = []
@@ -321,20 +324,21 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
                     signal.pause()
             return child
         """)
+        [token] = await parent.event()
         assert await parent.event() == ["child", [True, True, True]]
         await parent.do("grant.check()")
         assert [holder.pid for holder in await holders(session, "x")] == [parent.pid]
         parent.process.kill()
         try:
             async with asyncio.timeout(10):
-                assert (await session.lock("x").acquire()).token == 2
+                assert (await session.lock("x").acquire()).token == token + 1
         finally:
             os.kill(child, signal.SIGKILL)  # it was alive
 
 
 async def test_a_full_disk_changes_nothing_and_releases_wait_for_room(url):
     async with Worker(url) as worker, holdfast.connect(url) as session:
-        await worker.do("globals()['lock'] = session.lock('x'); await lock.acquire()")
+        token = await worker.do("globals()['lock'] = session.lock('x'); return (await lock.acquire()).token")
         await worker.do("""
             import resource
             globals()["limits"] = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -349,7 +353,7 @@ async def test_a_full_disk_changes_nothing_and_releases_wait_for_room(url):
         assert [holder.pid for holder in await holders(session, "x")] == [worker.pid]
         await worker.do("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, limits)")
         await released
-        assert (await waiting).token == 2
+        assert (await waiting).token == token + 1
         await worker.do("async with session.lock('another'): pass")
         await assert_nothing_is_left(session, "another")
 
@@ -453,8 +457,9 @@ async def test_a_directory_that_becomes_read_only_is_refused_to_who_comes_and_ke
 
 
 async def test_the_log_of_the_database_is_cut_when_it_is_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "_LONGEST_LOG", 1 << 20)
-    monkeypatch.setattr(embedded, "_CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr(database, "_LONGEST_LOG", 2 << 20)
+    monkeypatch.setattr(database, "_CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr(database, "_CHECKPOINT_PAUSE", 0)
     log = tmp_path / "state.db-wal"
     async with holdfast.connect(f"sqlite://{tmp_path}") as session:
         lock = session.lock("l")
@@ -465,4 +470,4 @@ async def test_the_log_of_the_database_is_cut_when_it_is_long(tmp_path, monkeypa
                     longest = log.stat().st_size
                     async with lock:
                         pass
-            assert longest > 1 << 20
+            assert longest > 2 << 20
