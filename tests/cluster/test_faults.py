@@ -18,7 +18,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, SQLiteFence
-from holdfast.cluster.engines import embedded
+from holdfast.cluster.engines import database
 
 from .history import Turn, overtaken, stale, violations
 from .worker import Worker, WorkerError, holders, until_waiting, waiters
@@ -244,8 +244,8 @@ async def test_a_holder_that_was_paused_for_longer_than_its_ttl(url, tmp_path, f
     write = dedent(WRITE.format(path=str(tmp_path / "resource.db"), fenced=fenced))
     async with Worker(url, ttl=TTL) as paused, Worker(url, ttl=TTL) as other:
         first = paused.begin(write + dedent(PAUSED_BEFORE_ITS_WRITE))
-        holds, token = await paused.event()
-        assert holds == "holds"
+        what, token = await paused.event()
+        assert what == "holds"
         await paused.until_stopped()
         await other.do(write + "async with session.lock('x') as grant:\n    write(grant.token)")
         paused.go_on()
@@ -267,12 +267,12 @@ async def test_a_paused_holder_is_told_when_it_goes_on(url):
         body = paused.begin("""
             try:
                 async with session.lock("x") as grant:
-                    report("in", grant.token)
+                    report(grant.token)
                     await asyncio.sleep(60)
             finally:
                 report("out", grant.lost.is_set())
         """)
-        _, token = await paused.event()
+        [token] = await paused.event()
         paused.stop()
         assert (await session.lock("x").acquire()).token == token + 1
         paused.go_on()
@@ -310,6 +310,7 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
             warnings.simplefilter("ignore")  # Python 3.12 warns of threads, with reason
             lock = session.lock("x")
             globals()["grant"] = await lock.acquire()
+            report(grant.token)
             child = os.fork()
             if not child:
                 seen = []
@@ -323,6 +324,7 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
                     signal.pause()
             return child
         """)
+        [token] = await parent.event()
         assert await parent.event() == ["child", [True, True, True]]
         await parent.do("grant.check()")
         assert [holder.pid for holder in await holders(session, "x")] == [parent.pid]
@@ -337,7 +339,7 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
 
 async def test_a_full_disk_changes_nothing_and_releases_wait_for_room(url):
     async with Worker(url) as worker, holdfast.connect(url) as session:
-        first = await worker.do("globals()['lock'] = session.lock('x'); return (await lock.acquire()).token")
+        token = await worker.do("globals()['lock'] = session.lock('x'); return (await lock.acquire()).token")
         await worker.do("""
             import resource
             globals()["limits"] = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -352,7 +354,7 @@ async def test_a_full_disk_changes_nothing_and_releases_wait_for_room(url):
         assert [holder.pid for holder in await holders(session, "x")] == [worker.pid]
         await worker.do("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, limits)")
         await released
-        assert (await waiting).token == first + 1
+        assert (await waiting).token == token + 1
         await worker.do("async with session.lock('another'): pass")
         await assert_nothing_is_left(session, "another")
 
@@ -456,8 +458,9 @@ async def test_a_directory_that_becomes_read_only_is_refused_to_who_comes_and_ke
 
 
 async def test_the_log_of_the_database_is_cut_when_it_is_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "_LONGEST_LOG", 1 << 20)
-    monkeypatch.setattr(embedded, "_CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr(database, "_LONGEST_LOG", 2 << 20)
+    monkeypatch.setattr(database, "_CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr(database, "_CHECKPOINT_PAUSE", 0)
     log = tmp_path / "state.db-wal"
     async with holdfast.connect(f"sqlite://{tmp_path}") as session:
         lock = session.lock("l")
@@ -468,4 +471,4 @@ async def test_the_log_of_the_database_is_cut_when_it_is_long(tmp_path, monkeypa
                     longest = log.stat().st_size
                     async with lock:
                         pass
-            assert longest > 1 << 20
+            assert longest > 2 << 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -261,6 +260,6 @@ async def test_exec_gives_back_what_was_held(tmp_path):
         worker.begin("await session.lock('x').acquire(); os.execvp('sleep', ['sleep', '60'])")
         while not (await session.names()):
             await asyncio.sleep(0.005)
-        first = json.loads(await session.engine.read("x"))["tokens"]
+        [first] = (await session.inspect("x")).holders
         async with asyncio.timeout(15):
-            assert (await session.lock("x").acquire()).token == first + 1
+            assert (await session.lock("x").acquire()).token == first.token + 1

@@ -262,16 +262,18 @@ def test_thousands_of_wake_ups_for_a_session_in_the_same_loop(tmp_path, monkeypa
 def test_what_nobody_else_has_changed_is_not_read_anew(url, monkeypatch):
     async def main():
         async with connect(url) as one, connect(url) as two:
+            tokens = []
             async with one.lock("x") as grant:
-                first = grant.token
+                tokens.append(grant.token)
             with monkeypatch.context() as patch:
                 patch.setattr(register_module, "decode", None)
                 async with one.lock("x") as grant:
-                    assert grant.token == first + 1
+                    tokens.append(grant.token)
             async with two.lock("x") as grant:
-                assert grant.token == first + 2
+                tokens.append(grant.token)
             async with one.lock("x") as grant:
-                assert grant.token == first + 3
+                tokens.append(grant.token)
+            assert tokens == [*range(tokens[0], tokens[0] + 4)]
 
     run(main)
 

@@ -8,18 +8,18 @@ when they are next used. What the forking thread itself is in the middle of is r
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from holdfast.cluster.errors import EngineError, SessionLost
 
+T = TypeVar("T")
 LONGEST_WAIT = 5.0
 """Seconds that a fork waits for what other threads do with their connections. After that its child may not connect."""
 
@@ -44,24 +44,26 @@ class Connection:
         with _forking.mutex:
             _forking.connections.add(self)
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other thread uses it meanwhile, and none forks. Not to be nested."""
-        self._check_process()  # before: in a child, the lock may be that of a thread that is not there
+    def run(self, function: Callable[[], T]) -> T:
+        """Call it, while no other thread uses the connection, and none forks. Not to be nested.
+
+        Raises Interrupted if this thread has forked meanwhile, as by a signal, and in a child SessionLost.
+        """
+        self.check_process()  # before: in a child, the lock may be that of a thread that is not there
         with self._lock:
             self._interrupted = False
-            yield
+            return function()
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All its rows. Raises Interrupted if there was a fork since alone() began, and SessionLost in the child."""
-        self._check_process()
+        """All its rows. In a function that run() calls."""
         if self._interrupted:
+            self.check_process()
             raise Interrupted
         try:
             cursor = self._open() if self._database is None or self._cursor is None else self._cursor
             return cursor.execute(statement, values).fetchall()
         except sqlite3.Error:
-            self._check_process()
+            self.check_process()
             if self._interrupted:
                 raise Interrupted from None
             raise
@@ -123,7 +125,8 @@ class Connection:
             raise
         return cursor
 
-    def _check_process(self) -> None:
+    def check_process(self) -> None:
+        """Raise SessionLost in a child of the process that has made it."""
         if not self.is_of_this_process:
             raise SessionLost(
                 f"the session belongs to process {self._pid}; after a fork the child must connect() itself"

@@ -13,11 +13,12 @@ import contextlib
 import os
 import random
 import sqlite3
+import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
@@ -51,10 +52,12 @@ _CHECKPOINT_EVERY = 200
 """After so many of its transactions a session looks how long the write-ahead log is."""
 _LONGEST_LOG = 16 << 20
 """Bytes of the write-ahead log from which on it is copied into the database."""
-_KEPT_LOG = 4 << 20
+_KEPT_LOG = 1 << 20
 """Bytes of its file that stay when it begins anew."""
 _CHECKPOINT_PAUSE = 1.0
 """Seconds between two attempts of a session: while somebody goes on reading an old state, none can succeed."""
+_INSISTENCE = 1.0
+"""Seconds that a checkpoint waits for its moment alone, at most."""
 _SHORT_REST = 256
 """Pages of 4 KiB that are copied while nobody may write, at most: less than a millisecond, and a sync of the disk."""
 _PRAGMAS = (
@@ -80,12 +83,15 @@ class Database:
         """Which files it is, as a text: two sessions whose texts differ do not share a state."""
         self._hold: database_files.Hold | None = None
         self._connection = Connection(path, _PRAGMAS)
+        self.execute = self._connection.execute
+        """For a function that one of the methods below calls."""
+        self.change = self._connection.change
         self._is_locked = False
-        self._found: tuple[tuple[int, int] | None, ...] = ()
+        self._paths: list[str] = []
+        self._found: tuple[tuple[int, int] | None, ...] = ()  # what was there when they were opened
         self._closed = True
         self._transactions = 0
-        self._checkpointing: threading.Thread | None = None
-        self._checked = -_CHECKPOINT_PAUSE  # by monotonic(), when a checkpoint was begun
+        self._checkpoint: _Checkpoint | None = None  # the last one
 
     # Opening and closing
 
@@ -136,7 +142,7 @@ class Database:
         if mode != [("wal",)]:
             raise EngineError(f"{self.path} is on a file system without shared memory for SQLite; name a local one")
         if await self._insisting(self._version) != SCHEMA:
-            await self._insisting(lambda: self._transaction(self._create))
+            await self._insisting(partial(self._transaction, self._create))
 
     def _version(self) -> int:
         [(version,)] = self._connection.execute("PRAGMA user_version")
@@ -163,13 +169,14 @@ class Database:
         found = database_files.look(self.path)
         # Where they do not stay the same, they are others after a fork, if we were the last ones who had them open.
         self._found = found if stay else found[:1]
+        self._paths = [self.path + suffix for suffix in database_files.SUFFIXES[: len(self._found)]]
         return self._describe(self._found), database_files.are_open(found)
 
     def _describe(self, files: tuple[tuple[int, int] | None, ...]) -> str:
         return "".join(f"{device}:{inode} " if file else "- " for file in files for device, inode in [file or (0, 0)])
 
     def _is_as_found(self) -> bool:
-        return database_files.look(self.path)[: len(self._found)] == self._found
+        return database_files.changed(self._paths, self._found) is None
 
     def _unusable(self, exc: sqlite3.Error | None) -> EngineError:
         if exc is None:
@@ -217,18 +224,10 @@ class Database:
 
     # Transactions
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a statement, in a function that one of the following calls."""
-        return self._connection.execute(statement, values)
-
-    def change(self, statement: str, values: Sequence[Any]) -> int:
-        """The same; how many rows it has changed."""
-        return self._connection.change(statement, values)
-
     async def transact(self, function: Callable[[], T]) -> T:
         """Run it in a transaction of its own. It takes some 50 µs, so it runs on the loop; another process's is
         waited for. It is run again if a fork comes in between."""
-        result = await self._retrying(lambda: self._transaction(function))
+        result = await self._insisting(partial(self._transaction, function))
         self._transactions += 1
         if self._transactions % _CHECKPOINT_EVERY == 0:
             self._loop.call_soon(self.shorten_log_if_due)  # whoever is to be woken comes first
@@ -236,26 +235,26 @@ class Database:
 
     async def read(self, function: Callable[[], T]) -> T:
         """Run it where it sees what was committed."""
-        return await self._retrying(lambda: self._reading(function))
+        return await self._insisting(partial(self._reading, function))
 
     def glance(self, function: Callable[[], T]) -> T | None:
         """Run it at once, or return None: somebody is in the way, or the session is over."""
-        with contextlib.suppress(sqlite3.Error, Interrupted, EngineError, SessionLost), self._connection.alone():
-            return self._reading(function)
+        with contextlib.suppress(sqlite3.Error, Interrupted, EngineError, SessionLost):
+            return self._connection.run(partial(self._reading, function))
         return None
 
     def check_files(self) -> None:
         """Raise SessionLost if the files under the paths are not those that this session has open."""
-        found = database_files.look(self.path)
-        for suffix, now, then in zip(database_files.SUFFIXES, found, self._found, strict=False):
-            if now != then:
-                raise SessionLost(f"{self.path}{suffix} has been removed or replaced while this session used it")
+        path = database_files.changed(self._paths, self._found)
+        if path is not None:
+            raise SessionLost(f"{path} has been removed or replaced while this session used it")
 
     def _transaction(self, function: Callable[[], T]) -> T:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             self.check_files()  # here, as who comes later finds what is done in this transaction, or evicts us before
             result = function()
+            self._connection.check_process()
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -268,25 +267,20 @@ class Database:
         self.check_files()
         return result
 
-    async def _retrying(self, function: Callable[[], T]) -> T:
-        try:
-            return await self._insisting(function)
-        except sqlite3.Error as exc:
-            self.check_files()
-            raise self._failed(exc) from exc
-
     async def _insisting(self, function: Callable[[], T]) -> T:
-        """As often as somebody else is in the way, or a fork has come in between."""
+        """As often as somebody else is in the way, or a fork has come in between. Opening it has errors of its own."""
         tries = 0
         while not self._closed:
             try:
-                with self._connection.alone():
-                    return function()
+                return self._connection.run(function)
             except Interrupted:
                 continue
             except sqlite3.Error as exc:
                 if _kind(exc) not in _AGAIN:
-                    raise
+                    if not self.files:
+                        raise
+                    self.check_files()
+                    raise self._failed(exc) from exc
             tries += 1
             await asyncio.sleep(0 if tries < _TRIES else random.uniform(*_BUSY_PAUSE))
         raise SessionLost("the session was closed")
@@ -307,18 +301,16 @@ class Database:
         SQLite would do so in the COMMIT that makes it too long, which waits for the disk, several milliseconds, and the
         loop with it.
         """
-        if self._is_shortening or monotonic() < self._checked + _CHECKPOINT_PAUSE:
+        last = self._checkpoint
+        if last is not None and (last.is_alive() or (last.has_failed and monotonic() < last.began + _CHECKPOINT_PAUSE)):
             return
         with contextlib.suppress(OSError):  # it was removed; the next transaction says so
             if os.stat(f"{self.path}-wal").st_size > _LONGEST_LOG:
-                self._checked = monotonic()
-                thread = threading.Thread(target=_checkpoint, args=[self.path], name="holdfast checkpoint", daemon=True)
+                self._checkpoint = _Checkpoint(self.path)
                 try:
-                    thread.start()
+                    self._checkpoint.start()
                 except RuntimeError:  # there are too many, or the main thread has ended (Python 3.12)
-                    _checkpoint(self.path)
-                else:
-                    self._checkpointing = thread
+                    self._checkpoint.run()
 
     async def shorten_log(self) -> None:
         """The same, and wait until it is done: where all sessions are short, nobody else does it.
@@ -326,50 +318,51 @@ class Database:
         Cancellation: it is done all the same.
         """
         self.shorten_log_if_due()
-        while self._is_shortening:  # noqa: ASYNC110  # a thread's end
+        while self._checkpoint is not None and self._checkpoint.is_alive():  # noqa: ASYNC110  # a thread's end
             await asyncio.sleep(_BUSY_PAUSE[1])
 
-    @property
-    def _is_shortening(self) -> bool:
-        return self._checkpointing is not None and self._checkpointing.is_alive()
 
-
-def _checkpoint(path: str) -> None:
-    """Copy the log into the database: the next one who writes begins it anew, if nobody reads an old state then.
+class _Checkpoint(threading.Thread):
+    """Copies the log into the database: the next one who writes begins it anew, if nobody reads an old state then.
 
     Nobody is waited for who reads. Most is copied while others write; then the rest, with writers shut out, as there is
     no other moment at which all of the log is in the database.
     """
-    copier, writer = (Connection(Path(path), _PRAGMAS) for _ in range(2))
-    try:
-        with contextlib.suppress(sqlite3.Error, Interrupted, EngineError):  # later, then
-            for _ in range(2):
-                rest = _copy(copier)
-            if rest is not None and rest <= _SHORT_REST and _begin(writer):
-                try:
-                    _copy(copier)
-                finally:
-                    with writer.alone():
-                        writer.execute("ROLLBACK")
-    finally:
-        copier.close()
-        writer.close()
+
+    def __init__(self, path: str) -> None:
+        super().__init__(name="holdfast checkpoint", daemon=True)
+        self.has_failed = True
+        self.began = monotonic()
+        self._path = Path(path)
+
+    def run(self) -> None:
+        copier, writer = (Connection(self._path, _PRAGMAS) for _ in range(2))
+        try:
+            with contextlib.suppress(sqlite3.Error, Interrupted, EngineError):  # later, then
+                for _ in range(2):
+                    rest = _copy(copier)
+                if rest <= _SHORT_REST and _begin(writer):
+                    try:
+                        self.has_failed = _copy(copier) > 0
+                    finally:
+                        writer.run(lambda: writer.execute("ROLLBACK"))
+        finally:
+            copier.close()
+            writer.close()
 
 
-def _copy(connection: Connection) -> int | None:
-    """How many pages of the log could not be copied, or None where somebody else is copying."""
-    with connection.alone():
-        [(busy, pages, copied)] = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    return None if busy or pages < 0 else int(pages - copied)
+def _copy(connection: Connection) -> int:
+    """How many pages of the log could not be copied: all, where somebody else is copying."""
+    [(busy, pages, copied)] = connection.run(lambda: connection.execute("PRAGMA wal_checkpoint(PASSIVE)"))
+    return sys.maxsize if busy or pages < 0 else int(pages - copied)
 
 
 def _begin(connection: Connection) -> bool:
     """Shut out all who write; return whether that has succeeded."""
-    until = monotonic() + _CHECKPOINT_PAUSE
+    until = monotonic() + _INSISTENCE
     while monotonic() < until:
         try:
-            with connection.alone():
-                connection.execute("BEGIN IMMEDIATE")
+            connection.run(lambda: connection.execute("BEGIN IMMEDIATE"))
             return True
         except sqlite3.Error as exc:
             if _kind(exc) not in _AGAIN:

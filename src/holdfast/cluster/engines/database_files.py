@@ -13,6 +13,7 @@ import fcntl
 import os
 import struct
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 _SHARED = 0x40000002, 510
@@ -24,6 +25,19 @@ SUFFIXES = "", "-wal", "-shm"
 def look(path: str) -> tuple[tuple[int, int] | None, ...]:
     """Device and inode of each of the three, None where there is none."""
     return tuple([_look(path + suffix) for suffix in SUFFIXES])
+
+
+def changed(paths: Sequence[str], files: Sequence[tuple[int, int] | None]) -> str | None:
+    """The first of these paths under which there is another file now, or none."""
+    path = ""
+    try:
+        for path, file in zip(paths, files, strict=True):
+            found = os.stat(path)
+            if (found.st_dev, found.st_ino) != file:
+                return path
+    except OSError:
+        return path
+    return None
 
 
 def _look(path: str) -> tuple[int, int] | None:
