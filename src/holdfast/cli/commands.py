@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ import click
 
 import holdfast
 from holdfast.cluster import Inspection, Lock, Semaphore, Session
+from holdfast.cluster.engines.private_tmp import PrivateTmpWarning
 from holdfast.cluster.errors import EngineError, FormatError, NameConflict, SessionLost
 
 from . import exit_codes
@@ -60,7 +63,8 @@ def run() -> int:
     """Run the command line; return the exit code. Raises OSError if something cannot be printed."""
     stdout = sys.stdout
     try:
-        code = cli.main(prog_name="holdfast", standalone_mode=False)
+        with _warning_in_a_line():
+            code = cli.main(prog_name="holdfast", standalone_mode=False)
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.Abort:
@@ -76,6 +80,23 @@ def run() -> int:
             raise
         raise BrokenPipeError from None  # for which click replaces stdout, and ends with 1
     return code if isinstance(code, int) else exit_codes.OK
+
+
+@contextlib.contextmanager
+def _warning_in_a_line() -> Iterator[None]:
+    """A private /tmp is told to a user, and not to a programmer."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.simplefilter("always", PrivateTmpWarning)
+
+        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, PrivateTmpWarning):
+                complain(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = tell
+        yield
 
 
 # Sessions
