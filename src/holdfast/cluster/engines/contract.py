@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ from typing import NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 LATER = 0.01
 """Seconds after the end of a session's ttl when it is looked after, at the earliest."""
+NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
+"""The errno of an EngineError that is raised because this process, or the machine, has no file descriptor left."""
 MOST_OLD = 100
 """How many old names are looked at in one go, at most."""
 

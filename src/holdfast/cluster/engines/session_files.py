@@ -14,7 +14,6 @@ below a directory that it cannot lock for itself. For cleaners that go by age al
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import io
 import os
@@ -28,10 +27,9 @@ from weakref import WeakSet
 
 from holdfast.cluster.errors import EngineError
 
+from .contract import NO_DESCRIPTOR
 from .directory import SESSIONS, touch
 
-NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
-"""This process has no more, or the whole machine."""
 _LONGEST_SOCKET_PATH = 100
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
