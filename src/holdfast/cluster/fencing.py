@@ -7,13 +7,14 @@ prevent the write that follows; the resource can, if each write carries its gran
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from redis.asyncio import Redis
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .engines.contract import Addition, Change, Notice, Opening, Stored
+from .engines.contract import NO_DESCRIPTOR, Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
 from .living import in_the_way, look_for_dead, read_living
 from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
@@ -369,6 +369,8 @@ class Register:
                     raise SessionLost(str(self._session.over)) from exc
                 if not self._doubted:
                     self._refuse(entries, exc)
+                if exc.errno in NO_DESCRIPTOR and pause >= longest:  # who waits here would never know of a death
+                    self._give_up_waiting(exc)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
         self._sent = None

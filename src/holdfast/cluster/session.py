@@ -526,14 +526,16 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
 
 
 def _embedded_engine(path: str, namespace: str, ttl: float | None) -> Engine:
-    try:
-        from .engines.directory import default_directory
-        from .engines.embedded import EmbeddedEngine
-    except (ImportError, AttributeError) as exc:  # as on Windows, or of Pyodide
+    from .engines.requirements import lacking
+
+    if lacks := lacking():
         raise EngineError(
-            "sqlite:///DIRECTORY, which is the default, is for POSIX systems, as Linux and macOS, and Pythons with "
-            f"sqlite3 ({exc}); use redis://HOST, or memory: within one process"
-        ) from exc
+            "sqlite:///DIRECTORY, which is the default, is for POSIX systems as Linux and macOS: here is no "
+            f"{lacks}. Use redis://HOST, or memory: within one process"
+        )
+    from .engines.directory import default_directory
+    from .engines.embedded import EmbeddedEngine
+
     return EmbeddedEngine(Path(path) if path else default_directory(), namespace, ttl)
 
 

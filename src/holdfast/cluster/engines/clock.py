@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 
 def _best() -> Callable[[], float]:
     """What the system has, and grants: Pyodide has the clocks and refuses one, Windows has none of them."""
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
-        clock = getattr(time, name, None)
-        try:
-            time.clock_gettime(clock)  # type: ignore[arg-type]  # whatever is wrong is the answer
-        except (AttributeError, TypeError, OSError):
+        number = getattr(time, name, None)
+        if number is None:
             continue
-        return lambda: time.clock_gettime(clock)  # type: ignore[arg-type]
+        try:
+            time.clock_gettime(number)
+        except (AttributeError, OSError):
+            continue
+        return partial(time.clock_gettime, number)
     return time.monotonic
 
 

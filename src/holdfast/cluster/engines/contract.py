@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,8 @@ LATER = 0.01
 time: then the session is found alive, and looked after again."""
 MOST_LATER = 86400.0
 """Seconds until then, at most: the timers of some loops go no further than some weeks."""
+NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
+"""The errno of an EngineError that is raised because this process, or the machine, has no file descriptor left."""
 MOST_OLD = 100
 """How many old names are looked at in one go, at most."""
 

@@ -326,7 +326,7 @@ def _protect(engine: ref[EmbeddedEngine]) -> None:
     with contextlib.suppress(OSError):  # somebody has removed them: the next change says so
         here._files.protect()
     seconds, soon = _PROTECTED
-    here._protection = here._loop.call_later(seconds if here._files.is_guarded else soon, _protect, engine)
+    here._protection = here._loop.call_later(soon if here._files.needs_guard else seconds, _protect, engine)
 
 
 _open: WeakValueDictionary[str, EmbeddedEngine] = WeakValueDictionary()

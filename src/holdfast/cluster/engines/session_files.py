@@ -14,7 +14,6 @@ below a directory that it cannot lock for itself. For cleaners that go by age al
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import io
 import os
@@ -28,10 +27,9 @@ from weakref import WeakSet
 
 from holdfast.cluster.errors import EngineError
 
+from .contract import NO_DESCRIPTOR
 from .directory import SESSIONS, touch
 
-NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
-"""This process has no more, or the whole machine."""
 _LONGEST_SOCKET_PATH = 100
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -56,7 +54,8 @@ class SessionFiles:
         self._lock: io.FileIO | None = None  # closed with the last reference: who cannot be used any more is dead
         self._socket: socket.socket | None = None
         self._directory = _Descriptor(os.open(directory, _DIRECTORY))
-        self._is_guarded = False
+        self.needs_guard = True
+        """Whether the directory is yet to be locked."""
         self._spare: _Descriptor | None = None
         _all.add(self)
         self._keep_spare()
@@ -106,15 +105,14 @@ class SessionFiles:
         for suffix in ("lock", "sock") if self.id else ():
             with contextlib.suppress(FileNotFoundError):
                 os.utime(_name(self.id, suffix), dir_fd=self._directory.number)
-        if not self._is_guarded:
-            with contextlib.suppress(BlockingIOError):  # a cleaner is in there, and sees that all has just been touched
+        if self.needs_guard:
+            try:
                 fcntl.flock(self._directory.number, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                self._is_guarded = True
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether the directory is locked."""
-        return self._is_guarded
+            except BlockingIOError:  # a cleaner is in there, and sees that all has just been touched
+                return
+            except OSError:  # not on this file system: touching has to do
+                pass
+            self.needs_guard = False
 
     def close(self) -> None:
         """Let all of it go; who looks from now on finds the session dead."""

@@ -16,13 +16,14 @@ from typing import NamedTuple
 from holdfast.cluster.errors import EngineError
 
 from .clock import monotonic
-from .contract import LATER, MOST_LATER
-from .session_files import NO_DESCRIPTOR
+from .contract import LATER, MOST_LATER, NO_DESCRIPTOR
 
 SOON, LATEST = 0.01, 3.0
 """Seconds, the first and the longest, until a session is looked at again whose process has ended, or is not seen."""
 WITHOUT_DESCRIPTOR = 0.25
 """Seconds until a session is looked at again where no descriptor is free for a pidfd, or the look has failed."""
+FAILURES = 12
+"""Looks that fail in succession before those who watch are told to look for themselves: they know whom to tell why."""
 
 
 class Life(NamedTuple):
@@ -41,6 +42,7 @@ class _Watch:
         self.has_ended = False
         """Whether its process has, as a pidfd has told. (Another one of a zombie would tell it again at once.)"""
         self.pause = SOON
+        self.failures = 0
         self.timer: asyncio.Handle | None = None
 
 
@@ -100,8 +102,10 @@ class Watching:
             life = self._life(session)
             is_dead = life is None or self._is_dead(session)
         except EngineError:
-            self._plan(watch, WITHOUT_DESCRIPTOR, self._look, session)
+            watch.failures += 1
+            self._plan(watch, WITHOUT_DESCRIPTOR, self._look if watch.failures < FAILURES else self._tell, session)
             return
+        watch.failures = 0
         left = life.renewed + life.ttl - monotonic() if life is not None and life.ttl is not None else math.inf
         if life is None or is_dead or left < 0:
             self._plan(watch, 0, self._tell, session)

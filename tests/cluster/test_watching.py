@@ -1,0 +1,240 @@
+"""How whoever waits learns of a death: one descriptor for each session that is watched, or the clock without one."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import holdfast
+from holdfast.cluster import EngineError
+from holdfast.cluster.engines import watching
+from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.engines.watching import FAILURES, LATEST, WITHOUT_DESCRIPTOR, Life, Watching
+
+from .worker import Worker, WorkerError, until_waiting
+
+BOUND = 40
+"""Seconds that a test may take."""
+on_linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="no pidfd on this system")
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite://{tmp_path}/locks"
+
+
+@pytest.fixture(autouse=True)
+def run():
+    def run(main):
+        async def bounded():
+            async with asyncio.timeout(BOUND):
+                await main
+
+        asyncio.run(bounded())
+
+    return run
+
+
+class Watched:
+    """A session that is watched; what is found at each look."""
+
+    def __init__(self, pid, ttl=None):
+        self.life = Life(pid, ttl, monotonic())
+        self.found = []
+        """At each look, the next; the last one again and again."""
+        self.looks = []
+        """When."""
+        self.watching = Watching(asyncio.get_running_loop(), lambda session: self.life, self.look)
+        self.told = asyncio.Event()
+
+    def look(self, session):
+        self.looks.append(time.monotonic())
+        found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@on_linux
+async def test_a_process_that_has_ended_and_is_not_dead_yet_is_looked_at_again_soon():
+    """Its file is locked in a child. It is a zombie, so each new pidfd would tell at once: it is not asked again."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        watched = Watched(process.pid)
+        watched.found = [False] * 6 + [True]
+        watched.watching.watch("it", watched.told.set)
+        await watched.told.wait()
+        assert len(watched.looks) == 7
+        assert watched.looks[-1] - watched.looks[0] < 1
+        assert watched.looks[-1] - watched.looks[-2] > 0.1, "less and less often"
+    finally:
+        process.wait()
+
+
+@on_linux
+async def test_a_process_that_was_reaped_is_looked_at_again_soon():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    watched = Watched(process.pid)
+    watched.found = [False] * 4 + [True]
+    watched.watching.watch("it", watched.told.set)
+    await watched.told.wait()
+    assert len(watched.looks) == 5
+    assert watched.looks[-1] - watched.looks[0] < LATEST / 4
+
+
+async def test_without_a_descriptor_the_clock_has_it_looked_at(monkeypatch):
+    def none(pid):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(watching.os, "pidfd_open", none, raising=False)
+    watched = Watched(os.getpid())
+    watched.found = [False, False, True]
+    watched.watching.watch("it", watched.told.set)
+    await watched.told.wait()
+    assert len(watched.looks) == 3
+    assert watched.looks[-1] - watched.looks[0] < 4 * WITHOUT_DESCRIPTOR
+
+
+async def test_a_look_that_fails_is_made_again_and_those_who_watch_look_for_themselves_in_the_end(monkeypatch):
+    monkeypatch.setattr(watching, "WITHOUT_DESCRIPTOR", 0.01)
+    watched = Watched(os.getpid())
+    watched.found = [EngineError("not now"), EngineError("not now"), True]
+    watched.watching.watch("it", watched.told.set)
+    await watched.told.wait()
+    assert len(watched.looks) == 3
+    for_ever = Watched(os.getpid())
+    for_ever.found = [EngineError("never")]
+    for_ever.watching.watch("it", for_ever.told.set)
+    await for_ever.told.wait()
+    assert len(for_ever.looks) == FAILURES
+
+
+async def test_a_session_that_is_renewed_is_not_suspected():
+    watched = Watched(os.getpid(), ttl=0.1)
+    watched.found = [False]
+    watched.watching.watch("it", watched.told.set)
+    for _ in range(6):
+        await asyncio.sleep(0.05)
+        watched.life = watched.life._replace(renewed=monotonic())
+    assert not watched.told.is_set()
+    renewed = monotonic()
+    await watched.told.wait()
+    assert 0.05 < monotonic() - renewed < 2
+
+
+@on_linux
+async def test_all_who_watch_a_session_are_told_and_who_has_stopped_is_not():
+    watched = Watched(os.getpid())
+    watched.found = [False]
+    calls = []
+    before = len(os.listdir("/proc/self/fd"))
+    stops = [watched.watching.watch("it", lambda n=n: calls.append(n)) for n in range(100)]
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    stops[7]()
+    stops[7]()
+    watched.life = None
+    watched.watching.watch("it", lambda: calls.append("last"))
+    while not calls:
+        await asyncio.sleep(0)
+    assert calls == [*range(7), *range(8, 100), "last"]
+    for stop in stops:
+        stop()
+    assert len(os.listdir("/proc/self/fd")) == before
+    watched.life = Life(os.getpid(), None, monotonic())
+    again = watched.watching.watch("it", lambda: calls.append("again"))
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    again()
+    assert len(os.listdir("/proc/self/fd")) == before
+    watched.watching.watch("it", calls.clear)
+    watched.watching.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@on_linux
+async def test_hundreds_of_names_of_one_session_take_one_descriptor(url):
+    async with Worker(url) as holder, holdfast.connect(url) as session:
+        await holder.do("for n in range(300): await session.lock(f'n{n}').acquire()")
+        before = len(os.listdir("/proc/self/fd"))
+        tasks = [asyncio.create_task(session.lock(f"n{n}").acquire()) for n in range(300)]
+        for n in range(300):
+            await until_waiting(session, f"n{n}")
+        assert len(os.listdir("/proc/self/fd")) <= before + 1
+        holder.process.kill()
+        await asyncio.gather(*tasks)
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+EXHAUST = """
+    import errno, resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    globals()["files"] = []
+    while True:
+        try:
+            files.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError as exc:
+            assert exc.errno == errno.EMFILE
+            break
+"""
+
+
+@pytest.mark.parametrize("exhausted", ["before it waits", "while it waits"])
+async def test_who_waits_without_a_free_descriptor_is_told(url, exhausted):
+    async with Worker(url) as holder, Worker(url) as waiter, holdfast.connect(url) as session:
+        await holder.do("await session.lock('x').acquire()")
+        if exhausted == "before it waits":
+            await waiter.do(EXHAUST)
+        waiting = waiter.begin("return (await session.lock('x').acquire()).token")
+        await until_waiting(session, "x")
+        if exhausted == "while it waits":
+            await waiter.do(EXHAUST)
+        holder.process.kill()
+        killed = time.monotonic()
+        assert await waiting == 2
+        assert time.monotonic() - killed < 2
+        left = 1 if exhausted == "while it waits" else 0  # it had a pidfd
+        await waiter.do(EXHAUST + f"    assert len(files) == {left}")  # the spare one is kept again
+
+
+async def test_who_cannot_be_told_gets_the_error(url):
+    """The program has taken the spare descriptor as well."""
+    async with Worker(url) as holder, Worker(url) as waiter, holdfast.connect(url) as session:
+        await holder.do("await session.lock('x').acquire()")
+        await waiter.do("session.engine._files._spare.close(); session.engine._files._spare = None")
+        await waiter.do(EXHAUST)
+        waiting = waiter.begin("await session.lock('x').acquire()")
+        await until_waiting(session, "x")
+        holder.process.kill()
+        with pytest.raises(WorkerError, match=r"EngineError.*cannot look after session .*Too many open files"):
+            await waiting
+        await waiter.do("for file in files: os.close(file)")
+        await waiter.do("await session.lock('x').acquire()")
+
+
+KEPT_BY_A_CHILD = """
+    import ctypes
+    await session.lock("x").acquire()
+    libc = ctypes.PyDLL(None)
+    if not libc.fork():  # no hook runs, as between fork() and exec() of a new process
+        libc.usleep({microseconds})
+        libc._exit(0)
+"""
+
+
+async def test_a_holder_is_killed_whose_forked_child_lives_for_a_moment(url):
+    async with Worker(url) as holder, holdfast.connect(url) as session:
+        await holder.do(KEPT_BY_A_CHILD.format(microseconds=900_000))
+        began = time.monotonic()
+        waiting = asyncio.create_task(session.lock("x").acquire())
+        await until_waiting(session, "x")
+        holder.process.kill()
+        await holder.process.wait()
+        assert (await waiting).token == 2
+        assert 0.5 < time.monotonic() - began < 2.4
