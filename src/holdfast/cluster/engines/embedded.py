@@ -35,24 +35,31 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from holdfast.cluster.command_line import command_line
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
 from .contract import LATER, MOST_OLD, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
+from .evictions import KEPT, MOST, Eviction
+from .evictions import decode as decode_eviction
+from .evictions import encode as encode_eviction
 
-SCHEMA = 3
+SCHEMA = 4
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sessions (
-    id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL
+    id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL,
+    command TEXT
 );
 CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, changed REAL, PRIMARY KEY (namespace, name));
 CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, changed);
 CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
 CREATE TABLE IF NOT EXISTS boots (boot TEXT, floor INTEGER);
+CREATE TABLE IF NOT EXISTS evictions (number INTEGER PRIMARY KEY, session TEXT, namespace TEXT, at REAL, note TEXT);
 """
 _KEEP = """
 INSERT INTO texts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text, changed = excluded.changed
 """
+_DESCRIBED = "id, label, host, pid, since, command, ttl, renewed"
 _TRIES = 8
 """How often a transaction is tried in successive turns of the loop while another process is in one: as long as that
 takes, where the shortest pause of an event loop may be a millisecond."""
@@ -133,8 +140,17 @@ class EmbeddedEngine:
             _open[self._id] = self
             undo.callback(_open.pop, self._id, None)
             await self._sweep()
-            row = (self._id, label, os.getpid(), socket.gethostname(), time.time(), self.ttl, monotonic())
-            insert = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
+            row = (
+                self._id,
+                label,
+                os.getpid(),
+                socket.gethostname(),
+                time.time(),
+                self.ttl,
+                monotonic(),
+                command_line(),
+            )
+            insert = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             await self._transact(lambda: self._database.execute(insert, row))
             self._loop.add_reader(self._socket, self._receive)
             self._undo = undo.pop_all()
@@ -256,7 +272,9 @@ class EmbeddedEngine:
             raise SessionLost(f"{self._path} has been removed or replaced while session {self._id} used it")
         alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
         if not self._database.execute(alive, (self._id, monotonic())).fetchone():
-            raise SessionLost(f"session {self._id} has been evicted, or was not renewed for its ttl of {self.ttl} s")
+            notes = self._database.execute("SELECT at, note FROM evictions WHERE session = ?", (self._id,)).fetchall()
+            why = next((found for at, note in notes if (found := decode_eviction(note, at)) is not None), None)
+            raise SessionLost(f"session {self._id} {why or f'was not renewed for its ttl of {self.ttl} s'}")
 
     async def read(self, name: str) -> str | None:
         return await self._retrying(lambda: self._text(name))
@@ -283,11 +301,39 @@ class EmbeddedEngine:
         return await self._transact(transaction)
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
-        rows = await self._rows("id, label, host, pid, since", sessions)
-        return {
-            id: SessionInfo(id, label, host, pid, datetime.fromtimestamp(since, UTC))
-            for id, label, host, pid, since in rows
-        }
+        return {row[0]: self._described(row) for row in await self._rows(_DESCRIBED, sessions)}
+
+    def _described(self, row: tuple[Any, ...]) -> SessionInfo:
+        id, label, host, pid, since, command, ttl, renewed = row
+        alive = not self._is_dead(id) and (ttl is None or renewed + ttl >= monotonic())
+        return SessionInfo(id, label, host, pid, datetime.fromtimestamp(since, UTC), command, alive)
+
+    async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
+        def transaction() -> bool:
+            self._check_alive()
+            row = self._database.execute(f"SELECT {_DESCRIBED} FROM sessions WHERE id = ?", (session,)).fetchone()
+            if row is None or not (info := self._described(row)).alive:
+                return False
+            self._delete([session])
+            now = time.time()
+            self._database.execute("DELETE FROM evictions WHERE at < ?", (now - KEPT,))
+            insert = "INSERT INTO evictions (session, namespace, at, note) VALUES (?, ?, ?, ?)"
+            note = encode_eviction(info, by, reason, held)
+            self._database.execute(insert, (session, self._namespace, now, note))
+            too_many = "DELETE FROM evictions WHERE number <= (SELECT max(number) FROM evictions) - ?"
+            self._database.execute(too_many, (MOST,))
+            return True
+
+        was_alive = await self._transact(transaction)
+        if was_alive:
+            self.wake(session, "", "")  # its files it removes itself
+        return was_alive
+
+    async def evictions(self) -> list[Eviction]:
+        query = "SELECT note, at FROM evictions WHERE namespace = ? AND at >= ? ORDER BY number"
+        values = self._namespace, time.time() - KEPT
+        rows = await self._retrying(lambda: self._database.execute(query, values).fetchall())
+        return [found for row in rows if (found := decode_eviction(*row)) is not None]
 
     async def _rows(self, columns: str, sessions: Iterable[str]) -> list[tuple[Any, ...]]:
         """What is known of these sessions."""
