@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import click
 
 import holdfast
-from holdfast.cluster import Inspection, Lock, Semaphore, Session
+from holdfast.cluster import Inspection, Lock, Semaphore, Session, SessionInfo
 from holdfast.cluster.errors import EngineError, FormatError
 
 from . import exit_codes
@@ -19,7 +21,7 @@ from .ancestors import deadlock, have_ancestors, with_session
 from .child import guard_if_needed, run_command
 from .execution import Command, Failure, Patience, check_url, in_session
 from .guard import Guard
-from .messages import complain
+from .messages import complain, shortened
 from .options import (
     RunsCommand,
     command_options,
@@ -30,6 +32,7 @@ from .options import (
     session_options,
 )
 from .reports import as_json, print_name, print_names
+from .waits import who_it_is
 
 
 def run() -> int:
@@ -286,6 +289,50 @@ def show(name: str, as_text: bool) -> Command:
         return exit_codes.OK
 
     return command
+
+
+@cli.command(name="break", short_help="End the sessions that hold a name.")
+@name_argument
+@click.option("--session", "only", metavar="ID", help="End only this one of them; `show --json` has the ID.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; those who lose something by it are told.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask whether this is meant.")
+@session_options
+def break_(name: str, only: str | None, reason: str, yes: bool, **options: Any) -> int:
+    """End the sessions that hold NAME, so that the next in line get it at once.
+
+    For a holder that hangs. All that its session holds is lost to it, under other names as well. It is told at once: a
+    holdfast ends its CMD, a program gets LeaseLost. One that hangs may not listen: see to it that it does no more
+    damage. `holdfast show NAME` tells for a day who has ended whom.
+
+    \b
+    Example: holdfast break deploy --reason "hangs since noon"
+    """
+    holders: list[SessionInfo] = []
+
+    async def find(session: Session, patience: Patience) -> int:
+        found = await _inspect(session, name)
+        held = found.holders if found is not None else ()
+        holders.extend(holding.session for holding in held if only in (None, holding.session.id))
+        return exit_codes.OK
+
+    async def end(session: Session, patience: Patience) -> int:
+        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        ended = [each for each in holders if await session.evict(each.id, reason=reason, by=by)]
+        for each in ended:
+            complain(f"ended the session of {who_it_is(each)}")
+        if not ended:
+            raise Failure(f"who held {shortened(name)!r} has ended meanwhile", exit_codes.NO)
+        return exit_codes.OK
+
+    in_session()(lambda: find)(**options)
+    if not holders:
+        who = "nobody" if only is None else f"no session {shortened(only)}"
+        raise Failure(f"{who} holds {shortened(name)!r}", exit_codes.NO)
+    if not yes and sys.stdin is not None and sys.stdin.isatty():  # outside of a session, which could not wait so long
+        named = "; ".join(map(who_it_is, holders))
+        if not click.confirm(f"{shortened(name)!r} is held by {named}. End it?", err=True):
+            raise Failure("nothing was ended", exit_codes.NO)
+    return in_session()(lambda: end)(**options)
 
 
 async def _inspect(session: Session, name: str) -> Inspection | None:

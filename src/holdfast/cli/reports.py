@@ -44,18 +44,36 @@ def print_names(found: Iterable[Inspection]) -> bool:
 
 
 def print_name(one: Inspection) -> bool:
-    """Who holds it, who waits, in order. Return whether all could be printed as it is."""
+    """Who holds it, who waits, in order; who is dead, who was evicted. Return whether all could be printed as it is."""
     printed = _print(f"{one.name!r}: {one.kind}, made by {one.made_by}. {_state(one)}")
-    table = Table("", "session", "host", "pid", "since", "token", "", box=None, pad_edge=False)
+    table = Table("", "session", "host", "pid", "since", "token", "", "command", box=None, pad_edge=False)
     for holding in one.holders:
         token = "-" if holding.token is None else str(holding.token)
         permits = f"{holding.permits} permits" if holding.permits > 1 else ""
-        table.add_row("holds", *_session(holding.session), _age(holding.since), token, permits)
+        _row(table, "holds", holding.session, _age(holding.since), token, permits)
     for waiting in one.waiters:
         tasks = f"{waiting.tasks} tasks" if waiting.tasks > 1 else ""
         condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
-        table.add_row("waits", *_session(waiting.session), "-", "-", ", ".join(filter(None, [tasks, condition])))
-    return (_print(table) if table.row_count else True) and printed
+        _row(table, "waits", waiting.session, _age(waiting.since), "-", tasks, condition)
+    for dead in one.dead:
+        does = [f"held {dead.permits}" if dead.permits else "", f"{dead.tasks} waited" if dead.tasks else ""]
+        _row(table, "dead", dead.session or _unknown(dead.id), "-", "-", *does)
+    if table.row_count:
+        printed &= _print(table)
+    for eviction in one.evictions:
+        printed &= _print(f"{eviction.session.name}, who held it, {eviction}")
+    return printed
+
+
+def _row(table: Table, does: str, session: SessionInfo, since: str, token: str, *more: str) -> None:
+    stopped = "stopped" if session.stopped else ""
+    rest = ", ".join(filter(None, [stopped, *more]))
+    pid = str(session.pid) if session.pid else "-"
+    table.add_row(does, session.name, session.host, pid, since, token, rest, session.command)
+
+
+def _unknown(id: str) -> SessionInfo:
+    return SessionInfo(id, id, "-", 0, datetime.fromtimestamp(0, UTC), alive=False)
 
 
 def _print(what: Table | str) -> bool:
@@ -80,10 +98,6 @@ def _print(what: Table | str) -> bool:
             "Use --json, or set PYTHONIOENCODING=utf-8"
         )
     return printable == text
-
-
-def _session(session: SessionInfo) -> tuple[str, str, str]:
-    return session.name, session.host, str(session.pid)
 
 
 def _times(permits: int) -> str:

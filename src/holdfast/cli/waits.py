@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.cluster import Holding, Inspection, Session
+from holdfast.cluster import Holding, Inspection, Session, SessionInfo
 
 from .messages import shortened
 
@@ -48,10 +48,14 @@ def _holders(found: Inspection | None) -> str:
 
 
 def _holder(holding: Holding) -> str:
-    session = holding.session
-    command = f" ({shortened(what_it_runs(session.command))})" if session.command else ""
     since = "" if holding.since is None else f" since {holding.since.astimezone():%Y-%m-%d %H:%M:%S}"
-    return f"{shortened(session.name)}{command}{since}"
+    return f"{who_it_is(holding.session)}{since}"
+
+
+def who_it_is(session: SessionInfo) -> str:
+    """For a message."""
+    command = f" ({shortened(what_it_runs(session.command))})" if session.command else ""
+    return f"{shortened(session.name)}{command}"
 
 
 def what_it_runs(command: str) -> str:

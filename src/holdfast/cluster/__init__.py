@@ -3,6 +3,7 @@
 from .barrier import Barrier as Barrier
 from .condition import Condition as Condition
 from .engines.contract import SessionInfo as SessionInfo
+from .engines.evictions import Eviction as Eviction
 from .errors import EngineError as EngineError
 from .errors import FormatError as FormatError
 from .errors import LeaseLost as LeaseLost
@@ -14,6 +15,7 @@ from .fencing import RedisFence as RedisFence
 from .fencing import SQLiteFence as SQLiteFence
 from .fencing import StaleToken as StaleToken
 from .grant import Grant as Grant
+from .inspection import Dead as Dead
 from .inspection import Holding as Holding
 from .inspection import Inspection as Inspection
 from .inspection import Waiting as Waiting

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import socket
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from .barrier_record import BarrierRecord
 from .engines.contract import SessionInfo
+from .engines.evictions import Eviction
 from .event_record import EventRecord
 from .lock_record import LockRecord
-from .record import Record, decode, not_ours, parse
+from .record import Batch, Record, Step, decode, not_ours, parse, step
 from .semaphore_record import SemaphoreRecord
 
 
@@ -36,11 +39,26 @@ class Waiting:
     """How many."""
     condition: str | None
     """The condition that they wait for, if it is not the primitive itself."""
+    since: datetime | None = None
+    """Since when the first of them waits, by the engine's clock, if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A session that has ended without giving back what it held: whoever asks next buries it, and may have that."""
+
+    id: str
+    session: SessionInfo | None
+    """Who it was, if that is still known."""
+    permits: int
+    """How many it holds, as the record has it."""
+    tasks: int
+    """How many of its tasks wait there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A name at one moment, as `Session.inspect()` has found it."""
+    """A name at one moment, as `Session.inspect()` has found it. The dead do not count, but in `dead`."""
 
     name: str
     kind: str
@@ -52,6 +70,10 @@ class Inspection:
     """In the order in which they are served; then those of conditions."""
     state: Mapping[str, int | bool]
     """What else there is to say of this kind: whether an event is set, how many permits are free, ..."""
+    dead: tuple[Dead, ...] = ()
+    """Whom nobody has buried yet."""
+    evictions: tuple[Eviction, ...] = ()
+    """Of sessions that held the name and were ended by somebody, `Session.evict()`, within the last day."""
 
 
 def decode_any(text: str, name: str) -> Record:
@@ -66,24 +88,71 @@ def decode_any(text: str, name: str) -> Record:
     return decode(text, name, initial)
 
 
-def report(record: Record, name: str, sessions: Mapping[str, SessionInfo]) -> Inspection:
-    """What the record of a name says; `sessions` are those that are known. Those that are not are dead."""
-    holders = (
-        Holding(
-            sessions[held.session],
-            held.permits,
-            held.token,
-            None if held.since is None else datetime.fromtimestamp(held.since, UTC),
-        )
-        for held in record.held()
-        if held.session in sessions
+def report(
+    record: Record, name: str, sessions: Mapping[str, SessionInfo], evictions: Iterable[Eviction] = ()
+) -> Inspection:
+    """What the record of a name says.
+
+    sessions: those that are known. Those that are not are dead.
+    evictions: all that there is a note of.
+    """
+    alive = {id: with_process(info) for id, info in sessions.items() if info.alive}
+    held, waiting = [*record.held()], [*record.waiting()]
+    gone = dict.fromkeys(who for who in [*(each.session for each in held), *(run.session for run, _ in waiting)])
+    return Inspection(
+        name,
+        record.kind,
+        record.made_by,
+        tuple(
+            Holding(alive[each.session], each.permits, each.token, _moment(each.since))
+            for each in held
+            if each.session in alive
+        ),
+        tuple(
+            Waiting(alive[run.session], run.end - run.first, condition, _moment(getattr(run, "since", None)))
+            for run, condition in waiting
+            if run.session in alive
+        ),
+        without_dead(record, record.sessions() - alive.keys()).figures(),
+        tuple(
+            Dead(
+                who,
+                sessions.get(who),
+                sum(each.permits for each in held if each.session == who),
+                sum(run.end - run.first for run, _ in waiting if run.session == who),
+            )
+            for who in gone
+            if who not in alive
+        ),
+        tuple(each for each in evictions if name in each.held),
     )
-    waiters = (
-        Waiting(sessions[run.session], run.end - run.first, condition)
-        for run, condition in record.waiting()
-        if run.session in sessions
-    )
-    return Inspection(name, record.kind, record.made_by, tuple(holders), tuple(waiters), record.figures())
+
+
+def without_dead(record: Record, dead: Collection[str]) -> Record:
+    """What it becomes for who asks next."""
+    return burial(record, dead, record.changed).record if dead else record
+
+
+def burial(record: Record, dead: Collection[str], at: float) -> Step:
+    """The step that buries them and does nothing else, for a session that need not be in the record."""
+    return step(record, Batch("", 0, (), at), dead)
+
+
+def with_process(info: SessionInfo) -> SessionInfo:
+    """With what this machine can tell of its process, if that is here."""
+    return replace(info, stopped=info.host == socket.gethostname() and _is_stopped(info.pid))
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):  # elsewhere than on Linux, or in another container
+        return False
+    return state in "Tt"
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 def _initial(kind: str) -> Record:

@@ -19,14 +19,13 @@ from weakref import WeakSet, WeakValueDictionary
 from .barrier import Barrier
 from .condition import Condition
 from .engines.clock import monotonic
-from .engines.contract import Engine, Seen
+from .engines.contract import Engine, Notice, Seen, SessionInfo, Stored
 from .errors import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
 from .event import Event
 from .grant import Grant
-from .inspection import Inspection, decode_any, report
-from .living import read_living
+from .inspection import Inspection, burial, decode_any, report
 from .lock import Lock
-from .record import Record, with_article
+from .record import Record, Step, encode, with_article
 from .register import Register
 from .semaphore import BoundedSemaphore, Semaphore
 
@@ -59,6 +58,8 @@ KEPT = 3600.0
 """Seconds that a record is kept in which nothing is held, waited for or set."""
 IDLE = 60.0
 """Seconds that the register of a name is kept, at least, which the user has no object of any more."""
+AT_ONCE = 500
+"""Records that are asked for in one request."""
 MANY = 1000
 """Registers from which on it is looked, before the time, which of them may go."""
 
@@ -193,21 +194,84 @@ class Session:
         return await self.engine.names()
 
     async def inspect(self, name: str) -> Inspection:
-        """Who holds a name and who waits for it, whatever it is. The dead do not count.
+        """Who holds a name and who waits for it, whatever it is, and who has died with it.
 
         Raises KeyError if nobody has used it (or not for long), EngineError if the engine fails, FormatError if
         another version wrote it.
+
+        Cancellation: raises at once; nothing has been changed anyway.
         """
         self.check()
-        _checked(name)
+        asked: set[str] = set()
+        found: dict[str, SessionInfo] = {}
+        record = await self._record(name)
+        while new := record.sessions() - asked:
+            asked |= new
+            found |= await self.engine.describe(new)
+            record = await self._record(name)  # who was closed meanwhile has taken itself out of it, and is not dead
+        return report(record, name, found, await self.engine.evictions())
 
-        def decoded(text: str | None) -> Record:
-            if text is None:
+    async def _record(self, name: str) -> Record:
+        text = await self.engine.read(_checked(name))
+        if text is None:
+            raise KeyError(name)
+        return decode_any(text, name)
+
+    async def evict(self, id: str, *, reason: str = "", by: str | None = None) -> bool:
+        """End another session of the namespace, wherever it is; return whether it was alive.
+
+        It is told at once: what it holds is lost (LeaseLost) and who waits in it gets SessionLost; both say who has
+        ended it, when and why. What it held goes to the next at once, before it may have noticed: see docs/safety.md.
+        A note of it is kept for a day, for inspect().
+
+        id: as in `inspect(name).holders[0].session.id`.
+        reason: for those who read of it, at most 200 characters.
+        by: who does this; by default the name of this session.
+
+        Raises EngineError if the engine fails, SessionLost if this session is over.
+
+        Cancellation: raises at once; the session may have been ended.
+        """
+        self.check()
+        if id == self.id:
+            raise ValueError(f"{self!r} cannot evict itself; use close()")
+        for text, what in ((reason, "a reason"), (by, "'by'")):
+            if text:
+                _checked(text, what)
+        held = [name for name, record in await self._naming(id) if id in record.holding()]
+        if not await self.engine.evict(id, by or self.label, reason, held):
+            return False
+        for name, _ in await self._naming(id):
+            await self._bury(name, id)
+        return True
+
+    async def _naming(self, id: str) -> list[tuple[str, Record]]:
+        """All records that name the session."""
+        found = []
+        names = await self.engine.names()
+        for start in range(0, len(names), AT_ONCE):
+            texts, _ = await self.engine.renew(names[start : start + AT_ONCE])
+            for name, text in texts.items():
+                if text is not None and id in text:
+                    with contextlib.suppress(FormatError):  # it is for a newer version to say
+                        found.append((name, decode_any(text, name)))
+        return found
+
+    async def _bury(self, name: str, id: str) -> None:
+        """Take a dead session out of a record, whether this one uses that or not; whom that serves is told."""
+
+        def change(stored: Stored) -> tuple[str, Step]:
+            if stored.text is None:
                 raise KeyError(name)
-            return decode_any(text, name)
+            record = decode_any(stored.text, name)
+            done = burial(record.starting_at(max(stored.floor, record.last_token())), {id}, stored.now)
+            return encode(done.record), done
 
-        record = await read_living(self.engine, name, decoded, self.id)
-        return report(record, name, await self.engine.describe(record.sessions()))
+        def notices(done: Step) -> list[Notice]:
+            return [(each.session, f"{each.ticket} {each.value} {each.tickets}") for each in done.wakes]
+
+        with contextlib.suppress(KeyError, FormatError):  # somebody was faster
+            await self.engine.apply(name, change, evicted={id}, notices=notices)
 
     async def tidy(self, seconds: float = KEPT) -> int:
         """Remove the records in which nothing has happened for so long; return how many.
@@ -467,6 +531,11 @@ class Session:
         self._held.clear()
 
     def _on_wake(self, name: str, message: str) -> None:
+        if not name:  # somebody has evicted this session, or says so
+            if self.over is None:
+                self._in_haste = self._renewal is not None
+                self._renew_in(0)
+            return
         register = self._registers.get(name)
         if register is not None:
             register.on_wake(message)

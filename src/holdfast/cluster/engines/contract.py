@@ -24,7 +24,10 @@ import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from .evictions import Eviction
 
 T = TypeVar("T")
 LATER = 0.01
@@ -74,6 +77,8 @@ class SessionInfo:
     """The command line of its process, with no passwords of URLs, or the first 200 characters of it."""
     alive: bool = True
     """Whether it lived when it was asked for."""
+    stopped: bool = False
+    """Whether its process was stopped then, as by Ctrl-Z, as far as this machine can tell."""
 
 
 Change = Callable[[Stored], tuple[str, T]]
@@ -166,10 +171,24 @@ class Engine(Protocol):
         """Remove the text under a name and raise the namespace's floor, if it is still this one; return whether."""
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
-        """Who they are, by id. Those that are dead may be missing."""
+        """Who they are, by id, and whether they live. Those that are dead may be missing."""
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
         """Which of them are dead."""
+
+    async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
+        """End a session that lives, in one step, and keep a note of it for a day; return whether it has lived.
+
+        From then on it is dead, as in 2. It is told to look at itself, by a wake-up of the name ""; what it then asks
+        for raises a SessionLost that says who has ended it, when and why.
+
+        by, reason, held: see `Eviction`.
+
+        Raises as apply() does.
+        """
+
+    async def evictions(self) -> list[Eviction]:
+        """Those in this namespace of which there is a note, the earliest first."""
 
     def wake(self, session: str, name: str, message: str) -> None:
         """Send a message to a session, if that is still there. Never raises."""

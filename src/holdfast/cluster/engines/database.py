@@ -27,15 +27,17 @@ from .clock import monotonic
 from .connection import Connection, Interrupted
 from .contract import T
 
-SCHEMA = 3
+SCHEMA = 4
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sessions (
-    id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL
+    id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL,
+    command TEXT
 );
 CREATE TABLE IF NOT EXISTS texts (namespace TEXT, name TEXT, text TEXT, changed REAL, PRIMARY KEY (namespace, name));
 CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, changed);
 CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
 CREATE TABLE IF NOT EXISTS boots (boot TEXT, floor INTEGER);
+CREATE TABLE IF NOT EXISTS evictions (number INTEGER PRIMARY KEY, session TEXT, namespace TEXT, at REAL, note TEXT);
 """
 HIGHEST = (1 << 63) - 1
 """SQLite has no higher integers. No token that was given out comes near it."""

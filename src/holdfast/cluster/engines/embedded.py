@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
+from holdfast.cluster.command_line import command_line
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .clock import monotonic
@@ -33,7 +34,10 @@ from .contract import MOST_OLD, Addition, Change, Notice, OnGap, OnWake, Opening
 from .database import HIGHEST, Database
 from .directory import DATABASE, default_directory, prepare
 from .doorbell import Doorbell
-from .eviction import Eviction
+from .evictions import KEPT, MOST, Eviction
+from .evictions import decode as decode_eviction
+from .evictions import encode as encode_eviction
+from .left_behind import LeftBehind
 from .private_tmp import warn_if_private
 from .session_files import SessionFiles
 from .watching import Life, Watching
@@ -41,6 +45,7 @@ from .watching import Life, Watching
 _KEEP = """
 INSERT INTO texts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET text = excluded.text, changed = excluded.changed
 """
+_DESCRIBED = "id, label, host, pid, since, command, ttl, renewed"
 _LEAVING = 1.0
 """Seconds that a session which closes waits for another process that is in a change, at most."""
 _LAST_WORDS = 0.1
@@ -87,7 +92,7 @@ class EmbeddedEngine:
             self._files = SessionFiles(self._directory)
             undo.callback(self._files.close)
             undo.callback(self._database.close)
-            await self._database.open(undo.enter_context(Eviction(self._files, _end_if_useless)).make_way)
+            await self._database.open(undo.enter_context(LeftBehind(self._files, _end_if_useless)).make_way)
             self._id = self._files.lock(self._database.files)
             self._bell = Doorbell(self._files, self._namespace, self._on_wake, self._look_after_files, self._is_dead)
             undo.callback(self._bell.close)
@@ -96,8 +101,9 @@ class EmbeddedEngine:
             _open[self._id] = self
             undo.callback(_open.pop, self._id, None)
             others = await self._sweep()
-            row = (self._id, label, os.getpid(), socket.gethostname(), time.time(), self.ttl, monotonic())
-            insert = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
+            who = self._id, label, os.getpid(), socket.gethostname()
+            row = (*who, time.time(), self.ttl, monotonic(), command_line())
+            insert = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
             def begin() -> None:
                 self._database.begin(goes_on=bool(others))
@@ -196,7 +202,9 @@ class EmbeddedEngine:
         self._check_file()
         alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
         if not self._database.execute(alive, (self._id, monotonic())):
-            raise SessionLost(f"session {self._id} has been evicted, or was not renewed for its ttl of {self.ttl} s")
+            notes = self._database.execute("SELECT note, at FROM evictions WHERE session = ?", (self._id,))
+            why = next((found for row in notes if (found := decode_eviction(*row)) is not None), None)
+            raise SessionLost(f"session {self._id} {why or f'was not renewed for its ttl of {self.ttl} s'}")
 
     def _check_file(self) -> None:
         if self._files.is_removed():
@@ -231,11 +239,39 @@ class EmbeddedEngine:
         return await self._database.transact(transaction)
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
-        rows = await self._rows("id, label, host, pid, since", sessions)
-        return {
-            id: SessionInfo(id, label, host, pid, datetime.fromtimestamp(since, UTC))
-            for id, label, host, pid, since in rows
-        }
+        return {row[0]: self._described(row) for row in await self._rows(_DESCRIBED, sessions)}
+
+    def _described(self, row: tuple[Any, ...]) -> SessionInfo:
+        id, label, host, pid, since, command, ttl, renewed = row
+        alive = not self._is_dead(id) and (ttl is None or renewed + ttl >= monotonic())
+        return SessionInfo(id, label, host, pid, datetime.fromtimestamp(since, UTC), command, alive)
+
+    async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
+        def transaction() -> bool:
+            self._check_alive()
+            rows = self._database.execute(f"SELECT {_DESCRIBED} FROM sessions WHERE id = ?", (session,))
+            if not rows or not (info := self._described(rows[0])).alive:
+                return False
+            self._delete([session])
+            now = time.time()
+            self._database.execute("DELETE FROM evictions WHERE at < ?", (now - KEPT,))
+            insert = "INSERT INTO evictions (session, namespace, at, note) VALUES (?, ?, ?, ?)"
+            note = encode_eviction(info, by, reason, held)
+            self._database.execute(insert, (session, self._namespace, now, note))
+            too_many = "DELETE FROM evictions WHERE number <= (SELECT max(number) FROM evictions) - ?"
+            self._database.execute(too_many, (MOST,))
+            return True
+
+        was_alive = await self._database.transact(transaction)
+        if was_alive:
+            self.wake(session, "", "")  # its files it removes itself
+        return was_alive
+
+    async def evictions(self) -> list[Eviction]:
+        query = "SELECT note, at FROM evictions WHERE namespace = ? AND at >= ? ORDER BY number"
+        values = self._namespace, time.time() - KEPT
+        rows = await self._database.read(lambda: self._database.execute(query, values))
+        return [found for row in rows if (found := decode_eviction(*row)) is not None]
 
     async def _rows(self, columns: str, sessions: Iterable[str]) -> list[tuple[Any, ...]]:
         """What is known of these sessions."""

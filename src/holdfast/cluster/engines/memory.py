@@ -9,13 +9,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from holdfast.cluster.command_line import command_line
 from holdfast.cluster.errors import SessionLost
 
 from .clock import monotonic
 from .contract import LATER, MOST_LATER, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
+from .evictions import KEPT, MOST, Eviction
 
 
 class _Store:
@@ -28,6 +31,7 @@ class _Store:
         """When each text was, in seconds since 1970."""
         self.floor = 0
         self.sessions: dict[str, MemoryEngine] = {}
+        self.evictions: list[Eviction] = []
         self.watchers: dict[str, list[Callable[[], None]]] = {}
         """By the session that they watch: each tells somebody, in their own event loop."""
 
@@ -50,7 +54,8 @@ class MemoryEngine:
         self._loop = asyncio.get_running_loop()
         self._on_wake = on_wake
         self._id = f"m{next(_ids)}"
-        self._info = SessionInfo(self._id, label, socket.gethostname(), os.getpid(), datetime.now(UTC))
+        here = socket.gethostname(), os.getpid(), datetime.now(UTC), command_line()
+        self._info = SessionInfo(self._id, label, *here)
         self._renewed = monotonic()
         with self._store.mutex:
             self._store.sessions[self._id] = self
@@ -86,7 +91,8 @@ class MemoryEngine:
     def _check_alive(self) -> None:
         if self._id not in self._store.sessions or self._has_died():
             self._end()
-            raise SessionLost(f"session {self._id} has ended")
+            eviction = next((each for each in self._store.evictions if each.session.id == self._id), "has ended")
+            raise SessionLost(f"session {self._id} {eviction}")
 
     def _has_died(self) -> bool:
         """Whether nobody can close it any more, or nobody has renewed it."""
@@ -118,7 +124,25 @@ class MemoryEngine:
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
         with self._store.mutex:
-            return {id: self._store.sessions[id]._info for id in sessions if id in self._store.sessions}
+            found = {id: self._store.sessions[id] for id in sessions if id in self._store.sessions}
+            return {id: replace(each._info, alive=not each._has_died()) for id, each in found.items()}
+
+    async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
+        with self._store.mutex:
+            self._check_alive()
+            if await self.dead([session]):
+                return False
+            other, now = self._store.sessions[session], datetime.now(UTC)
+            note = Eviction(replace(other._info, alive=False), by, reason, now, tuple(held))
+            earliest = now - timedelta(seconds=KEPT)
+            kept = [each for each in self._store.evictions if each.at > earliest]
+            self._store.evictions = [*kept, note][-MOST:]
+            other._end()
+        _call(other._loop, other._on_wake, "", "")
+        return True
+
+    async def evictions(self) -> list[Eviction]:
+        return [*self._store.evictions]
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
         asked = frozenset(sessions)

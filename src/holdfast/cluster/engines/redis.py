@@ -38,7 +38,8 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptErro
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from holdfast.cluster.errors import EngineError, SessionLost
+from holdfast.cluster.command_line import command_line
+from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
 from .clock import monotonic
 from .contract import (
@@ -56,8 +57,11 @@ from .contract import (
     Stored,
     T,
 )
+from .evictions import KEPT, MOST, Eviction
+from .evictions import decode as decode_eviction
+from .evictions import encode as encode_eviction
 from .redis_connection import Connection, blank_socket
-from .redis_scripts import LOOK, SMALL, SWAP, Script
+from .redis_scripts import EVICT, LOOK, SMALL, SWAP, Script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -199,6 +203,7 @@ class RedisEngine:
                 raise EngineError(f"{self!r} has not answered within {self._patience:.3g} s")
             await self._look()
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": self._now()}
+            who["command"] = command_line()
             self._who = json.dumps(who)
             await self._ask("SET", self._session_key(self._id), self._row(), "PX", math.ceil(self._life * 1000), "NX")
             await self._ask("PUBLISH", self._channel(self._id), self._packet("", ""))
@@ -413,6 +418,8 @@ class RedisEngine:
                         continue
                     except (RedisError, OSError) as exc:
                         raise await self._explained(exc, connection) from exc
+                    if outcome == b"dead":
+                        raise await self._lost()
                     if outcome == b"done" and incarnation == self._incarnation:
                         self._note(name, attempt.makes.with_added(found))
                         return attempt.result
@@ -434,8 +441,6 @@ class RedisEngine:
             raise answer or RedisConnectionError("there is no answer")
         outcome, here, floor, time, found = answer.split(b"\n", 4)
         self._learn(here, floor, time)
-        if outcome == b"dead":
-            raise self._lost()
         if outcome == b"not all dead":
             raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
         if outcome == b"another connection":  # it could not say that it is the one now
@@ -487,10 +492,12 @@ class RedisEngine:
         if known == instead_of or (version.number, version.length) >= (known.number, known.length):
             self._versions[name] = version
 
-    def _lost(self) -> SessionLost:
-        return SessionLost(
-            f"session {self._id} has been evicted, was not renewed for its ttl of {self.ttl} s, or {self!r} has lost it"
-        )
+    async def _lost(self) -> SessionLost:
+        with contextlib.suppress(EngineError):  # then nobody can say
+            for eviction in await self.evictions():
+                if eviction.session.id == self._id:
+                    return SessionLost(f"session {self._id} {eviction}")
+        return SessionLost(f"session {self._id} was not renewed for its ttl of {self.ttl} s, or {self!r} has lost it")
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         self._check_open()
@@ -515,7 +522,7 @@ class RedisEngine:
         alive, here, floor, time, texts, lives = await self._run(LOOK, keys, arguments)
         self._learn(here, floor, time)
         if live_on and not alive:
-            raise self._lost()
+            raise await self._lost()
         seen = {}
         for (name, version), stored in zip(known.items(), texts, strict=True):
             found = version if stored is None else _decode(stored)
@@ -560,6 +567,26 @@ class RedisEngine:
             return {}
         rows = await self._insist(lambda: self._ask("MGET", *map(self._session_key, asked)))
         return {session: _describe(session, row) for session, row in zip(asked, rows, strict=True) if row is not None}
+
+    async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
+        found = (await self.describe([session])).get(session)
+        if found is None:
+            return False
+        keys = [self._prefix, self._session_key(self._id), self._session_key(session), self._evictions_key]
+        note = encode_eviction(found, by, reason, held)
+        arguments: list[str | int] = [note, math.ceil(KEPT * 1_000_000), MOST, self._channel(session)]
+        outcome, *learned = await self._insist(lambda: self._run(EVICT, keys, arguments))
+        self._learn(*learned)
+        if outcome == b"dead":
+            raise await self._lost()
+        return bool(outcome == b"done")
+
+    async def evictions(self) -> list[Eviction]:
+        earliest = (self._now() - KEPT) * 1_000_000
+        bounds = self._evictions_key, f"{earliest:.0f}", "+inf", "BYSCORE", "WITHSCORES"
+        found = iter(await self._insist(lambda: self._ask("ZRANGE", *bounds)))
+        notes = [decode_eviction(note, float(micros) / 1_000_000) for note, micros in zip(found, found, strict=True)]
+        return [note for note in notes if note is not None]
 
     # Life and death
 
@@ -655,6 +682,10 @@ class RedisEngine:
     def _names_key(self) -> str:
         return f"{self._prefix}:names"
 
+    @property
+    def _evictions_key(self) -> str:
+        return f"{self._prefix}:evicted"
+
     def _record_key(self, name: str) -> str:
         return f"{self._prefix}:record:{name}"
 
@@ -701,8 +732,13 @@ def _decode(stored: bytes) -> _Version:
 
 
 def _describe(session: str, row: bytes) -> SessionInfo:
-    who = json.loads(row.partition(b" ")[2])
-    return SessionInfo(session, who["name"], who["host"], who["pid"], datetime.fromtimestamp(who["since"], UTC))
+    """It lives, as its key is there; what that says, somebody else may have written."""
+    try:
+        who = json.loads(row.partition(b" ")[2])
+        since = datetime.fromtimestamp(who["since"], UTC)
+        return SessionInfo(session, str(who["name"]), str(who["host"]), int(who["pid"]), since, str(who["command"]))
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as exc:
+        raise FormatError(f"the record of session {session} is not one of holdfast's. Nothing was changed") from exc
 
 
 def _check_url(url: str) -> None:

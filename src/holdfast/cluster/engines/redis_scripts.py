@@ -6,6 +6,8 @@
     holdfast:{NAMESPACE}:names           a sorted set: each name, with the server's time of its last change in µs
     holdfast:{NAMESPACE}:session:ID      the number of its connection, a space, and who it is, in JSON; expires when it
                                          was not renewed for its ttl
+    holdfast:{NAMESPACE}:evicted         a sorted set: what is kept of sessions that somebody has ended, with the
+                                         server's time of that in µs
     holdfast:{NAMESPACE}:wake:ID         the channel on which it is woken
 
 A revision is never used for two texts, whatever becomes of the server's data: its last part is the session's own. An
@@ -117,4 +119,22 @@ for i = 2, #ARGV, 2 do
 end
 for i = (#ARGV - 1) / 2 + 3, #KEYS do lives[#lives + 1] = redis.call('PTTL', KEYS[i]) end
 return {alive, here, floor, time, texts, lives}
+""")
+
+EVICT = Script("""
+-- KEYS: the namespace, the session, the one that is to end, the evictions.
+-- ARGV: what is to be kept of it, for how many microseconds, of how many at most, and its channel.
+-- Returns what has come of it, the incarnation, the floor and the time.
+local outcome = 'not there'
+if redis.call('EXISTS', KEYS[2]) == 0 then
+    outcome = 'dead'
+elseif redis.call('DEL', KEYS[3]) == 1 then
+    outcome = 'done'
+    redis.call('ZADD', KEYS[4], time, ARGV[1])
+    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(time) - tonumber(ARGV[2]))
+    redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - tonumber(ARGV[3]))
+    redis.call('PEXPIRE', KEYS[4], math.ceil(tonumber(ARGV[2]) / 1000))
+    redis.pcall('PUBLISH', ARGV[4], cjson.encode({here, '', 'look'}) .. '\\n')
+end
+return {outcome, here, floor, time}
 """)

@@ -19,7 +19,7 @@ _PAUSE = 0.005
 """Seconds until it is looked again whether they have gone."""
 
 
-class Eviction:
+class LeftBehind:
     """Use it with `with`, as long as who was evicted is to be waited for."""
 
     def __init__(self, files: SessionFiles, end_if_useless: Callable[[str], None]) -> None:
