@@ -434,8 +434,9 @@ class _Eviction:
         except FileNotFoundError:
             return
         if _is_locked(file) and not files.startswith(file.read().decode(errors="replace")):
-            os.unlink(f"{session}.lock", dir_fd=self._engine._folder)
             self._evicted.append(file)
+            with contextlib.suppress(FileNotFoundError):  # another newcomer has done so
+                os.unlink(f"{session}.lock", dir_fd=self._engine._folder)
             here = _open.get(session)
             if here is not None and here._loop.is_closed():
                 here._closed = True  # nobody else can do this any more
