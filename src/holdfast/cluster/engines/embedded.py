@@ -102,7 +102,8 @@ class EmbeddedEngine:
             self._folder = os.open(self._sessions, os.O_RDONLY | os.O_DIRECTORY)
             undo.callback(os.close, self._folder)
             undo.callback(self._database.close)
-            await self._database.open(undo.enter_context(_Eviction(self)).make_way)
+            with _Eviction(self) as eviction:
+                await self._database.open(eviction.make_way)
             self._id = secrets.token_hex(8)
             undo.callback(self._unlink, [self._id])
             self._socket = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
