@@ -109,19 +109,22 @@ class Connection:
 
     def _open(self) -> sqlite3.Cursor:
         _forking.check()
-        self._opening = True
-        try:
-            self._database = database = sqlite3.connect(
-                self._address, timeout=0, isolation_level=None, check_same_thread=False, uri=True
-            )
-        finally:
-            self._opening = False
+        database = self._database
+        if database is None:
+            self._opening = True
+            try:
+                self._database = database = sqlite3.connect(
+                    self._address, timeout=0, isolation_level=None, check_same_thread=False, uri=True
+                )
+            finally:
+                self._opening = False
         self._cursor = cursor = database.cursor()
         try:
             for pragma in self._pragmas:
                 cursor.execute(f"PRAGMA {pragma}").fetchall()
         except sqlite3.Error:
-            self.close()  # half of it is set
+            cursor.close()
+            self._cursor = None  # so all are set at the next time
             raise
         return cursor
 

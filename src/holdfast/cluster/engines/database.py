@@ -345,7 +345,11 @@ class _Checkpoint(threading.Thread):
                     rest = _copy(copier)
                 if rest <= _SHORT_REST and _begin(writer):
                     try:
-                        self.has_failed = _copy(copier) > 0
+                        tries = 0
+                        while (rest := _copy(copier)) and tries < _TRIES:
+                            tries += 1
+                            time.sleep(_BUSY_PAUSE[0])  # somebody is just about to see that he may not write
+                        self.has_failed = rest > 0
                     finally:
                         writer.run(lambda: writer.execute("ROLLBACK"))
         finally:

@@ -92,7 +92,8 @@ class EmbeddedEngine:
             self._files = SessionFiles(self._directory)
             undo.callback(self._files.close)
             undo.callback(self._database.close)
-            await self._database.open(undo.enter_context(LeftBehind(self._files, _end_if_useless)).make_way)
+            with LeftBehind(self._files, _end_if_useless) as left_behind:
+                await self._database.open(left_behind.make_way)
             self._id = self._files.lock(self._database.files)
             self._bell = Doorbell(self._files, self._namespace, self._on_wake, self._look_after_files, self._is_dead)
             undo.callback(self._bell.close)

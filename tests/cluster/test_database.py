@@ -1,0 +1,318 @@
+"""Opening and closing the embedded engine's database beside others, and its write-ahead log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+import holdfast
+from holdfast.cluster import EngineError
+from holdfast.cluster.engines import database as database_module
+from holdfast.cluster.engines import embedded
+from holdfast.cluster.engines.connection import Connection
+
+from .worker import Worker
+
+BOUND = 40
+"""Seconds that a test may take."""
+SHORT_LOG = 1 << 20
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite://{tmp_path}/locks"
+
+
+@pytest.fixture(autouse=True)
+def run():
+    def run(main):
+        async def bounded():
+            async with asyncio.timeout(BOUND):
+                await main
+
+        asyncio.run(bounded())
+
+    return run
+
+
+# Opening and closing
+
+OPEN_AND_CLOSE = """
+    import holdfast
+    for _ in range(60):
+        async with holdfast.connect({url!r}) as other:
+            async with other.lock("x"):
+                pass
+"""
+
+
+@pytest.mark.parametrize("where", [None, "/dev/shm"])
+async def test_many_processes_open_and_close_at_once_and_none_fails(url, tmp_path, where):
+    """Each is now and then the first, which recovers the log, or the last, which removes it."""
+    if where is not None and not os.access(where, os.W_OK):
+        pytest.skip(f"there is no {where}")
+    async with contextlib.AsyncExitStack() as stack:
+        path = tmp_path / "shared" if where is None else f"{where}/holdfast-test-{os.getpid()}"
+        stack.callback(subprocess.run, ["rm", "-r", str(path)], check=True)
+        workers = [await stack.enter_async_context(Worker(url)) for _ in range(6)]
+        code = OPEN_AND_CLOSE.format(url=f"sqlite://{path}")
+        await asyncio.gather(*[worker.do(code) for worker in workers])
+        assert sorted(os.listdir(path)) == ["s", "state.db"]
+
+
+RECOVERS = """
+import fcntl, os, sys
+file = os.open(sys.argv[1] + "-shm", os.O_RDWR | os.O_CREAT, 0o644)
+os.ftruncate(file, 32768)
+fcntl.lockf(file, fcntl.LOCK_SH, 1, 128)
+fcntl.lockf(file, fcntl.LOCK_EX, 3, 120)
+print("recovers", flush=True)
+sys.stdin.readline()
+"""
+"""What SQLite does that recovers the log: the others get SQLITE_BUSY_RECOVERY."""
+
+
+async def test_who_comes_while_another_one_recovers_the_log_waits(url, tmp_path):
+    async with holdfast.connect(url):
+        pass
+    command = [sys.executable, "-c", RECOVERS, f"{tmp_path}/locks/state.db"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        opening = asyncio.create_task(holdfast.connect(url).__aenter__())
+        await asyncio.sleep(0.2)
+        assert not opening.done()
+        other.stdin.close()
+        await (await opening).close()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        sqlite3.SQLITE_BUSY_RECOVERY,
+        sqlite3.SQLITE_BUSY_SNAPSHOT,
+        sqlite3.SQLITE_BUSY | 3 << 8,
+        sqlite3.SQLITE_LOCKED_SHAREDCACHE,
+        sqlite3.SQLITE_PROTOCOL,
+    ],
+)
+async def test_each_kind_of_busy_is_tried_again(url, monkeypatch, code):
+    """SQLITE_BUSY_TIMEOUT, the third, has no name in Python."""
+    async with holdfast.connect(url) as session:
+        execute, raised = Connection.execute, []
+
+        def failing(self, statement, values=()):
+            if len(raised) < 20:
+                raised.append(sqlite3.OperationalError("somebody else is at it"))
+                raised[-1].sqlite_errorcode = code
+                raise raised[-1]
+            return execute(self, statement, values)
+
+        monkeypatch.setattr(
+            session.engine._database._connection, "execute", failing.__get__(session.engine._database._connection)
+        )
+        await session.event("e").set()
+        assert len(raised) == 20
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_READONLY])
+@pytest.mark.parametrize("stays", [False, True])
+async def test_what_looks_broken_while_it_is_opened_is_looked_at_again_for_a_while(url, monkeypatch, code, stays):
+    monkeypatch.setattr(database_module, "PATIENCE", 0.3)
+    execute, began = Connection.execute, time.monotonic()
+
+    def failing(self, statement, values=()):
+        if stays or time.monotonic() < began + 0.1:
+            exc = sqlite3.OperationalError("in this moment")
+            exc.sqlite_errorcode = code
+            raise exc
+        return execute(self, statement, values)
+
+    monkeypatch.setattr(Connection, "execute", failing)
+    if stays:
+        with pytest.raises(EngineError, match=r"state\.db: in this moment"):
+            await holdfast.connect(url).__aenter__()
+        assert time.monotonic() > began + 0.3
+    else:
+        async with holdfast.connect(url) as session, session.lock("x"):
+            pass
+
+
+async def test_who_opens_an_existing_database_does_not_write_its_first_page(url, tmp_path):
+    """Which would be a page of the log for each session."""
+    async with holdfast.connect(url):
+        with (tmp_path / "locks" / "state.db-wal").open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            before = log.tell()
+            async with holdfast.connect(url):
+                pass
+            log.seek(before)
+            pages = [log.read(24 + 4096)[:4] for _ in range((log.seek(0, os.SEEK_END) - before) // (24 + 4096))]
+    assert pages
+    assert b"\0\0\0\1" not in pages
+
+
+async def test_no_descriptor_stays_open_when_sessions_are_closed(url, tmp_path):
+    def descriptors():
+        return len(os.listdir("/proc/self/fd"))
+
+    async with holdfast.connect(url):
+        pass
+    before = descriptors()
+    async with holdfast.connect(url):
+        async with holdfast.connect(url):
+            pass
+        one = descriptors()  # SQLite keeps that of the last for the next one
+        for _ in range(20):
+            async with holdfast.connect(url):
+                pass
+        assert descriptors() == one
+    assert descriptors() == before
+
+
+async def test_the_locks_of_another_connection_of_this_process_survive_the_end_of_its_sessions(url, tmp_path):
+    """Closing any descriptor of a file drops all locks of the process on it."""
+    path = tmp_path / "locks" / "state.db"
+    async with holdfast.connect(url):
+        mine = sqlite3.connect(path, isolation_level=None)
+        mine.execute("SELECT * FROM texts").fetchall()
+    command = [
+        sys.executable,
+        "-c",
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM texts').fetchall(); c.close()",
+        str(path),
+    ]
+    subprocess.run(command, check=True)
+    assert path.with_name("state.db-wal").exists(), "another process has taken itself for the last one"
+    before = len(os.listdir("/proc/self/fd"))
+    mine.close()
+    async with holdfast.connect(url):
+        pass
+    assert len(os.listdir("/proc/self/fd")) < before
+
+
+# Closing beside a process that is stopped
+
+
+async def stopped_in_a_change(worker):
+    worker.begin("""
+        def change(stored):
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return "", None
+        await session.engine.apply("y", change)
+    """)
+    await worker.until_stopped()
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_closing_does_not_wait_for_a_process_that_is_stopped_in_a_change(url, tmp_path, is_cancelled):
+    async with Worker(url) as stopped, holdfast.connect(url) as other:
+        session = await holdfast.connect(url).__aenter__()
+        await stopped_in_a_change(stopped)
+        began = time.monotonic()
+        closing = asyncio.create_task(session.engine.close())
+        if is_cancelled:
+            await asyncio.sleep(0.05)
+            closing.cancel()
+        await asyncio.wait([closing])
+        assert time.monotonic() - began < (0.5 if is_cancelled else embedded._LEAVING + 1)
+        assert not (tmp_path / "locks" / "s" / f"{session.id}.lock").exists()
+        assert await other.engine.dead([session.id]) == {session.id}
+        stopped.go_on()
+
+
+# The log
+
+
+async def write(session, number):
+    for _ in range(number):
+        async with session.lock("x"):
+            pass
+
+
+async def test_the_log_stays_short_with_only_short_sessions_beside_one_that_does_nothing(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "_LONGEST_LOG", SHORT_LOG)
+    log, sizes = tmp_path / "locks" / "state.db-wal", []
+    async with holdfast.connect(url):
+        for number in range(120):
+            async with holdfast.connect(url) as session, session.lock(str(number % 20)):
+                pass
+            sizes.append(log.stat().st_size)
+    assert max(sizes) < 2 * SHORT_LOG
+    assert sizes[-1] < 120 * (sizes[1] - sizes[0])
+
+
+async def test_nobody_waits_for_a_reader_that_stays_and_the_log_is_cut_when_it_has_gone(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "_LONGEST_LOG", SHORT_LOG)
+    monkeypatch.setattr(database_module, "_CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr(database_module, "_CHECKPOINT_PAUSE", 0)
+    log = tmp_path / "locks" / "state.db-wal"
+    taken = []
+    monkeypatch.setattr(database_module._Checkpoint, "run", spying(database_module._Checkpoint.run, taken))
+    async with holdfast.connect(url) as session:
+        await write(session, 1)
+        reader = sqlite3.connect(tmp_path / "locks" / "state.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM texts").fetchall()
+        while log.stat().st_size < 3 * SHORT_LOG:
+            await write(session, 20)
+        assert len(taken) > 3
+        assert min(taken) < 0.5  # one that waits for readers takes as long as it may wait, and writers with it
+        reader.execute("COMMIT")
+        reader.close()
+        while log.stat().st_size > 2 * SHORT_LOG:
+            await write(session, 20)
+
+
+def spying(run, seconds):
+    def timed(self):
+        began = time.monotonic()
+        run(self)
+        seconds.append(time.monotonic() - began)
+
+    return timed
+
+
+async def test_the_log_is_cut_also_where_no_thread_can_be_started(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "_LONGEST_LOG", SHORT_LOG)
+    monkeypatch.setattr(database_module, "_CHECKPOINT_EVERY", 20)
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(database_module._Checkpoint, "start", start)
+    async with holdfast.connect(url) as session:
+        await write(session, 400)
+        assert (tmp_path / "locks" / "state.db-wal").stat().st_size < 2 * SHORT_LOG
+
+
+AFTER_THE_MAIN_THREAD = """
+import asyncio, os, sys, threading
+import holdfast
+from holdfast.cluster.engines import database
+database._LONGEST_LOG, database._CHECKPOINT_EVERY = 1 << 20, 20
+
+async def main():
+    async with holdfast.connect(f"sqlite://{sys.argv[1]}") as session:
+        threading.main_thread().join()
+        for _ in range(1000):  # 16 MB
+            async with session.lock("x"):
+                pass
+        print(os.stat(f"{sys.argv[1]}/state.db-wal").st_size, flush=True)
+
+threading.Thread(target=asyncio.run, args=[main()]).start()
+"""
+
+
+def test_the_log_is_cut_also_after_the_main_thread_has_ended(tmp_path):
+    """From Python 3.12 on no thread can be started then."""
+    command = [sys.executable, "-c", AFTER_THE_MAIN_THREAD, str(tmp_path / "locks")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=True)
+    assert int(done.stdout) < 8 * SHORT_LOG
+    assert done.stderr == ""
