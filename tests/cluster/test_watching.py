@@ -159,6 +159,29 @@ async def test_all_who_watch_a_session_are_told_and_who_has_stopped_is_not():
 
 
 @on_linux
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
+async def test_a_forked_child_that_stops_watching_does_not_stop_its_parent(url):
+    """Both have one epoll."""
+    async with Worker(url) as holder, holdfast.connect(url) as session:
+        await holder.do("await session.lock('x').acquire()")
+        waiting = asyncio.create_task(session.lock("x").acquire())
+        await until_waiting(session, "x")
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                for stop in session._registers["x"]._watched.values():
+                    stop()
+                code = len([*session.engine._watching._watches])
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        holder.process.kill()
+        async with asyncio.timeout(LATEST / 2):
+            await waiting
+
+
+@on_linux
 async def test_hundreds_of_names_of_one_session_take_one_descriptor(url):
     async with Worker(url) as holder, holdfast.connect(url) as session:
         await holder.do("for n in range(300): await session.lock(f'n{n}').acquire()")

@@ -184,6 +184,7 @@ class EmbeddedEngine:
     def close_in_child(self) -> None:
         """After a fork: what would look like the parent's life its files let go of; all else is left alone."""
         self._closed = True
+        self._watching.let_go()
         self._undo.pop_all()
 
     # Texts

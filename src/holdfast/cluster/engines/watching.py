@@ -75,6 +75,14 @@ class Watching:
             _, watch = self._watches.popitem()
             self._end(watch)
 
+    def let_go(self) -> None:
+        """In a child after a fork: the loop's own registry is the parent's as well, and is left alone."""
+        for watch in self._watches.values():
+            if watch.pidfd is not None:
+                os.close(watch.pidfd)
+                watch.pidfd = None
+        self._watches.clear()
+
     def _stop(self, session: str, watch: _Watch, key: object) -> None:
         watch.callbacks.pop(key, None)
         if not watch.callbacks and self._watches.get(session) is watch:
