@@ -18,6 +18,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError
+from holdfast.cluster import session as session_module
 from holdfast.cluster.engines import directory as directory_module
 
 from .worker import until_waiting
@@ -322,7 +323,9 @@ PACKETS = [
 ]
 
 
-def test_no_datagram_harms_the_loop(place):
+def test_no_datagram_harms_the_loop(place, monkeypatch):
+    monkeypatch.setattr(session_module, "LOOK_AGAIN", 10 * BOUND)  # it hears all the same, or waits for ever
+
     async def main():
         wrong = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
@@ -335,10 +338,8 @@ def test_no_datagram_harms_the_loop(place):
                 forge(two, packet)
                 await asyncio.sleep(0.01)
             assert not waiting.done()
-            began = asyncio.get_running_loop().time()
             await lock.release()
             assert (await waiting).token == 2
-            assert asyncio.get_running_loop().time() - began < 1.5, "it hears all the same"
         assert not wrong
 
     run(main())
