@@ -16,6 +16,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError
+from holdfast.cluster import session as session_module
 from holdfast.cluster.engines import clock, requirements
 
 BOUND = 60
@@ -185,7 +186,8 @@ def rloop():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rloop leaves its own sockets open
 @pytest.mark.parametrize("make", [NumbersOnly, rloop], ids=["numbers only", "rloop"])
-def test_a_loop_that_takes_file_numbers_only(tmp_path, make):
+def test_a_loop_that_takes_file_numbers_only(tmp_path, make, monkeypatch):
+    monkeypatch.setattr(session_module, "LOOK_AGAIN", 10 * BOUND)  # it is woken, or waits for ever
     url = f"sqlite://{tmp_path}/locks"
 
     async def main():
@@ -194,10 +196,8 @@ def test_a_loop_that_takes_file_numbers_only(tmp_path, make):
             await lock.acquire()
             waiting = asyncio.ensure_future(two.lock("x").acquire())
             await asyncio.sleep(0.05)
-            began = asyncio.get_running_loop().time()
             await lock.release()
             await waiting
-            assert asyncio.get_running_loop().time() - began < 1.5, "by a wake-up, and not by looking"
 
     loop = make()
     try:

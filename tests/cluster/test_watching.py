@@ -13,9 +13,10 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError
+from holdfast.cluster import session as session_module
 from holdfast.cluster.engines import watching
 from holdfast.cluster.engines.clock import monotonic
-from holdfast.cluster.engines.watching import FAILURES, LATEST, WITHOUT_DESCRIPTOR, Life, Watching
+from holdfast.cluster.engines.watching import FAILURES, LATEST, Life, Watching
 
 from .worker import Worker, WorkerError, until_waiting
 
@@ -27,6 +28,18 @@ on_linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="no pidfd on
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite://{tmp_path}/locks"
+
+
+@pytest.fixture
+def nobody_looks(monkeypatch):
+    """For itself, that is: who waits is told, or waits for ever."""
+    monkeypatch.setattr(session_module, "LOOK_AGAIN", 10 * BOUND)
+
+
+NOBODY_LOOKS = f"""
+    from holdfast.cluster import session as session_module
+    session_module.LOOK_AGAIN = {10 * BOUND}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +85,7 @@ async def test_a_process_that_has_ended_and_is_not_dead_yet_is_looked_at_again_s
         watched.watching.watch("it", watched.told.set)
         await watched.told.wait()
         assert len(watched.looks) == 7
-        assert watched.looks[-1] - watched.looks[0] < 1
+        assert watched.looks[-1] - watched.looks[0] < LATEST
         assert watched.looks[-1] - watched.looks[-2] > 0.1, "less and less often"
     finally:
         process.wait()
@@ -87,7 +100,7 @@ async def test_a_process_that_was_reaped_is_looked_at_again_soon():
     watched.watching.watch("it", watched.told.set)
     await watched.told.wait()
     assert len(watched.looks) == 5
-    assert watched.looks[-1] - watched.looks[0] < LATEST / 4
+    assert watched.looks[-1] - watched.looks[0] < LATEST
 
 
 async def test_without_a_descriptor_the_clock_has_it_looked_at(monkeypatch):
@@ -100,7 +113,6 @@ async def test_without_a_descriptor_the_clock_has_it_looked_at(monkeypatch):
     watched.watching.watch("it", watched.told.set)
     await watched.told.wait()
     assert len(watched.looks) == 3
-    assert watched.looks[-1] - watched.looks[0] < 4 * WITHOUT_DESCRIPTOR
 
 
 async def test_a_look_that_fails_is_made_again_and_those_who_watch_look_for_themselves_in_the_end(monkeypatch):
@@ -117,17 +129,16 @@ async def test_a_look_that_fails_is_made_again_and_those_who_watch_look_for_them
     assert len(for_ever.looks) == FAILURES
 
 
-async def test_a_session_that_is_renewed_is_not_suspected():
-    watched = Watched(os.getpid(), ttl=0.1)
+async def test_a_session_that_is_renewed_is_not_suspected(monkeypatch):
+    watched = Watched(os.getpid(), ttl=0.02)
     watched.found = [False]
+    monkeypatch.setattr(watching, "monotonic", lambda: watched.life.renewed + 0.01)  # it always has been, just now
     watched.watching.watch("it", watched.told.set)
-    for _ in range(6):
-        await asyncio.sleep(0.05)
-        watched.life = watched.life._replace(renewed=monotonic())
+    while len(watched.looks) < 4:
+        await asyncio.sleep(0.005)
     assert not watched.told.is_set()
-    renewed = monotonic()
+    monkeypatch.setattr(watching, "monotonic", lambda: watched.life.renewed + 0.03)
     await watched.told.wait()
-    assert 0.05 < monotonic() - renewed < 2
 
 
 @on_linux
@@ -159,12 +170,34 @@ async def test_all_who_watch_a_session_are_told_and_who_has_stopped_is_not():
 
 
 @on_linux
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
+async def test_a_forked_child_that_stops_watching_does_not_stop_its_parent(url, nobody_looks):
+    """Both have one epoll."""
+    async with Worker(url) as holder, holdfast.connect(url) as session:
+        await holder.do("await session.lock('x').acquire()")
+        waiting = asyncio.create_task(session.lock("x").acquire())
+        await until_waiting(session, "x")
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                for stop in session._registers["x"]._watched.values():
+                    stop()
+                code = len([*session.engine._watching._watches])
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        holder.process.kill()
+        await waiting
+
+
+@on_linux
 async def test_hundreds_of_names_of_one_session_take_one_descriptor(url):
     async with Worker(url) as holder, holdfast.connect(url) as session:
-        await holder.do("for n in range(300): await session.lock(f'n{n}').acquire()")
+        await holder.do("for n in range(100): await session.lock(f'n{n}').acquire()")
         before = len(os.listdir("/proc/self/fd"))
-        tasks = [asyncio.create_task(session.lock(f"n{n}").acquire()) for n in range(300)]
-        for n in range(300):
+        tasks = [asyncio.create_task(session.lock(f"n{n}").acquire()) for n in range(100)]
+        for n in range(100):
             await until_waiting(session, f"n{n}")
         assert len(os.listdir("/proc/self/fd")) <= before + 1
         holder.process.kill()
@@ -188,6 +221,7 @@ EXHAUST = """
 @pytest.mark.parametrize("exhausted", ["before it waits", "while it waits"])
 async def test_who_waits_without_a_free_descriptor_is_told(url, exhausted):
     async with Worker(url) as holder, Worker(url) as waiter, holdfast.connect(url) as session:
+        await waiter.do(NOBODY_LOOKS)
         await holder.do("await session.lock('x').acquire()")
         if exhausted == "before it waits":
             await waiter.do(EXHAUST)
@@ -196,9 +230,7 @@ async def test_who_waits_without_a_free_descriptor_is_told(url, exhausted):
         if exhausted == "while it waits":
             await waiter.do(EXHAUST)
         holder.process.kill()
-        killed = time.monotonic()
         assert await waiting == 2
-        assert time.monotonic() - killed < 2
         left = 1 if exhausted == "while it waits" else 0  # it had a pidfd
         await waiter.do(EXHAUST + f"    assert len(files) == {left}")  # the spare one is kept again
 
@@ -206,6 +238,7 @@ async def test_who_waits_without_a_free_descriptor_is_told(url, exhausted):
 async def test_who_cannot_be_told_gets_the_error(url):
     """The program has taken the spare descriptor as well."""
     async with Worker(url) as holder, Worker(url) as waiter, holdfast.connect(url) as session:
+        await waiter.do(NOBODY_LOOKS)
         await holder.do("await session.lock('x').acquire()")
         await waiter.do("session.engine._files._spare.close(); session.engine._files._spare = None")
         await waiter.do(EXHAUST)
@@ -228,13 +261,11 @@ KEPT_BY_A_CHILD = """
 """
 
 
-async def test_a_holder_is_killed_whose_forked_child_lives_for_a_moment(url):
+async def test_a_holder_is_killed_whose_forked_child_lives_for_a_moment(url, nobody_looks):
     async with Worker(url) as holder, holdfast.connect(url) as session:
-        await holder.do(KEPT_BY_A_CHILD.format(microseconds=900_000))
-        began = time.monotonic()
+        await holder.do(KEPT_BY_A_CHILD.format(microseconds=700_000))
         waiting = asyncio.create_task(session.lock("x").acquire())
         await until_waiting(session, "x")
         holder.process.kill()
         await holder.process.wait()
         assert (await waiting).token == 2
-        assert 0.5 < time.monotonic() - began < 2.4

@@ -225,7 +225,7 @@ class SessionFiles:
         """Earlier versions made a hidden file, and the socket, before the lock file."""
         with contextlib.suppress(FileNotFoundError):
             path = self.path / name
-            if not 0 <= time.time() - os.lstat(path).st_mtime < _SETTLED:
+            if abs(time.time() - os.lstat(path).st_mtime) > _SETTLED:
                 path.unlink()
 
     def _unlink(self, name: str) -> None:

@@ -76,7 +76,11 @@ class Watching:
             self._end(watch)
 
     def let_go(self) -> None:
-        """In a child, which has its parent's descriptors and epoll: nothing is done any more."""
+        """In a child after a fork: the loop's own registry is the parent's as well, and is left alone."""
+        for watch in self._watches.values():
+            if watch.pidfd is not None:
+                os.close(watch.pidfd)
+                watch.pidfd = None
         self._watches.clear()
 
     def _stop(self, session: str, watch: _Watch, key: object) -> None:
