@@ -266,15 +266,22 @@ class EmbeddedEngine:
 
     def _check_alive(self) -> None:
         """Raise SessionLost if this session is dead, be it that nobody has noticed yet."""
-        if os.fstat(self._lock.fileno()).st_nlink == 0:
-            raise SessionLost(f"the file of session {self._id} in {self._sessions} has been removed")
-        if self._stat_database() != self._inode:
-            raise SessionLost(f"{self._path} has been removed or replaced while session {self._id} used it")
         alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
-        if not self._database.execute(alive, (self._id, monotonic())).fetchone():
-            notes = self._database.execute("SELECT at, note FROM evictions WHERE session = ?", (self._id,)).fetchall()
-            why = next((found for at, note in notes if (found := decode_eviction(note, at)) is not None), None)
-            raise SessionLost(f"session {self._id} {why or f'was not renewed for its ttl of {self.ttl} s'}")
+        if os.fstat(self._lock.fileno()).st_nlink == 0:
+            why = f"the file of session {self._id} in {self._sessions} has been removed"
+        elif self._stat_database() != self._inode:
+            why = f"{self._path} has been removed or replaced while session {self._id} used it"
+        elif not self._database.execute(alive, (self._id, monotonic())).fetchone():
+            why = f"session {self._id} was not renewed for its ttl of {self.ttl} s, or its row has been removed"
+        else:
+            return
+        eviction = self._eviction()  # after which others remove its files
+        raise SessionLost(why if eviction is None else f"session {self._id} {eviction}")
+
+    def _eviction(self) -> Eviction | None:
+        """Of this session."""
+        row = self._database.execute("SELECT note, at FROM evictions WHERE session = ?", (self._id,)).fetchone()
+        return None if row is None else decode_eviction(*row)
 
     async def read(self, name: str) -> str | None:
         return await self._retrying(lambda: self._text(name))
