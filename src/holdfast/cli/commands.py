@@ -311,8 +311,8 @@ def break_(name: str, only: str | None, reason: str, yes: bool, **options: Any) 
 
     async def find(session: Session, patience: Patience) -> int:
         found = await _inspect(session, name)
-        held = found.holders if found is not None else ()
-        holders.extend(holding.session for holding in held if only in (None, holding.session.id))
+        if found is not None:
+            holders.extend(each.session for each in found.holders if only in (None, each.session.id))
         return exit_codes.OK
 
     async def end(session: Session, patience: Patience) -> int:

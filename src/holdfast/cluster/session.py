@@ -271,7 +271,7 @@ class Session:
             return [(each.session, f"{each.ticket} {each.value} {each.tickets}") for each in done.wakes]
 
         with contextlib.suppress(KeyError, FormatError):  # somebody was faster
-            await self.engine.apply(name, change, evicted={id}, notices=notices)
+            await self.engine.apply(name, change, notices=notices)
 
     async def tidy(self, seconds: float = KEPT) -> int:
         """Remove the records in which nothing has happened for so long; return how many.

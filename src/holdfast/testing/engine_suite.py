@@ -26,6 +26,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from holdfast.cluster import SessionLost
+from holdfast.cluster.command_line import command_line
 from holdfast.cluster.engines.contract import Addition, Change, Engine, Opening, Stored
 
 Wakes = list[tuple[str, str]]
@@ -179,6 +180,20 @@ class EngineSuite:
                 raise AssertionError("what a change raises must come out of apply()")
             assert await engine.read("x") == "before"
             assert await engine.apply("x", put("after")) == "before"
+
+        self.run(main)
+
+    def test_a_change_is_refused_only_for_what_is_there(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, _, _), (two, _, _) = await bench.open(), await bench.open()
+            await one.apply("x", put("1"))
+
+            def replace(stored: Stored) -> tuple[str, str]:
+                if stored.text is None:
+                    raise KeyError
+                return "2", stored.text
+
+            assert await two.apply("x", replace) == "1", "it has not asked for it before"
 
         self.run(main)
 
@@ -383,7 +398,66 @@ class EngineSuite:
             assert found.keys() == {first, second}
             assert (found[first].id, found[first].name) == (first, "one ä")
             assert (found[second].host, found[second].pid) == (socket.gethostname(), os.getpid())
+            assert found[second].command == command_line()
+            assert found[first].alive
+            assert found[second].alive
             assert abs(found[first].since - datetime.now(UTC)) < timedelta(days=1)
+
+        self.run(main)
+
+    # Eviction
+
+    def test_a_session_is_ended_by_another_one(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, got), (two, second, _) = await bench.open(label="one ä"), await bench.open(label="two")
+            await one.apply("x", put("alive"))
+            assert await two.evict(first, "some\nbody", "why not", ["x", "y"])
+            assert await two.dead([first]) == {first}
+            assert not [info for info in (await two.describe([first])).values() if info.alive]
+            for refused in (one.apply("x", put("dead")), one.renew()):
+                try:
+                    await refused
+                except SessionLost as exc:
+                    said = str(exc)
+                else:
+                    raise AssertionError("no SessionLost for a session that was evicted")
+                assert "was evicted by some\nbody at " in said, said
+                assert said.endswith(": why not"), said
+            await self.refused(one.evict(second, "", "", []), "evict()")
+            assert await two.read("x") == "alive"
+            await self.until(lambda: [name for name, _ in got if not name], "the wake-up of who was evicted")
+            await one.close()
+
+        self.run(main)
+
+    def test_an_eviction_is_kept(self) -> None:
+        async def main(bench: Bench) -> None:
+            (_, first, _), (_, second, _) = await bench.open(label="one"), await bench.open(label="two")
+            (three, _, _), (four, _, _) = await bench.open(), await bench.open(namespace=bench.namespace + " two")
+            assert await three.evictions() == []
+            assert await three.evict(first, "somebody", "", ["x", "y"])
+            assert await three.evict(second, "somebody", "else", ())
+            earlier, later = await three.evictions()
+            assert (earlier.session.id, earlier.session.name, earlier.session.alive) == (first, "one", False)
+            assert (earlier.session.host, earlier.session.pid) == (socket.gethostname(), os.getpid())
+            assert (earlier.by, earlier.reason, earlier.held) == ("somebody", "", ("x", "y"))
+            assert (later.session.id, later.by, later.reason, later.held) == (second, "somebody", "else", ())
+            assert abs(earlier.at - datetime.now(UTC)) < timedelta(days=1)
+            assert earlier.at <= later.at
+            assert await four.evictions() == []
+
+        self.run(main)
+
+    def test_only_the_living_are_ended(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (_, second, _) = await bench.open(), await bench.open(ttl=self.TTL)
+            three, _, _ = await bench.open()
+            await one.close()
+            await asyncio.sleep(self.TTL * 1.5)
+            assert not await three.evict(first, "somebody", "", [])
+            assert not await three.evict(second, "somebody", "", [])
+            assert not await three.evict("nobody", "somebody", "", [])
+            assert await three.evictions() == []
 
         self.run(main)
 

@@ -200,16 +200,20 @@ class EmbeddedEngine:
 
     def _check_alive(self) -> None:
         """Raise SessionLost if this session is dead, be it that nobody has noticed yet."""
-        self._check_file()
         alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
-        if not self._database.execute(alive, (self._id, monotonic())):
-            notes = self._database.execute("SELECT note, at FROM evictions WHERE session = ?", (self._id,))
-            why = next((found for row in notes if (found := decode_eviction(*row)) is not None), None)
-            raise SessionLost(f"session {self._id} {why or f'was not renewed for its ttl of {self.ttl} s'}")
-
-    def _check_file(self) -> None:
         if self._files.is_removed():
-            raise SessionLost(f"the file of session {self._id} in {self._files.path} has been removed")
+            why = f"the file of session {self._id} in {self._files.path} has been removed"
+        elif not self._database.execute(alive, (self._id, monotonic())):
+            why = f"session {self._id} was not renewed for its ttl of {self.ttl} s, or its row has been removed"
+        else:
+            return
+        eviction = self._eviction()  # after which others remove its files
+        raise SessionLost(why if eviction is None else f"session {self._id} {eviction}")
+
+    def _eviction(self) -> Eviction | None:
+        """Of this session."""
+        rows = self._database.execute("SELECT note, at FROM evictions WHERE session = ?", (self._id,))
+        return decode_eviction(*rows[0]) if rows else None
 
     async def read(self, name: str) -> str | None:
         return await self._database.read(lambda: self._text(name))
@@ -333,9 +337,12 @@ class EmbeddedEngine:
     def _look_after_files(self) -> None:
         """Somebody says that they are not this session's any more: if so, have it end soon, also if it is idle."""
         try:
-            self._check_file()
             self._database.check_files()
         except SessionLost:
+            is_removed = True
+        else:
+            is_removed = self._files.is_removed()
+        if is_removed:
             if self._on_gap is not None:
                 self._on_gap(True)  # if it holds something, it looks now
             self._loop.call_later(_LAST_WORDS, self._end)

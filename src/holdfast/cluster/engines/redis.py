@@ -583,9 +583,8 @@ class RedisEngine:
 
     async def evictions(self) -> list[Eviction]:
         earliest = (self._now() - KEPT) * 1_000_000
-        bounds = self._evictions_key, f"{earliest:.0f}", "+inf", "BYSCORE", "WITHSCORES"
-        found = iter(await self._insist(lambda: self._ask("ZRANGE", *bounds)))
-        notes = [decode_eviction(note, float(micros) / 1_000_000) for note, micros in zip(found, found, strict=True)]
+        bounds = self._evictions_key, f"{earliest:.0f}", "+inf", "BYSCORE"
+        notes = [_evicted(kept) for kept in await self._insist(lambda: self._ask("ZRANGE", *bounds))]
         return [note for note in notes if note is not None]
 
     # Life and death
@@ -739,6 +738,11 @@ def _describe(session: str, row: bytes) -> SessionInfo:
         return SessionInfo(session, str(who["name"]), str(who["host"]), int(who["pid"]), since, str(who["command"]))
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as exc:
         raise FormatError(f"the record of session {session} is not one of holdfast's. Nothing was changed") from exc
+
+
+def _evicted(kept: bytes) -> Eviction | None:
+    micros, _, note = kept.partition(b" ")
+    return decode_eviction(note, int(micros) / 1_000_000) if micros.isdigit() else None
 
 
 def _check_url(url: str) -> None:

@@ -6,8 +6,8 @@
     holdfast:{NAMESPACE}:names           a sorted set: each name, with the server's time of its last change in µs
     holdfast:{NAMESPACE}:session:ID      the number of its connection, a space, and who it is, in JSON; expires when it
                                          was not renewed for its ttl
-    holdfast:{NAMESPACE}:evicted         a sorted set: what is kept of sessions that somebody has ended, with the
-                                         server's time of that in µs
+    holdfast:{NAMESPACE}:evicted         a sorted set: the server's time in µs at which somebody has ended a
+                                         session, a space, and what is kept of it; by that time
     holdfast:{NAMESPACE}:wake:ID         the channel on which it is woken
 
 A revision is never used for two texts, whatever becomes of the server's data: its last part is the session's own. An
@@ -130,7 +130,7 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
     outcome = 'dead'
 elseif redis.call('DEL', KEYS[3]) == 1 then
     outcome = 'done'
-    redis.call('ZADD', KEYS[4], time, ARGV[1])
+    redis.call('ZADD', KEYS[4], time, time .. ' ' .. ARGV[1])
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(time) - tonumber(ARGV[2]))
     redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - tonumber(ARGV[3]))
     redis.call('PEXPIRE', KEYS[4], math.ceil(tonumber(ARGV[2]) / 1000))

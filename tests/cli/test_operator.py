@@ -1,0 +1,162 @@
+"""`show` and `break`: what an operator needs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from .running import BOUND, HOLD, HOLDFAST, python, run, shown, started, until, until_waiting
+
+
+def test_show_says_who_holds_and_who_waits_and_what_they_run():
+    with started("lock", "x", *HOLD) as holder, started("event", "wait", "e"):
+        assert holder.stdout.readline() == "in\n"
+        with started("lock", "x", "--url", os.environ["HOLDFAST_URL"], "--", "echo", "me, too") as waiter:
+            until_waiting("x")
+            text = run("show", "x").stdout
+            (holds,) = [line for line in text.splitlines() if line.startswith("holds")]
+            (waits,) = [line for line in text.splitlines() if line.startswith("waits")]
+            assert f" {holder.pid} " in holds
+            assert "holdfast lock x -- " in holds
+            assert time.strftime("%Y-") in holds
+            assert f" {waiter.pid} " in waits
+            assert "-- echo 'me, too'" in waits
+            (one,) = shown("x")["holders"]
+            assert one["session"]["alive"] is True
+            assert one["session"]["command"].startswith(f"{sys.executable} -m holdfast lock x -- ")
+            (other,) = shown("x")["waiters"]
+            assert other["session"]["command"].endswith("-- echo 'me, too'")
+
+
+def test_show_tells_the_dead_from_the_living():
+    with started("lock", "x", *HOLD) as holder:
+        assert holder.stdout.readline() == "in\n"
+        holder.kill()
+        holder.wait(BOUND)
+        until(lambda: not shown("x")["holders"], "that it is not counted")
+        assert shown("x")["state"]["locked"] is False
+        assert [dead["permits"] for dead in shown("x")["dead"]] == [1]
+        text = run("show", "x").stdout
+        assert "locked: no" in text
+        assert "dead " in text
+        assert "held 1" in text
+        (line,) = run("ls").stdout.splitlines()[1:]
+        assert line.split()[2] == "-", "it is held by nobody"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a process is stopped")
+def test_show_says_who_is_stopped():
+    with started("lock", "x", *HOLD) as holder:
+        assert holder.stdout.readline() == "in\n"
+        assert "stopped" not in run("show", "x").stdout
+        holder.send_signal(signal.SIGSTOP)
+        until(lambda: "stopped" in run("show", "x").stdout, "that it is stopped")
+
+
+def test_break_ends_who_holds_and_the_next_one_has_it():
+    with started("lock", "deploy", "--grace", "20", *python("print('in'); import time; time.sleep(60)")) as holder:
+        assert holder.stdout.readline() == "in\n"
+        with started("lock", "deploy", "--", "echo", "mine") as waiter:
+            until_waiting("deploy")
+            result = run("break", "deploy", "--reason", "hangs since noon")
+            assert (result.returncode, result.stdout) == (0, "")
+            assert result.stderr.startswith("holdfast: ended the session of ")
+            assert f":{holder.pid} (" in result.stderr
+            assert waiter.wait(BOUND) == 0
+            assert waiter.stdout.read() == "mine\n"
+        assert holder.wait(BOUND) == 123
+        said = holder.stderr.read()
+        assert "was evicted by " in said
+        assert ": hangs since noon)" in said
+        assert said.count("\n") == 1
+    assert "hangs since noon" in run("show", "deploy").stdout
+    (eviction,) = shown("deploy")["evictions"]
+    assert (eviction["session"]["pid"], eviction["reason"]) == (holder.pid, "hangs since noon")
+
+
+def test_break_ends_all_holders_of_a_semaphore_or_the_one_that_is_meant():
+    def start():
+        return started("semaphore", "s", "2", *python("print('in'); import time; time.sleep(60)"))
+
+    with start() as one, start() as two:
+        assert [one.stdout.readline(), two.stdout.readline()] == ["in\n", "in\n"]
+        ids = {each["session"]["pid"]: each["session"]["id"] for each in shown("s")["holders"]}
+        assert run("break", "s", "--session", ids[one.pid]).returncode == 0
+        assert one.wait(BOUND) == 123
+        assert [each["session"]["pid"] for each in shown("s")["holders"]] == [two.pid]
+        with start() as three:
+            assert three.stdout.readline() == "in\n"
+            assert run("break", "s", "--yes").returncode == 0
+            assert [two.wait(BOUND), three.wait(BOUND)] == [123, 123]
+
+
+@pytest.mark.parametrize("more", [[], ["--session", "nobody"]])
+def test_break_what_nobody_holds(more):
+    run("event", "set", "e")
+    run("lock", "free", "--", "true")
+    for name in ("e", "free", "never used"):
+        result = run("break", name, *more)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr == f"holdfast: {'no session nobody' if more else 'nobody'} holds {name!r}\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [("n\n", 1, "nothing was ended"), ("y\n", 0, "ended the session of"), ("\x03", 130, "")]
+)
+def test_break_asks_on_a_terminal(answer, code, said):
+    with started("lock", "x", *python("print('in'); import time; time.sleep(60)")) as holder:
+        assert holder.stdout.readline() == "in\n"
+        master, slave = pty.openpty()
+        command = [*HOLDFAST, "break", "x"]
+        options = {"stdin": slave, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        code_of = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); _, *cmd = sys.argv; "
+        code_of += "os.execv(cmd[0], cmd)"
+        with subprocess.Popen([sys.executable, "-c", code_of, *command], **options) as process:
+            asked = ""
+            while not asked.endswith("[y/N]: "):
+                asked += process.stderr.read(1)
+            assert "'x' is held by " in asked
+            assert f":{holder.pid} (" in asked
+            os.write(master, answer.encode())
+            assert process.wait(BOUND) == code
+            assert said in process.stderr.read()
+        os.close(slave)
+        os.close(master)
+        assert (len(shown("x")["holders"]) == 1) is (code != 0)
+
+
+def test_a_program_is_told(tmp_path):
+    code = (
+        "import asyncio, holdfast\n"
+        "async def main():\n"
+        "    async with holdfast.connect() as session, session.lock('x'):\n"
+        "        print('in', flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        with contextlib.ExitStack() as stack:
+            stack.callback(program.kill)
+            assert program.stdout.readline() == "in\n"
+            assert run("break", "x", "--reason", "maintenance").returncode == 0
+            _, said = program.communicate(timeout=BOUND)
+            assert said.splitlines()[-1].startswith("holdfast.cluster.errors.LeaseLost: ")
+            assert said.splitlines()[-1].endswith(": maintenance")
+
+
+def test_no_password_is_shown():
+    with started("lock", "x", "--", "sh", "-c", "echo in; read line", "redis://me:secret@example.org") as holder:
+        assert holder.stdout.readline() == "in\n"
+        text = run("show", "x", "--json").stdout
+    assert "secret" not in text
+    assert "redis://example.org" in json.loads(text)["holders"][0]["session"]["command"]
