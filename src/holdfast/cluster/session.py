@@ -20,7 +20,7 @@ from .barrier import Barrier
 from .condition import Condition
 from .engines.clock import monotonic
 from .engines.contract import Engine, Seen
-from .errors import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
+from .errors import EngineError, LeaseLost, NameConflict, SessionLost
 from .event import Event
 from .grant import Grant
 from .inspection import Inspection, decode_any, report
@@ -29,6 +29,7 @@ from .lock import Lock
 from .record import Record, with_article
 from .register import Register
 from .semaphore import BoundedSemaphore, Semaphore
+from .tidying import AT_ONCE, each, remove_old, remove_some, slices
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -54,7 +55,9 @@ SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
 """Seconds. No server reckons in what is much longer."""
 KEPT = 3600.0
 """Seconds that a record is kept in which nothing is held, waited for or set."""
-IDLE = 60.0
+AT_CLOSE = 200
+"""Old names, at most, that a session looks at which closes: so many short sessions remove more than they make."""
+IDLE = 10.0
 """Seconds that the register of a name is kept, at least, which the user has no object of any more."""
 MANY = 1000
 """Registers from which on it is looked, before the time, which of them may go."""
@@ -145,7 +148,7 @@ class Session:
                 async with asyncio.timeout(CLOSING):
                     for register in [*self._in_use.values()]:
                         await register.leave()
-                    await self._tidy(KEPT)
+                    await remove_some(self.engine, KEPT, AT_CLOSE)
         finally:
             await self.engine.close()
 
@@ -216,25 +219,15 @@ class Session:
 
     async def _tidy(self, seconds: float) -> int:
         self._tidied = self.loop.time()
-        for name, register in [*self._in_use.items()]:
-            if register.idle_for(min(seconds, IDLE)):
-                await register.forget()
+        idle = [entry for entry in self._in_use.items() if entry[1].idle_for(min(seconds, IDLE))]
+        for some in slices(idle, AT_ONCE):
+            await each(some, lambda entry: entry[1].forget())
+            for name, register in some:
                 if register.is_forgotten:  # from here on it lasts as long as an object of the user's
                     self._numbers = max(self._numbers, register.numbers)
                     self._in_use.pop(name, None)
         self._many = max(MANY, 2 * len(self._in_use))
-        removed = 0
-        for name in await self.engine.old(seconds):
-            text = await self.engine.read(name)
-            if text is None:
-                continue
-            try:
-                record = decode_any(text, name)
-            except FormatError:
-                continue  # it is for a newer version to say
-            if record.is_initial() and record.sessions() <= await self.engine.dead(record.sessions()):
-                removed += await self.engine.remove(name, text, record.last_token())
-        return removed
+        return await remove_old(self.engine, seconds)
 
     # For the primitives
 

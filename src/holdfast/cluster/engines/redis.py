@@ -69,6 +69,8 @@ PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
 SETTLED = 0.1
 """Seconds until a session that is watched is looked after for the first time. Most are not waited for that long."""
+MOST_KNOWN = 10_000
+"""Texts that a session remembers, those that have changed last. Of another one it asks before it changes it."""
 LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
@@ -353,7 +355,7 @@ class RedisEngine:
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id), *dead]
         added = ("", "", "") if addition is None else (addition.text, addition.kind, self._packet(name, ""))
         pause, longest = PAUSE
-        is_sure = False  # that what is known of the text came from the server just now
+        sure: _Version | None = None  # what the server has said just now
         attempts: list[_Attempt[T]] = []
 
         def send(connection: Connection, attempt: _Attempt[T], *script: str) -> None:
@@ -370,15 +372,13 @@ class RedisEngine:
                 raise EngineError(f"{self!r} may have lost data")  # the session is told to look
             try:
                 connection = await self._connected()
-                version = self._versions.get(name, _Version())
+                version = self._versions.get(name) or sure or _Version()
                 try:
                     text, result = change(Stored(version.text, self._now(), self._floor))
                 except Exception:
-                    if is_sure:
+                    if sure is not None:
                         raise
-                    self._versions.setdefault(name, _Version())
-                    await self._look([name])
-                    is_sure = True
+                    self._note(name, sure := await self._fetch(name), instead_of=version)
                     continue
                 makes = _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
                 kind, told, is_alike = (opens(result) if opens is not None else None) or ("-", None, False)
@@ -408,8 +408,7 @@ class RedisEngine:
                         self._note(name, stored)
                         return change(Stored(stored.text, self._now(), self._floor))[1]
                     if outcome == b"changed":
-                        self._note(name, _decode(found), instead_of=version)
-                        is_sure = True
+                        self._note(name, sure := _decode(found), instead_of=version)
             except Unreachable:
                 attempts.clear()
                 await asyncio.sleep(pause)
@@ -431,7 +430,7 @@ class RedisEngine:
 
     def _may_succeed(self, name: str, version: _Version, is_alike: bool) -> bool:
         """Whether a change of this version may still be made, as far as is known."""
-        current = self._versions.get(name, _Version())
+        current = self._versions.get(name, version)
         return current == version or (is_alike and current.revision == version.revision)
 
     async def _next_answered(self, name: str, attempts: list[_Attempt[T]]) -> _Attempt[T] | None:
@@ -472,7 +471,13 @@ class RedisEngine:
         """
         known = self._versions.get(name, _Version())
         if known == instead_of or (version.number, version.length) >= (known.number, known.length):
-            self._versions[name] = version
+            self._remember(name, version)
+
+    def _remember(self, name: str, version: _Version) -> None:
+        self._versions.pop(name, None)
+        self._versions[name] = version  # as the latest
+        while len(self._versions) > MOST_KNOWN:
+            del self._versions[next(iter(self._versions))]
 
     def _lost(self) -> SessionLost:
         return SessionLost(
@@ -485,6 +490,14 @@ class RedisEngine:
 
     async def read(self, name: str) -> str | None:
         return (await self._insist(lambda: self._look([name]))).texts[name]
+
+    async def _fetch(self, name: str) -> _Version:
+        """What is kept under the name now."""
+        _, here, floor, time, [stored], _ = await self._run(
+            LOOK, [self._prefix, self._session_key(self._id), self._record_key(name)], [0, "?", 0]
+        )
+        self._learn(here, floor, time)
+        return _decode(stored)
 
     async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
         known, others = [*names], [*sessions]
@@ -518,17 +531,17 @@ class RedisEngine:
         found = await self._insist(lambda: self._ask("ZRANGE", self._names_key, 0, -1))
         return sorted(_names(found))
 
-    async def old(self, seconds: float) -> list[str]:
+    async def old(self, seconds: float, skip: int = 0) -> list[str]:
         latest = f"({(self._now() - seconds) * 1_000_000:.0f}"
-        bounds = "-inf", latest, "BYSCORE", "LIMIT", 0, MOST_OLD
+        bounds = "-inf", latest, "BYSCORE", "LIMIT", skip, MOST_OLD
         return _names(await self._insist(lambda: self._ask("ZRANGE", self._names_key, *bounds)))
 
-    async def remove(self, name: str, text: str, floor: int) -> bool:
+    async def remove(self, name: str, text: str | None, floor: int) -> bool:
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id)]
-        self._versions.setdefault(name, _Version())
-        if (await self._insist(lambda: self._look([name]))).texts[name] != text:
+        version = await self._insist(lambda: self._fetch(name))
+        self._versions.pop(name, None)
+        if version.text != text:
             return False
-        version = self._versions.pop(name)
 
         async def remove() -> bytes:
             await self._connected()
@@ -537,9 +550,9 @@ class RedisEngine:
             answer: bytes = await self._run(SWAP, keys, arguments)
             return answer
 
-        outcome, *learned, _ = (await self._insist(remove)).split(b"\n", 4)
+        outcome, *learned, found = (await self._insist(remove)).split(b"\n", 4)
         self._learn(*learned)
-        return outcome == b"done"
+        return outcome == b"done" or (text is None and not found)
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
         asked = [*sessions]

@@ -84,7 +84,7 @@ if ARGV[13] ~= '' and kind == ARGV[14] then
     if told ~= '-' and KEYS[4] ~= KEYS[1] .. ':session:' .. told then tell(told, ARGV[15], stored) end
     return answer('added', stored)
 end
-if floor ~= ARGV[3] or (revision or '') ~= ARGV[4] then return answer('changed', stored) end
+if (floor ~= ARGV[3] and ARGV[12] == '') or (revision or '') ~= ARGV[4] then return answer('changed', stored) end
 local unknown = string.sub(stored, (start or 1) + ARGV[5])
 if unknown ~= '' and ARGV[11] == '' then return answer('changed', stored) end
 if ARGV[12] ~= '' then
