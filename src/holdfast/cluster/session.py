@@ -117,9 +117,22 @@ class Session:
             self._opening = False
         _open.add(self)
         if self.engine.ttl is not None:
+            if monotonic() > asked + self.engine.ttl / RENEWALS:  # the engine is slow, and some of the ttl has passed
+                asked = await self._renew_once()
             self._extend(asked, self.engine.ttl)
-            self._renew_in(self.engine.ttl / RENEWALS)
+            self._renew_in(max(self.engine.ttl / RENEWALS - (monotonic() - asked), 0))
         return self
+
+    async def _renew_once(self) -> float:
+        """Before anything is asked for. Return when that was asked."""
+        asked = monotonic()
+        try:
+            await self.engine.renew()
+        except BaseException as exc:
+            self._end(SessionLost(f"{self} could not be opened: {exc!r}"))
+            await self.engine.close()
+            raise
+        return asked
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -395,6 +408,8 @@ class Session:
             for name, batch in batches.items():
                 if (register := self._in_use.get(name)) is not None:  # else nobody waits there any more
                     register.see(batch, texts[name], dead)
+            if ttl is not None:
+                pause = max(pause - (monotonic() - asked), 0)  # an answer that takes long does not put off the next
             self._renew_in(0 if self._in_haste else pause)
             self._in_haste = False
         elif isinstance(exc, asyncio.CancelledError):

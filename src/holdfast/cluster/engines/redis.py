@@ -54,7 +54,7 @@ from .contract import (
     Stored,
     T,
 )
-from .redis_connection import Connection
+from .redis_connection import Connection, connect, greet
 from .redis_scripts import LOOK, SMALL, SWAP, Script
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ SETTLED = 0.1
 """Seconds until a session that is watched is looked after for the first time. Most are not waited for that long."""
 MOST_KNOWN = 10_000
 """Texts that a session remembers, those that have changed last. Of another one it asks before it changes it."""
+OPENING = 2
+"""How many times as long as for an answer the server may take until a session can ask it for something."""
 LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
@@ -141,6 +143,7 @@ class RedisEngine:
         self._subscription: Any = None  # redis-py's connection on which this session is woken
         self._connecting = asyncio.Lock()
         self._closed = False
+        self._reach_until = 0.0  # of monotonic(): when it is of no use any more to have connected
         self._incarnation = ""
         self._floor = 0
         self._time = 0, 0.0  # the server's, in µs, and when that was here
@@ -155,8 +158,10 @@ class RedisEngine:
         pool: Any = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=max(self._life / 3, LEAVING),
+            socket_connect_timeout=max(self._life, LEAVING),  # see connect()
             socket_timeout=None,  # see _patience
+            redis_connect_func=greet,
+            protocol=2,
             **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         )
         options = pool.connection_kwargs
@@ -183,12 +188,13 @@ class RedisEngine:
         self._on_gap = on_gap
         self._id = secrets.token_hex(8)
         self._closed = False
+        self._reach_until = monotonic() + OPENING * self._patience
+        subscribed = self._loop.create_future()
+        self._listening = self._begin(self._listen(subscribed))
         try:
             _check_server(await self._ask("INFO"), repr(self))
-            subscribed = self._loop.create_future()
-            self._listening = self._begin(self._listen(subscribed))
             _, late = await asyncio.wait(
-                [subscribed, self._listening], timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
+                [subscribed, self._listening], timeout=self._limit(), return_when=asyncio.FIRST_COMPLETED
             )
             if self._listening.done():
                 self._listening.result()
@@ -197,11 +203,17 @@ class RedisEngine:
             await self._look()
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": self._now()}
             self._who = json.dumps(who)
-            await self._ask("SET", self._session_key(self._id), self._row(), "PX", math.ceil(self._life * 1000), "NX")
-            await self._ask("PUBLISH", self._channel(self._id), self._packet("", ""))
+            self._reach_until = monotonic() + self._life
+            life = math.ceil(self._life * 1000)
+            await asyncio.gather(
+                self._ask("SET", self._session_key(self._id), self._row(), "PX", life, "NX"),
+                self._ask("PUBLISH", self._channel(self._id), self._packet("", "")),
+            )
         except BaseException:
             self._closed = True
             await self._let_go()
+            if not self._listening.cancelled():
+                self._listening.exception()  # the other one is raised
             raise
         return self._id
 
@@ -299,12 +311,12 @@ class RedisEngine:
         if self._connection is not None and not self._connection.broken:
             return self._connection
         try:
-            async with asyncio.timeout(self._patience), self._connecting:
+            async with asyncio.timeout(self._limit()), self._connecting:
                 if self._connection is None or self._connection.broken:
                     await self._hang_up(self._connection)
                     self._connection = None
-                    connection = Connection(self._pool, self._patience)
-                    await connection.open()
+                    connection = Connection(self._pool, self._patience, self._reconnect)
+                    await connection.open(self._limit())
                     self._connections += 1
                     self._connection = connection
                     if self._who:  # before anything is asked for; see redis_scripts
@@ -312,6 +324,22 @@ class RedisEngine:
                 return self._connection
         except (RedisError, OSError) as exc:
             raise await self._explained(exc, None) from exc
+
+    def _limit(self) -> float:
+        """Seconds that a connection may take to come about: what is left of the ttl, if that is more than an answer."""
+        return max(self._patience, self._reach_until - monotonic())
+
+    def _reconnect(self) -> None:
+        """At once, and not with the next request: it may take several round trips, and a renewal has to come after."""
+
+        async def reconnect() -> None:
+            with contextlib.suppress(EngineError, SessionLost):  # then the next request tells
+                await self._insist(self._connected)
+                if self._on_gap is not None:
+                    self._on_gap(False)
+
+        if self._who and not (self._closed or self._loop.is_closed()):
+            self._begin(reconnect())
 
     async def _hang_up(self, connection: Connection | None) -> None:
         if connection is not None:
@@ -512,8 +540,11 @@ class RedisEngine:
         arguments: list[str | int] = [live_on]
         for version in known.values():
             arguments += [version.revision, version.length]
+        asked = monotonic()
         alive, here, floor, time, texts, lives = await self._run(LOOK, keys, arguments)
         self._learn(here, floor, time)
+        if live_on and alive:
+            self._reach_until = asked + self._life
         if live_on and not alive:
             raise self._lost()
         seen = {}
@@ -607,8 +638,7 @@ class RedisEngine:
         pause, longest = PAUSE
         while True:
             try:
-                async with asyncio.timeout(self._patience):
-                    connection = await self._pool.get_connection()
+                connection = await connect(self._pool, self._patience, self._limit())
                 self._subscription = connection
                 try:
                     await connection.send_command("SUBSCRIBE", self._channel(self._id))

@@ -72,8 +72,9 @@ local function tell(who, head, stored)
     redis.pcall('PUBLISH', KEYS[1] .. ':wake:' .. who, head .. stored)
 end
 local stored = get(KEYS[2])
-if stored == '' and redis.call('ZREM', KEYS[3], ARGV[6]) == 1 then  -- removed by hand: it goes on above its last token
+if stored == '' and redis.call('ZSCORE', KEYS[3], ARGV[6]) then  -- removed by hand: it goes on above its last token
     floor = time
+    redis.call('ZREM', KEYS[3], ARGV[6])
     redis.call('HSET', KEYS[1], 'floor', floor)
 end
 local revision, kind, told, start = string.match(stored, '^(%S*) (%S*) (%S*) ()')
