@@ -33,7 +33,14 @@ from urllib.parse import quote, unquote, urlsplit
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -55,7 +62,7 @@ from .contract import (
     T,
 )
 from .redis_connection import Connection, connect, greet
-from .redis_scripts import LOOK, SMALL, SWAP, Script
+from .redis_scripts import LOOK, SMALL, SWAP, TRY, Script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -200,7 +207,7 @@ class RedisEngine:
                 self._listening.result()
             elif subscribed in late:
                 raise EngineError(f"{self!r} has not answered within {self._patience:.3g} s")
-            await self._look()
+            await asyncio.gather(self._look(), self._check_rights())
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": self._now()}
             self._who = json.dumps(who)
             self._reach_until = monotonic() + self._life
@@ -216,6 +223,18 @@ class RedisEngine:
                 self._listening.exception()  # the other one is raised
             raise
         return self._id
+
+    async def _check_rights(self) -> None:
+        """Raise EngineError if the user has not all rights: not only when the first of them is missed."""
+        keys = [self._prefix, self._session_key(self._id), self._record_key(""), self._names_key]
+        denied = await self._ask("EVAL", TRY.source, len(keys), *keys, self._channel(self._id))
+        if denied:
+            raise self._forbidden("; ".join(dict.fromkeys(each.decode() for each in denied)))
+
+    def _forbidden(self, why: str) -> EngineError:
+        return EngineError(
+            f"{self!r} does not permit this user all that is needed ('Rights' in docs/connect.md has the list): {why}"
+        )
 
     async def close(self) -> None:
         if self._closed:
@@ -279,6 +298,8 @@ class RedisEngine:
                 await self._subscription.disconnect(nowait=True)  # it may be as dead, and would never say so
             await self._hang_up(connection)
             return Unreachable(f"{self!r} has not answered within {self._patience:.3g} s")
+        if isinstance(exc, NoPermissionError) or "ACL failure" in str(exc):
+            return self._forbidden(str(exc))
         if isinstance(exc, AuthenticationError):
             await self._hang_up(connection)
             return Unreachable(
@@ -659,6 +680,8 @@ class RedisEngine:
                     await connection.disconnect(nowait=True)
                     await self._pool.release(connection)
             except (RedisError, OSError, TimeoutError) as exc:
+                if not subscribed.done() and isinstance(exc, NoPermissionError):
+                    raise self._forbidden(f"{exc} (SUBSCRIBE)") from exc
                 if not subscribed.done():
                     raise EngineError(f"{self!r}: cannot subscribe: {exc}") from exc
             await asyncio.sleep(pause)

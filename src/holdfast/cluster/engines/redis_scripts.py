@@ -123,3 +123,35 @@ end
 for i = (#ARGV - 1) / 2 + 3, #KEYS do lives[#lives + 1] = redis.call('PTTL', KEYS[i]) end
 return {alive, here, floor, time, texts, lives}
 """)
+
+TRY = Script("""
+-- KEYS: the namespace, the session, which is not there yet, a record that never is, the names.
+-- ARGV: the channel of the session.
+-- Tries all that is done in a namespace, in this script and elsewhere, and leaves nothing behind. Returns what the
+-- server does not permit to this user, in its words.
+local denied = {}
+local function try(...)
+    local done = redis.pcall(...)
+    local said = type(done) == 'table' and done.err or ''
+    if string.find(said, 'ACL') or string.find(said, 'permission') or string.find(said, 'executing the script') then
+        denied[#denied + 1] = said
+    end
+end
+try('HSET', KEYS[1], 'incarnation', here)
+for i = 2, 3 do
+    try('GET', KEYS[i])
+    try('SET', KEYS[i], '', 'PX', 1000)
+    try('TYPE', KEYS[i])
+    try('EXISTS', KEYS[i])
+    try('PEXPIRE', KEYS[i], 1000)
+    try('PTTL', KEYS[i])
+    try('MGET', KEYS[i])
+    try('DEL', KEYS[i])
+end
+try('ZADD', KEYS[4], time, '')
+try('ZSCORE', KEYS[4], '')
+try('ZRANGE', KEYS[4], 0, 0)
+try('ZREM', KEYS[4], '')
+try('PUBLISH', ARGV[1], '')
+return denied
+""")
