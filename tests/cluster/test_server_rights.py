@@ -18,11 +18,8 @@ from .worker import until_waiting
 
 __all__ = ["run"]  # the fixture
 
-DOCUMENTED = re.search(
-    r"^ACL SETUSER app on >PASSWORD (.*?)^```",
-    (Path(__file__).parents[2] / "docs" / "connect.md").read_text(),
-    re.DOTALL | re.MULTILINE,
-)
+CONNECT = (Path(__file__).parents[2] / "docs" / "connect.md").read_text()
+DOCUMENTED = re.search(r"^ACL SETUSER app on >PASSWORD (.*?)^```", CONNECT, re.DOTALL | re.MULTILINE)
 RIGHTS = DOCUMENTED[1].split()
 COMMANDS = [right for right in RIGHTS if right.startswith("+")]
 
