@@ -20,7 +20,7 @@ from holdfast.cluster.engines.memory import MemoryEngine
 from .servers import shared
 
 ENGINES = "memory", "embedded", "valkey"
-TTL = 1.0
+TTL = 2.0
 """Seconds, on the server."""
 _numbers = count(1)
 

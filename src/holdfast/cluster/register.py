@@ -355,7 +355,7 @@ class Register:
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
             except _Replaced:
-                self._doubted = True
+                self._give_up()
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
                 self._sent = None
                 self._suspicious = self._answered = self._leaving = False  # there is nothing here to look after
@@ -397,12 +397,15 @@ class Register:
             self._doubted = True
             raise
         if not self._is_known_to(record):
-            self._session.forgo(self._name, REPLACED)
-            lost = SessionLost(f"what {self._session} had in {self._name!r} is gone: {REPLACED}")
-            asked = self._sent[1] if self._sent is not None else []
-            self._give_up_waiting(lost, but={entry.ticket for entry in asked})  # they do not depend on what was before
-            self._leaving = True  # something of it may still be there
-            self._suspicious = True
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """What this session had here is gone. What it is about to ask for does not depend on that."""
+        self._session.forgo(self._name, REPLACED)
+        lost = SessionLost(f"what {self._session} had in {self._name!r} is gone: {REPLACED}")
+        self._give_up_waiting(lost, but={entry.ticket for entry in (self._sent[1] if self._sent is not None else ())})
+        self._leaving = True  # something of it may be there all the same
+        self._suspicious = True
 
     def _is_known_to(self, record: Record) -> bool:
         """Whether the record has what it must have of this session."""
@@ -507,20 +510,17 @@ class Register:
     def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
         def change(stored: Stored) -> tuple[str, Step]:
             made, record = self._made
-            buried = dead
             if stored.text != made:
                 record = self._decoded(stored.text)
                 if not self._is_continued(record, stored.text, batch, dead):
-                    if self._is_at_stake():
-                        raise _Replaced
-                    buried = dead | {self._session.id}  # an older one, perhaps: nothing of it is true any more
+                    raise _Replaced
             floor = stored.floor
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
                 floor = max(floor, int(stored.now * 1_000_000))  # it may have been there before, with lower tokens
             if record.last_token() < floor:
                 record = record.starting_at(floor)
-            done = step(record, batch._replace(at=stored.now), buried)
+            done = step(record, batch._replace(at=stored.now), dead)
             text = encode(done.record)
             self._made = text, done.record
             return text, done

@@ -28,6 +28,7 @@ from .lock import Lock
 from .record import Record, Step, encode, with_article
 from .register import Register
 from .semaphore import BoundedSemaphore, Semaphore
+from .tidying import AT_ONCE, each, remove_old, remove_some, slices
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -56,10 +57,10 @@ SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
 """Seconds. No server reckons in what is much longer."""
 KEPT = 3600.0
 """Seconds that a record is kept in which nothing is held, waited for or set."""
-IDLE = 60.0
+AT_CLOSE = 200
+"""Old names, at most, that a session looks at which closes: so many short sessions remove more than they make."""
+IDLE = 10.0
 """Seconds that the register of a name is kept, at least, which the user has no object of any more."""
-AT_ONCE = 500
-"""Records that are asked for in one request."""
 MANY = 1000
 """Registers from which on it is looked, before the time, which of them may go."""
 
@@ -119,9 +120,22 @@ class Session:
             self._opening = False
         _open.add(self)
         if self.engine.ttl is not None:
+            if monotonic() > asked + self.engine.ttl / RENEWALS:  # the engine is slow, and some of the ttl has passed
+                asked = await self._renew_once()
             self._extend(asked, self.engine.ttl)
-            self._renew_in(self.engine.ttl / RENEWALS)
+            self._renew_in(max(self.engine.ttl / RENEWALS - (monotonic() - asked), 0))
         return self
+
+    async def _renew_once(self) -> float:
+        """Before anything is asked for. Return when that was asked."""
+        asked = monotonic()
+        try:
+            await self.engine.renew()
+        except BaseException as exc:
+            self._end(SessionLost(f"{self} could not be opened: {exc!r}"))
+            await self.engine.close()
+            raise
+        return asked
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -150,7 +164,7 @@ class Session:
                 async with asyncio.timeout(CLOSING):
                     for register in [*self._in_use.values()]:
                         await register.leave()
-                    await self._tidy(KEPT)
+                    await remove_some(self.engine, KEPT, AT_CLOSE)
         finally:
             await self.engine.close()
 
@@ -249,8 +263,8 @@ class Session:
         """All records that name the session."""
         found = []
         names = await self.engine.names()
-        for start in range(0, len(names), AT_ONCE):
-            texts, _ = await self.engine.renew(names[start : start + AT_ONCE])
+        for some in slices(names, AT_ONCE):
+            texts, _ = await self.engine.look(some, ())
             for name, text in texts.items():
                 if text is not None and id in text:
                     with contextlib.suppress(FormatError):  # it is for a newer version to say
@@ -284,25 +298,15 @@ class Session:
 
     async def _tidy(self, seconds: float) -> int:
         self._tidied = self.loop.time()
-        for name, register in [*self._in_use.items()]:
-            if register.idle_for(min(seconds, IDLE)):
-                await register.forget()
+        idle = [entry for entry in self._in_use.items() if entry[1].idle_for(min(seconds, IDLE))]
+        for some in slices(idle, AT_ONCE):
+            await each(some, lambda entry: entry[1].forget())
+            for name, register in some:
                 if register.is_forgotten:  # from here on it lasts as long as an object of the user's
                     self._numbers = max(self._numbers, register.numbers)
                     self._in_use.pop(name, None)
         self._many = max(MANY, 2 * len(self._in_use))
-        removed = 0
-        for name in await self.engine.old(seconds):
-            text = await self.engine.read(name)
-            if text is None:
-                continue
-            try:
-                record = decode_any(text, name)
-            except FormatError:
-                continue  # it is for a newer version to say
-            if record.is_initial() and record.sessions() <= await self.engine.dead(record.sessions()):
-                removed += await self.engine.remove(name, text, record.last_token())
-        return removed
+        return await remove_old(self.engine, seconds)
 
     # For the primitives
 
@@ -484,6 +488,8 @@ class Session:
             for name, batch in batches.items():
                 if (register := self._in_use.get(name)) is not None:  # else nobody waits there any more
                     register.see(batch, texts[name], dead)
+            if ttl is not None:
+                pause = max(pause - (monotonic() - asked), 0)  # an answer that takes long does not put off the next
             self._renew_in(0 if self._in_haste else pause)
             self._in_haste = False
         elif isinstance(exc, asyncio.CancelledError):

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 from holdfast.cluster import SessionLost
 from holdfast.cluster.command_line import command_line
-from holdfast.cluster.engines.contract import Addition, Change, Engine, Opening, Stored
+from holdfast.cluster.engines.contract import MOST_OLD, Addition, Change, Engine, Opening, Stored
 
 Wakes = list[tuple[str, str]]
 
@@ -504,6 +504,42 @@ class EngineSuite:
             await engine.apply("new", put("1"))
             assert await engine.old(0.6) == ["old"]
             assert await engine.old(3600) == []
+
+        self.run(main)
+
+    def test_who_passes_over_old_names_gets_to_all_of_them_the_oldest_first(self) -> None:
+        async def main(bench: Bench) -> None:
+            engine, _, _ = await bench.open()
+            names = [str(number) for number in range(2 * MOST_OLD + 3)]
+            for name in [*names, names[5]]:
+                await engine.apply(name, put("1"))
+            names.append(names.pop(5))  # it has been changed again
+            await asyncio.sleep(0.2)
+            await engine.apply("new", put("1"))
+            found: list[str] = []
+            while some := await engine.old(0.1, len(found)):
+                found += some
+            assert {*found} == {*names}
+            assert len(found) == len(names)
+            assert found[-1] == names[-1]
+            assert await engine.old(0.1, len(found)) == []
+
+        self.run(main)
+
+    def test_to_look_is_to_see_texts_and_deaths_at_one_time(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _), (_, third, _) = await bench.open(), await bench.open(), await bench.open()
+            await one.apply("x", put("1"))
+            for _ in range(2):
+                seen = await two.look(["x", "y"], [first, third, "nobody"])
+                assert dict(seen.texts) == {"x": "1", "y": None}
+                assert seen.dead == {"nobody"}
+            await one.apply("x", put("2"))
+            await one.close()
+            seen = await two.look(["x"], [first, third])
+            assert dict(seen.texts) == {"x": "2"}
+            assert seen.dead == {first}
+            assert dict((await two.look([], [third])).texts) == {}
 
         self.run(main)
 

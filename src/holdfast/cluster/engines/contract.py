@@ -38,7 +38,7 @@ MOST_LATER = 86400.0
 NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
 """The errno of an EngineError that is raised because this process, or the machine, has no file descriptor left."""
 MOST_OLD = 100
-"""How many old names are looked at in one go, at most."""
+"""How many old names an engine tells in one go, at most."""
 
 
 class Stored(NamedTuple):
@@ -164,11 +164,14 @@ class Engine(Protocol):
     async def names(self) -> list[str]:
         """The names in this namespace under which there is a text, sorted."""
 
-    async def old(self, seconds: float) -> list[str]:
-        """Some names that have not been changed for so long, by the engine's clock."""
+    async def old(self, seconds: float, skip: int = 0) -> list[str]:
+        """Some names that have not been changed for so long, by the engine's clock: the oldest, but for so many."""
 
-    async def remove(self, name: str, text: str, floor: int) -> bool:
-        """Remove the text under a name and raise the namespace's floor, if it is still this one; return whether."""
+    async def remove(self, name: str, text: str | None, floor: int) -> bool:
+        """Remove the text under a name and raise the namespace's floor, if it is still this one; return whether.
+
+        text: None, if old() has named what is not there: then the name goes, and true is returned if it is gone.
+        """
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
         """Who they are, by id, and whether they live. Those that are dead may be missing."""

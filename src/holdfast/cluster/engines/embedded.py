@@ -227,12 +227,12 @@ class EmbeddedEngine:
         rows = await self._database.read(lambda: self._database.execute(query, (self._namespace,)))
         return [name for (name,) in rows]
 
-    async def old(self, seconds: float) -> list[str]:
-        query = f"SELECT name FROM texts WHERE namespace = ? AND changed < ? ORDER BY changed LIMIT {MOST_OLD}"
-        values = (self._namespace, time.time() - seconds)
+    async def old(self, seconds: float, skip: int = 0) -> list[str]:
+        query = f"SELECT name FROM texts WHERE namespace = ? AND changed < ? ORDER BY changed LIMIT {MOST_OLD} OFFSET ?"
+        values = (self._namespace, time.time() - seconds, skip)
         return [name for (name,) in await self._database.read(lambda: self._database.execute(query, values))]
 
-    async def remove(self, name: str, text: str, floor: int) -> bool:
+    async def remove(self, name: str, text: str | None, floor: int) -> bool:
         def transaction() -> bool:
             if self._text(name) != text:
                 return False

@@ -17,7 +17,21 @@ from holdfast.cluster.command_line import command_line
 from holdfast.cluster.errors import SessionLost
 
 from .clock import monotonic
-from .contract import LATER, MOST_LATER, Addition, Change, Notice, OnGap, OnWake, Opening, Seen, SessionInfo, Stored, T
+from .contract import (
+    LATER,
+    MOST_LATER,
+    MOST_OLD,
+    Addition,
+    Change,
+    Notice,
+    OnGap,
+    OnWake,
+    Opening,
+    Seen,
+    SessionInfo,
+    Stored,
+    T,
+)
 from .evictions import KEPT, MOST, Eviction
 
 
@@ -28,7 +42,7 @@ class _Store:
         self.mutex = threading.RLock()
         self.texts: dict[str, str] = {}
         self.changed: dict[str, float] = {}
-        """When each text was, in seconds since 1970."""
+        """When each text was, in seconds since 1970, the oldest first."""
         self.floor = 0
         self.sessions: dict[str, MemoryEngine] = {}
         self.evictions: list[Eviction] = []
@@ -76,6 +90,7 @@ class MemoryEngine:
             now = time.time()
             text, result = change(Stored(self._store.texts.get(name), now, self._store.floor))
             self._store.texts[name] = text
+            self._store.changed.pop(name, None)
             self._store.changed[name] = now
         for session, message in notices(result) if notices is not None else ():
             if message is not None:
@@ -109,16 +124,18 @@ class MemoryEngine:
     async def names(self) -> list[str]:
         return sorted(self._store.texts)
 
-    async def old(self, seconds: float) -> list[str]:
+    async def old(self, seconds: float, skip: int = 0) -> list[str]:
         with self._store.mutex:
             latest = time.time() - seconds
-            return [name for name, changed in self._store.changed.items() if changed < latest]
+            old = itertools.takewhile(lambda entry: entry[1] < latest, self._store.changed.items())
+            return [name for name, _ in itertools.islice(old, skip, skip + MOST_OLD)]
 
-    async def remove(self, name: str, text: str, floor: int) -> bool:
+    async def remove(self, name: str, text: str | None, floor: int) -> bool:
         with self._store.mutex:
             if self._store.texts.get(name) != text:
                 return False
-            del self._store.texts[name], self._store.changed[name]
+            self._store.texts.pop(name, None)
+            self._store.changed.pop(name, None)
             self._store.floor = max(self._store.floor, floor)
             return True
 

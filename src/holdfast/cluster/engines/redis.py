@@ -34,7 +34,14 @@ from weakref import WeakSet
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -60,8 +67,8 @@ from .contract import (
 from .evictions import KEPT, MOST, Eviction
 from .evictions import decode as decode_eviction
 from .evictions import encode as encode_eviction
-from .redis_connection import Connection, blank_socket
-from .redis_scripts import EVICT, LOOK, SMALL, SWAP, Script
+from .redis_connection import Connection, blank_socket, connect, greet
+from .redis_scripts import EVICT, LOOK, SMALL, SWAP, TRY, Script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -75,6 +82,10 @@ PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
 SETTLED = 0.1
 """Seconds until a session that is watched is looked after for the first time. Most are not waited for that long."""
+MOST_KNOWN = 10_000
+"""Texts that a session remembers, those that have changed last. Of another one it asks before it changes it."""
+OPENING = 2
+"""How many times as long as for an answer the server may take until a session can ask it for something."""
 LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
@@ -147,6 +158,7 @@ class RedisEngine:
         self._subscription: Any = None  # redis-py's connection on which this session is woken
         self._connecting = asyncio.Lock()
         self._closed = False
+        self._reach_until = 0.0  # of monotonic(): when it is of no use any more to have connected
         self._incarnation = ""
         self._floor = 0
         self._time = 0, 0.0  # the server's, in µs, and when that was here
@@ -161,8 +173,10 @@ class RedisEngine:
         pool: Any = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=max(self._life / 3, LEAVING),
+            socket_connect_timeout=max(self._life, LEAVING),  # see connect()
             socket_timeout=None,  # see _patience
+            redis_connect_func=greet,
+            protocol=2,
             **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         )
         options = pool.connection_kwargs
@@ -190,28 +204,47 @@ class RedisEngine:
         self._id = secrets.token_hex(8)
         self._closed = False
         _open.add(self)
+        self._reach_until = monotonic() + OPENING * self._patience
+        subscribed = self._loop.create_future()
+        self._listening = self._begin(self._listen(subscribed))
         try:
             _check_server(await self._ask("INFO"), repr(self))
-            subscribed = self._loop.create_future()
-            self._listening = self._begin(self._listen(subscribed))
             _, late = await asyncio.wait(
-                [subscribed, self._listening], timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
+                [subscribed, self._listening], timeout=self._limit(), return_when=asyncio.FIRST_COMPLETED
             )
             if self._listening.done():
                 self._listening.result()
             elif subscribed in late:
                 raise EngineError(f"{self!r} has not answered within {self._patience:.3g} s")
-            await self._look()
+            await asyncio.gather(self._look(), self._check_rights())
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": self._now()}
             who["command"] = command_line()
             self._who = json.dumps(who)
-            await self._ask("SET", self._session_key(self._id), self._row(), "PX", math.ceil(self._life * 1000), "NX")
-            await self._ask("PUBLISH", self._channel(self._id), self._packet("", ""))
+            self._reach_until = monotonic() + self._life
+            life = math.ceil(self._life * 1000)
+            await asyncio.gather(
+                self._ask("SET", self._session_key(self._id), self._row(), "PX", life, "NX"),
+                self._ask("PUBLISH", self._channel(self._id), self._packet("", "")),
+            )
         except BaseException:
             self._closed = True
             await self._let_go()
+            if not self._listening.cancelled():
+                self._listening.exception()  # the other one is raised
             raise
         return self._id
+
+    async def _check_rights(self) -> None:
+        """Raise EngineError if the user has not all rights: not only when the first of them is missed."""
+        keys = [self._prefix, self._session_key(self._id), self._record_key(""), self._names_key]
+        denied = await self._ask("EVAL", TRY.source, len(keys), *keys, self._channel(self._id))
+        if denied:
+            raise self._forbidden("; ".join(dict.fromkeys(each.decode() for each in denied)))
+
+    def _forbidden(self, why: str) -> EngineError:
+        return EngineError(
+            f"{self!r} does not permit this user all that is needed ('Rights' in docs/connect.md has the list): {why}"
+        )
 
     async def close(self) -> None:
         if self._closed:
@@ -283,6 +316,8 @@ class RedisEngine:
                 await self._subscription.disconnect(nowait=True)  # it may be as dead, and would never say so
             await self._hang_up(connection)
             return Unreachable(f"{self!r} has not answered within {self._patience:.3g} s")
+        if isinstance(exc, NoPermissionError) or "ACL failure" in str(exc):
+            return self._forbidden(str(exc))
         if isinstance(exc, AuthenticationError):
             await self._hang_up(connection)
             return Unreachable(
@@ -315,12 +350,12 @@ class RedisEngine:
         if self._connection is not None and not self._connection.broken:
             return self._connection
         try:
-            async with asyncio.timeout(self._patience), self._connecting:
+            async with asyncio.timeout(self._limit()), self._connecting:
                 if self._connection is None or self._connection.broken:
                     await self._hang_up(self._connection)
                     self._connection = None
-                    connection = Connection(self._pool, self._patience)
-                    await connection.open()
+                    connection = Connection(self._pool, self._patience, self._reconnect)
+                    await connection.open(self._limit())
                     self._connections += 1
                     self._connection = connection
                     if self._who:  # before anything is asked for; see redis_scripts
@@ -328,6 +363,22 @@ class RedisEngine:
                 return self._connection
         except (RedisError, OSError) as exc:
             raise await self._explained(exc, None) from exc
+
+    def _limit(self) -> float:
+        """Seconds that a connection may take to come about: what is left of the ttl, if that is more than an answer."""
+        return max(self._patience, self._reach_until - monotonic())
+
+    def _reconnect(self) -> None:
+        """At once, and not with the next request: it may take several round trips, and a renewal has to come after."""
+
+        async def reconnect() -> None:
+            with contextlib.suppress(EngineError, SessionLost):  # then the next request tells
+                await self._insist(self._connected)
+                if self._on_gap is not None:
+                    self._on_gap(False)
+
+        if self._who and not (self._closed or self._loop.is_closed()):
+            self._begin(reconnect())
 
     async def _hang_up(self, connection: Connection | None) -> None:
         if connection is not None:
@@ -371,7 +422,7 @@ class RedisEngine:
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id), *dead]
         added = ("", "", "") if addition is None else (addition.text, addition.kind, self._packet(name, ""))
         pause, longest = PAUSE
-        is_sure = False  # that what is known of the text came from the server just now
+        sure: _Version | None = None  # what the server has said just now
         attempts: list[_Attempt[T]] = []
 
         def send(connection: Connection, attempt: _Attempt[T], *script: str) -> None:
@@ -388,15 +439,13 @@ class RedisEngine:
                 raise EngineError(f"{self!r} may have lost data")  # the session is told to look
             try:
                 connection = await self._connected()
-                version = self._versions.get(name, _Version())
+                version = self._versions.get(name) or sure or _Version()
                 try:
                     text, result = change(Stored(version.text, self._now(), self._floor))
                 except Exception:
-                    if is_sure:
+                    if sure is not None:
                         raise
-                    self._versions.setdefault(name, _Version())
-                    await self._look([name])
-                    is_sure = True
+                    self._note(name, sure := await self._fetch(name), instead_of=version)
                     continue
                 makes = _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
                 kind, told, is_alike = (opens(result) if opens is not None else None) or ("-", None, False)
@@ -428,8 +477,7 @@ class RedisEngine:
                         self._note(name, stored)
                         return change(Stored(stored.text, self._now(), self._floor))[1]
                     if outcome == b"changed":
-                        self._note(name, _decode(found), instead_of=version)
-                        is_sure = True
+                        self._note(name, sure := _decode(found), instead_of=version)
             except Unreachable:
                 attempts.clear()
                 await asyncio.sleep(pause)
@@ -449,7 +497,7 @@ class RedisEngine:
 
     def _may_succeed(self, name: str, version: _Version, is_alike: bool) -> bool:
         """Whether a change of this version may still be made, as far as is known."""
-        current = self._versions.get(name, _Version())
+        current = self._versions.get(name, version)
         return current == version or (is_alike and current.revision == version.revision)
 
     async def _next_answered(self, name: str, attempts: list[_Attempt[T]]) -> _Attempt[T] | None:
@@ -490,7 +538,13 @@ class RedisEngine:
         """
         known = self._versions.get(name, _Version())
         if known == instead_of or (version.number, version.length) >= (known.number, known.length):
-            self._versions[name] = version
+            self._remember(name, version)
+
+    def _remember(self, name: str, version: _Version) -> None:
+        self._versions.pop(name, None)
+        self._versions[name] = version  # as the latest
+        while len(self._versions) > MOST_KNOWN:
+            del self._versions[next(iter(self._versions))]
 
     async def _lost(self) -> SessionLost:
         with contextlib.suppress(EngineError):  # then nobody can say
@@ -506,6 +560,14 @@ class RedisEngine:
     async def read(self, name: str) -> str | None:
         return (await self._insist(lambda: self._look([name]))).texts[name]
 
+    async def _fetch(self, name: str) -> _Version:
+        """What is kept under the name now."""
+        _, here, floor, time, [stored], _ = await self._run(
+            LOOK, [self._prefix, self._session_key(self._id), self._record_key(name)], [0, "?", 0]
+        )
+        self._learn(here, floor, time)
+        return _decode(stored)
+
     async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
         known, others = [*names], [*sessions]
         return await self._insist(lambda: self._look(known, others))
@@ -519,8 +581,11 @@ class RedisEngine:
         arguments: list[str | int] = [live_on]
         for version in known.values():
             arguments += [version.revision, version.length]
+        asked = monotonic()
         alive, here, floor, time, texts, lives = await self._run(LOOK, keys, arguments)
         self._learn(here, floor, time)
+        if live_on and alive:
+            self._reach_until = asked + self._life
         if live_on and not alive:
             raise await self._lost()
         seen = {}
@@ -538,17 +603,17 @@ class RedisEngine:
         found = await self._insist(lambda: self._ask("ZRANGE", self._names_key, 0, -1))
         return sorted(_names(found))
 
-    async def old(self, seconds: float) -> list[str]:
+    async def old(self, seconds: float, skip: int = 0) -> list[str]:
         latest = f"({(self._now() - seconds) * 1_000_000:.0f}"
-        bounds = "-inf", latest, "BYSCORE", "LIMIT", 0, MOST_OLD
+        bounds = "-inf", latest, "BYSCORE", "LIMIT", skip, MOST_OLD
         return _names(await self._insist(lambda: self._ask("ZRANGE", self._names_key, *bounds)))
 
-    async def remove(self, name: str, text: str, floor: int) -> bool:
+    async def remove(self, name: str, text: str | None, floor: int) -> bool:
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id)]
-        self._versions.setdefault(name, _Version())
-        if (await self._insist(lambda: self._look([name]))).texts[name] != text:
+        version = await self._insist(lambda: self._fetch(name))
+        self._versions.pop(name, None)
+        if version.text != text:
             return False
-        version = self._versions.pop(name)
 
         async def remove() -> bytes:
             await self._connected()
@@ -557,9 +622,9 @@ class RedisEngine:
             answer: bytes = await self._run(SWAP, keys, arguments)
             return answer
 
-        outcome, *learned, _ = (await self._insist(remove)).split(b"\n", 4)
+        outcome, *learned, found = (await self._insist(remove)).split(b"\n", 4)
         self._learn(*learned)
-        return outcome == b"done"
+        return outcome == b"done" or (text is None and not found)
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
         asked = [*sessions]
@@ -634,8 +699,7 @@ class RedisEngine:
         pause, longest = PAUSE
         while True:
             try:
-                async with asyncio.timeout(self._patience):
-                    connection = await self._pool.get_connection()
+                connection = await connect(self._pool, self._patience, self._limit())
                 self._subscription = connection
                 try:
                     await connection.send_command("SUBSCRIBE", self._channel(self._id))
@@ -656,6 +720,8 @@ class RedisEngine:
                     await connection.disconnect(nowait=True)
                     await self._pool.release(connection)
             except (RedisError, OSError, TimeoutError) as exc:
+                if not subscribed.done() and isinstance(exc, NoPermissionError):
+                    raise self._forbidden(f"{exc} (SUBSCRIBE)") from exc
                 if not subscribed.done():
                     raise EngineError(f"{self!r}: cannot subscribe: {exc}") from exc
             await asyncio.sleep(pause)

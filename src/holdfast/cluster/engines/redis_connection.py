@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from .inherited import blank
 
@@ -23,6 +23,52 @@ _SHORTEST = 0.001
 """Seconds, of a timer: one of nothing could be called again and again before the time."""
 
 
+async def greet(connection: Any) -> None:
+    """In place of redis-py's own greeting: whatever it has to say, in one round trip, and nothing about the library."""
+    if str(connection.protocol) == "3":  # somebody wants it so
+        await connection.on_connect()
+        return
+    connection._parser.on_connect(connection)
+    greeting: list[tuple[Any, ...]] = []
+    if connection.credential_provider is not None:
+        greeting.append(("AUTH", *await connection.credential_provider.get_credentials_async()))
+    elif connection.username or connection.password:
+        greeting.append(("AUTH", *filter(None, (connection.username, connection.password or ""))))
+    if connection.client_name:
+        greeting.append(("CLIENT", "SETNAME", connection.client_name))
+    if connection.db:
+        greeting.append(("SELECT", connection.db))
+    if greeting:
+        await connection.send_packed_command(connection.pack_commands(greeting), check_health=False)
+    for _ in greeting:
+        await connection.read_response()
+
+
+async def connect(pool: Any, patience: float, limit: float) -> Any:
+    """A connection of the pool. One that has not come about in `patience` seconds may never do so: then another one is
+    begun beside it, and the first that is there is taken. Raises redis-py's errors; TimeoutError after `limit`."""
+    attempts: set[asyncio.Task[Any]] = set()
+    taken = None
+    try:
+        async with asyncio.timeout(limit):
+            done: set[asyncio.Task[Any]] = set()
+            while not done:
+                attempts.add(asyncio.create_task(pool.get_connection(), name="holdfast connects"))
+                done, _ = await asyncio.wait(attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        taken = done.pop()
+        return taken.result()
+    finally:
+        attempts.discard(taken)
+        for attempt in attempts:
+            attempt.cancel()
+        if attempts:
+            await asyncio.wait(attempts)
+        for attempt in attempts:
+            if not attempt.cancelled() and attempt.exception() is None:
+                await attempt.result().disconnect(nowait=True)
+                await pool.release(attempt.result())
+
+
 class Connection:
     """A connection of a pool, kept until it is closed or breaks. Answers come in the order of the requests.
 
@@ -30,10 +76,12 @@ class Connection:
     client has it, a cancellation costs a connection, and a thousand names need a thousand.)
     """
 
-    def __init__(self, pool: Any, patience: float) -> None:
-        """pool: redis-py's, which has no types for what is used of it here. patience: seconds to an answer."""
+    def __init__(self, pool: Any, patience: float, on_break: Callable[[], None] = lambda: None) -> None:
+        """pool: redis-py's, which has no types for what is used of it here. patience: seconds to an answer. on_break:
+        called when the connection has been lost, and not closed."""
         self._pool = pool
         self._patience = patience
+        self._on_break = on_break
         self._connection: AbstractConnection | None = None
         self._outbox: list[bytes] = []
         self._filled = asyncio.Event()
@@ -43,9 +91,9 @@ class Connection:
         self._tasks: list[asyncio.Task[None]] = []
         self.broken = False
 
-    async def open(self) -> None:
-        """Raises redis-py's errors."""
-        self._connection = await self._pool.get_connection()
+    async def open(self, limit: float) -> None:
+        """limit: seconds that it may take. Raises redis-py's errors, and TimeoutError."""
+        self._connection = await connect(self._pool, self._patience, limit)
         self._loop = asyncio.get_running_loop()
         for work in (self._write, self._read):
             task = self._loop.create_task(work(self._connection), name=f"holdfast connection, {work.__name__}")
@@ -106,7 +154,7 @@ class Connection:
             answer: Any
             try:
                 answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
-            except ResponseError as exc:
+            except (ResponseError, AuthenticationError) as exc:
                 answer = exc
             if self.broken:
                 return  # it is too late
@@ -125,6 +173,8 @@ class Connection:
         self._fail(lost)
 
     def _fail(self, make: Callable[[], Exception]) -> None:
+        if not self.broken:
+            self._loop.call_soon(self._on_break)
         self.broken = True
         if self._watchdog is not None:
             self._watchdog.cancel()

@@ -1,0 +1,118 @@
+"""A server that is far away: each answer takes 0.4 s, with a ttl of 3 s. To connect takes several answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+import holdfast
+
+from .engines import run
+from .proxy import Proxy
+from .servers import Server, shared
+
+__all__ = ["run"]  # the fixture
+
+TTL = 3.0
+ROUND_TRIP = 0.4
+PASSWORD = "secret"
+
+
+@pytest.fixture(params=["plain", "with a password and a database"])
+def server(request):
+    if request.param == "plain":
+        yield shared(), "redis://127.0.0.1:{}"
+    else:
+        with Server("--requirepass", PASSWORD) as server:
+            yield server, f"redis://:{PASSWORD}@127.0.0.1:{{}}/3"
+
+
+@contextlib.asynccontextmanager
+async def far(server, **options):
+    """A proxy and a session behind it."""
+    one, url = server
+    async with Proxy(one.port, **{"round_trip": ROUND_TRIP, **options}) as proxy:
+        async with holdfast.connect(url.format(proxy.port), ttl=TTL, namespace=f"far {proxy.port}") as session:
+            yield proxy, session
+
+
+async def test_a_session_is_opened_and_lives(server):
+    async with far(server) as (_, session):
+        async with session.lock("x") as grant:
+            await asyncio.sleep(1.5 * TTL)
+            grant.check()
+
+
+@pytest.mark.parametrize("every", [1.5, 2.2])
+async def test_a_session_whose_connections_are_cut_again_and_again_is_not_lost(server, every):
+    async with far(server) as (proxy, session):
+        async with session.lock("x") as grant:
+            for _ in range(4):
+                await asyncio.sleep(every)
+                proxy.cut()
+            await asyncio.sleep(0.5 * TTL)
+            grant.check()
+            waiter = asyncio.create_task(session.lock("x").acquire())
+        async with asyncio.timeout(TTL):
+            await waiter
+
+
+@pytest.mark.parametrize("when", [0.1, 0.5, 0.9, 1.1, 1.3, 1.5])
+async def test_a_session_whose_connections_are_cut_once_at_any_moment_is_not_lost(when):
+    async with far((shared(), "redis://127.0.0.1:{}")) as (proxy, session):
+        async with session.lock("x") as grant:
+            await asyncio.sleep(when)
+            proxy.cut()
+            await asyncio.sleep(0.9 * TTL)
+            grant.check()
+
+
+async def test_to_connect_takes_one_answer_at_most(server):
+    """All that there is to say is said at once: AUTH and SELECT, and nothing about the library."""
+    async with far(server, round_trip=0.0) as (proxy, session):
+        said = []
+        forward = proxy._from_client
+        proxy._from_client = lambda data, cut: said.append(data) or forward(data, cut)
+        proxy.cut()
+        async with asyncio.timeout(TTL):
+            await session.lock("x").acquire()
+        words = b"".join(said)
+        assert b"SETINFO" not in words
+        assert b"HELLO" not in words
+        assert (b"AUTH" in words) == (b"SELECT" in words) == ("/3" in server[1])
+        for data in said:
+            assert (b"AUTH" in data) == (b"SELECT" in data), "in one packet"
+
+
+async def test_a_connection_that_hangs_does_not_take_what_is_left_of_the_lease():
+    """The first attempts to connect anew are not answered, by a server in whose way something is stuck."""
+    async with far((shared(), "redis://127.0.0.1:{}/3"), round_trip=0.0) as (proxy, session):
+        async with session.lock("x") as grant:
+            await asyncio.sleep(0.1)
+            hangs = proxy._serve
+            accepted = []
+
+            async def hang(reader, writer):
+                accepted.append(writer)
+                if len(accepted) <= 2:
+                    await asyncio.sleep(60)
+                await hangs(reader, writer)
+
+            proxy._serve = hang
+            proxy.cut()
+            await asyncio.sleep(TTL)
+            grant.check()
+            assert len(accepted) > 2
+        for writer in accepted:
+            writer.transport.abort()
+
+
+async def test_a_server_that_never_answers_is_given_up():
+    async with Proxy(shared().port) as proxy:
+        proxy.is_mute = True
+        async with asyncio.timeout(3 * TTL):
+            with pytest.raises(holdfast.cluster.errors.EngineError, match="has not answered"):
+                async with holdfast.connect(proxy.url + "/3", ttl=TTL):
+                    pass
