@@ -239,11 +239,11 @@ def test_a_child_that_goes_on_with_its_parents_timers_neither_renews_nor_ends_it
             if not child:
                 wrong = 0
                 try:
-                    session._renew()
-                    session._deadline = 0.0
-                    session.look_at_clock()
-                    session.lose(SessionLost("in the child"))
-                    wrong = int(session._renewal is not None or session._losing is not None)
+                    session._life._renew()
+                    session._life._deadline = 0.0
+                    session._life.look_at_clock()
+                    session._life.lose(SessionLost("in the child"))
+                    wrong = int(session._life._renewal is not None or session._life._losing is not None)
                 finally:
                     os._exit(wrong)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -38,7 +38,7 @@ class Barrier(Primitive):
         Cancellation: raises at once. The arrival does not count, unless all the others come before the withdrawal,
         which follows by itself, is on record.
         """
-        self._session.check()
+        await self._session.ready()
         ticket, place = await self._register.ask(Arrive, wary=True)
         if place == BROKEN:
             raise asyncio.BrokenBarrierError(f"{self!r} is broken: somebody called abort() or reset()")
@@ -50,7 +50,7 @@ class Barrier(Primitive):
 
         Cancellation: it is broken all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Abort())
 
     async def reset(self) -> None:
@@ -58,7 +58,7 @@ class Barrier(Primitive):
 
         Cancellation: it is reset all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Reset())
 
     @property

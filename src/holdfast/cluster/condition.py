@@ -59,9 +59,9 @@ class Condition:
         notified, the notification goes to another waiter.
         """
         grant = self._grant("wait")
-        register, condition = self._lock._register, self._name
+        life, register, condition = grant._life, self._lock._register, self._name
         token = grant.token
-        self._session.drop(grant)  # while it waits nothing is held that could be lost
+        life.drop(grant)  # while it waits nothing is held that could be lost
         self._lock._held.remove(grant)  # nor could be taken for that of another task of this object
         grant._is_waiting = True
         ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token), patient=True)
@@ -75,7 +75,7 @@ class Condition:
                 self._lost(grant, "its task was closed in wait()")
                 raise
             except BaseException as exc:
-                if self._session.is_inherited():
+                if life.is_inherited():
                     raise  # nobody answers here
                 interruption = exc
                 if relock is None:
@@ -87,7 +87,7 @@ class Condition:
             notified = relock is None or relock.result() < 0
             if token < 0:
                 raise SessionLost("the grant had ended")
-            self._session.check_deadline()  # it may have been lost after the grant and before this task ran
+            life.check_deadline()  # it may have been lost after the grant and before this task ran
         except (SessionLost, EngineError, NameConflict) as exc:
             lost = self._lost(grant, str(exc))
             if interruption is None:
@@ -97,7 +97,7 @@ class Condition:
             finally:
                 del interruption
         grant.token = token
-        self._session.hold(grant)
+        life.hold(grant)
         if interruption is None:
             return True
         if notified:
@@ -142,15 +142,15 @@ class Condition:
             raise self._lost(grant, "the grant had ended")
 
     def _grant(self, what: str) -> Grant:
-        self._session.check()
         if not self._lock._held:
+            self._session.check()
             raise RuntimeError(f"cannot {what} on un-acquired lock; write 'async with condition:' around {what}()")
-        grant = self._lock._held[0]
+        grant = self._lock._to_release()
         grant.check()
         return grant
 
     def _lost(self, grant: Grant, why: str) -> LeaseLost:
-        self._session.drop(grant)
+        grant._life.drop(grant)
         exc = LeaseLost(f"{grant} was lost: {why}")
         grant._lose(exc, cancel=False)
         return exc

@@ -26,7 +26,7 @@ class Event(Primitive):
 
         Cancellation: it is set all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Set())
 
     async def clear(self) -> None:
@@ -34,7 +34,7 @@ class Event(Primitive):
 
         Cancellation: it is unset all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Clear())
 
     async def wait(self) -> Literal[True]:

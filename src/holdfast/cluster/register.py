@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .background import begin
 from .engines.contract import Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
 from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .session import Life
 
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until what the engine has failed to do is tried again."""
@@ -40,7 +41,7 @@ class _Entry(NamedTuple):
 class Register:
     """The operations of one session on one name."""
 
-    def __init__(self, session: Session, name: str, initial: Record, numbers: int) -> None:
+    def __init__(self, session: Life, name: str, initial: Record, numbers: int) -> None:
         """numbers: the highest that any register before, of the same name, has given to a ticket or a batch."""
         self._session = session
         self._name = name
@@ -219,6 +220,11 @@ class Register:
             if not future.done():
                 future.set_exception(exc)
 
+    def has_company(self, text: str | None) -> bool:
+        """Whether others may be waiting, by what is in the engine now."""
+        made, record = self._made
+        return text != made or bool(record.sessions() - {self._session.id})
+
     async def leave(self) -> None:
         """Take everything of this session out of the record, after what is under way; the session ends."""
         await self._finish()
@@ -250,7 +256,7 @@ class Register:
 
     def _start(self) -> None:
         if self._session.over is None and (self._pump is None or self._pump.done()):
-            self._pump = self._session.loop.create_task(self._run(), name=f"holdfast register {self._name!r}")
+            self._pump = begin(self._session.loop, self._run, f"holdfast register {self._name!r}")
             self._pump.add_done_callback(self._ended)
 
     async def _finish(self) -> None:

@@ -41,10 +41,9 @@ class Semaphore(Leased):
         Cancellation: it is given back all the same.
         """
         if self._held:
-            self._session.check_loop()
-            await self._release(self._held[0])
+            await self._release(self._to_release())
         else:
-            self._session.check()
+            await self._session.ready()
             if not await self._register.tell(Release()):
                 raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
 

@@ -8,6 +8,10 @@ import math
 import os
 import random
 import socket
+import time
+import warnings
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 from weakref import WeakSet, WeakValueDictionary
 
+from .background import begin
 from .barrier import Barrier
 from .condition import Condition
 from .engines.clock import monotonic
@@ -23,6 +28,7 @@ from .errors import EngineError, FormatError, LeaseLost, NameConflict, SessionLo
 from .event import Event
 from .grant import Grant
 from .inspection import Inspection, decode_any, report
+from .leaving import leave_all
 from .lock import Lock
 from .record import Record, with_article
 from .register import Register
@@ -32,7 +38,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 CLOSING = 5.0
-"""Seconds that closing a session waits for the engine, at most. What is left then is for the others to clean up."""
+"""Seconds in which a session that closes gives back what it has, at most. What is left is for the others to do."""
+ENDING = 1.0
+"""Seconds that it waits after that for the engine to end, at most."""
+SLICE = 0.002
+"""Seconds that it keeps the loop busy with its names, at a time."""
 LONGEST_NAME = 200
 RENEWALS = 3
 """How often a session with a ttl is renewed in one, and looks whether it has missed a wake-up or a death."""
@@ -57,6 +67,7 @@ IDLE = 60.0
 """Seconds that the register of a name is kept, at least, which the user has no object of any more."""
 MANY = 1000
 """Registers from which on it is looked, before the time, which of them may go."""
+_WRITE = "write 'async with holdfast.connect() as session:'"
 
 
 class Session:
@@ -65,55 +76,42 @@ class Session:
     Closing it gives back everything that it holds. So does the end of the process, however it comes.
     """
 
-    def __init__(self, engine: Engine, label: str) -> None:
-        self.engine = engine
-        self.id = ""
-        self.over: SessionLost | None = None
-        """Why it has ended, if it has."""
+    def __init__(self, engine: Engine, label: str, anew: Callable[[], Engine] | None = None) -> None:
+        """anew: what makes another engine, if the session is to open again after it was lost."""
         self.label = label
         """What it is called in reports."""
-        self._registers: WeakValueDictionary[str, Register] = WeakValueDictionary()
-        self._in_use: dict[str, Register] = {}  # those of them whose records may know the session
-        self._numbers = 0  # no ticket or batch of a register that has been let go had a higher one
-        self._many = MANY
-        self._grants: set[Grant] = set()
-        self._pid = 0
+        self._life = Life(engine, label)
+        self._anew = anew
         self._opening = False
-        self._losing: asyncio.Task[None] | None = None
-        self._renewal: asyncio.Task[Seen] | None = None
-        self._in_haste = False  # whether to renew anew as soon as that is done
-        self._failure: EngineError | None = None  # why the last renewal has failed
-        self._next_renewal: asyncio.Handle | None = None
-        self._renewal_at = 0.0  # the loop's time of that: not every loop's timers tell it
-        self._deadline = math.inf  # of monotonic(): when others may take it for dead
-        self._alarm: asyncio.Handle | None = None
-        self._tidying: asyncio.Task[None] | None = None
-        self._tidied = 0.0  # the loop's time when that began
+        self._closed = False
+        self._reopening: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        state = "not open yet" if not self.id else "over" if self.over else "open"
-        return f"<holdfast.cluster.Session {self.label!r} {self.id} [{state}]>"
+        return repr(self._life)
 
-    def __str__(self) -> str:
-        """For messages about its end, which are made while it is open."""
-        return f"session {self.label!r} {self.id}"
+    @property
+    def id(self) -> str:
+        """Its identity, which no other session ever has; "" before it is open. After a loss it opens under another."""
+        return self._life.id
+
+    @property
+    def over(self) -> SessionLost | None:
+        """Why it has ended, if it has."""
+        return self._life.over
+
+    @property
+    def engine(self) -> Engine:
+        """That of its present life."""
+        return self._life.engine
 
     async def __aenter__(self) -> Self:
         if self.id or self._opening:
             raise RuntimeError(f"{self!r} has been opened before; call holdfast.connect() for another one")
-        self.loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
-        self._tidied = self.loop.time()
-        asked = monotonic()
         self._opening = True
         try:
-            self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+            await self._life.open()
         finally:
             self._opening = False
-        _open.add(self)
-        if self.engine.ttl is not None:
-            self._extend(asked, self.engine.ttl)
-            self._renew_in(self.engine.ttl / RENEWALS)
         return self
 
     async def __aexit__(
@@ -124,28 +122,27 @@ class Session:
     async def close(self) -> None:
         """Give back all that is held, withdraw all who wait (they get SessionLost), and end the session.
 
-        Waits for the engine at most a few seconds. Does nothing if the session is over already.
+        Waits for the engine at most a few seconds, and lets the event loop run meanwhile. Does nothing if the session
+        is over already.
 
         Cancellation: the session ends all the same; what it held is found by the others.
         """
-        if not self.id or self.is_inherited():
+        if not self.id or self._life.is_inherited():
             return
-        self.check_loop()
-        if self._losing is not None:
-            await self._losing
-        if self.over is not None:
-            return
-        self._end(SessionLost(f"{self} was closed"))
-        try:
-            if self._tidying is not None:
-                self._tidying.cancel()
-            with contextlib.suppress(TimeoutError, EngineError, SessionLost):
-                async with asyncio.timeout(CLOSING):
-                    for register in [*self._in_use.values()]:
-                        await register.leave()
-                    await self._tidy(KEPT)
-        finally:
-            await self.engine.close()
+        self._life.check_loop()
+        self._closed = True
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.wait([self._reopening], timeout=ENDING)
+        await self._life.close("was closed")
+
+    def __del__(self) -> None:
+        life = getattr(self, "_life", None)
+        if life is not None and life.id and life.over is None and not life.is_inherited():
+            try:
+                warnings.warn(f"{life!r} was dropped without close(); {_WRITE}", ResourceWarning, 2, source=self)
+            finally:
+                life.abandon()
 
     def lock(self, name: str) -> Lock:
         """A Lock; all that have this name, in all sessions of the namespace, are one.
@@ -183,7 +180,7 @@ class Session:
 
     async def names(self) -> list[str]:
         """All names of the namespace that are in use, or were a while ago, sorted."""
-        self.check()
+        await self.ready()
         return await self.engine.names()
 
     async def inspect(self, name: str) -> Inspection:
@@ -192,7 +189,7 @@ class Session:
         Raises KeyError if nobody has used it (or not for long), EngineError if the engine fails, FormatError if
         another version wrote it.
         """
-        self.check()
+        await self.ready()
         text = await self.engine.read(_checked(name))
         if text is None:
             raise KeyError(name)
@@ -205,8 +202,122 @@ class Session:
         Done by itself now and then. Only what is as good as new goes: nothing held, waited for or set, and no
         living session that may ask about its last request. Tokens go on rising all the same.
         """
+        await self.ready()
+        return await self._life.tidy(seconds)
+
+    # For the primitives
+
+    @property
+    def life(self) -> Life:
+        """The present one."""
+        return self._life
+
+    def check(self) -> None:
+        """Raise an error if the session cannot be used here and now."""
+        try:
+            self._life.check()
+        except SessionLost as exc:
+            if self._life.is_inherited():
+                raise
+            how = "for another one" if self._closed else "anew, or with reopen=True: then it opens again by itself"
+            raise SessionLost(f"{exc}; connect() {how}") from None
+
+    async def ready(self) -> None:
+        """The same; but one that was lost and may open again does so first. Raises EngineError if it cannot yet.
+
+        Cancellation: raises at once; the opening goes on.
+        """
+        if self._anew is not None and self.id and not self._closed:
+            self._life.check_loop()
+            self._life.look_at_clock()
+            while self.over is not None and not self._closed:
+                await self._reopen()
         self.check()
+
+    async def _reopen(self) -> None:
+        """Open it under another identity, or wait for that if it is under way."""
+        if self._reopening is None:
+            self._reopening = begin(self._life.loop, self._live_anew, f"opening {self!r} anew")
+            self._reopening.add_done_callback(self._reopened)
+        task = self._reopening
+        await asyncio.wait([task])
+        if not task.cancelled():  # as by a program that cancels all tasks there are: then once more
+            task.result()
+
+    async def _live_anew(self) -> None:
+        assert self._anew is not None
+        life = Life(self._anew(), self.label, self._life.numbers())
+        await life.open()
+        self._life = life
+
+    def _reopened(self, task: asyncio.Task[None]) -> None:
+        self._reopening = None
+        if not task.cancelled():
+            task.exception()  # perhaps nobody waits for it any more
+
+
+class Life:
+    """A session from its opening to its end: one identity, and all that belongs to it.
+
+    Everything that goes on in the loop refers to this, and to no Session. So a Session that the program has
+    dropped is noticed.
+    """
+
+    def __init__(self, engine: Engine, label: str, numbers: int = 0) -> None:
+        """numbers: no ticket or batch of a life before had a higher one."""
+        self.engine = engine
+        self.id = ""
+        self.over: SessionLost | None = None
+        """Why it has ended, if it has."""
+        self.label = label
+        self._registers: WeakValueDictionary[str, Register] = WeakValueDictionary()
+        self._in_use: dict[str, Register] = {}  # those of them whose records may know the session
+        self._numbers = numbers  # no ticket or batch of a register that has been let go had a higher one
+        self._many = MANY
+        self._grants: WeakSet[Grant] = WeakSet()  # a grant keeps its session; what nobody has is nobody's to be told of
+        self._pid = 0
+        self._losing: asyncio.Task[None] | None = None
+        self._has_ended = False  # the engine as well
+        self._keeper: AsyncGenerator[None] | None = None
+        self._renewal: asyncio.Task[Seen] | None = None
+        self._in_haste = False  # whether to renew anew as soon as that is done
+        self._failure: EngineError | None = None  # why the last renewal has failed
+        self._next_renewal: asyncio.Handle | None = None
+        self._renewal_at = 0.0  # the loop's time of that: not every loop's timers tell it
+        self._deadline = math.inf  # of monotonic(): when others may take it for dead
+        self._alarm: asyncio.Handle | None = None
+        self._tidying: asyncio.Task[None] | None = None
+        self._tidied = 0.0  # the loop's time when that began
+
+    def __repr__(self) -> str:
+        state = "not open yet" if not self.id else "over" if self.over else "open"
+        return f"<holdfast.cluster.Session {self.label!r} {self.id} [{state}]>"
+
+    def __str__(self) -> str:
+        """For messages about its end, which are made while it is open."""
+        return f"session {self.label!r} {self.id}"
+
+    async def open(self) -> None:
+        """Begin; may be called again if that has failed."""
+        self.loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._tidied = self.loop.time()
+        asked = monotonic()
+        self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+        _open.add(self)
+        self._keeper = _until_the_loop_ends(self)
+        await anext(self._keeper)
+        if self.engine.ttl is not None:
+            self._extend(asked, self.engine.ttl)
+            self._renew_in(self.engine.ttl / RENEWALS)
+
+    async def tidy(self, seconds: float) -> int:
+        """See Session.tidy()."""
         return await self._tidy(seconds)
+
+    def numbers(self) -> int:
+        """The highest that any ticket or batch has got."""
+        return max([self._numbers, *(register.numbers for register in self._registers.values())])
 
     async def _tidy(self, seconds: float) -> int:
         self._tidied = self.loop.time()
@@ -230,12 +341,12 @@ class Session:
                 removed += await self.engine.remove(name, text, record.last_token())
         return removed
 
-    # For the primitives
+    # For the registers and grants
 
     def check(self) -> None:
         """Raise an error if the session cannot be used here and now."""
         if not self.id:
-            raise RuntimeError(f"{self!r} is not open; write 'async with holdfast.connect() as session:'")
+            raise RuntimeError(f"{self!r} is not open; {_WRITE}")
         if self.over is not None:
             raise SessionLost(str(self.over))
         self.check_deadline()
@@ -308,16 +419,69 @@ class Session:
         if self.engine.ttl is None:
             self._renew_in(LOOK_AGAIN)
 
+    # Its end
+
     def lose(self, exc: SessionLost) -> None:
         """The session is dead for the others: nothing that it held may be believed held any more."""
         if self.over is None:
             self._end(exc)
             self._close_engine()
 
+    async def close(self, how: str) -> None:
+        """Give back what is held, as far as that can be done in a few seconds, and end. how: for who asks why.
+
+        Cancellation: raises at once, and the engine is closed all the same.
+        """
+        if self.over is None:
+            exc = SessionLost(f"{self} {how}")
+            self._stop(exc)
+            telling = self._tell(exc)
+            try:
+                with contextlib.suppress(TimeoutError, EngineError, SessionLost):
+                    async with asyncio.timeout(CLOSING):
+                        await _in_slices(telling)
+                        await leave_all(self._in_use, self.engine)
+                        await self._tidy(KEPT)
+            finally:
+                deque(telling, maxlen=0)  # the rest
+                self._close_engine()
+        if self._losing is not None:
+            await asyncio.wait([self._losing], timeout=ENDING)
+
     def _close_engine(self) -> None:
-        self._losing = self.loop.create_task(self.engine.close())
+        self._losing = begin(self.loop, self._end_engine, f"end of {self}")
         # It may be cancelled by a program that cancels all tasks there are.
         self._losing.add_done_callback(lambda done: self._close_engine() if done.cancelled() else None)
+
+    async def _end_engine(self) -> None:
+        try:
+            with contextlib.suppress(TimeoutError, EngineError):  # then the others find it dead
+                async with asyncio.timeout(ENDING):
+                    await self.engine.close()
+        finally:
+            self._has_ended = True
+            if self._keeper is not None:
+                await self._keeper.aclose()
+
+    def abandon(self) -> None:
+        """Nobody can use it any more: end it, and let the others have what it held. Called in any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: then it has ended with that
+            self.loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        if self.over is None and not self.is_inherited():
+            begin(self.loop, partial(self.close, "was dropped without close()"), f"end of {self}")
+
+    async def end_with_loop(self) -> None:
+        """The loop is about to be closed: end in it, if the program has not seen to that."""
+        self._keeper = None  # it is what calls this
+        if self.over is None:
+            try:
+                warnings.warn(f"{self!r} was open when its loop ended; {_WRITE}", ResourceWarning, 2, source=self)
+            finally:
+                await self.close("was open when its event loop ended")
+        elif self._losing is not None and not self._has_ended:
+            await asyncio.wait([self._losing], timeout=ENDING)
 
     # Life
 
@@ -373,7 +537,7 @@ class Session:
             return
         asked = monotonic()
         watched = frozenset[str]().union(*(sessions for _, sessions in waiting.values()))
-        self._renewal = self.loop.create_task(self.engine.renew(waiting, watched), name=f"renewal of {self!r}")
+        self._renewal = begin(self.loop, partial(self.engine.renew, waiting, watched), f"renewal of {self!r}")
         self._renewal.add_done_callback(
             partial(self._renewed, asked, {name: batch for name, (batch, _) in waiting.items()})
         )
@@ -425,6 +589,10 @@ class Session:
         self.over = self._of_another_process()
 
     def _end(self, exc: SessionLost) -> None:
+        self._stop(exc)
+        deque(self._tell(exc), maxlen=0)
+
+    def _stop(self, exc: SessionLost) -> None:
         self.over = exc
         if self._alarm is not None:
             self._alarm.cancel()
@@ -432,10 +600,17 @@ class Session:
             self._next_renewal.cancel()
         if self._renewal is not None:
             self._renewal.cancel()
-        for register in self._in_use.values():
+        if self._tidying is not None:
+            self._tidying.cancel()
+
+    def _tell(self, exc: SessionLost) -> Iterator[None]:
+        """Those who wait, and those who hold something, one after the other."""
+        for register in [*self._in_use.values()]:
             register.lose(exc)
-        for grant in self._grants:
+            yield
+        for grant in [*self._grants]:
             grant._lose(LeaseLost(f"{grant} was lost: {exc}"))
+            yield
         self._grants.clear()
 
     def _on_wake(self, name: str, message: str) -> None:
@@ -444,7 +619,9 @@ class Session:
             register.on_wake(message)
 
 
-def connect(url: str | Redis | None, ttl: float | None, namespace: str, name: str | None) -> Session:
+def connect(
+    url: str | Redis | None, ttl: float | None, namespace: str, name: str | None, reopen: bool = False
+) -> Session:
     """See `holdfast.connect()`."""
     if url is None or url == "":
         url = os.environ.get("HOLDFAST_URL") or None
@@ -456,7 +633,8 @@ def connect(url: str | Redis | None, ttl: float | None, namespace: str, name: st
         if name is not None and name != ""
         else f"{socket.gethostname()}:{os.getpid()}"
     )
-    return Session(_engine(url, ttl, _checked(namespace, "a namespace")), label)
+    anew = partial(_engine, url, ttl, _checked(namespace, "a namespace"))
+    return Session(anew(), label, anew if reopen else None)
 
 
 def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engine:
@@ -517,12 +695,30 @@ def _checked(name: str, what: str = "a name") -> str:
     return name
 
 
-_open: WeakSet[Session] = WeakSet()
+async def _until_the_loop_ends(life: Life) -> AsyncGenerator[None]:
+    """What asyncio.run() and other runners close at their end, in the loop, before that is closed."""
+    try:
+        yield
+    finally:
+        if not (life.is_inherited() or life.loop.is_closed()):
+            await life.end_with_loop()
+
+
+async def _in_slices(steps: Iterable[None]) -> None:
+    """Let the loop run between them."""
+    end = time.perf_counter() + SLICE
+    for _ in steps:
+        if time.perf_counter() > end:
+            await asyncio.sleep(0)
+            end = time.perf_counter() + SLICE
+
+
+_open: WeakSet[Life] = WeakSet()
 
 
 def _end_in_child() -> None:
-    for session in _open:
-        session.end_in_child()
+    for life in [*_open]:
+        life.end_in_child()
 
 
 if hasattr(os, "register_at_fork"):
