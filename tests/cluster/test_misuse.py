@@ -101,6 +101,7 @@ def test_another_loop_is_refused_and_nothing_has_changed(url):
     run(main)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_session_of_a_closed_loop_is_dead(url):
     """Nobody can use it or close it any more."""
     loop = asyncio.new_event_loop()

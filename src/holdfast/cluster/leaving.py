@@ -19,18 +19,19 @@ AT_ONCE = 16
 that is far answers all of them in one round trip."""
 
 
-async def leave_all(registers: Mapping[str, Register], engine: Engine) -> None:
-    """Leave them all, if there is time; who calls bounds that.
+async def leave_all(registers: dict[str, Register], engine: Engine) -> None:
+    """Leave them all, if there is time; who calls bounds that. Those that were left are taken out.
 
     Raises SessionLost if the session is dead already. What the engine fails to do is left to the others.
     """
-    lonely: list[Register] = []
+    lonely: list[str] = []
     for names in _parts([*registers], LOOKED_AT):
         texts = await _look(names, engine)
-        company = [registers[name] for name in names if registers[name].has_company(texts.get(name))]
-        lonely += [registers[name] for name in names if registers[name] not in company]
-        await _leave(company)
-    await _leave(lonely)
+        company = {name for name in names if registers[name].has_company(texts.get(name))}
+        lonely += [name for name in names if name not in company]
+        await _leave(registers, [name for name in names if name in company])
+        await asyncio.sleep(0)
+    await _leave(registers, lonely)
 
 
 async def _look(names: list[str], engine: Engine) -> Mapping[str, str | None]:
@@ -42,9 +43,11 @@ async def _look(names: list[str], engine: Engine) -> Mapping[str, str | None]:
         return {}
 
 
-async def _leave(registers: list[Register]) -> None:
-    for some in _parts(registers, AT_ONCE):
-        await asyncio.gather(*map(_leave_one, some))
+async def _leave(registers: dict[str, Register], names: list[str]) -> None:
+    for some in _parts(names, AT_ONCE):
+        await asyncio.gather(*(_leave_one(registers[name]) for name in some))
+        for name in some:
+            del registers[name]  # one by one: to let go of all of them at once takes its time as well
         await asyncio.sleep(0)
 
 
