@@ -77,12 +77,12 @@ class Stuck(MemoryEngine):
 
 
 async def test_many_names_do_not_block_the_loop(url):
-    session = await with_held(url, 3000)
+    session = await with_held(url, 1000)
     async with Beat() as beat:
         await session.close()
     assert beat.longest < 0.05
     async with connect(url) as other:
-        for name in ("n0", "n1500", "n2999"):
+        for name in ("n0", "n500", "n999"):
             assert await other.lock(name).try_acquire()
 
 
@@ -173,11 +173,12 @@ async def test_names_where_others_wait_go_first(url, monkeypatch):
 
     async def slow(name, *args, **options):
         left.append(name)
-        await asyncio.sleep(0.01)
+        if len(left) > 50:
+            await asyncio.sleep(60)
         return await apply(name, *args, **options)
 
     session.engine.apply = slow
-    monkeypatch.setattr(session_module, "CLOSING", 0.2)
+    monkeypatch.setattr(session_module, "CLOSING", 2)
     async with connect(url) as other:
         waited_for = [f"n{number}" for number in (99, 250, 399)]
         tasks = [asyncio.create_task(other.lock(name).acquire()) for name in waited_for]
@@ -185,7 +186,7 @@ async def test_names_where_others_wait_go_first(url, monkeypatch):
         await session.close()
         assert left[:3] == waited_for
         assert len(left) < 403
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await asyncio.gather(*tasks)
 
 
@@ -214,14 +215,14 @@ async def test_all_are_told_if_it_is_cancelled_in_the_middle(url):
 
 
 async def test_on_a_server():
-    session = await with_held(shared().url, 2000, namespace="closing has a bound")
+    session = await with_held(shared().url, 1000, namespace="closing has a bound", ttl=60)
     async with Beat() as beat:
         began = time.perf_counter()
         await session.close()
     assert time.perf_counter() - began < CLOSING
     assert beat.longest < 0.05
     async with connect(shared().url, namespace="closing has a bound") as other:
-        assert await other.lock("n1999").try_acquire()
+        assert await other.lock("n999").try_acquire()
 
 
 HOLD_THE_DATABASE = """

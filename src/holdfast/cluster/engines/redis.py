@@ -27,6 +27,7 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from weakref import WeakSet
@@ -38,6 +39,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptErro
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from holdfast.cluster.background import begin
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .clock import monotonic
@@ -187,7 +189,7 @@ class RedisEngine:
         try:
             _check_server(await self._ask("INFO"), repr(self))
             subscribed = self._loop.create_future()
-            self._listening = self._begin(self._listen(subscribed))
+            self._listening = self._begin(partial(self._listen, subscribed))
             _, late = await asyncio.wait(
                 [subscribed, self._listening], timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
             )
@@ -242,9 +244,9 @@ class RedisEngine:
         if self._subscription is not None:
             blank_socket(self._subscription)
 
-    def _begin(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
         """In a task that ends with the session."""
-        task = self._loop.create_task(work, name=f"holdfast session {self._id}")
+        task = begin(self._loop, work, f"holdfast session {self._id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -581,7 +583,7 @@ class RedisEngine:
         watch = self._watched[session]
         watch.cancel()
         pause = min(max(seconds, LATER), MOST_LATER)
-        watch.timer = self._loop.call_later(pause, lambda: self._begin(self._look_after(session)))
+        watch.timer = self._loop.call_later(pause, lambda: self._begin(partial(self._look_after, session)))
 
     async def _look_after(self, session: str) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then the next look tells
@@ -608,7 +610,7 @@ class RedisEngine:
                     await connection.send_command("SUBSCRIBE", self._channel(self._id))
                     while True:
                         kind, _, packet = await connection.read_response(
-                            disable_decoding=True, timeout=math.inf, push_request=True
+                            disable_decoding=True, timeout=math.inf, push_request=True, disconnect_on_error=False
                         )
                         if kind == b"subscribe":
                             pause, _ = PAUSE
@@ -620,8 +622,9 @@ class RedisEngine:
                             self._receive(packet)
                 finally:
                     self._subscription = None
-                    await connection.disconnect(nowait=True)
-                    await self._pool.release(connection)
+                    if not self._loop.is_closed():  # else nothing can be awaited
+                        await connection.disconnect(nowait=True)
+                        await self._pool.release(connection)
             except (RedisError, OSError, TimeoutError) as exc:
                 if not subscribed.done():
                     raise EngineError(f"{self!r}: cannot subscribe: {exc}") from exc
