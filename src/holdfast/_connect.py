@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._refusals import refusing
+
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from .cluster.session import Session
 
 
+@refusing
 def connect(
     url: str | Redis | None = None,
     *,
@@ -33,7 +36,8 @@ def connect(
     reopen: whether the session, once it was lost, opens again when it or a primitive of it is next used. What it held
         is lost all the same, and told once.
 
-    Raises ValueError for a URL that no engine knows, or a ttl that is none.
+    Raises ValueError for a URL that no engine knows, or a ttl that is none; TypeError for what is neither a URL nor a
+    client of redis.asyncio.
     Opening raises EngineError if the engine cannot be used.
     """
     from .cluster.session import connect as connect_session

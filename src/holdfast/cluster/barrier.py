@@ -7,6 +7,8 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from holdfast._refusals import refusing, shown
+
 from .barrier_record import BROKEN, Abort, Arrive, BarrierRecord, Reset
 from .primitive import Primitive
 
@@ -22,13 +24,14 @@ class Barrier(Primitive):
 
     def __init__(self, session: Session, name: str, parties: int) -> None:
         if not isinstance(parties, int) or isinstance(parties, bool):
-            raise TypeError(f"a barrier needs an int, the number of parties, not {parties!r}")
+            raise TypeError(f"a barrier needs an int, the number of parties, not {shown(parties)}")
         if parties < 1:
             raise ValueError(f"a barrier needs 1 or more parties, not {parties}")
         super().__init__(session, name, BarrierRecord(parties=parties))
         self.parties = parties
         """How many tasks have to come."""
 
+    @refusing
     async def wait(self) -> int:
         """Wait until all have come; return the place in the order of arrival, from 0 on.
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from holdfast._refusals import refusing, shown
+
 from .errors import EngineError, LeaseLost, NameConflict, SessionLost
 from .grant import Grant
 from .lock import Lock
@@ -36,7 +38,15 @@ class Condition:
         self.locked = lock.locked
 
     def __repr__(self) -> str:
-        return f"<holdfast.cluster.Condition {self._name!r} of {self._lock!r}>"
+        return f"<holdfast.cluster.Condition {shown(self._name)} of {self._lock!r}>"
+
+    if not TYPE_CHECKING:  # type checkers say it by themselves
+
+        def __enter__(self):
+            raise TypeError("a Condition is held with 'async with', not with 'with'")
+
+        def __exit__(self, *exc):
+            """Never reached; `with` looks it up before it calls `__enter__`."""
 
     async def __aenter__(self) -> Grant:
         """Acquire the lock; the `as` value is the grant."""
@@ -48,6 +58,7 @@ class Condition:
         """Release the lock; see Lock."""
         await self._lock.__aexit__(exc_type, exc, tb)
 
+    @refusing
     async def wait(self) -> Literal[True]:
         """Release the lock, wait to be notified, take the lock again, return True. The grant gets a new token.
 
@@ -107,6 +118,7 @@ class Condition:
         finally:
             del interruption  # its traceback refers to this frame: no cycle
 
+    @refusing
     async def wait_for(self, predicate: Callable[[], T]) -> T:
         """Wait until `predicate()` is true; return its value. It is called with the lock held.
 
@@ -126,7 +138,7 @@ class Condition:
         Cancellation: they are notified all the same.
         """
         if not isinstance(n, int):
-            raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}")
+            raise TypeError(f"notify() needs the number of tasks to wake, not {shown(n)}")
         await self._notify(max(n, 0))
 
     async def notify_all(self) -> None:

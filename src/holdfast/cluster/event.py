@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from holdfast._refusals import refusing
+
 from .event_record import Clear, EventRecord, Set, Wait
 from .primitive import Primitive
 
@@ -37,6 +39,7 @@ class Event(Primitive):
         await self._session.ready()
         await self._register.tell(Clear())
 
+    @refusing
     async def wait(self) -> Literal[True]:
         """Return True at once if the flag is set, else wait until it is.
 

@@ -8,6 +8,8 @@ from abc import abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from holdfast._refusals import refusing, shown
+
 from .errors import FormatError, LeaseLost, NameConflict, SessionLost
 from .primitive import Primitive
 
@@ -44,11 +46,11 @@ class Grant:
             state = "released"
         else:
             state = "in Condition.wait()" if self._is_waiting else "held"
-        return f"<holdfast.cluster.Grant of {self.name!r}, token {self.token} [{state}]>"
+        return f"<holdfast.cluster.Grant of {shown(self.name)}, token {self.token} [{state}]>"
 
     def __str__(self) -> str:
         """For messages about its end."""
-        return f"the grant of {self.name!r} with token {self.token}"
+        return f"the grant of {shown(self.name)} with token {self.token}"
 
     def check(self) -> None:
         """Raise LeaseLost if it is not held any more, as it was lost or released: for code between awaits."""
@@ -124,6 +126,18 @@ class Leased(Primitive):
     _held: list[Grant]  # by acquire() and try_acquire(), the oldest first
     _entered: list[Grant]  # by `async with`
 
+    if not TYPE_CHECKING:  # type checkers say it by themselves
+
+        def __enter__(self):
+            raise TypeError(f"{_a(self)} is held with 'async with', not with 'with'")
+
+        def __exit__(self, *exc):
+            """Never reached; `with` looks it up before it calls `__enter__`."""
+
+        def __await__(self):
+            raise TypeError(f"{_a(self)} is not awaited; write 'async with' before it, or await its acquire()")
+
+    @refusing
     async def acquire(self) -> Grant:
         """Wait until it is free, take it, return the grant (which is true).
 
@@ -136,6 +150,7 @@ class Leased(Primitive):
         life, register = self._session.life, self._register
         return self._hold(life, *await register.ask(self._acquiring))
 
+    @refusing
     async def try_acquire(self) -> Grant | None:
         """Take it if it is free and nobody waits; return the grant, else None.
 
@@ -236,3 +251,7 @@ class Leased(Primitive):
     @abstractmethod
     def _token(self, ticket: int, value: int) -> int:
         """The token of a grant, from its ticket and what that was granted."""
+
+
+def _a(leased: object) -> str:
+    return f"a {type(leased).__name__}"

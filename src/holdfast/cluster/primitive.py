@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC
 from typing import TYPE_CHECKING, Any
 
+from holdfast._refusals import shown
+
 from .record import Record
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Primitive(ABC):  # noqa: B024  # it is no primitive by itself
         return self._life_register
 
     def __repr__(self) -> str:
-        return f"<holdfast.cluster.{type(self).__name__} {self._name!r} of {self._session!r}>"
+        return f"<holdfast.cluster.{type(self).__name__} {shown(self._name)} of {self._session!r}>"
 
     async def _read(self) -> Any:
         await self._session.ready()

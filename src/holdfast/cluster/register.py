@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast._refusals import shown
+
 from .background import begin
 from .engines.contract import Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
@@ -235,7 +237,7 @@ class Register:
     def _check_replaced(self) -> None:
         if self.is_replaced:
             raise NameConflict(
-                f"{self._name!r} has been used as something else in {self._session!r} since this "
+                f"{shown(self._name)} has been used as something else in {self._session!r} since this "
                 f"{self.initial.kind} was made; make it anew"
             )
 
@@ -358,7 +360,7 @@ class Register:
             raise
         if not self._is_known_to(record):
             self._session.forgo(self._name)
-            self.lose(SessionLost(f"what {self._session} had in {self._name!r} is gone: the engine has lost data"))
+            self.lose(SessionLost(f"what {self._session} had in {shown(self._name)} is gone: the engine has lost data"))
             self._leaving = True  # something of it may still be there
             self._suspicious = True
 

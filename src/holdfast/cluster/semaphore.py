@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast._refusals import shown
+
 from .grant import Grant, Leased
 from .semaphore_record import Acquire, Release, SemaphoreRecord, TryAcquire
 
@@ -22,7 +24,7 @@ class Semaphore(Leased):
 
     def __init__(self, session: Session, name: str, value: int) -> None:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"a semaphore needs an int, the number of permits, not {value!r}")
+            raise TypeError(f"a semaphore needs an int, the number of permits, not {shown(value)}")
         if value < 0:
             raise ValueError(f"a semaphore needs 0 permits or more, not {value}")
         super().__init__(session, name, SemaphoreRecord(value=value, bounded=self._bounded, free=value))

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 from weakref import WeakSet, WeakValueDictionary
 
+from holdfast._refusals import refusing, shown
+
 from .background import begin
 from .barrier import Barrier
 from .condition import Condition
@@ -89,6 +91,17 @@ class Session:
     def __repr__(self) -> str:
         return repr(self._life)
 
+    if not TYPE_CHECKING:  # type checkers say it by themselves
+
+        def __enter__(self):
+            raise TypeError("a session is opened with 'async with': write 'async with holdfast.connect() as session:'")
+
+        def __exit__(self, *exc):
+            """Never reached; `with` looks it up before it calls `__enter__`."""
+
+        def __await__(self):
+            raise TypeError("connect() is not awaited: write 'async with holdfast.connect() as session:'")
+
     @property
     def id(self) -> str:
         """Its identity, which no other session ever has; "" before it is open. After a loss it opens under another."""
@@ -144,6 +157,7 @@ class Session:
             finally:
                 life.abandon()
 
+    @refusing
     def lock(self, name: str) -> Lock:
         """A Lock; all that have this name, in all sessions of the namespace, are one.
 
@@ -153,27 +167,32 @@ class Session:
         """
         return Lock(self, _checked(name))
 
+    @refusing
     def semaphore(self, name: str, value: int = 1) -> Semaphore:
         """A Semaphore of `value` permits; see lock(). Its first use fixes the value while its record lives."""
         return Semaphore(self, _checked(name), value)
 
+    @refusing
     def bounded_semaphore(self, name: str, value: int = 1) -> BoundedSemaphore:
         """A BoundedSemaphore of `value` permits; see semaphore()."""
         return BoundedSemaphore(self, _checked(name), value)
 
+    @refusing
     def event(self, name: str) -> Event:
         """An Event; see lock()."""
         return Event(self, _checked(name))
 
+    @refusing
     def condition(self, name: str, lock: Lock | None = None) -> Condition:
         """A Condition over `lock`, by default over the Lock of the same name.
 
         name: tells apart the conditions of one lock.
         """
         if lock is not None and (not isinstance(lock, Lock) or lock._session is not self):
-            raise TypeError(f"a condition needs a lock that {self!r} has made, or None, not {lock!r}")
+            raise TypeError(f"a condition needs a lock that {self!r} has made, or None, not {_other(lock)}")
         return Condition(self, _checked(name), self.lock(name) if lock is None else lock)
 
+    @refusing
     def barrier(self, name: str, parties: int) -> Barrier:
         """A Barrier of `parties` tasks; see lock(). Its first use fixes their number while its record lives."""
         return Barrier(self, _checked(name), parties)
@@ -291,11 +310,11 @@ class Life:
 
     def __repr__(self) -> str:
         state = "not open yet" if not self.id else "over" if self.over else "open"
-        return f"<holdfast.cluster.Session {self.label!r} {self.id} [{state}]>"
+        return f"<holdfast.cluster.Session {shown(self.label)} {self.id} [{state}]>"
 
     def __str__(self) -> str:
         """For messages about its end, which are made while it is open."""
-        return f"session {self.label!r} {self.id}"
+        return f"session {shown(self.label)} {self.id}"
 
     async def open(self) -> None:
         """Begin; may be called again if that has failed."""
@@ -380,7 +399,7 @@ class Life:
         if register is not None and register.initial.kind != initial.kind:
             if not register.is_forgotten:
                 raise NameConflict(
-                    f"{name!r} is used as {with_article(register.initial.kind)} in {self!r} already, and here as "
+                    f"{shown(name)} is used as {with_article(register.initial.kind)} in {self!r} already, and here as "
                     f"{with_article(initial.kind)}"
                 )
             register.is_replaced = True  # it was of the wrong kind, or nobody has used it
@@ -627,7 +646,9 @@ def connect(
         url = os.environ.get("HOLDFAST_URL") or None
     is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
     if ttl is not None and not (is_number and SHORTEST_TTL <= ttl <= LONGEST_TTL):
-        raise ValueError(f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {ttl!r}")
+        raise ValueError(
+            f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {shown(ttl)}"
+        )
     label = (
         _checked(name, "a session's name")
         if name is not None and name != ""
@@ -642,7 +663,7 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         if type(url).__module__.partition(".")[0] != "redis" and not hasattr(url, "connection_pool"):
             raise TypeError(
                 "connect() needs a URL, a text like 'sqlite:///var/lib/locks', or a client of redis.asyncio, or None, "
-                f"not {url!r}"
+                f"not {shown(url)}"
             )
         return _redis_engine(url, ttl, namespace)
     parts = urlsplit(url or "sqlite:")
@@ -651,7 +672,7 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
     if parts.scheme == "memory":
         if parts.netloc or parts.path or parts.query or parts.fragment:
             raise ValueError(
-                f"{url!r} has something after 'memory:', where nothing belongs; use namespace= to keep apart"
+                f"{shown(url)} has something after 'memory:', where nothing belongs; use namespace= to keep apart"
             )
         from .engines.memory import MemoryEngine
 
@@ -660,20 +681,24 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         from .engines.embedded import EmbeddedEngine, default_directory
 
         if parts.netloc:
-            raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
+            raise ValueError(
+                f"{shown(url)} names a host; write the directory after three slashes: sqlite:///var/lib/locks"
+            )
         if parts.query or parts.fragment:
-            raise ValueError(f"{url!r} has a '?' or '#'; in the name of a directory write %3F or %23")
+            raise ValueError(f"{shown(url)} has a '?' or '#'; in the name of a directory write %3F or %23")
         path = unquote(parts.path)
         if path and (not path.startswith("/") or not path.strip("/") or "\0" in path):
             raise ValueError(
-                f"{url!r} names no directory by its absolute path, which all processes would agree on; "
+                f"{shown(url)} names no directory by its absolute path, which all processes would agree on; "
                 "write it after three slashes: sqlite:///var/lib/locks"
             )
         return EmbeddedEngine(Path(path) if path else default_directory(), namespace, ttl)
-    shown = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
+    if not parts.scheme:
+        raise ValueError(f"{shown(url)} is no URL; a directory is written with three slashes: sqlite:///var/lib/locks")
+    known = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
     raise ValueError(
-        f"unknown URL scheme in {shown!r}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST and "
-        "unix://SOCKET"
+        f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST "
+        "and unix://SOCKET"
     )
 
 
@@ -685,13 +710,18 @@ def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Eng
     return RedisEngine(server, namespace, ttl)
 
 
+def _other(lock: object) -> str:
+    return "one that another session has made" if isinstance(lock, Lock) else shown(lock)
+
+
 def _checked(name: str, what: str = "a name") -> str:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-        raise ValueError(f"{what} is a text of 1 to {LONGEST_NAME} characters, not {name!r}")
+        length = f", which has {len(name)}" if isinstance(name, str) else ""
+        raise ValueError(f"{what} is a text of 1 to {LONGEST_NAME} characters, not {shown(name)}{length}")
     try:
         name.encode()
     except UnicodeEncodeError as exc:
-        raise ValueError(f"{what} must have an encoding in UTF-8, and {name!r} has none") from exc
+        raise ValueError(f"{what} must have an encoding in UTF-8, and {shown(name)} has none") from exc
     return name
 
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from weakref import WeakSet
 
+from redis import ConnectionPool as BlockingClientsPool
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -39,6 +40,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptErro
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from holdfast._refusals import shown
 from holdfast.cluster.background import begin
 from holdfast.cluster.errors import EngineError, SessionLost
 
@@ -129,9 +131,13 @@ class RedisEngine:
         else:
             self._pool = getattr(server, "connection_pool", None)
             if not isinstance(self._pool, ConnectionPool):
+                if isinstance(self._pool, BlockingClientsPool):
+                    raise TypeError(
+                        "this client of redis blocks the event loop: give connect() one of redis.asyncio, or a URL"
+                    )
                 raise TypeError(
                     "connect() needs a client of redis.asyncio for one server, as Redis(...) or what "
-                    f"Sentinel(...).master_for() returns, not {server!r}"
+                    f"Sentinel(...).master_for() returns, not {shown(server)}"
                 )
         self._is_ours = isinstance(server, str)
         self._patience = self._life / 3  # seconds until an answer is given up
