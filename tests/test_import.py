@@ -13,6 +13,7 @@ TASK_TIER = {
     "holdfast._contextmanager",
     "holdfast._install",
     "holdfast._primitive",
+    "holdfast._refusals",
     "holdfast._twins",
     "holdfast._waitqueue",
     "holdfast.barrier",

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._refusals import refusing
+
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from .cluster.session import Session
 
 
+@refusing
 def connect(
-    url: str | Redis | None = None, *, ttl: float | None = None, namespace: str = "default", name: str | None = None
+    url: str | Redis | None = None,
+    *,
+    ttl: float | None = None,
+    namespace: str = "default",
+    name: str | None = None,
+    reopen: bool = False,
 ) -> Session:
     """Return a session, to be opened with `async with`, in which primitives are shared with other processes.
 
@@ -25,10 +33,13 @@ def connect(
         server 10.
     namespace: sessions share what they name only within a namespace.
     name: what the session is called in reports; by default host and pid.
+    reopen: whether the session, once it was lost, opens again when it or a primitive of it is next used. What it held
+        is lost all the same, and told once.
 
-    Raises ValueError for a URL that no engine knows, or a ttl that is none.
+    Raises ValueError for a URL that no engine knows, or a ttl that is none; TypeError for what is neither a URL nor a
+    client of redis.asyncio.
     Opening raises EngineError if the engine cannot be used.
     """
     from .cluster.session import connect as connect_session
 
-    return connect_session(url, ttl, namespace, name)
+    return connect_session(url, ttl, namespace, name, reopen)

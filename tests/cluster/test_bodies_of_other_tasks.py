@@ -22,7 +22,7 @@ kinds = pytest.mark.parametrize("make", KINDS, ids=["lock", "semaphore", "condit
 
 
 def lose(session):
-    session.lose(SessionLost("evicted, for the test"))
+    session._life.lose(SessionLost("evicted, for the test"))
 
 
 async def in_a_task(work):
@@ -171,7 +171,7 @@ def test_the_task_that_entered_is_not_cancelled_after_another_one_has_left(url):
 
         entering = asyncio.create_task(enter())
         await settle()
-        session._deadline = 0.0
+        session._life._deadline = 0.0
         with pytest.raises(LeaseLost):
             await stack.aclose()
         assert await entering == "not cancelled"

@@ -125,6 +125,7 @@ async def test_not_to_know_who_is_dead_does_not_stop_a_session(tmp_path):
     engine.blind = False
     assert await waiter
     await session.close()
+    await other.close()
     gc.collect()
     assert not complaints
 

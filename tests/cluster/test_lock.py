@@ -229,9 +229,9 @@ def test_a_grant_is_not_believed_if_the_session_ends_before_its_task_runs(url):
             await other.lock("x").acquire()
             task = asyncio.create_task(session.lock("x").acquire())
             await settle()
-            register = session.register("x", LockRecord())
+            register = session._life.register("x", LockRecord())
             register.on_wake("1 99 1")  # its future has the token, and its task has not run
-            session.lose(SessionLost("evicted"))
+            session._life.lose(SessionLost("evicted"))
             with pytest.raises(SessionLost):
                 await task
             await session.close()

@@ -20,7 +20,7 @@ async def sleep_in(session, name="x"):
 
 
 def lose(session):
-    session.lose(SessionLost("evicted, for the test"))
+    session._life.lose(SessionLost("evicted, for the test"))
 
 
 async def lose_inside(session, body):

@@ -101,6 +101,7 @@ def test_another_loop_is_refused_and_nothing_has_changed(url):
     run(main)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_session_of_a_closed_loop_is_dead(url):
     """Nobody can use it or close it any more."""
     loop = asyncio.new_event_loop()
@@ -239,11 +240,11 @@ def test_a_child_that_goes_on_with_its_parents_timers_neither_renews_nor_ends_it
             if not child:
                 wrong = 0
                 try:
-                    session._renew()
-                    session._deadline = 0.0
-                    session.look_at_clock()
-                    session.lose(SessionLost("in the child"))
-                    wrong = int(session._renewal is not None or session._losing is not None)
+                    session._life._renew()
+                    session._life._deadline = 0.0
+                    session._life.look_at_clock()
+                    session._life.lose(SessionLost("in the child"))
+                    wrong = int(session._life._renewal is not None or session._life._losing is not None)
                 finally:
                     os._exit(wrong)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -20,11 +20,11 @@ EAGER = [False, True] if sys.version_info >= (3, 12) else [False]
 
 def expire(session):
     """Its deadline passes; nobody has looked at the clock since. What a blocked loop comes to."""
-    session._deadline = 0.0
+    session._life._deadline = 0.0
 
 
 def lose(session):
-    session.lose(SessionLost("evicted, for the test"))
+    session._life.lose(SessionLost("evicted, for the test"))
 
 
 async def nothing_is_left():

@@ -113,7 +113,7 @@ def test_an_alarm_that_comes_too_early_ends_nothing(make, url):
     async def main():
         async with connect(url, ttl=TTL) as session, session.lock("x") as grant:
             for _ in range(5):
-                session._on_alarm()
+                session._life._on_alarm()
             await asyncio.sleep(2 * TTL)
             grant.check()
 

@@ -89,7 +89,7 @@ def test_a_lost_session_ends_for_the_others_though_its_end_was_cancelled(url):
         async with connect(url) as other:
             session = await opened(url)
             await session.lock("x").acquire()
-            session.lose(SessionLost("for the test"))
+            session._life.lose(SessionLost("for the test"))
             cancel_all()
             async with asyncio.timeout(LOOK_AGAIN * 2):
                 await other.lock("x").acquire()

@@ -9,6 +9,8 @@ from typing import Any, Literal, assert_type
 
 import holdfast
 from holdfast.barrier import BarrierStatistics
+from holdfast.cluster import Grant
+from holdfast.cluster import Session as ClusterSession
 from holdfast.event import EventStatistics
 from holdfast.lock import LockStatistics
 from holdfast.semaphore import SemaphoreStatistics
@@ -107,3 +109,23 @@ async def barrier(barrier: holdfast.Barrier) -> None:
     assert_type(barrier.n_waiting, int)
     assert_type(barrier.broken, bool)
     assert_type(barrier.statistics(), BarrierStatistics)
+
+
+async def cluster(session: ClusterSession) -> None:
+    """What is refused with a sentence at run time is refused here as well."""
+    lock = session.lock("x")
+    assert_type(await lock.acquire(), Grant)
+    assert_type(await lock.try_acquire(), Grant | None)
+    assert_type(holdfast.connect(reopen=True), ClusterSession)
+    holdfast.connect(timeout=1)  # type: ignore[call-arg]
+    session.lock("x", timeout=1)  # type: ignore[call-arg]
+    await lock.acquire(timeout=1)  # type: ignore[call-arg]
+    await session.event("e").wait(timeout=1)  # type: ignore[call-arg]
+    with lock:  # type: ignore[attr-defined]
+        pass
+    with session:  # type: ignore[attr-defined]
+        pass
+    await session  # type: ignore[misc]
+    await lock  # type: ignore[misc]
+    lost: type[RuntimeError] = holdfast.LeaseLost
+    assert_type(lost, type[RuntimeError])

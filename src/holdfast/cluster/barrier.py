@@ -7,6 +7,8 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from holdfast._refusals import refusing, shown
+
 from .barrier_record import BROKEN, Abort, Arrive, BarrierRecord, Reset
 from .primitive import Primitive
 
@@ -22,13 +24,14 @@ class Barrier(Primitive):
 
     def __init__(self, session: Session, name: str, parties: int) -> None:
         if not isinstance(parties, int) or isinstance(parties, bool):
-            raise TypeError(f"a barrier needs an int, the number of parties, not {parties!r}")
+            raise TypeError(f"a barrier needs an int, the number of parties, not {shown(parties)}")
         if parties < 1:
             raise ValueError(f"a barrier needs 1 or more parties, not {parties}")
         super().__init__(session, name, BarrierRecord(parties=parties))
         self.parties = parties
         """How many tasks have to come."""
 
+    @refusing
     async def wait(self) -> int:
         """Wait until all have come; return the place in the order of arrival, from 0 on.
 
@@ -38,7 +41,7 @@ class Barrier(Primitive):
         Cancellation: raises at once. The arrival does not count, unless all the others come before the withdrawal,
         which follows by itself, is on record.
         """
-        self._session.check()
+        await self._session.ready()
         ticket, place = await self._register.ask(Arrive, wary=True)
         if place == BROKEN:
             raise asyncio.BrokenBarrierError(f"{self!r} is broken: somebody called abort() or reset()")
@@ -50,7 +53,7 @@ class Barrier(Primitive):
 
         Cancellation: it is broken all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Abort())
 
     async def reset(self) -> None:
@@ -58,7 +61,7 @@ class Barrier(Primitive):
 
         Cancellation: it is reset all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Reset())
 
     @property

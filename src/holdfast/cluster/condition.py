@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from holdfast._refusals import refusing, shown
+
 from .errors import EngineError, LeaseLost, NameConflict, SessionLost
 from .grant import Grant
 from .lock import Lock
@@ -36,7 +38,15 @@ class Condition:
         self.locked = lock.locked
 
     def __repr__(self) -> str:
-        return f"<holdfast.cluster.Condition {self._name!r} of {self._lock!r}>"
+        return f"<holdfast.cluster.Condition {shown(self._name)} of {self._lock!r}>"
+
+    if not TYPE_CHECKING:  # type checkers say it by themselves
+
+        def __enter__(self):
+            raise TypeError("a Condition is held with 'async with', not with 'with'")
+
+        def __exit__(self, *exc):
+            """Never reached; `with` looks it up before it calls `__enter__`."""
 
     async def __aenter__(self) -> Grant:
         """Acquire the lock; the `as` value is the grant."""
@@ -48,6 +58,7 @@ class Condition:
         """Release the lock; see Lock."""
         await self._lock.__aexit__(exc_type, exc, tb)
 
+    @refusing
     async def wait(self) -> Literal[True]:
         """Release the lock, wait to be notified, take the lock again, return True. The grant gets a new token.
 
@@ -59,9 +70,9 @@ class Condition:
         notified, the notification goes to another waiter.
         """
         grant = self._grant("wait")
-        register, condition = self._lock._register, self._name
+        life, register, condition = grant._life, self._lock._register, self._name
         token = grant.token
-        self._session.drop(grant)  # while it waits nothing is held that could be lost
+        life.drop(grant)  # while it waits nothing is held that could be lost
         self._lock._held.remove(grant)  # nor could be taken for that of another task of this object
         grant._is_waiting = True
         ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token), patient=True)
@@ -75,7 +86,7 @@ class Condition:
                 self._lost(grant, "its task was closed in wait()")
                 raise
             except BaseException as exc:
-                if self._session.is_inherited():
+                if life.is_inherited():
                     raise  # nobody answers here
                 interruption = exc
                 if relock is None:
@@ -87,7 +98,7 @@ class Condition:
             notified = relock is None or relock.result() < 0
             if token < 0:
                 raise SessionLost("the grant had ended")
-            self._session.check_deadline()  # it may have been lost after the grant and before this task ran
+            life.check_deadline()  # it may have been lost after the grant and before this task ran
         except (SessionLost, EngineError, NameConflict) as exc:
             lost = self._lost(grant, str(exc))
             if interruption is None:
@@ -97,7 +108,7 @@ class Condition:
             finally:
                 del interruption
         grant.token = token
-        self._session.hold(grant)
+        life.hold(grant)
         if interruption is None:
             return True
         if notified:
@@ -107,6 +118,7 @@ class Condition:
         finally:
             del interruption  # its traceback refers to this frame: no cycle
 
+    @refusing
     async def wait_for(self, predicate: Callable[[], T]) -> T:
         """Wait until `predicate()` is true; return its value. It is called with the lock held.
 
@@ -126,7 +138,7 @@ class Condition:
         Cancellation: they are notified all the same.
         """
         if not isinstance(n, int):
-            raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}")
+            raise TypeError(f"notify() needs the number of tasks to wake, not {shown(n)}")
         await self._notify(max(n, 0))
 
     async def notify_all(self) -> None:
@@ -142,15 +154,15 @@ class Condition:
             raise self._lost(grant, "the grant had ended")
 
     def _grant(self, what: str) -> Grant:
-        self._session.check()
         if not self._lock._held:
+            self._session.check()
             raise RuntimeError(f"cannot {what} on un-acquired lock; write 'async with condition:' around {what}()")
-        grant = self._lock._held[0]
+        grant = self._lock._to_release()
         grant.check()
         return grant
 
     def _lost(self, grant: Grant, why: str) -> LeaseLost:
-        self._session.drop(grant)
+        grant._life.drop(grant)
         exc = LeaseLost(f"{grant} was lost: {why}")
         grant._lose(exc, cancel=False)
         return exc

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from holdfast._refusals import refusing
+
 from .event_record import Clear, EventRecord, Set, Wait
 from .primitive import Primitive
 
@@ -26,7 +28,7 @@ class Event(Primitive):
 
         Cancellation: it is set all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Set())
 
     async def clear(self) -> None:
@@ -34,9 +36,10 @@ class Event(Primitive):
 
         Cancellation: it is unset all the same.
         """
-        self._session.check()
+        await self._session.ready()
         await self._register.tell(Clear())
 
+    @refusing
     async def wait(self) -> Literal[True]:
         """Return True at once if the flag is set, else wait until it is.
 

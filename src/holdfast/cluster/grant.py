@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from abc import abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from holdfast._refusals import refusing, shown
 
 from .errors import FormatError, LeaseLost, NameConflict, SessionLost
 from .primitive import Primitive
 from .register import REPLACED
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .session import Life, Session
 
 
 class Grant:
     """One holding of a Lock or of a permit, from the moment it was granted until it is released or lost."""
 
-    def __init__(self, session: Session, name: str, token: int) -> None:
-        self._session = session
+    def __init__(self, session: Session, life: Life, name: str, token: int) -> None:
+        """life: that of the session in which it was granted."""
+        self._session = session  # which lasts as long as somebody has something of it
+        self._life = life
         self.name = name
         self.token = token
         """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
@@ -29,6 +34,8 @@ class Grant:
         """Whether its release has begun."""
         self._is_waiting = False  # in Condition.wait(), which has released the lock and takes it again
         self._why: LeaseLost | None = None
+        task = asyncio.current_task()
+        self._acquirer = None if task is None else weakref.ref(task)
         self._body: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._cancelled = False
@@ -40,15 +47,15 @@ class Grant:
             state = "released"
         else:
             state = "in Condition.wait()" if self._is_waiting else "held"
-        return f"<holdfast.cluster.Grant of {self.name!r}, token {self.token} [{state}]>"
+        return f"<holdfast.cluster.Grant of {shown(self.name)}, token {self.token} [{state}]>"
 
     def __str__(self) -> str:
         """For messages about its end."""
-        return f"the grant of {self.name!r} with token {self.token}"
+        return f"the grant of {shown(self.name)} with token {self.token}"
 
     def check(self) -> None:
         """Raise LeaseLost if it is not held any more, as it was lost or released: for code between awaits."""
-        self._session.check_process()
+        self._life.check_process()
         self._check_not_lost()
         if self.released:
             raise LeaseLost(f"{self} was released; what it protects may be another one's by now")
@@ -56,11 +63,19 @@ class Grant:
             raise LeaseLost(f"{self} is not held while its task is in Condition.wait(), which has released it")
 
     def _check_not_lost(self) -> None:
-        self._session.look_at_clock()
-        if self._why is None and self._session.over is not None and not self.released:
-            self._lose(LeaseLost(f"{self} was lost: {self._session.over}"))  # the session ended without knowing of it
-        if self._why is not None:
+        if self._is_lost():
             raise LeaseLost(str(self._why))
+
+    def _is_lost(self) -> bool:
+        """By the clock, now."""
+        self._life.look_at_clock()
+        if self._why is None and self._life.over is not None and not self.released:
+            self._lose(LeaseLost(f"{self} was lost: {self._life.over}"))  # it was not told yet
+        return self._why is not None
+
+    def _is_mine(self) -> bool:
+        """Whether the running task has acquired it."""
+        return self._acquirer is not None and self._acquirer() is asyncio.current_task()
 
     def _enter(self) -> None:
         """The running task is in an `async with` body, to be cancelled if the grant is lost."""
@@ -68,9 +83,11 @@ class Grant:
         self._cancelling = self._body.cancelling() if self._body is not None else 0
 
     def _lose(self, why: LeaseLost, *, cancel: bool = True) -> None:
+        if self._why is not None:
+            return
         self._why = why
         self.lost.set()
-        loop = self._session.loop
+        loop = self._life.loop
         if not cancel or self._body is None or loop.is_closed():
             return
         if asyncio.current_task(loop) is None:
@@ -110,6 +127,18 @@ class Leased(Primitive):
     _held: list[Grant]  # by acquire() and try_acquire(), the oldest first
     _entered: list[Grant]  # by `async with`
 
+    if not TYPE_CHECKING:  # type checkers say it by themselves
+
+        def __enter__(self):
+            raise TypeError(f"{_a(self)} is held with 'async with', not with 'with'")
+
+        def __exit__(self, *exc):
+            """Never reached; `with` looks it up before it calls `__enter__`."""
+
+        def __await__(self):
+            raise TypeError(f"{_a(self)} is not awaited; write 'async with' before it, or await its acquire()")
+
+    @refusing
     async def acquire(self) -> Grant:
         """Wait until it is free, take it, return the grant (which is true).
 
@@ -118,9 +147,11 @@ class Leased(Primitive):
 
         Cancellation: raises at once; the place in the line, or what was on its way, goes to the next.
         """
-        self._session.check()
-        return self._hold(*await self._register.ask(self._acquiring))
+        await self._session.ready()
+        life, register = self._session.life, self._register
+        return self._hold(life, *await register.ask(self._acquiring))
 
+    @refusing
     async def try_acquire(self) -> Grant | None:
         """Take it if it is free and nobody waits; return the grant, else None.
 
@@ -128,9 +159,10 @@ class Leased(Primitive):
 
         Cancellation: nothing has been taken.
         """
-        self._session.check()
-        ticket, value = await self._register.ask_at_once(self._trying)
-        return None if value < 0 else self._hold(ticket, value)
+        await self._session.ready()
+        life, register = self._session.life, self._register
+        ticket, value = await register.ask_at_once(self._trying)
+        return None if value < 0 else self._hold(life, ticket, value)
 
     async def release(self) -> None:
         """Give back what was acquired, to who is next. LeaseLost if it was lost.
@@ -139,8 +171,7 @@ class Leased(Primitive):
         """
         if not self._held:
             raise RuntimeError(f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with'")
-        self._session.check_loop()
-        await self._release(self._held[0])
+        await self._release(self._to_release())
 
     async def __aenter__(self) -> Grant:
         """Acquire it; the `as` value is the grant.
@@ -156,16 +187,15 @@ class Leased(Primitive):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Release the grant that this entry made, and no other. In a forked child nothing is done: it is the parent's."""  # noqa: E501
-        if self._session.is_inherited():
+        if self._session.life.is_inherited():
             return
         task = asyncio.current_task()
-        self._session.check_loop()
+        self._session.life.check_loop()
         grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
             (grant for grant in self._entered if grant._body is None or grant._body.done()), self._entered[0]
         )
         self._entered.remove(grant)
-        self._session.look_at_clock()
-        if grant.lost.is_set():
+        if grant._is_lost():
             if grant in self._held:
                 self._held.remove(grant)
             grant._exit(exc)
@@ -179,12 +209,19 @@ class Leased(Primitive):
                 if exc is None:
                     raise  # else what comes out of the body passes, a cancellation above all
 
-    def _hold(self, ticket: int, value: int) -> Grant:
-        self._session.check()  # it may have been lost after the grant and before this task ran
-        grant = Grant(self._session, self._name, self._token(ticket, value))
+    def _hold(self, life: Life, ticket: int, value: int) -> Grant:
+        life.check()  # it may have been lost after the grant and before this task ran
+        grant = Grant(self._session, life, self._name, self._token(ticket, value))
+        for lost in [each for each in self._held if each.lost.is_set() and each._is_mine()]:
+            self._held.remove(lost)  # this task goes on with another one, in a session that was opened again
         self._held.append(grant)
-        self._session.hold(grant)
+        life.hold(grant)
         return grant
+
+    def _to_release(self) -> Grant:
+        """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""
+        self._session.life.check_loop()
+        return min(self._held, key=lambda grant: (not grant._is_mine(), grant.lost.is_set()))
 
     async def _release(self, grant: Grant) -> None:
         self._held.remove(grant)
@@ -192,7 +229,7 @@ class Leased(Primitive):
             grant._check_not_lost()
         finally:
             grant.released = True
-        self._session.drop(grant)
+        grant._life.drop(grant)
         try:
             released = await self._register.tell(self._releasing(grant))
         except SessionLost as exc:
@@ -219,3 +256,7 @@ class Leased(Primitive):
     @abstractmethod
     def _token(self, ticket: int, value: int) -> int:
         """The token of a grant, from its ticket and what that was granted."""
+
+
+def _a(leased: object) -> str:
+    return f"a {type(leased).__name__}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC
 from typing import TYPE_CHECKING, Any
 
+from holdfast._refusals import shown
+
 from .record import Record
 
 if TYPE_CHECKING:
+    from .register import Register
     from .session import Session
 
 
@@ -17,16 +20,26 @@ class Primitive(ABC):  # noqa: B024  # it is no primitive by itself
     def __init__(self, session: Session, name: str, initial: Record) -> None:
         self._session = session
         self._name = name
-        self._register = session.register(name, initial)
+        self._initial = initial
+        self._life = session.life
+        self._life_register = self._life.register(name, initial)
+
+    @property
+    def _register(self) -> Register:
+        """That of the session's present life."""
+        if self._life is not self._session.life:
+            self._life = self._session.life
+            self._life_register = self._life.register(self._name, self._initial)
+        return self._life_register
 
     def __repr__(self) -> str:
-        return f"<holdfast.cluster.{type(self).__name__} {self._name!r} of {self._session!r}>"
+        return f"<holdfast.cluster.{type(self).__name__} {shown(self._name)} of {self._session!r}>"
 
     async def _read(self) -> Any:
-        self._session.check()
+        await self._session.ready()
         return await self._register.read()
 
     async def _read_living(self) -> Any:
         """Without what the dead hold and wait for."""
-        self._session.check()
+        await self._session.ready()
         return await self._register.read_living()

@@ -25,6 +25,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
+from holdfast._refusals import shortened, shown
+
 from . import shapes
 from .errors import FormatError, NameConflict
 from .shapes import Shape
@@ -338,7 +340,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
     kind = document.get("kind")
     if document.get("format") != FORMAT or not isinstance(kind, str) or not kind.startswith(KINDS):
         raise FormatError(
-            f"the record of {name!r} has the format {document.get('format')!r} and the kind {kind!r}, which this "
+            f"the record of {shown(name)} has the format {document.get('format')!r} and the kind {kind!r}, which this "
             f"version of holdfast does not know (format {FORMAT}). Upgrade holdfast here; nothing was changed"
         )
     return document
@@ -355,8 +357,9 @@ def decode(text: str | None, name: str, initial: R) -> R:
     document = parse(text, name)
     kind = document["kind"]
     if kind != initial.kind:
+        made_by = shortened(str(document.get("made_by")))
         raise NameConflict(
-            f"{name!r} is {with_article(kind)}, made by {document.get('made_by')}, and is used here as "
+            f"{shown(name)} is {with_article(kind)}, made by {made_by}, and is used here as "
             f"{with_article(initial.kind)}. "
             "Use another name, or the same kind and value; nothing was changed"
         )
@@ -393,7 +396,7 @@ def with_article(kind: str) -> str:
 
 
 def not_ours(text: str, name: str) -> FormatError:
-    return FormatError(f"the record of {name!r} is not one of holdfast's: {text[:80]!r}. Nothing was changed")
+    return FormatError(f"the record of {shown(name)} is not one of holdfast's: {text[:80]!r}. Nothing was changed")
 
 
 def line_of(runs: Iterable[Iterable[Any]]) -> Line:

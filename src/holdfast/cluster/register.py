@@ -16,13 +16,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast._refusals import shown
+
+from .background import begin
 from .engines.contract import NO_DESCRIPTOR, Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
 from .living import in_the_way, look_for_dead, read_living
 from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .session import Life
 
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until what the engine has failed to do is tried again."""
@@ -48,7 +51,7 @@ class _Entry(NamedTuple):
 class Register:
     """The operations of one session on one name."""
 
-    def __init__(self, session: Session, name: str, initial: Record, numbers: int) -> None:
+    def __init__(self, session: Life, name: str, initial: Record, numbers: int) -> None:
         """numbers: the highest that any register before, of the same name, has given to a ticket or a batch."""
         self._session = session
         self._name = name
@@ -261,6 +264,11 @@ class Register:
             if not future.done():
                 future.set_exception(exc)
 
+    def has_company(self, text: str | None) -> bool:
+        """Whether others may be waiting, by what is in the engine now."""
+        made, record = self._made
+        return text != made or bool(record.sessions() - {self._session.id})
+
     async def leave(self) -> None:
         """Take everything of this session out of the record, after what is under way; the session ends."""
         await self._finish()
@@ -271,7 +279,7 @@ class Register:
     def _check_replaced(self) -> None:
         if self.is_replaced:
             raise NameConflict(
-                f"{self._name!r} has been used as something else in {self._session!r} since this "
+                f"{shown(self._name)} has been used as something else in {self._session!r} since this "
                 f"{self.initial.kind} was made; make it anew"
             )
 
@@ -292,7 +300,7 @@ class Register:
 
     def _start(self) -> None:
         if self._session.over is None and (self._pump is None or self._pump.done()):
-            self._pump = self._session.loop.create_task(self._run(), name=f"holdfast register {self._name!r}")
+            self._pump = begin(self._session.loop, self._run, f"holdfast register {self._name!r}")
             self._pump.add_done_callback(self._ended)
 
     async def _finish(self) -> None:
@@ -402,7 +410,7 @@ class Register:
     def _give_up(self) -> None:
         """What this session had here is gone. What it is about to ask for does not depend on that."""
         self._session.forgo(self._name, REPLACED)
-        lost = SessionLost(f"what {self._session} had in {self._name!r} is gone: {REPLACED}")
+        lost = SessionLost(f"what {self._session} had in {shown(self._name)} is gone: {REPLACED}")
         self._give_up_waiting(lost, but={entry.ticket for entry in (self._sent[1] if self._sent is not None else ())})
         self._leaving = True  # something of it may be there all the same
         self._suspicious = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast._refusals import shown
+
 from .grant import Grant, Leased
 from .semaphore_record import Acquire, GiveBack, Release, SemaphoreRecord, TryAcquire
 
@@ -22,7 +24,7 @@ class Semaphore(Leased):
 
     def __init__(self, session: Session, name: str, value: int) -> None:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"a semaphore needs an int, the number of permits, not {value!r}")
+            raise TypeError(f"a semaphore needs an int, the number of permits, not {shown(value)}")
         if value < 0:
             raise ValueError(f"a semaphore needs 0 permits or more, not {value}")
         super().__init__(session, name, SemaphoreRecord(value=value, bounded=self._bounded, free=value))
@@ -41,10 +43,9 @@ class Semaphore(Leased):
         Cancellation: it is given back all the same.
         """
         if self._held:
-            self._session.check_loop()
-            await self._release(self._held[0])
+            await self._release(self._to_release())
         else:
-            self._session.check()
+            await self._session.ready()
             if not await self._register.tell(Release()):
                 raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
 

@@ -8,6 +8,10 @@ import math
 import os
 import random
 import socket
+import time
+import warnings
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,6 +20,9 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 from weakref import WeakSet, WeakValueDictionary
 
+from holdfast._refusals import refusing, shown
+
+from .background import begin
 from .barrier import Barrier
 from .condition import Condition
 from .engines.clock import monotonic
@@ -24,6 +31,7 @@ from .errors import EngineError, FormatError, LeaseLost, NameConflict, SessionLo
 from .event import Event
 from .grant import Grant
 from .inspection import Inspection, burial, decode_any, report
+from .leaving import leave_all
 from .lock import Lock
 from .record import Record, Step, encode, with_article
 from .register import Register
@@ -34,7 +42,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 CLOSING = 5.0
-"""Seconds that closing a session waits for the engine, at most. What is left then is for the others to clean up."""
+"""Seconds in which a session that closes gives back what it has, at most. What is left is for the others to do."""
+ENDING = 1.0
+"""Seconds that it waits after that for the engine to end, at most."""
+SLICE = 0.002
+"""Seconds that it keeps the loop busy with its names, at a time."""
 LONGEST_NAME = 200
 RENEWALS = 3
 """How often a session with a ttl is renewed in one, and looks whether it has missed a wake-up or a death."""
@@ -63,6 +75,7 @@ IDLE = 10.0
 """Seconds that the register of a name is kept, at least, which the user has no object of any more."""
 MANY = 1000
 """Registers from which on it is looked, before the time, which of them may go."""
+_WRITE = "write 'async with holdfast.connect() as session:'"
 
 
 class Session:
@@ -71,71 +84,54 @@ class Session:
     Closing it gives back everything that it holds. So does the end of the process, however it comes.
     """
 
-    def __init__(self, engine: Engine, label: str) -> None:
-        self.engine = engine
-        self.id = ""
-        self.over: SessionLost | None = None
-        """Why it has ended, if it has."""
+    def __init__(self, engine: Engine, label: str, anew: Callable[[], Engine] | None = None) -> None:
+        """anew: what makes another engine, if the session is to open again after it was lost."""
         self.label = label
         """What it is called in reports."""
-        self._registers: WeakValueDictionary[str, Register] = WeakValueDictionary()
-        self._in_use: dict[str, Register] = {}  # those of them whose records may know the session
-        self._numbers = 0  # no ticket or batch of a register that has been let go had a higher one
-        self._many = MANY
-        self._grants: set[Grant] = set()
-        self._held: dict[str, set[Grant]] = {}  # the same, by name
-        self._looked_at: set[str] = set()  # of those names, in this round
-        self._pid = 0
+        self._life = Life(engine, label)
+        self._anew = anew
         self._opening = False
-        self._losing: asyncio.Task[None] | None = None
-        self._renewal: asyncio.Task[Seen] | None = None
-        self._in_haste = False  # whether to renew anew as soon as that is done
-        self._failure: EngineError | None = None  # why the last renewal has failed
-        self._next_renewal: asyncio.Handle | None = None
-        self._renewal_at = 0.0  # the loop's time of that: not every loop's timers tell it
-        self._deadline = math.inf  # of monotonic(): when others may take it for dead
-        self._alarm: asyncio.Handle | None = None
-        self._tidying: asyncio.Task[None] | None = None
-        self._tidied = 0.0  # the loop's time when that began
+        self._closed = False
+        self._reopening: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        state = "not open yet" if not self.id else "over" if self.over else "open"
-        return f"<holdfast.cluster.Session {self.label!r} {self.id} [{state}]>"
+        return repr(self._life)
 
-    def __str__(self) -> str:
-        """For messages about its end, which are made while it is open."""
-        return f"session {self.label!r} {self.id}"
+    if not TYPE_CHECKING:  # type checkers say it by themselves
+
+        def __enter__(self):
+            raise TypeError("a session is opened with 'async with': write 'async with holdfast.connect() as session:'")
+
+        def __exit__(self, *exc):
+            """Never reached; `with` looks it up before it calls `__enter__`."""
+
+        def __await__(self):
+            raise TypeError("connect() is not awaited: write 'async with holdfast.connect() as session:'")
+
+    @property
+    def id(self) -> str:
+        """Its identity, which no other session ever has; "" before it is open. After a loss it opens under another."""
+        return self._life.id
+
+    @property
+    def over(self) -> SessionLost | None:
+        """Why it has ended, if it has."""
+        return self._life.over
+
+    @property
+    def engine(self) -> Engine:
+        """That of its present life."""
+        return self._life.engine
 
     async def __aenter__(self) -> Self:
         if self.id or self._opening:
             raise RuntimeError(f"{self!r} has been opened before; call holdfast.connect() for another one")
-        self.loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
-        self._tidied = self.loop.time()
-        asked = monotonic()
         self._opening = True
         try:
-            self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+            await self._life.open()
         finally:
             self._opening = False
-        _open.add(self)
-        if self.engine.ttl is not None:
-            if monotonic() > asked + self.engine.ttl / RENEWALS:  # the engine is slow, and some of the ttl has passed
-                asked = await self._renew_once()
-            self._extend(asked, self.engine.ttl)
-            self._renew_in(max(self.engine.ttl / RENEWALS - (monotonic() - asked), 0))
         return self
-
-    async def _renew_once(self) -> float:
-        """Before anything is asked for. Return when that was asked."""
-        asked = monotonic()
-        try:
-            await self.engine.renew()
-        except BaseException as exc:
-            self._end(SessionLost(f"{self} could not be opened: {exc!r}"))
-            await self.engine.close()
-            raise
-        return asked
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -145,29 +141,29 @@ class Session:
     async def close(self) -> None:
         """Give back all that is held, withdraw all who wait (they get SessionLost), and end the session.
 
-        Waits for the engine at most a few seconds. Does nothing if the session is over already.
+        Waits for the engine at most a few seconds, and lets the event loop run meanwhile. Does nothing if the session
+        is over already.
 
         Cancellation: the session ends all the same; what it held is found by the others.
         """
-        if not self.id or self.is_inherited():
+        if not self.id or self._life.is_inherited():
             return
-        self.check_loop()
-        if self._losing is not None:
-            await self._losing
-        if self.over is not None:
-            return
-        self._end(SessionLost(f"{self} was closed"))
-        try:
-            if self._tidying is not None:
-                self._tidying.cancel()
-            with contextlib.suppress(TimeoutError, EngineError, SessionLost):
-                async with asyncio.timeout(CLOSING):
-                    for register in [*self._in_use.values()]:
-                        await register.leave()
-                    await remove_some(self.engine, KEPT, AT_CLOSE)
-        finally:
-            await self.engine.close()
+        self._life.check_loop()
+        self._closed = True
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.wait([self._reopening], timeout=ENDING)
+        await self._life.close("was closed")
 
+    def __del__(self) -> None:
+        life = getattr(self, "_life", None)
+        if life is not None and life.id and life.over is None and not life.is_inherited():
+            try:
+                warnings.warn(f"{life!r} was dropped without close(); {_WRITE}", ResourceWarning, 2, source=self)
+            finally:
+                life.abandon()
+
+    @refusing
     def lock(self, name: str) -> Lock:
         """A Lock; all that have this name, in all sessions of the namespace, are one.
 
@@ -177,34 +173,39 @@ class Session:
         """
         return Lock(self, _checked(name))
 
+    @refusing
     def semaphore(self, name: str, value: int = 1) -> Semaphore:
         """A Semaphore of `value` permits; see lock(). Its first use fixes the value while its record lives."""
         return Semaphore(self, _checked(name), value)
 
+    @refusing
     def bounded_semaphore(self, name: str, value: int = 1) -> BoundedSemaphore:
         """A BoundedSemaphore of `value` permits; see semaphore()."""
         return BoundedSemaphore(self, _checked(name), value)
 
+    @refusing
     def event(self, name: str) -> Event:
         """An Event; see lock()."""
         return Event(self, _checked(name))
 
+    @refusing
     def condition(self, name: str, lock: Lock | None = None) -> Condition:
         """A Condition over `lock`, by default over the Lock of the same name.
 
         name: tells apart the conditions of one lock.
         """
         if lock is not None and (not isinstance(lock, Lock) or lock._session is not self):
-            raise TypeError(f"a condition needs a lock that {self!r} has made, or None, not {lock!r}")
+            raise TypeError(f"a condition needs a lock that {self!r} has made, or None, not {_other(lock)}")
         return Condition(self, _checked(name), self.lock(name) if lock is None else lock)
 
+    @refusing
     def barrier(self, name: str, parties: int) -> Barrier:
         """A Barrier of `parties` tasks; see lock(). Its first use fixes their number while its record lives."""
         return Barrier(self, _checked(name), parties)
 
     async def names(self) -> list[str]:
         """All names of the namespace that are in use, or were a while ago, sorted."""
-        self.check()
+        await self.ready()
         return await self.engine.names()
 
     async def inspect(self, name: str) -> Inspection:
@@ -215,7 +216,7 @@ class Session:
 
         Cancellation: raises at once; nothing has been changed anyway.
         """
-        self.check()
+        await self.ready()
         asked: set[str] = set()
         found: dict[str, SessionInfo] = {}
         record = await self._record(name)
@@ -246,7 +247,7 @@ class Session:
 
         Cancellation: raises at once; the session may have been ended.
         """
-        self.check()
+        await self.ready()
         if id == self.id:
             raise ValueError(f"{self!r} cannot evict itself; use close()")
         for text, what in ((reason, "a reason"), (by, "'by'")):
@@ -293,8 +294,136 @@ class Session:
         Done by itself now and then. Only what is as good as new goes: nothing held, waited for or set, and no
         living session that may ask about its last request. Tokens go on rising all the same.
         """
+        await self.ready()
+        return await self._life.tidy(seconds)
+
+    # For the primitives
+
+    @property
+    def life(self) -> Life:
+        """The present one."""
+        return self._life
+
+    def check(self) -> None:
+        """Raise an error if the session cannot be used here and now."""
+        try:
+            self._life.check()
+        except SessionLost as exc:
+            if self._life.is_inherited():
+                raise
+            how = "for another one" if self._closed else "anew, or with reopen=True: then it opens again by itself"
+            raise SessionLost(f"{exc}; connect() {how}") from None
+
+    async def ready(self) -> None:
+        """The same; but one that was lost and may open again does so first. Raises EngineError if it cannot yet.
+
+        Cancellation: raises at once; the opening goes on.
+        """
+        if self._anew is not None and self.id and not self._closed:
+            self._life.check_loop()
+            self._life.look_at_clock()
+            while self.over is not None and not self._closed:
+                await self._reopen()
         self.check()
+
+    async def _reopen(self) -> None:
+        """Open it under another identity, or wait for that if it is under way."""
+        if self._reopening is None:
+            self._reopening = begin(self._life.loop, self._live_anew, f"opening {self!r} anew")
+            self._reopening.add_done_callback(self._reopened)
+        task = self._reopening
+        await asyncio.wait([task])
+        if not task.cancelled():  # as by a program that cancels all tasks there are: then once more
+            task.result()
+
+    async def _live_anew(self) -> None:
+        assert self._anew is not None
+        life = Life(self._anew(), self.label, self._life.numbers())
+        await life.open()
+        self._life = life
+
+    def _reopened(self, task: asyncio.Task[None]) -> None:
+        self._reopening = None
+        if not task.cancelled():
+            task.exception()  # perhaps nobody waits for it any more
+
+
+class Life:
+    """A session from its opening to its end: one identity, and all that belongs to it.
+
+    Everything that goes on in the loop refers to this, and to no Session. So a Session that the program has
+    dropped is noticed.
+    """
+
+    def __init__(self, engine: Engine, label: str, numbers: int = 0) -> None:
+        """numbers: no ticket or batch of a life before had a higher one."""
+        self.engine = engine
+        self.id = ""
+        self.over: SessionLost | None = None
+        """Why it has ended, if it has."""
+        self.label = label
+        self._registers: WeakValueDictionary[str, Register] = WeakValueDictionary()
+        self._in_use: dict[str, Register] = {}  # those of them whose records may know the session
+        self._numbers = numbers  # no ticket or batch of a register that has been let go had a higher one
+        self._many = MANY
+        self._grants: WeakSet[Grant] = WeakSet()  # a grant keeps its session; what nobody has is nobody's to be told of
+        self._held: dict[str, WeakSet[Grant]] = {}  # the same, by name
+        self._looked_at: set[str] = set()  # of those names, in this round
+        self._pid = 0
+        self._losing: asyncio.Task[None] | None = None
+        self._has_ended = False  # the engine as well
+        self._keeper: AsyncGenerator[None] | None = None
+        self._renewal: asyncio.Task[Seen] | None = None
+        self._in_haste = False  # whether to renew anew as soon as that is done
+        self._failure: EngineError | None = None  # why the last renewal has failed
+        self._next_renewal: asyncio.Handle | None = None
+        self._renewal_at = 0.0  # the loop's time of that: not every loop's timers tell it
+        self._deadline = math.inf  # of monotonic(): when others may take it for dead
+        self._alarm: asyncio.Handle | None = None
+        self._tidying: asyncio.Task[None] | None = None
+        self._tidied = 0.0  # the loop's time when that began
+
+    def __repr__(self) -> str:
+        state = "not open yet" if not self.id else "over" if self.over else "open"
+        return f"<holdfast.cluster.Session {shown(self.label)} {self.id} [{state}]>"
+
+    def __str__(self) -> str:
+        """For messages about its end, which are made while it is open."""
+        return f"session {shown(self.label)} {self.id}"
+
+    async def open(self) -> None:
+        """Begin; may be called again if that has failed."""
+        self.loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._tidied = self.loop.time()
+        asked = monotonic()
+        self.id = await self.engine.open(self.label, self._on_wake, self._on_gap)
+        _open.add(self)
+        self._keeper = _until_the_loop_ends(self)
+        await anext(self._keeper)
+        if self.engine.ttl is not None:
+            if monotonic() > asked + self.engine.ttl / RENEWALS:  # the engine is slow, and some of the ttl has passed
+                asked = await self._renew_once()
+            self._extend(asked, self.engine.ttl)
+            self._renew_in(max(self.engine.ttl / RENEWALS - (monotonic() - asked), 0))
+
+    async def _renew_once(self) -> float:
+        """Before anything is asked for. Return when that was asked."""
+        asked = monotonic()
+        try:
+            await self.engine.renew()
+        except BaseException as exc:
+            self.lose(SessionLost(f"{self} could not be opened: {exc!r}"))
+            raise
+        return asked
+
+    async def tidy(self, seconds: float) -> int:
+        """See Session.tidy()."""
         return await self._tidy(seconds)
+
+    def numbers(self) -> int:
+        """The highest that any ticket or batch has got."""
+        return max([self._numbers, *(register.numbers for register in self._registers.values())])
 
     async def _tidy(self, seconds: float) -> int:
         self._tidied = self.loop.time()
@@ -308,12 +437,12 @@ class Session:
         self._many = max(MANY, 2 * len(self._in_use))
         return await remove_old(self.engine, seconds)
 
-    # For the primitives
+    # For the registers and grants
 
     def check(self) -> None:
         """Raise an error if the session cannot be used here and now."""
         if not self.id:
-            raise RuntimeError(f"{self!r} is not open; write 'async with holdfast.connect() as session:'")
+            raise RuntimeError(f"{self!r} is not open; {_WRITE}")
         if self.over is not None:
             raise SessionLost(str(self.over))
         self.check_deadline()
@@ -342,12 +471,12 @@ class Session:
         if self.id and self.over is None and (self._tidying is None or self._tidying.done()):
             pause = IDLE if len(self._in_use) > self._many else KEPT
             if self.loop.time() > self._tidied + pause:
-                self._tidying = self.loop.create_task(self._keep_tidy(), name=f"tidying of {self!r}")
+                self._tidying = begin(self.loop, self._keep_tidy, f"tidying of {self!r}")
         register = self._registers.get(name)
         if register is not None and register.initial.kind != initial.kind:
             if not register.is_forgotten:
                 raise NameConflict(
-                    f"{name!r} is used as {with_article(register.initial.kind)} in {self!r} already, and here as "
+                    f"{shown(name)} is used as {with_article(register.initial.kind)} in {self!r} already, and here as "
                     f"{with_article(initial.kind)}"
                 )
             register.is_replaced = True  # it was of the wrong kind, or nobody has used it
@@ -364,15 +493,16 @@ class Session:
     def hold(self, grant: Grant) -> None:
         """Remember a grant, to be told when the session is lost."""
         self._grants.add(grant)
-        self._held.setdefault(grant.name, set()).add(grant)
+        self._held.setdefault(grant.name, WeakSet()).add(grant)
         if self.engine.ttl is None:
             self._renew_in(CHECKED)
 
     def drop(self, grant: Grant) -> None:
         """Forget a grant that has ended."""
         self._grants.discard(grant)
-        held = self._held.get(grant.name, set())
-        held.discard(grant)
+        held = self._held.get(grant.name)
+        if held is not None:
+            held.discard(grant)
         if not held:
             self._held.pop(grant.name, None)
 
@@ -391,16 +521,69 @@ class Session:
         if self.engine.ttl is None:
             self._renew_in(LOOK_AGAIN)
 
+    # Its end
+
     def lose(self, exc: SessionLost) -> None:
         """The session is dead for the others: nothing that it held may be believed held any more."""
         if self.over is None:
             self._end(exc)
             self._close_engine()
 
+    async def close(self, how: str) -> None:
+        """Give back what is held, as far as that can be done in a few seconds, and end. how: for who asks why.
+
+        Cancellation: raises at once, and the engine is closed all the same.
+        """
+        if self.over is None:
+            exc = SessionLost(f"{self} {how}")
+            self._stop(exc)
+            telling = self._tell(exc)
+            try:
+                with contextlib.suppress(TimeoutError, EngineError, SessionLost):
+                    async with asyncio.timeout(CLOSING):
+                        await _in_slices(telling)
+                        await leave_all(self._in_use, self.engine)
+                        await remove_some(self.engine, KEPT, AT_CLOSE)
+            finally:
+                deque(telling, maxlen=0)  # the rest
+                self._close_engine()
+        if self._losing is not None:
+            await asyncio.wait([self._losing], timeout=ENDING)
+
     def _close_engine(self) -> None:
-        self._losing = self.loop.create_task(self.engine.close())
+        self._losing = begin(self.loop, self._end_engine, f"end of {self}")
         # It may be cancelled by a program that cancels all tasks there are.
         self._losing.add_done_callback(lambda done: self._close_engine() if done.cancelled() else None)
+
+    async def _end_engine(self) -> None:
+        try:
+            with contextlib.suppress(TimeoutError, EngineError):  # then the others find it dead
+                async with asyncio.timeout(ENDING):
+                    await self.engine.close()
+        finally:
+            self._has_ended = True
+            if self._keeper is not None:
+                await self._keeper.aclose()
+
+    def abandon(self) -> None:
+        """Nobody can use it any more: end it, and let the others have what it held. Called in any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: then it has ended with that
+            self.loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        if self.over is None and not self.is_inherited():
+            begin(self.loop, partial(self.close, "was dropped without close()"), f"end of {self}")
+
+    async def end_with_loop(self) -> None:
+        """The loop is about to be closed: end in it, if the program has not seen to that."""
+        self._keeper = None  # it is what calls this
+        if self.over is None:
+            try:
+                warnings.warn(f"{self!r} was open when its loop ended; {_WRITE}", ResourceWarning, 2, source=self)
+            finally:
+                await self.close("was open when its event loop ended")
+        elif self._losing is not None and not self._has_ended:
+            await asyncio.wait([self._losing], timeout=ENDING)
 
     # Life
 
@@ -458,7 +641,7 @@ class Session:
         at_rest = {name: rest for name in looked_at if (rest := self._in_use[name].at_rest) is not None}
         asked = monotonic()
         watched = frozenset[str]().union(*(sessions for _, sessions in at_rest.values()))
-        self._renewal = self.loop.create_task(self.engine.renew(at_rest, watched), name=f"renewal of {self!r}")
+        self._renewal = begin(self.loop, partial(self.engine.renew, at_rest, watched), f"renewal of {self!r}")
         self._renewal.add_done_callback(
             partial(self._renewed, asked, {name: batch for name, (batch, _) in at_rest.items()})
         )
@@ -522,6 +705,10 @@ class Session:
         self.over = self._of_another_process()
 
     def _end(self, exc: SessionLost) -> None:
+        self._stop(exc)
+        deque(self._tell(exc), maxlen=0)
+
+    def _stop(self, exc: SessionLost) -> None:
         self.over = exc
         if self._alarm is not None:
             self._alarm.cancel()
@@ -529,10 +716,17 @@ class Session:
             self._next_renewal.cancel()
         if self._renewal is not None:
             self._renewal.cancel()
-        for register in self._in_use.values():
+        if self._tidying is not None:
+            self._tidying.cancel()
+
+    def _tell(self, exc: SessionLost) -> Iterator[None]:
+        """Those who wait, and those who hold something, one after the other."""
+        for register in [*self._in_use.values()]:
             register.lose(exc)
-        for grant in self._grants:
+            yield
+        for grant in [*self._grants]:
             grant._lose(LeaseLost(f"{grant} was lost: {exc}"))
+            yield
         self._grants.clear()
         self._held.clear()
 
@@ -547,19 +741,24 @@ class Session:
             register.on_wake(message)
 
 
-def connect(url: str | Redis | None, ttl: float | None, namespace: str, name: str | None) -> Session:
+def connect(
+    url: str | Redis | None, ttl: float | None, namespace: str, name: str | None, reopen: bool = False
+) -> Session:
     """See `holdfast.connect()`."""
     if url is None or url == "":
         url = os.environ.get("HOLDFAST_URL") or None
     is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
     if ttl is not None and not (is_number and SHORTEST_TTL <= ttl <= LONGEST_TTL):
-        raise ValueError(f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {ttl!r}")
+        raise ValueError(
+            f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {shown(ttl)}"
+        )
     label = (
         _checked(name, "a session's name")
         if name is not None and name != ""
         else f"{socket.gethostname()}:{os.getpid()}"
     )
-    return Session(_engine(url, ttl, _checked(namespace, "a namespace")), label)
+    anew = partial(_engine, url, ttl, _checked(namespace, "a namespace"))
+    return Session(anew(), label, anew if reopen else None)
 
 
 def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engine:
@@ -567,7 +766,7 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         if type(url).__module__.partition(".")[0] != "redis" and not hasattr(url, "connection_pool"):
             raise TypeError(
                 "connect() needs a URL, a text like 'sqlite:///var/lib/locks', or a client of redis.asyncio, or None, "
-                f"not {url!r}"
+                f"not {shown(url)}"
             )
         return _redis_engine(url, ttl, namespace)
     parts = urlsplit(url or "sqlite:")
@@ -576,27 +775,31 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
     if parts.scheme == "memory":
         if parts.netloc or parts.path or parts.query or parts.fragment:
             raise ValueError(
-                f"{url!r} has something after 'memory:', where nothing belongs; use namespace= to keep apart"
+                f"{shown(url)} has something after 'memory:', where nothing belongs; use namespace= to keep apart"
             )
         from .engines.memory import MemoryEngine
 
         return MemoryEngine(namespace, ttl)
     if parts.scheme == "sqlite":
         if parts.netloc:
-            raise ValueError(f"{url!r} names a host; write the directory after three slashes: sqlite:///var/lib/locks")
+            raise ValueError(
+                f"{shown(url)} names a host; write the directory after three slashes: sqlite:///var/lib/locks"
+            )
         if parts.query or parts.fragment:
-            raise ValueError(f"{url!r} has a '?' or '#'; in the name of a directory write %3F or %23")
+            raise ValueError(f"{shown(url)} has a '?' or '#'; in the name of a directory write %3F or %23")
         path = unquote(parts.path)
         if path and (not path.startswith("/") or not path.strip("/") or "\0" in path):
             raise ValueError(
-                f"{url!r} names no directory by its absolute path, which all processes would agree on; "
+                f"{shown(url)} names no directory by its absolute path, which all processes would agree on; "
                 "write it after three slashes: sqlite:///var/lib/locks"
             )
         return _embedded_engine(path, namespace, ttl)
-    shown = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
+    if not parts.scheme:
+        raise ValueError(f"{shown(url)} is no URL; a directory is written with three slashes: sqlite:///var/lib/locks")
+    known = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
     raise ValueError(
-        f"unknown URL scheme in {shown!r}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST and "
-        "unix://SOCKET"
+        f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST "
+        "and unix://SOCKET"
     )
 
 
@@ -622,22 +825,45 @@ def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Eng
     return RedisEngine(server, namespace, ttl)
 
 
+def _other(lock: object) -> str:
+    return "one that another session has made" if isinstance(lock, Lock) else shown(lock)
+
+
 def _checked(name: str, what: str = "a name") -> str:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-        raise ValueError(f"{what} is a text of 1 to {LONGEST_NAME} characters, not {name!r}")
+        length = f", which has {len(name)}" if isinstance(name, str) else ""
+        raise ValueError(f"{what} is a text of 1 to {LONGEST_NAME} characters, not {shown(name)}{length}")
     try:
         name.encode()
     except UnicodeEncodeError as exc:
-        raise ValueError(f"{what} must have an encoding in UTF-8, and {name!r} has none") from exc
+        raise ValueError(f"{what} must have an encoding in UTF-8, and {shown(name)} has none") from exc
     return name
 
 
-_open: WeakSet[Session] = WeakSet()
+async def _until_the_loop_ends(life: Life) -> AsyncGenerator[None]:
+    """What asyncio.run() and other runners close at their end, in the loop, before that is closed."""
+    try:
+        yield
+    finally:
+        if not (life.is_inherited() or life.loop.is_closed()):
+            await life.end_with_loop()
+
+
+async def _in_slices(steps: Iterable[None]) -> None:
+    """Let the loop run between them."""
+    end = time.perf_counter() + SLICE
+    for _ in steps:
+        if time.perf_counter() > end:
+            await asyncio.sleep(0)
+            end = time.perf_counter() + SLICE
+
+
+_open: WeakSet[Life] = WeakSet()
 
 
 def _end_in_child() -> None:
-    for session in _open:
-        session.end_in_child()
+    for life in [*_open]:
+        life.end_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,10 +27,12 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from weakref import WeakSet
 
+from redis import ConnectionPool as BlockingClientsPool
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -45,6 +47,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from holdfast._refusals import shown
+from holdfast.cluster.background import begin
 from holdfast.cluster.command_line import command_line
 from holdfast.cluster.errors import EngineError, FormatError, SessionLost
 
@@ -144,9 +148,13 @@ class RedisEngine:
         else:
             self._pool = getattr(server, "connection_pool", None)
             if not isinstance(self._pool, ConnectionPool):
+                if isinstance(self._pool, BlockingClientsPool):
+                    raise TypeError(
+                        "this client of redis blocks the event loop: give connect() one of redis.asyncio, or a URL"
+                    )
                 raise TypeError(
                     "connect() needs a client of redis.asyncio for one server, as Redis(...) or what "
-                    f"Sentinel(...).master_for() returns, not {server!r}"
+                    f"Sentinel(...).master_for() returns, not {shown(server)}"
                 )
         self._is_ours = isinstance(server, str)
         self._patience = self._life / 3  # seconds until an answer is given up
@@ -206,7 +214,7 @@ class RedisEngine:
         _open.add(self)
         self._reach_until = monotonic() + OPENING * self._patience
         subscribed = self._loop.create_future()
-        self._listening = self._begin(self._listen(subscribed))
+        self._listening = self._begin(partial(self._listen, subscribed))
         try:
             _check_server(await self._ask("INFO"), repr(self))
             _, late = await asyncio.wait(
@@ -282,9 +290,9 @@ class RedisEngine:
         if self._subscription is not None:
             blank_socket(self._subscription)
 
-    def _begin(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
         """In a task that ends with the session."""
-        task = self._loop.create_task(work, name=f"holdfast session {self._id}")
+        task = begin(self._loop, work, f"holdfast session {self._id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -378,7 +386,7 @@ class RedisEngine:
                     self._on_gap(False)
 
         if self._who and not (self._closed or self._loop.is_closed()):
-            self._begin(reconnect())
+            self._begin(reconnect)
 
     async def _hang_up(self, connection: Connection | None) -> None:
         if connection is not None:
@@ -679,7 +687,7 @@ class RedisEngine:
         watch = self._watched[session]
         watch.cancel()
         pause = min(max(seconds, LATER), MOST_LATER)
-        watch.timer = self._loop.call_later(pause, lambda: self._begin(self._look_after(session)))
+        watch.timer = self._loop.call_later(pause, lambda: self._begin(partial(self._look_after, session)))
 
     async def _look_after(self, session: str) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then the next look tells
@@ -705,7 +713,7 @@ class RedisEngine:
                     await connection.send_command("SUBSCRIBE", self._channel(self._id))
                     while True:
                         kind, _, packet = await connection.read_response(
-                            disable_decoding=True, timeout=math.inf, push_request=True
+                            disable_decoding=True, timeout=math.inf, push_request=True, disconnect_on_error=False
                         )
                         if kind == b"subscribe":
                             pause, _ = PAUSE
@@ -717,8 +725,9 @@ class RedisEngine:
                             self._receive(packet)
                 finally:
                     self._subscription = None
-                    await connection.disconnect(nowait=True)
-                    await self._pool.release(connection)
+                    if not self._loop.is_closed():  # else nothing can be awaited
+                        await connection.disconnect(nowait=True)
+                        await self._pool.release(connection)
             except (RedisError, OSError, TimeoutError) as exc:
                 if not subscribed.done() and isinstance(exc, NoPermissionError):
                     raise self._forbidden(f"{exc} (SUBSCRIBE)") from exc

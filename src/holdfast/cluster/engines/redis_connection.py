@@ -7,10 +7,13 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from holdfast.cluster.background import begin
 
 from .inherited import blank
 
@@ -96,7 +99,7 @@ class Connection:
         self._connection = await connect(self._pool, self._patience, limit)
         self._loop = asyncio.get_running_loop()
         for work in (self._write, self._read):
-            task = self._loop.create_task(work(self._connection), name=f"holdfast connection, {work.__name__}")
+            task = begin(self._loop, partial(work, self._connection), f"holdfast connection, {work.__name__}")
             self._tasks.append(task)
             task.add_done_callback(self._break)
 
@@ -153,7 +156,9 @@ class Connection:
         while True:
             answer: Any
             try:
-                answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
+                answer = await connection.read_response(
+                    disable_decoding=True, timeout=math.inf, disconnect_on_error=False
+                )
             except (ResponseError, AuthenticationError) as exc:
                 answer = exc
             if self.broken:

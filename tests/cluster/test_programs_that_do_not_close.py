@@ -1,0 +1,224 @@
+"""A session that the program drops, or leaves open when its loop ends: it ends, others have what it held, no noise."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from holdfast.cluster import SessionLost
+
+from .servers import shared
+from .test_lock import connect, opened, settle, url
+
+__all__ = ["url"]  # the fixture
+
+NOISE = (
+    "Event loop is closed",
+    "never awaited",
+    "was destroyed but it is pending",
+    "Traceback",
+    "Exception ignored",
+    "Unclosed",
+)
+
+
+async def until_granted(lock):
+    async with asyncio.timeout(2.5):  # less than the time after which who waits looks for himself
+        return await lock.acquire()
+
+
+# Dropped
+
+
+async def test_a_session_that_is_dropped_ends_and_says_so(url):
+    async with connect(url) as other:
+        session = await opened(url, name="the one that was dropped")
+        await session.lock("x").acquire()
+        waiter = asyncio.create_task(until_granted(other.lock("x")))
+        await settle()
+        with pytest.warns(ResourceWarning, match=r"'the one that was dropped' .* was dropped without close\(\)"):
+            del session
+        await waiter
+
+
+@pytest.mark.parametrize("ttl", [None, 30])
+async def test_timers_and_readers_do_not_keep_it(url, ttl):
+    """It waits, holds, and has used many names."""
+    async with connect(url) as other:
+        session = await opened(url, ttl=ttl)
+        await other.lock("taken").acquire()
+        waiting = asyncio.create_task(session.lock("taken").acquire())
+        await session.lock("x").acquire()
+        await session.event("e").set()
+        await settle()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        del waiting
+        await settle()
+        life = session._life
+        with pytest.warns(ResourceWarning, match="dropped"):
+            del session
+        await until_granted(other.lock("x"))
+        assert "dropped without close" in str(life.over)
+
+
+@pytest.mark.parametrize("kept", ["lock", "grant", "task in a body", "task that waits"])
+async def test_what_was_made_by_it_keeps_it(url, kept):
+    async with connect(url) as other:
+        session = await opened(url)
+
+        async def body():
+            async with session_of.pop().lock("x"):
+                entered.set()
+                await asyncio.sleep(60)
+
+        entered, session_of = asyncio.Event(), [session]
+        keep = None
+        if kept == "lock":
+            keep = session.lock("x")
+            await keep.acquire()
+        elif kept == "grant":
+            keep = await session.lock("x").acquire()
+        elif kept == "task in a body":
+            keep = asyncio.create_task(body())
+            await entered.wait()
+        else:
+            await other.lock("y").acquire()
+            await session.lock("x").acquire()
+            keep = asyncio.create_task(session.lock("y").acquire())
+            await settle()
+        session_of.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            del session
+            gc.collect()
+            await settle()
+        assert await other.lock("x").locked()
+        assert await other.lock("x").try_acquire() is None
+        with pytest.warns(ResourceWarning, match="dropped"):  # noqa: PT031
+            if isinstance(keep, asyncio.Task):
+                keep.cancel()
+                await asyncio.wait([keep])
+            del keep
+            gc.collect()
+        await until_granted(other.lock("x"))
+
+
+async def test_a_session_that_was_closed_lost_or_never_opened_is_dropped_in_silence(url):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with connect(url):
+            pass
+        connect(url)
+        lost = await opened(url)
+        lost._life.lose(SessionLost("for the test"))
+        del lost
+        gc.collect()
+        await settle()
+
+
+async def test_it_is_dropped_in_another_thread(url):
+    """Where the collector may run."""
+    async with connect(url) as other:
+        box = [await opened(url)]
+        await box[0].lock("x").acquire()
+        with pytest.warns(ResourceWarning, match="dropped"):
+            await asyncio.to_thread(box.clear)
+        await until_granted(other.lock("x"))
+
+
+# The loop ends
+
+PROGRAM = """
+import asyncio, sys
+import holdfast
+from holdfast.cluster.lock_record import LockRecord
+
+url, how = sys.argv[1:3]
+kept = []
+
+async def main():
+    session = await holdfast.connect(url, namespace="a program that does not close").__aenter__()
+    await session.lock("x").acquire()
+    waiting = asyncio.create_task(session.event("never").wait())
+    other = await holdfast.connect(url, namespace="a program that does not close").__aenter__()
+    behind = asyncio.create_task(other.lock("x").acquire())
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    behind.cancel()
+    await asyncio.wait([waiting, behind])
+    kept.append(session)
+    if "drop" not in how:
+        kept.append(other)
+    if "work" in how:  # something of ours is under way when the loop stops
+        asyncio.get_running_loop().call_soon(lambda: session._life.register("y", LockRecord()).withdraw(1))
+
+def new_loop():
+    return __import__("uvloop" if "uvloop" in how else "asyncio").new_event_loop()
+
+if "run" in how:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+else:
+    loop = new_loop()
+    if "cancel" in how:
+        loop.run_until_complete(main())
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+    else:
+        loop.run_until_complete(main())
+    loop.close()
+if "exit" in how:
+    kept.clear()
+print("done")
+"""
+
+
+def program(url: str, how: str, *options: str) -> str:
+    command = [sys.executable, *options, "-c", PROGRAM, url, how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env={**os.environ})
+    assert done.stdout == "done\n", done.stderr
+    assert done.returncode == 0
+    return done.stderr
+
+
+@pytest.fixture(params=["memory", "embedded", "server"])
+def engine(request, tmp_path):
+    if request.param == "server":
+        return shared().url
+    return f"sqlite://{tmp_path}/locks" if request.param == "embedded" else "memory:"
+
+
+WAYS = ["run", "run drop", "close", "close exit", "close cancel", "close work", "run uvloop", "close uvloop"]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_loop_that_ends_with_an_open_session(engine, how):
+    if "uvloop" in how and importlib.util.find_spec("uvloop") is None:
+        pytest.skip("uvloop is not installed")
+    assert program(engine, how) == ""
+
+
+@pytest.mark.parametrize("how", ["run", "run drop", "close"])
+def test_in_development_mode_there_is_a_warning_and_nothing_else(engine, how):
+    err = program(engine, how, "-X", "dev")
+    assert "ResourceWarning" in err
+    for noise in NOISE:
+        assert noise not in err
+
+
+async def test_a_runner_gives_back_what_was_held(engine):
+    """So that nobody has to wait for a ttl."""
+    if engine == "memory:":
+        pytest.skip("its sessions end with their process")
+    await asyncio.to_thread(program, engine, "run")
+    async with connect(engine, namespace="a program that does not close") as other:
+        assert await other.lock("x").try_acquire()
