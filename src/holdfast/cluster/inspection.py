@@ -36,6 +36,8 @@ class Waiting:
     """How many."""
     condition: str | None
     """The condition that they wait for, if it is not the primitive itself."""
+    since: datetime | None
+    """Since when the first of them waits, to a second, by the engine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,16 @@ class Inspection:
     """What else there is to say of this kind: whether an event is set, how many permits are free, ..."""
 
 
+KINDS: tuple[type[Record], ...] = LockRecord, SemaphoreRecord, EventRecord, BarrierRecord
+
+
 def decode_any(text: str, name: str) -> Record:
     """A record as it was stored, of whatever kind. Raises FormatError if this version does not know it."""
     kind = parse(text, name)["kind"]
-    try:
-        initial = _initial(kind)
-    except ValueError as exc:
-        raise not_ours(text, name) from exc
-    if initial.kind != kind:  # as that of "lock of 3" is
-        raise not_ours(text, name)
-    return decode(text, name, initial)
+    for initial in (record.of_kind(kind) for record in KINDS):
+        if initial is not None:
+            return decode(text, name, initial)
+    raise not_ours(text, name)
 
 
 def report(record: Record, name: str, sessions: Mapping[str, SessionInfo]) -> Inspection:
@@ -73,26 +75,18 @@ def report(record: Record, name: str, sessions: Mapping[str, SessionInfo]) -> In
             sessions[held.session],
             held.permits,
             held.token,
-            None if held.since is None else datetime.fromtimestamp(held.since, UTC),
+            _moment(held.since),
         )
         for held in record.held()
         if held.session in sessions
     )
     waiters = (
-        Waiting(sessions[run.session], run.end - run.first, condition)
+        Waiting(sessions[run.session], run.size(), condition, _moment(run.since))
         for run, condition in record.waiting()
         if run.session in sessions
     )
     return Inspection(name, record.kind, record.made_by, tuple(holders), tuple(waiters), record.figures())
 
 
-def _initial(kind: str) -> Record:
-    match kind.partition(" of "):
-        case "lock", _, _:
-            return LockRecord()
-        case "event", _, _:
-            return EventRecord()
-        case "barrier", _, parties:
-            return BarrierRecord(parties=int(parties))
-        case name, _, value:
-            return SemaphoreRecord(value=int(value), free=int(value), bounded=name.startswith("bounded"))
+def _moment(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -12,13 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .engines.contract import Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
-from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
+from .record import (
+    Batch,
+    Record,
+    Step,
+    Withdraw,
+    added,
+    additions_to,
+    agreed,
+    decode,
+    encode,
+    left,
+    step,
+    takes_additions,
+)
 
 if TYPE_CHECKING:
     from .session import Session
@@ -140,11 +153,35 @@ class Register:
     async def read(self) -> Any:
         """The record as it is, of the type of `initial`."""
         self._check_replaced()
-        return decode(await self._session.engine.read(self._name), self._name, self.initial)
+        record = await self._read_any()
+        try:
+            return agreed(record, self.initial, self._name, self._session.label)
+        except NameConflict:  # perhaps only the dead have any use for the other value
+            dead = await self._session.engine.dead(record.sessions() - {self._session.id})
+            return agreed(record, self.initial, self._name, self._session.label, dead)
+
+    async def _read_any(self) -> Record:
+        """The record as it is, though it may have another value than `initial`."""
+        return decode(await self._session.engine.read(self._name), self._name, self.initial, self._made[1])
 
     def idle_for(self, seconds: float) -> bool:
         """Whether nothing has been asked for here for so long."""
         return self._pump is None and not self._asked and self._session.loop.time() >= self._used + seconds
+
+    def serves(self, wanted: Record) -> bool:
+        """Whether who uses the name as `wanted` may do so here: the record is known to accept both values."""
+        text, record = self._made
+        return text is not None and type(wanted) is type(self.initial) and record.accepts(wanted)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is asked for here, and nothing held."""
+        at_work = self._pump is not None and not self._pump.done()
+        return not (at_work or self._asked or self._has_work() or self._session.tokens(self._name))
+
+    def follow(self, other: Register) -> None:
+        """Take the place of a register that is at rest, and was for another value."""
+        self._answered, self._known = other._answered, other._known
 
     @property
     def is_forgotten(self) -> bool:
@@ -198,11 +235,14 @@ class Register:
             self._suspect()
             return
         try:
-            record = decode(text, self._name, self.initial)
+            record = agreed(
+                decode(text, self._name, self.initial, self._made[1]), self.initial, self._name, self._session.label
+            )
         except (FormatError, NameConflict) as exc:
             self._give_up_waiting(exc)
             return
         self._grant_what_was_missed(record)
+        self._do_what_is_due(record)
         if self._wanted(record) != self._watched.keys():
             self._outdated = True
             self._start()
@@ -224,7 +264,11 @@ class Register:
         await self._finish()
         change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
         with contextlib.suppress(FormatError, NameConflict):  # so nothing of this session is in it
-            await self._session.engine.apply(self._name, change, notices=self._notices, opens=self._opens)
+            text = left(self._made[1], self._session.id)
+            addition = self._added(text) if text else None
+            await self._session.engine.apply(
+                self._name, change, notices=self._notices, addition=addition, opens=self._opens
+            )
 
     def _check_replaced(self) -> None:
         if self.is_replaced:
@@ -291,6 +335,7 @@ class Register:
         """Apply what is pending as one batch, as often as it takes: its number sees to it that it counts once."""
         engine = self._session.engine
         pause, longest = RETRY
+        has_looked = False  # whether only the dead have any use for another value
         while True:
             batch, entries = self._sent or self._next_batch()
             try:
@@ -313,6 +358,9 @@ class Register:
                 self._session.check_deadline()  # an answer that comes too late is not believed
                 break
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
+                if isinstance(exc, NameConflict) and not has_looked and self._sent is not None:
+                    has_looked = self._suspicious = True
+                    continue
                 self._sent = None
                 self._suspicious = self._answered = False  # there is nothing here to look after
                 self._refuse(entries, exc, for_good=True)
@@ -333,6 +381,13 @@ class Register:
         self._answered = self._session.id in done.record.answers
         self._known = batch.number if self._answered else 0
         self._watch_over(done.record)
+        self._do_what_is_due(done.record)
+
+    def _do_what_is_due(self, record: Record) -> None:
+        due = record.due()
+        if due is not None and due[0] == self._session.id:
+            self._suspicious = True  # who is dead is to be known before
+            self._submit(_Entry(due[1]))
 
     def _next_batch(self) -> tuple[Batch, list[_Entry]]:
         entries, self._pending = self._pending, []
@@ -370,7 +425,7 @@ class Register:
             return frozenset()
         self._suspicious = False  # before, as it may be so again while the answer is on its way
         try:
-            return await self._session.engine.dead((await self.read()).sessions() - {self._session.id})
+            return await self._session.engine.dead((await self._read_any()).sessions() - {self._session.id})
         except BaseException:
             self._suspicious = True
             raise
@@ -389,6 +444,7 @@ class Register:
         if not self._doubted:
             self._grant_what_was_missed(record)
             self._watch_over(record)
+            self._do_what_is_due(record)
 
     def _grant_what_was_missed(self, record: Record) -> None:
         for ticket, value in sorted(self._granted_in(record).items()):
@@ -399,13 +455,13 @@ class Register:
         asked = self._asked_so_far()
         return record.granted(self._session.id, asked) if asked else {}
 
-    def _asked_so_far(self) -> list[int]:
-        later = {entry.ticket for entry in self._pending}
-        return [ticket for ticket in self._asked if ticket not in later]
+    def _asked_so_far(self) -> Collection[int]:
+        later = {entry.ticket for entry in self._pending if entry.ticket}
+        return self._asked.keys() - later if later else self._asked.keys()
 
     def _give_up_waiting(self, exc: Exception) -> None:
         """Something else is in the place of the record: nobody who waits here will be granted anything."""
-        for ticket in self._asked_so_far():
+        for ticket in sorted(self._asked_so_far()):
             future = self._asked.pop(ticket)
             if not future.done():
                 future.set_exception(exc)
@@ -429,7 +485,9 @@ class Register:
         def change(stored: Stored) -> tuple[str, Step]:
             made, record = self._made
             if stored.text != made:
-                record = decode(stored.text, self._name, self.initial)
+                record = decode(stored.text, self._name, self.initial, record)
+            if batch.operations:
+                record = agreed(record, self.initial, self._name, self._session.label, dead)
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
             if record.last_token() < stored.floor:
@@ -442,14 +500,20 @@ class Register:
         return change
 
     def _addition(self, batch: Batch) -> Addition | None:
-        """What does as well as the batch while somebody else holds it, and does not change the record."""
-        text = joining(self.initial, batch)
-        return Addition(additions_to(self.initial), text) if text else None
+        """What may be stored behind the record in place of the change."""
+        text = added(self._made[1], batch)
+        return self._added(text) if text else None
+
+    def _added(self, text: str) -> Addition:
+        _, record = self._made
+        return Addition(additions_to(record), text, is_better=record.ONLY_JOINS)
 
     def _opens(self, done: Step) -> Opening | None:
-        """Whether others may join without a change, and who has to know of that before it makes its next one."""
+        """Whether others may add to the record, and who has to know of that before it makes its next change."""
         record = done.record
-        return Opening(additions_to(record), record.told(), done.is_alike_at_end) if record.ahead() else None
+        if not takes_additions(record):
+            return None
+        return Opening(additions_to(record), record.told(), done.is_alike_at_end)
 
     def _refuse(self, entries: list[_Entry], exc: Exception, *, for_good: bool = False) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""

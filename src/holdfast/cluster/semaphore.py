@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .grant import Grant, Leased
-from .semaphore_record import Acquire, Release, SemaphoreRecord, TryAcquire
+from .semaphore_record import Acquire, Release, Resize, SemaphoreRecord, TryAcquire
 
 if TYPE_CHECKING:
     from .session import Session
@@ -21,17 +21,14 @@ class Semaphore(Leased):
     _bounded = False
 
     def __init__(self, session: Session, name: str, value: int) -> None:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"a semaphore needs an int, the number of permits, not {value!r}")
-        if value < 0:
-            raise ValueError(f"a semaphore needs 0 permits or more, not {value}")
+        _check_value(value)
         super().__init__(session, name, SemaphoreRecord(value=value, bounded=self._bounded, free=value))
         self._held = []
         self._entered = []
 
     async def locked(self) -> bool:
         """Whether acquire() would have to wait."""
-        return bool((await self._read()).free == 0)
+        return bool((await self._read()).free <= 0)
 
     async def release(self) -> None:
         """Give a permit back, to who is next. A session that holds none adds one, as in asyncio.
@@ -47,6 +44,20 @@ class Semaphore(Leased):
             self._session.check()
             if not await self._register.tell(Release()):
                 raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
+
+    async def resize(self, value: int) -> None:
+        """Change the number of permits to `value`, while they are used: more are granted at once to those who wait
+        first; of fewer, none is taken away, and none granted before enough have been given back.
+
+        Semaphores that were made with the old value and with the new one both go on, until the name is forgotten.
+
+        Raises TypeError and ValueError as making one does; else as acquire() does.
+
+        Cancellation: it is changed all the same.
+        """
+        _check_value(value)
+        self._session.check()
+        await self._register.tell(Resize(value))
 
     def _acquiring(self, ticket: int) -> Acquire:
         return Acquire(ticket)
@@ -65,3 +76,10 @@ class BoundedSemaphore(Semaphore):
     """A Semaphore that refuses a release in a session that holds no permit. Made by `Session.bounded_semaphore()`."""
 
     _bounded = True
+
+
+def _check_value(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"a semaphore needs an int, the number of permits, not {value!r}")
+    if value < 0:
+        raise ValueError(f"a semaphore needs 0 permits or more, not {value}")
