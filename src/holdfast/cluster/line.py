@@ -53,8 +53,8 @@ def line_of(rows: Iterable[Sequence[Any]]) -> Line:
 
 
 def join(line: Line, session: str, ticket: int, at: float) -> Line:
-    """The line with the ticket behind all others. at: the engine's time, if it is known."""
-    return join_run(line, Run(session, (ticket, ticket + 1), at))
+    """The line with the ticket behind all others. at: the engine's time, in seconds."""
+    return join_run(line, Run(session, (ticket, ticket + 1), round(at, 3)))
 
 
 def join_run(line: Line, run: Run) -> Line:

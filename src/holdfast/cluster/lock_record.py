@@ -225,16 +225,24 @@ class LockRecord(Record):
 
     def with_parts(self, rows: Collection[str], known: LockRecord | None) -> LockRecord | None:
         before = {room.text: (name, room) for name, room in known.rooms.items()} if known is not None and rows else {}
-        rooms = {}
+        rooms: dict[str, Room] = {}
+        others = [row for row in rows if row not in before]
+        documents = document_of(f"[{','.join(others)}]")  # at once, as there may be thousands
+        if not isinstance(documents, list) or len(documents) != len(others):
+            return None
+        found = iter(documents)
         for row in rows:
             if row in before:
                 name, room = before[row]
                 rooms[name] = room
-            else:
-                document = document_of(row)
-                if not (isinstance(document, dict) and len(document) == 1 and all(map(_IS_LINE, document.values()))):
-                    return None
-                rooms |= {name: Room(line_of(line), row) for name, line in document.items()}
+                continue
+            document = next(found)
+            if type(document) is not dict or len(document) != 1:
+                return None
+            ((name, line),) = document.items()
+            if not _IS_LINE(line):
+                return None
+            rooms[name] = Room(line_of(line), row)
         return replace(self, rooms=rooms)
 
     def _holds(self, token: int) -> bool:

@@ -116,11 +116,10 @@ class SemaphoreRecord(Record):
             case Resize(value):
                 if value == self.value:
                     return self, 1
-                first, *others = [each for each in dict.fromkeys((*self.values, self.value)) if each != value] or [
-                    value
-                ]
-                record = replace(self, value=value, values=(first, *others[-MOST_VALUES:]))
-                return replace(record, free=self.free + value - self.value)._serve(wakes), 1
+                first, *others = dict.fromkeys((*self.values, self.value))
+                values = first, *others[-MOST_VALUES:]
+                free = self.free + value - self.value
+                return replace(self, value=value, values=values, free=free)._serve(wakes), 1
 
     def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[SemaphoreRecord, Collection[int]]:
         line, waited = leave(self.line, session, leaving)
