@@ -151,6 +151,8 @@ class BarrierRecord(Record):
 
     def _trip(self, alive: Collection[str], wakes: list[Wake]) -> BarrierRecord:
         """Let as many rounds through as are complete with these sessions alone."""
+        if not (self.line and self.line[0].session in alive):
+            return self
         line, places = self.line, [*self.places]
         while size(line) >= self.parties:
             round, rest = take(line, self.parties)

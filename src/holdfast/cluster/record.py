@@ -292,6 +292,14 @@ def _buried(record: R, dead: Collection[str], at: float, wakes: list[Wake]) -> R
 
 def _applied(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
     """The record after the batch, which it has not seen, and the outcomes."""
+    record, outcomes = _operated(record, batch, wakes)
+    answers = {**record.answers}
+    _answer(answers, record, batch, outcomes)
+    return replace(record, answers=answers), outcomes
+
+
+def _operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
+    """The same, but for the answer."""
     outcomes: list[int] = []
     record = replace(record, changed=batch.at)
     for kind, operations in groupby(batch.operations, type):
@@ -304,11 +312,14 @@ def _applied(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
             for operation in operations:
                 record, outcome = record.apply(batch.session, operation, wakes)
                 outcomes.append(outcome)
-    answers = {**record.answers}
+    return record, outcomes
+
+
+def _answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: Iterable[int]) -> None:
+    """Note what the batch came to, which tells how much of it the record knows, if the session has any part in it."""
     answers.pop(batch.session, None)
-    if batch.operations or batch.session in replace(record, answers=answers).sessions():
-        answers[batch.session] = Answer.of(batch.number, outcomes)  # it tells how much of it the record knows
-    return replace(record, answers=answers), outcomes
+    if batch.operations or batch.session in replace(record, answers={}).sessions():
+        answers[batch.session] = Answer.of(batch.number, outcomes)
 
 
 def _watch_more(before: Record, after: Record) -> set[str]:
@@ -386,28 +397,39 @@ def left(record: Record, session: str) -> str:
     return "" if record.ONLY_JOINS else _ENCODER.encode([session])
 
 
-def _with_addition(record: R, row: str) -> R | None:
-    """The record with what was stored behind it; None if that cannot be."""
-    micros, _, text = row.partition(" ")
-    document = document_of(text)
-    if not (micros.isascii() and micros.isdigit() and len(micros) < len("253402300800000000")):
-        return None
-    if not shapes.addition(document, record.ADDED):
-        return None
-    if len(document) == 1:
-        return _buried(record, document, moment(int(micros)), [])
-    session, number, rows = document
-    answer = record.answers.get(session)
-    if answer is not None and number and answer.batch >= number:
-        return record  # it was sent, and stored, twice
+def _with_additions(record: R, rows: Iterable[str]) -> R | None:
+    """The record with what was stored behind it, in order; None if that cannot be."""
+    answers = {**record.answers}  # changed in place, as there may be hundreds of rows
+    for row in rows:
+        micros, _, text = row.partition(" ")
+        document = document_of(text)
+        if not (micros.isascii() and micros.isdigit() and len(micros) < len("253402300800000000")):
+            return None
+        if not shapes.addition(document, record.ADDED):
+            return None
+        at = moment(int(micros))
+        if len(document) == 1:
+            record = replace(record, changed=at).bury(document, [])
+            answers.pop(document[0], None)
+            continue
+        session, number, operations = document
+        answer = answers.get(session)
+        if answer is not None and number and answer.batch >= number:
+            continue  # it was sent, and stored, twice
+        batch = Batch(session, number, _operations(operations, record.ADDED), at)
+        record, outcomes = _operated(record, batch, [])
+        _answer(answers, record, batch, outcomes)
+    return replace(record, answers=answers)
+
+
+def _operations(rows: Iterable[list[Any]], named: Mapping[str, Any]) -> tuple[Any, ...]:
     operations: list[Any] = []
     for name, *values in rows:
-        operation = record.ADDED[name]
-        if operation._fields == ("ticket",):  # type: ignore[attr-defined]
-            operations += map(operation, range(*values))
+        if named[name]._fields == ("ticket",):
+            operations += map(named[name], range(*values))
         else:
-            operations.append(operation(*values))
-    return _applied(record, Batch(session, number, tuple(operations), moment(int(micros))), [])[0]
+            operations.append(named[name](*values))
+    return tuple(operations)
 
 
 def encode(record: Record) -> str:
@@ -441,14 +463,24 @@ def parse(text: str, name: str) -> dict[str, Any]:
     return document
 
 
-def decode(text: str | None, name: str, initial: R, known: R | None = None) -> R:
+def decode(
+    text: str | None, name: str, initial: R, known: R | None = None, seen: tuple[str | None, R] | None = None
+) -> R:
     """A record as it was stored; None stands for `initial`. It may have another value: see agreed().
 
-    known: a record, parts of which may be the same. Raises FormatError if a newer version wrote it, or what is there
+    known: a record, parts of which may be the same. seen: a text that was decoded, behind which may be more by now.
+    Raises FormatError if a newer version wrote it, or what is there
     is no record; NameConflict if it is of another kind than `initial`.
     """
     if text is None:
         return initial
+    if seen is not None and seen[0] is not None and text.startswith(seen[0]):
+        rows = text[len(seen[0]) :].split("\n")
+        if not rows[0] and not any(row.startswith("{") for row in rows):
+            record = _with_additions(seen[1], rows[1:]) if rows[1:] else seen[1]
+            if record is None:
+                raise not_ours(text, name)
+            return record
     document = parse(text, name)
     kind = document["kind"]
     fresh = initial.of_kind(kind)
@@ -470,8 +502,8 @@ def decode(text: str | None, name: str, initial: R, known: R | None = None) -> R
         changed=document["changed"],
         **fresh.fields_from(document),
     ).with_parts(parts, known)
-    for row in rows[len(parts) :]:
-        record = record if record is None else _with_addition(record, row)
+    if record is not None and len(rows) > len(parts):
+        record = _with_additions(record, rows[len(parts) :])
     if record is None:
         raise not_ours(text, name)
     return record

@@ -75,6 +75,7 @@ class Register:
         self._leaving = False  # what this session has in the record is to be taken out
         self._known = 0  # the batch whose answer the record has, as far as is known here
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
+        self._seen: tuple[str | None, Record] = None, initial  # the last text that came from the engine, and its record
         self._made: tuple[str | None, Record] = None, initial  # what the last change came to: a text, and its record
 
     # What the primitives do
@@ -162,7 +163,12 @@ class Register:
 
     async def _read_any(self) -> Record:
         """The record as it is, though it may have another value than `initial`."""
-        return decode(await self._session.engine.read(self._name), self._name, self.initial, self._made[1])
+        return self._decoded(await self._session.engine.read(self._name))
+
+    def _decoded(self, text: str | None) -> Record:
+        record = decode(text, self._name, self.initial, self._made[1], self._seen)
+        self._seen = text, record
+        return record
 
     def idle_for(self, seconds: float) -> bool:
         """Whether nothing has been asked for here for so long."""
@@ -235,9 +241,7 @@ class Register:
             self._suspect()
             return
         try:
-            record = agreed(
-                decode(text, self._name, self.initial, self._made[1]), self.initial, self._name, self._session.label
-            )
+            record = agreed(self._decoded(text), self.initial, self._name, self._session.label)
         except (FormatError, NameConflict) as exc:
             self._give_up_waiting(exc)
             return
@@ -433,6 +437,8 @@ class Register:
     async def _look(self) -> None:
         """Another session has said that there is something to see: what has been granted here, and whom to watch."""
         self._outdated = False
+        if not self._asked:
+            return  # nobody waits any more
         try:
             record = await self.read()
         except (FormatError, NameConflict) as exc:
@@ -485,7 +491,7 @@ class Register:
         def change(stored: Stored) -> tuple[str, Step]:
             made, record = self._made
             if stored.text != made:
-                record = decode(stored.text, self._name, self.initial, record)
+                record = self._decoded(stored.text)
             if batch.operations:
                 record = agreed(record, self.initial, self._name, self._session.label, dead)
             if stored.text is None:
