@@ -69,8 +69,9 @@ OLDEST = 6, 2
 """The first version that has all that is used here."""
 PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
-SETTLED = 0.1
-"""Seconds until a session that is watched is looked after for the first time. Most are not waited for that long."""
+SETTLED = 0.5
+"""Seconds, or a tenth of the ttl if that is less, until a session that is watched is looked after for the first time.
+Most are not waited for that long."""
 MOST_ADDED = 32
 """How many additions a text gets until it is written anew."""
 LEAVING = 1.0
@@ -600,7 +601,7 @@ class RedisEngine:
         entry = (on_death,)  # one of its own, though the same may be given twice
         watch.callbacks.append(entry)
         if watch.timer is None:
-            self._watch_for(session, SETTLED)  # then it is known how long it lives
+            self._watch_for(session, min(SETTLED, self._life / 10))  # then it is known how long it lives
 
         def stop() -> None:
             if entry in watch.callbacks:
