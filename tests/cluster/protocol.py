@@ -7,7 +7,8 @@ is sent until its outcome is known, and each answer is searched for grants whose
     ask, tell, leave    a task asks for something, does something, or leaves before or after it has got it
     send                a batch is applied and answered; applied, and the answer lost; or lost; each may be a repetition
                         also: applied without knowing of the last that have joined, who stay behind the record
-    join                a batch that only joins is stored behind the record, and answered or not; or so again
+    add                 a batch is stored behind the record, and answered or not; or so again
+    write anew          somebody writes the record anew with some of what is stored behind it
     deliver             a wake-up arrives, late or not; or is lost, or comes once more
     die                 a session ends without a word, whatever is on its way; somebody who sends buries it, or not yet
 
@@ -20,9 +21,23 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
-from holdfast.cluster.record import Answer, Batch, Record, Step, Withdraw, decode, encode, joining, step
+from holdfast.cluster.barrier_record import Trip
+from holdfast.cluster.record import (
+    Answer,
+    Batch,
+    Record,
+    Step,
+    Withdraw,
+    added,
+    decode,
+    encode,
+    left,
+    step,
+    takes_additions,
+)
 
 Ticket = tuple[str, int]
 Woken = list[tuple[str, int, int]]
@@ -160,22 +175,27 @@ class World(NamedTuple):
                 for operation in self.kind.leaving(ticket, asked):
                     move(f"{name} leaves: {operation}", self.leave, name, ticket, operation)
             busy = bool(client.pending or client.sent)
-            for bury in (False, True) if self.dead else (False,):
+            must_look = any(
+                isinstance(operation, Trip) for operation in self._put_on_the_way(name)._sent(name).operations
+            )
+            for bury in (True,) if self.dead and must_look else (False, True) if self.dead else (False,):
                 if busy or bury or client.asked:
                     move(f"{name} sends, answered, {bury=}", self.send, name, bury)
                 if busy and self.left.faults:
                     move(f"{name} sends, answer lost, {bury=}", self.send_in_vain, name, bury, True)
             if busy and self.left.faults:
                 move(f"{name} sends, lost", self.send_in_vain, name, False, False)
-            if busy and self._put_on_the_way(name).joining(name):
-                move(f"{name} joins, answered", self.join, name)
+            if busy and not (self.dead and must_look) and self._put_on_the_way(name).added(name):
+                move(f"{name} adds, answered", self.add, name)
                 if self.left.faults:
-                    move(f"{name} joins, answer lost", self.join_in_vain, name)
+                    move(f"{name} adds, answer lost", self.add_in_vain, name)
             for unknown in range(1, self._unknown(name) + 1) if busy else ():
                 if self._put_on_the_way(name).step(name, unknown=unknown).is_alike_at_end:
                     move(f"{name} sends, not knowing of {unknown} who joined", self.send, name, False, unknown)
             if self.left.faults:
                 move(f"{name} dies", self.die, name)
+        for unknown in range(len(self._rows())):
+            move(f"it is written anew, not knowing of {unknown} rows", self.write_anew, unknown)
         for letter in dict.fromkeys(self.mail):
             move(f"wake-up {letter} arrives", self.deliver, letter)
             if self.left.faults:
@@ -206,16 +226,19 @@ class World(NamedTuple):
         dead = self.dead if bury else frozenset[str]()
         return self._put_on_the_way(name)._apply(name, dead, unknown)._answered(name)
 
-    def join(self, name: str) -> World:
-        """It is stored behind the record, and the answer arrives."""
-        world = self._put_on_the_way(name)._join(name)
-        client = dict(world.clients)[name]
-        assert world.step(name)[:2] == (world.record, client.applied.outcomes), "it is as if it had not been applied"
-        return world._answered(name)
+    def add(self, name: str) -> World:
+        """It is stored behind the record, and the answer arrives, and whom it has woken is told."""
+        return self._put_on_the_way(name)._add(name, is_answered=True)._answered(name)
 
-    def join_in_vain(self, name: str) -> World:
+    def add_in_vain(self, name: str) -> World:
         """It is stored, and the answer is lost."""
-        return self._put_on_the_way(name)._join(name).spending(faults=1)
+        return self._put_on_the_way(name)._add(name, is_answered=False).spending(faults=1)
+
+    def write_anew(self, unknown: int) -> World:
+        known, rest = self._split(unknown)
+        world = self._replace(text=encode(decode(known, "x", self.kind.initial)) + rest)
+        assert world.record == self.record
+        return world._checked()
 
     def _answered(self, name: str) -> World:
         client = dict(self.clients)[name]
@@ -228,6 +251,9 @@ class World(NamedTuple):
         asked = [ticket for ticket, _ in client.asked if ticket not in gathered]
         for ticket, value in self.record.granted(name, asked).items():
             client = self._get(client, ticket, value)
+        due = self.record.due()
+        if due is not None and due[0] == name and not any(isinstance(each, Trip) for each in client.pending):
+            client = client.add(due[1])
         return self.with_client(name, client)._checked(name)
 
     def send_in_vain(self, name: str, bury: bool, applied: bool) -> World:
@@ -265,11 +291,16 @@ class World(NamedTuple):
             client = client._replace(batches=number, pending=(), sent=sent)
         return self.with_client(name, client)
 
+    def _rows(self) -> list[str]:
+        """What is stored behind the record."""
+        _, *rows = (self.text or "").split("\n")
+        return [row for row in rows if not row.startswith("{")]
+
     def _unknown(self, name: str) -> int:
-        """How many that have joined the session need not know of: those after its own last word."""
-        _, *joined = (self.text or "").split("\n")
-        own = [number for number, line in enumerate(joined, start=1) if json.loads(line)[0] == name]
-        return len(joined) - max(own, default=0)
+        """How many of them the session need not know of: those after its own last word."""
+        rows = self._rows()
+        own = [number for number, row in enumerate(rows, start=1) if json.loads(row.partition(" ")[2])[0] == name]
+        return len(rows) - max(own, default=0)
 
     def _split(self, unknown: int) -> tuple[str | None, str]:
         """The text as it was before so many have joined, and the rest."""
@@ -278,17 +309,21 @@ class World(NamedTuple):
         lines = self.text.split("\n")
         return "\n".join(lines[:-unknown]), "".join(f"\n{line}" for line in lines[-unknown:])
 
+    def _sent(self, name: str) -> Batch:
+        batch = dict(self.clients)[name].sent
+        assert batch is not None
+        return batch
+
     def step(self, name: str, dead: frozenset[str] = frozenset(), unknown: int = 0) -> Step:
         """What the session makes of the record as it knows it."""
-        batch = dict(self.clients)[name].sent
-        assert batch is not None
-        return step(decode(self._split(unknown)[0], "x", self.kind.initial), batch, dead)
+        return step(decode(self._split(unknown)[0], "x", self.kind.initial), self._sent(name), dead)
 
-    def joining(self, name: str) -> str:
+    def added(self, name: str) -> str:
         """What the session may have stored behind the record, or nothing."""
-        batch = dict(self.clients)[name].sent
-        assert batch is not None
-        return joining(self.kind.initial, batch) if self.record.ahead() is not None else ""
+        if self.text is None or not takes_additions(self.record):
+            return ""
+        row = added(self.kind.initial, self._sent(name))
+        return f"\n0 {row}" if row else ""
 
     def _apply(self, name: str, dead: frozenset[str], unknown: int = 0) -> World:
         world, woken = self._told_to_model(name, dead)
@@ -296,16 +331,9 @@ class World(NamedTuple):
         assert done.outcomes == dict(world.clients)[name].applied.outcomes, (
             "another outcome than the model's, or than at the first time"
         )
-        told = [
-            (wake.session, ticket, wake.value)
-            for wake in done.wakes
-            for ticket in range(wake.ticket, wake.ticket + wake.tickets)
-        ]
-        assert sorted(told) == sorted(woken), "it wakes others than it should"
         text = encode(done.record)
         assert decode(text, "x", self.kind.initial) == done.record, "it is not stored as it is"
-        living = dict(self.clients)
-        mail = tuple(sorted([*self.mail, *(letter for letter in told if letter[0] in living)]))
+        mail = self._mail(done, woken)
         world = world._replace(text=text + self._split(unknown)[1], dead=self.dead - dead, mail=mail)
         if unknown:
             before, after = self.record.watches(), world.record.watches()
@@ -314,10 +342,25 @@ class World(NamedTuple):
                 assert is_told or others <= before[session], f"{session} does not know whom to watch"
         return world._checked()
 
-    def _join(self, name: str) -> World:
+    def _mail(self, done: Step, woken: Woken) -> tuple[tuple[str, int, int], ...]:
+        """What is under way once those are told that a step has woken."""
+        told = [
+            (wake.session, ticket, wake.value)
+            for wake in done.wakes
+            for ticket in range(wake.ticket, wake.ticket + wake.tickets)
+        ]
+        assert sorted(told) == sorted(woken), "it wakes others than it should"
+        living = dict(self.clients)
+        return tuple(sorted([*self.mail, *(letter for letter in told if letter[0] in living)]))
+
+    def _add(self, name: str, is_answered: bool) -> World:
         world, woken = self._told_to_model(name, frozenset())
-        assert not woken
-        return world._replace(text=f"{self.text}{self.joining(name)}")._checked()
+        done = self.step(name)
+        assert done.outcomes == dict(world.clients)[name].applied.outcomes, "another outcome than the model's"
+        mail = self._mail(done, woken)
+        world = world._replace(text=f"{self.text}{self.added(name)}", mail=mail if is_answered else self.mail)
+        assert world.record == done.record, "it is not as if it had been applied"
+        return world._checked()
 
     def _told_to_model(self, name: str, dead: frozenset[str]) -> tuple[World, Woken]:
         """The world in which the model knows of the batch, which it sees once; and whom that wakes."""
@@ -326,13 +369,22 @@ class World(NamedTuple):
         assert batch is not None
         model, woken = self.model.bury(dead)
         if batch.number != client.applied.batch or not batch.operations:
-            outcomes = []
-            for operation in batch.operations:
-                model, outcome, others = model.apply(name, operation)
-                outcomes.append(outcome)
-                woken += others
-            client = client._replace(applied=Answer(batch.number, tuple(outcomes)))
+            outcomes: dict[int, int] = {}
+            for _, operations in groupby(enumerate(batch.operations), lambda entry: isinstance(entry[1], Withdraw)):
+                for index, operation in self._in_order(name, model, [*operations]):
+                    model, outcomes[index], others = model.apply(name, operation)
+                    woken += others
+            applied = Answer.of(batch.number, (outcome for _, outcome in sorted(outcomes.items())))
+            client = client._replace(applied=applied)
         return self._replace(model=model).with_client(name, client), woken
+
+    @staticmethod
+    def _in_order(name: str, model: Any, operations: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+        """Operations with their indices. Of withdrawals in succession, those of who waits come first."""
+        if not isinstance(operations[0][1], Withdraw):
+            return operations
+        waiting = {ticket for other, ticket in model.waiting() if other == name}
+        return sorted(operations, key=lambda entry: (entry[1].ticket not in waiting, entry[1].ticket))
 
     def _get(self, client: Client, ticket: int, value: int) -> Client:
         """A ticket does not wait any more; nothing if it has been withdrawn, or has got it before."""
@@ -362,6 +414,9 @@ class World(NamedTuple):
     def drain(self) -> World:
         """All goes well from here on: everybody leaves. The record must be as in the beginning."""
         world = self
+        for name, _ in [*world.clients] * 3:
+            world = world.send(name, True)
+        assert world.record.due() is None, "all have come, and they wait"
         for _ in range(50):
             for name, _ in world.clients:
                 world = world.send(name, True)
@@ -381,6 +436,9 @@ class World(NamedTuple):
         for name, _ in world.clients:
             assert world.model.bury(frozenset({name})) == (world.model, []), "it is still in"
             done = step(world.record, Batch(name, 0, ()), {name})
+            if world.text is not None and (row := left(self.kind.initial, name)):
+                world = world._replace(text=f"{world.text}\n0 {row}")
+                assert world.record == done.record, "it has left otherwise than by its end"
             world = world._replace(text=encode(done.record))
         record = step(world.record, Batch("last", 0, ()), world.dead).record
         assert self.kind.is_drained(record), f"left behind: {record}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from holdfast.cluster import FormatError, semaphore_record
+from holdfast.cluster import FormatError
+from holdfast.cluster.line import Run
 from holdfast.cluster.lock_record import Acquire, Holder, LockRecord, Notify, Operation, Release, TryAcquire, Wait
-from holdfast.cluster.record import Answer, Batch, Run, Wake, Withdraw, decode, encode, joining, step
-from holdfast.cluster.semaphore_record import SemaphoreRecord
+from holdfast.cluster.record import Answer, Batch, Wake, Withdraw, added, decode, encode, step
 
 
 def apply(record: LockRecord, session: str, number: int, *operations: Operation, dead: tuple[str, ...] = ()):
@@ -20,7 +19,7 @@ def apply(record: LockRecord, session: str, number: int, *operations: Operation,
 def test_a_release_names_the_next_owner_in_the_same_change():
     held = apply(LockRecord(), "a", 1, Acquire(1)).record
     queued = apply(held, "b", 1, Acquire(1), Acquire(2)).record
-    assert queued.line == (Run("b", 1, 3),)
+    assert queued.line == (Run("b", (1, 3)),)
     record, outcomes, wakes, _ = apply(queued, "a", 2, Release(1))
     assert record.holder == Holder("b", 1, 2)
     assert outcomes == (1,)
@@ -29,7 +28,7 @@ def test_a_release_names_the_next_owner_in_the_same_change():
 
 def test_a_ticket_in_the_middle_of_a_run_is_withdrawn():
     record = apply(LockRecord(), "a", 1, *map(Acquire, range(1, 6))).record
-    assert apply(record, "a", 2, Withdraw(3)).record.line == (Run("a", 2, 3), Run("a", 4, 6))
+    assert apply(record, "a", 2, Withdraw(3)).record.line == (Run("a", (2, 3, 4, 6)),)
 
 
 def test_a_batch_that_is_sent_again_counts_once_and_is_answered_the_same():
@@ -57,10 +56,12 @@ def test_who_waits_for_whom():
 
 # Who joins without a change
 
+NOW = 1764118000_000000
+
 
 def stored(record: LockRecord, *batches: Batch) -> LockRecord:
     """The record with these behind it, read again."""
-    text = encode(record) + "".join(joining(record, batch) for batch in batches)
+    text = "\n".join([encode(record), *(f"{NOW} {added(record, batch)}" for batch in batches)])
     return decode(text, "x", LockRecord())
 
 
@@ -69,8 +70,8 @@ B, C = Batch("b", 1, (Acquire(1), Acquire(2))), Batch("c", 1, (Acquire(1),))
 
 
 def test_a_batch_that_is_stored_behind_the_record_is_as_good_as_applied():
-    applied = step(step(HELD, B).record, C).record
-    assert stored(HELD, B, C) == replace(applied, changed=HELD.changed)
+    now = NOW / 1_000_000
+    assert stored(HELD, B, C) == step(step(HELD, B._replace(at=now)).record, C._replace(at=now)).record
     assert step(stored(HELD, B, C), C)[:2] == (stored(HELD, B, C), (0,))
 
 
@@ -81,16 +82,15 @@ def test_a_batch_that_is_stored_twice_counts_once():
 
 def test_the_tickets_of_two_batches_are_one_run():
     more = Batch("b", 2, (Acquire(3),))
-    assert stored(HELD, B, more).line == (Run("b", 1, 4),)
-    assert stored(HELD, B, more).answers["b"] == Answer(2, (0,))
+    assert stored(HELD, B, more).line == (Run("b", (1, 4), NOW / 1_000_000),)
+    assert stored(HELD, B, more).answers["b"] == Answer(2, (0, 1))
 
 
 @pytest.mark.parametrize(
     "operations", [(), (TryAcquire(1),), (Acquire(1), Withdraw(1)), (Release(1), Acquire(2)), (Wait(2, "c", 1),)]
 )
 def test_only_what_does_nothing_but_join_is_stored_behind_the_record(operations):
-    assert joining(HELD, Batch("b", 1, operations)) == ""
-    assert joining(SemaphoreRecord(value=1, free=0), Batch("b", 1, (semaphore_record.Acquire(1),))) == ""
+    assert added(HELD, Batch("b", 1, operations)) == ""
 
 
 def test_nobody_joins_a_free_lock_without_a_change():
@@ -136,11 +136,12 @@ def test_who_buries_the_dead_must_know_of_all_who_have_joined():
 
 @pytest.mark.parametrize("line", ["", "not JSON", "[]", '["b",1]', '["b",2,[[1]]]', '["b","2",[]]'])
 def test_what_is_no_batch_is_refused_behind_a_record(line):
-    with pytest.raises(FormatError, match="othing was changed"):
-        decode(f"{encode(step(HELD, B).record)}\n{line}", "x", LockRecord())
+    for row in (line, f"{NOW} {line}"):
+        with pytest.raises(FormatError, match="othing was changed"):
+            decode(f"{encode(step(HELD, B).record)}\n{row}", "x", LockRecord())
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"kind": "ladder"}])
+@pytest.mark.parametrize("change", [{"format": 1}, {"format": 3}, {"kind": "ladder"}])
 def test_a_record_that_this_version_does_not_know_is_refused(change):
     document = json.loads(encode(LockRecord())) | change
     with pytest.raises(FormatError, match=r"Upgrade holdfast here; nothing was changed"):

@@ -198,10 +198,10 @@ def test_what_could_not_be_opened_is_opened_later(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        '{"format": 1, "kind": "lock"}',
-        '{"format": 1, "kind": "lock", "made_by": "", "answers": 3, "line": [], "changed": 0}',
-        '{"format": 1, "kind": "lock", "made_by": "", "answers": {}, "line": [], "changed": 0}',
-        '{"format": 1, "kind": "lock", "made_by": "", "answers": {}, "line": [1], "changed": 0}',
+        '{"format": 2, "kind": "lock"}',
+        '{"format": 2, "kind": "lock", "made_by": "", "answers": 3, "line": [], "changed": 0}',
+        '{"format": 2, "kind": "lock", "made_by": "", "answers": {}, "line": [], "changed": 0}',
+        '{"format": 2, "kind": "lock", "made_by": "", "answers": {}, "line": [1], "changed": 0}',
     ],
 )
 def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):
@@ -222,7 +222,7 @@ def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):
 def test_a_kind_that_is_none_is_refused(url, kind):
     async def main():
         async with connect(url) as session:
-            await session.engine.apply("x", lambda stored: (f'{{"format": 1, "kind": "{kind}"}}', None))
+            await session.engine.apply("x", lambda stored: (f'{{"format": 2, "kind": "{kind}"}}', None))
             with pytest.raises(FormatError, match="Nothing was changed"):
                 await session.inspect("x")
 

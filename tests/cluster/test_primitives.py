@@ -281,8 +281,9 @@ def test_who_was_told_of_another_value_can_use_that(url, first):
                 for call in (wrong.acquire, wrong.try_acquire, wrong.release, wrong.locked):
                     with pytest.raises(NameConflict, match=r"used as something else .* make it anew"):
                         await call()
-                with pytest.raises(NameConflict, match="is used as a semaphore of 2"):
-                    two.semaphore("s", 20)
+                async with two.semaphore("s", 2):
+                    with pytest.raises(NameConflict, match="is used as a semaphore of 2"):
+                        two.semaphore("s", 20)
 
     run(main)
 

@@ -33,6 +33,8 @@ KINDS: dict[str, Kind] = {
     "semaphore": SemaphoreKind(1, bounded=False),
     "semaphore of 0": SemaphoreKind(0, bounded=False),
     "bounded semaphore": SemaphoreKind(2, bounded=True),
+    "resized semaphore": SemaphoreKind(1, False, 0, 2),
+    "resized bounded semaphore": SemaphoreKind(2, True, 1, 3),
     "event": EventKind(),
     "barrier": BarrierKind(2),
     "barrier of 3": BarrierKind(3),
@@ -79,5 +81,7 @@ TestLock = machine(KINDS["lock"])
 TestCondition = machine(KINDS["two conditions"])
 TestSemaphore = machine(KINDS["semaphore"])
 TestBoundedSemaphore = machine(KINDS["bounded semaphore"])
+TestResizedSemaphore = machine(KINDS["resized semaphore"])
+TestResizedBoundedSemaphore = machine(KINDS["resized bounded semaphore"])
 TestEvent = machine(KINDS["event"])
 TestBarrier = machine(KINDS["barrier of 3"])

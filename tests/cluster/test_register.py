@@ -192,7 +192,7 @@ def test_an_error_that_nobody_has_foreseen_ends_the_session_and_not_in_silence()
     run(main)
 
 
-@pytest.mark.parametrize("text", ["", "not JSON", "[]", "null", "1", '"lock"', "{}", '{"format": 1}', '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "not JSON", "[]", "null", "1", '"lock"', "{}", '{"format": 2}', '{"format": 3}'])
 def test_a_text_that_is_no_record_is_refused_and_left_alone(url, text):
     async def main():
         async with connect(url) as session:

@@ -11,8 +11,9 @@ from holdfast.cluster import FormatError
 from holdfast.cluster.barrier_record import BarrierRecord, Place
 from holdfast.cluster.event_record import EventRecord
 from holdfast.cluster.inspection import decode_any
-from holdfast.cluster.lock_record import Holder, LockRecord
-from holdfast.cluster.record import Answer, Record, Run, decode, encode
+from holdfast.cluster.line import Run
+from holdfast.cluster.lock_record import Acquire, Holder, LockRecord, Room
+from holdfast.cluster.record import Answer, Batch, Record, added, decode, encode
 from holdfast.cluster.semaphore_record import SemaphoreRecord
 
 from .test_lock import connect, run, url
@@ -26,13 +27,27 @@ WRONG: list[tuple[Record, str, Any]] = [
     *((LOCK, "made_by", wrong) for wrong in (None, 7, [])),
     *((LOCK, "answers", wrong) for wrong in ([], {"a": 1}, {"a": [1]}, {"a": ["1", []]}, {"a": [-1, []]})),
     *((LOCK, "answers", wrong) for wrong in ({"a": [1, ["1"]]}, {"a": [1, [True]]}, {"a": [1, {}]}, {"a\0b": [1, []]})),
-    *((LOCK, "line", wrong) for wrong in (None, {}, [1], [["a", 1]], [["a", 1, 2, 3]], [[1, 1, 2]], [["a", "1", 2]])),
-    *((LOCK, "line", wrong) for wrong in ([["a", 2, 2]], [["a", -1, 2]], [["a", 1, 2.0]], [["\u00e4", 1, 2]])),
+    *(
+        (LOCK, "answers", wrong)
+        for wrong in ({"a": [1, [1]]}, {"a": [1, [1, 0]]}, {"a": [1, [1, 1e9]]}, {"a": [1, [1, 10**9]]})
+    ),
+    *((LOCK, "line", wrong) for wrong in (None, {}, [1], [["a", [1, 2]]], [["a", 1, 2]], [[1, [1, 2], 0]])),
+    *(
+        (LOCK, "line", wrong)
+        for wrong in ([["a", ["1", 2], 0]], [["a", [], 0]], [["a", [1], 0]], [["a", [1, 2, 3], 0]])
+    ),
+    *((LOCK, "line", wrong) for wrong in ([["a", [2, 2], 0]], [["a", [-1, 2], 0]], [["a", [1, 2.0], 0]])),
+    *((LOCK, "line", wrong) for wrong in ([["\u00e4", [1, 2], 0]], [["a", [1, 2], None]], [["a", [1, 2], -1]])),
+    *(
+        (LOCK, "line", wrong)
+        for wrong in ([["a", [1, 3, 2, 4], 0]], [["a", [1, 2, 2, 4], 0]], [["a", [1, 2, 3, True], 0]])
+    ),
+    *((LOCK, "line", wrong) for wrong in ([["a", [1, 2, 3, "4"], 0]], [["a", [-1, 2, 3, 4], 0]])),
     *((LOCK, "changed", wrong) for wrong in (None, "1", True, -1, NAN, INFINITY, 1e300)),
     *((LOCK, "tokens", wrong) for wrong in ("a", None, 1.5, -1, True)),
     *((LOCK, "holder", wrong) for wrong in ("a", [], ["a", 1], ["a", 1, "2", 0], [1, 1, 1, 0], ["a", 1, 1, INFINITY])),
-    *((LOCK, "conditions", wrong) for wrong in ([], {"c": 1}, {"c": [["a", 1, "2"]]})),
-    *((SEMAPHORE, "free", wrong) for wrong in ("a", None, 1.0, -1)),
+    *((SEMAPHORE, "free", wrong) for wrong in ("a", None, 1.0, True)),
+    *((SEMAPHORE, "values", wrong) for wrong in (None, 1, ["1"], [-1])),
     *((SEMAPHORE, "permits", wrong) for wrong in ([], {"a": "1"}, {"a": -1}, {"a": None})),
     *((EVENT, "is_set", wrong) for wrong in (0, "yes", None, [])),
     *((BARRIER, "broken", wrong) for wrong in (1, "no", None)),
@@ -49,22 +64,21 @@ def stored(record: Record, **changes: Any) -> str:
     [
         LockRecord(
             made_by="\xe4",
-            answers={"a": Answer(0, ()), "b": Answer(2, (1, 0, -1))},
-            line=(Run("b", 0, 1), Run("c", 3, 9)),
+            answers={"a": Answer(0, ()), "b": Answer.of(2, (1, 0, -1, -1))},
+            line=(Run("b", (0, 1), 1764118000.5), Run("c", (3, 9, 11, 12))),
             changed=1764118000.5,
             tokens=7,
             holder=Holder("a", 1, 7, 1764118000),
-            conditions={"\xe4": (Run("b", 1, 2),)},
+            rooms={each: Room.of(each, (Run("b", (1, 2)),)) for each in ("\xe4", "\n", "c")},
         ),
-        SemaphoreRecord(value=0, free=0, permits={"a": 1, "b": 20}, line=(Run("c", 1, 2),)),
+        SemaphoreRecord(value=0, free=-21, values=(30, 7), permits={"a": 1, "b": 20}, line=(Run("c", (1, 2)),)),
         EventRecord(is_set=True),
         BarrierRecord(parties=2, broken=True, places=(Place("a", 1, 1), Place("b", 1, 2))),
     ],
 )
 def test_a_record_fits(record):
     assert decode_any(encode(record), "x") == record
-    joined = decode(f'{encode(record)}\n["d",3,[[4,6],[7,8]]]\n["e",1,[]]', "x", record)
-    assert joined.line == (*record.line, Run("d", 4, 6), Run("d", 7, 8))
+    assert decode(encode(record), "x", record, known=record) == record
 
 
 @pytest.mark.parametrize(("record", "field", "wrong"), WRONG)
@@ -85,16 +99,65 @@ def test_a_record_that_lacks_a_field_is_refused(record):
             decode(text, "x", record)
 
 
+NOW = 1764118000_000000
+HELD = LockRecord(tokens=1, holder=Holder("a", 1, 1))
+JOINING = Batch("d", 3, (Acquire(4), Acquire(5), Acquire(7)))
+
+
+def test_what_is_added_to_a_record_fits():
+    assert added(HELD, JOINING) == '["d",3,[["acquire",4,6],["acquire",7,8]]]'
+    record = decode(f"{encode(HELD)}\n{NOW} {added(HELD, JOINING)}", "x", LOCK)
+    assert record.line == (Run("d", (4, 6, 7, 8), NOW / 1_000_000),)
+
+
 @pytest.mark.parametrize(
     "line",
     [
-        *("", "x", "[]", "7", "[" * 100_000),
-        *('["a","1",[[1,2]]]', '["a",1,[[2,1]]]', '["a",1,[1]]', '["a",1,{}]', "[7,1,[]]"),
+        *("", "x", "[]", "7", "[" * 100_000, '["d"', "{}"),
+        *(
+            '["a","1",[["acquire",1,2]]]',
+            '["a",1,[["acquire",2,1]]]',
+            '["a",1,[["acquire",1]]]',
+            '["a",1,[["acquire"]]]',
+        ),
+        *('["a",1,{}]', "[7,1,[]]", '["a",1,[[]]]', '["a",1,["acquire"]]', '["a",1,[["release",1]]]', "[7]", '["a",1]'),
+        *('["a",1,[["acquire",1,1e3]]]', '["a",1,[["acquire",1,100000000002]]]', '["a",1,[[["acquire"],1,2]]]'),
     ],
 )
-def test_something_else_behind_a_record_is_refused(line):
+@pytest.mark.parametrize("when", [f"{NOW} ", "", "1.5 ", "-1 ", "9" * 30 + " ", "x "])
+def test_something_else_behind_a_record_is_refused(when, line):
     with pytest.raises(FormatError, match="Nothing was changed"):
-        decode(f"{encode(LOCK)}\n{line}", "x", LOCK)
+        decode(f"{encode(HELD)}\n{when}{line}", "x", LOCK)
+
+
+@pytest.mark.parametrize("when", ["", "1.5 ", "-1 ", "9" * 30 + " ", "x "])
+def test_what_was_added_at_no_time_is_refused(when):
+    with pytest.raises(FormatError, match="Nothing was changed"):
+        decode(f"{encode(HELD)}\n{when}{added(HELD, JOINING)}", "x", LOCK)
+
+
+@pytest.mark.parametrize(
+    ("record", "row"),
+    [
+        *((SEMAPHORE, row) for row in ('["resize"]', '["resize",-1]', '["resize","3"]', '["resize",1,2]', '["set"]')),
+        *(
+            (BARRIER, row)
+            for row in ('["trip"]', '["trip","a"]', '["trip",["\\u00e4"]]', '["abort",1]', '["arrive",1]')
+        ),
+        *((EVENT, row) for row in ('["set",1]', '["wait",2,2]', '["wait"]', '["withdraw",true,2]', '["release"]')),
+    ],
+)
+def test_an_operation_of_another_shape_behind_a_record_is_refused(record, row):
+    decode(f'{encode(record)}\n{NOW} ["a",1,[]]', "x", record)
+    with pytest.raises(FormatError, match="Nothing was changed"):
+        decode(f'{encode(record)}\n{NOW} ["a",1,[{row}]]', "x", record)
+
+
+@pytest.mark.parametrize("row", ["{}", '{"c":1}', '{"c":[]}', '{"c":[["a",[1,"2"],0]]}', '{"c":', "{" * 100_000])
+@pytest.mark.parametrize("record", [HELD, EVENT])
+def test_another_part_of_a_record_is_refused(record, row):
+    with pytest.raises(FormatError, match="Nothing was changed"):
+        decode(f"{encode(record)}\n{row}", "x", record)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +178,7 @@ def test_what_is_nested_too_deeply_is_refused():
     [
         (LOCK, "tokens", lambda session: session.lock("x").acquire()),
         (LOCK, "tokens", lambda session: session.lock("x").try_acquire()),
-        (LOCK, "conditions", lambda session: session.condition("x").acquire()),
+        (LOCK, "tokens", lambda session: session.condition("x").acquire()),
         (SEMAPHORE, "free", lambda session: session.semaphore("x", 2).acquire()),
         (EVENT, "is_set", lambda session: session.event("x").wait()),
         (EVENT, "is_set", lambda session: session.event("x").set()),

@@ -42,7 +42,7 @@ class Barrier(Primitive):
         which follows by itself, is on record.
         """
         await self._session.ready()
-        ticket, place = await self._register.ask(Arrive, wary=True)
+        ticket, place = await self._register.ask(Arrive)
         if place == BROKEN:
             raise asyncio.BrokenBarrierError(f"{self!r} is broken: somebody called abort() or reset()")
         self._register.withdraw(ticket)  # the place has been taken

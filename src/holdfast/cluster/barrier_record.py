@@ -1,18 +1,22 @@
 """The record of a Barrier, and every change of it. Pure.
 
-The line is who has arrived. With the last one it trips: the line is empty again for the next round, and each ticket's
-place is kept until its session has taken it, which it says by withdrawing the ticket. Of a ticket that neither
-stands in the line nor has a place, the round was broken.
+The line is who has arrived. It trips when all have come who are needed and are known to be alive: they leave the line,
+and each ticket's place is kept until its session has taken it, which it says by withdrawing the ticket. Of a ticket
+that neither stands in the line nor has a place, the round was broken.
+
+Nobody need look who is alive in order to arrive. The session of the arrival with which the line is full looks, and then
+says so (`due()`). If it has died, that is noticed by who stands behind it, or comes there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from . import shapes
-from .record import Record, Wake, Withdraw, join, leave, stands_in, tickets, without
+from .line import join, leave, size, take, tickets, without
+from .record import Record, Wake, Withdraw, wakes_for
 from .shapes import Shape
 
 BROKEN = -1
@@ -26,9 +30,16 @@ class Place(NamedTuple):
 
 
 class Arrive(NamedTuple):
-    """Arrive. Outcome: the place if that was the last one, 0 if the ticket waits now, or BROKEN."""
+    """Arrive. Outcome: the place if the last one was needed, and all are of one session; 0 if the ticket waits now, or
+    BROKEN."""
 
     ticket: int
+
+
+class Trip(NamedTuple):
+    """Say that these sessions were alive when all had come. Outcome: how many are through, by that."""
+
+    alive: tuple[str, ...] | list[str]
 
 
 class Abort(NamedTuple):
@@ -39,7 +50,7 @@ class Reset(NamedTuple):
     """Break it for all who wait, and mend it for all who come. Outcome: 1."""
 
 
-Operation = Arrive | Abort | Reset | Withdraw
+Operation = Arrive | Trip | Abort | Reset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,13 @@ class BarrierRecord(Record):
     """All that the cluster knows of one Barrier."""
 
     KIND = "barrier"
+    ADDED: ClassVar[Mapping[str, type]] = {
+        "arrive": Arrive,
+        "trip": Trip,
+        "abort": Abort,
+        "reset": Reset,
+        "withdraw": Withdraw,
+    }
     SHAPES: ClassVar[Mapping[str, Shape]] = {
         "broken": shapes.truth,
         "places": shapes.each(shapes.row(shapes.session, shapes.number, shapes.number)),
@@ -61,49 +79,64 @@ class BarrierRecord(Record):
     def kind(self) -> str:
         return f"barrier of {self.parties}"
 
+    @classmethod
+    def of_kind(cls, kind: str) -> BarrierRecord | None:
+        name, _, parties = kind.partition(" of ")
+        return cls(parties=int(parties)) if name == "barrier" and shapes.is_decimal(parties) else None
+
+    def with_value_of(self, wanted: BarrierRecord) -> BarrierRecord:
+        return replace(self, parties=wanted.parties)
+
     def arrived(self) -> int:
         """How many wait for the others."""
-        return sum(run.end - run.first for run in self.line)
+        return size(self.line)
+
+    def due(self) -> tuple[str, Trip] | None:
+        if self.arrived() < self.parties:
+            return None
+        complete, _ = take(self.line, self.parties)
+        return complete[-1].session, Trip((*dict.fromkeys(run.session for run in self.line),))
 
     def apply(self, session: str, operation: Operation, wakes: list[Wake]) -> tuple[BarrierRecord, int]:
         match operation:
             case Arrive(ticket):
                 if self.broken:
                     return self, BROKEN
-                if self.arrived() + 1 < self.parties:
-                    return replace(self, line=join(self.line, session, ticket)), 0
-                places = [Place(*entry, place) for place, entry in enumerate(tickets(self.line), 1)]
-                wakes += [Wake(*place) for place in places]
-                mine = Place(session, ticket, self.parties)
-                return replace(self, line=(), places=(*self.places, *places, mine)), self.parties
+                record = replace(self, line=join(self.line, session, ticket, self.changed))
+                through: list[Wake] = []
+                record = record._trip({session}, through)
+                mine = [wake.value for wake in through if wake[:2] == (session, ticket)]
+                wakes += [wake for wake in through if wake[:2] != (session, ticket)]
+                return record, (mine[0] if mine else 0)
+            case Trip(alive):
+                before = len(wakes)
+                record = self._trip({*alive}, wakes)
+                return record, len(wakes) - before
             case Abort():
                 return replace(self._break(wakes), broken=True), 1
             case Reset():
                 return replace(self._break(wakes), broken=False), 1
-            case Withdraw(ticket):
-                places = [place for place in self.places if place[:2] != (session, ticket)]
-                known = stands_in(self.line, session, ticket) or len(places) < len(self.places)
-                return replace(self, line=leave(self.line, session, ticket), places=tuple(places)), int(known)
+
+    def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[BarrierRecord, Collection[int]]:
+        line, waited = leave(self.line, session, leaving)
+        taken = {place.ticket for place in self.places if place.session == session}.intersection(leaving)
+        places = tuple(place for place in self.places if place.session != session or place.ticket not in taken)
+        return replace(self, line=line, places=places), taken.union(waited)
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> BarrierRecord:
         places = tuple(place for place in self.places if place.session not in dead)
         return replace(self, line=without(self.line, dead), places=places)
 
     def is_initial(self) -> bool:
-        return not self.line and not self.broken and not self.places
+        return self.is_idle() and not self.places
+
+    def is_idle(self) -> bool:
+        return not self.line and not self.broken
 
     def sessions(self) -> set[str]:
         return Record.sessions(self) | {place.session for place in self.places}
 
-    def watches(self) -> dict[str, frozenset[str]]:
-        """A ring: each the one before it, and the first the last. An arrival of the dead must not count."""
-        ring = [*dict.fromkeys(run.session for run in self.line)]
-        return {
-            session: frozenset({before}) - {session}
-            for before, session in zip(ring[-1:] + ring[:-1], ring, strict=True)
-        }
-
-    def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
+    def granted(self, session: str, asked: Collection[int]) -> dict[int, int]:
         places = {place.ticket: place.place for place in self.places if place.session == session}
         return {ticket: places.get(ticket, BROKEN) for ticket in Record.granted(self, session, asked)}
 
@@ -116,6 +149,22 @@ class BarrierRecord(Record):
     def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
         return {"broken": document["broken"], "places": tuple(Place(*place) for place in document["places"])}
 
+    def _trip(self, alive: Collection[str], wakes: list[Wake]) -> BarrierRecord:
+        """Let as many rounds through as are complete with these sessions alone."""
+        if not (self.line and self.line[0].session in alive):
+            return self
+        line, places = self.line, [*self.places]
+        while size(line) >= self.parties:
+            round, rest = take(line, self.parties)
+            if not all(run.session in alive for run in round):
+                break
+            places += [Place(*entry, place) for place, entry in enumerate(tickets(round), 1)]
+            line = rest
+        if line is self.line:
+            return self
+        wakes += [Wake(*place) for place in places[len(self.places) :]]
+        return replace(self, line=line, places=tuple(places))
+
     def _break(self, wakes: list[Wake]) -> BarrierRecord:
-        wakes += [Wake(run.session, run.first, BROKEN, run.end - run.first) for run in self.line]
+        wakes += wakes_for(self.line, BROKEN)
         return replace(self, line=())

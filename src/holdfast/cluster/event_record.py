@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from . import shapes
-from .record import Record, Wake, Withdraw, join, leave, stands_in, without
+from .line import join, leave, without
+from .record import Record, Wake, Withdraw, wakes_for
 from .shapes import Shape
 
 
@@ -28,7 +29,7 @@ class Clear(NamedTuple):
     """Unset it. Outcome: 1."""
 
 
-Operation = Wait | Set | Clear | Withdraw
+Operation = Wait | Set | Clear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class EventRecord(Record):
     """All that the cluster knows of one Event."""
 
     KIND = "event"
+    ADDED: ClassVar[Mapping[str, type]] = {"wait": Wait, "set": Set, "clear": Clear, "withdraw": Withdraw}
     SHAPES: ClassVar[Mapping[str, Shape]] = {"is_set": shapes.truth}
 
     is_set: bool = False
@@ -43,15 +45,18 @@ class EventRecord(Record):
     def apply(self, session: str, operation: Operation, wakes: list[Wake]) -> tuple[EventRecord, int]:
         match operation:
             case Wait(ticket):
-                return (self, 1) if self.is_set else (replace(self, line=join(self.line, session, ticket)), 0)
+                if self.is_set:
+                    return self, 1
+                return replace(self, line=join(self.line, session, ticket, self.changed)), 0
             case Set():
-                wakes += [Wake(run.session, run.first, 1, run.end - run.first) for run in self.line]
+                wakes += wakes_for(self.line, 1)
                 return replace(self, is_set=True, line=()), 1
             case Clear():
                 return replace(self, is_set=False), 1
-            case Withdraw(ticket):
-                waits = stands_in(self.line, session, ticket)
-                return replace(self, line=leave(self.line, session, ticket)), int(waits)
+
+    def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[EventRecord, Collection[int]]:
+        line, waited = leave(self.line, session, leaving)
+        return replace(self, line=line), waited
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> EventRecord:
         return replace(self, line=without(self.line, dead))

@@ -39,8 +39,8 @@ class Waiting:
     """How many."""
     condition: str | None
     """The condition that they wait for, if it is not the primitive itself."""
-    since: datetime | None = None
-    """Since when the first of them waits, by the engine's clock, if that is known."""
+    since: datetime | None
+    """Since when the first of them waits, to a second, by the engine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,16 @@ class Inspection:
     """Of sessions that held the name and were ended by somebody, `Session.evict()`, within the last day."""
 
 
+KINDS: tuple[type[Record], ...] = LockRecord, SemaphoreRecord, EventRecord, BarrierRecord
+
+
 def decode_any(text: str, name: str) -> Record:
     """A record as it was stored, of whatever kind. Raises FormatError if this version does not know it."""
     kind = parse(text, name)["kind"]
-    try:
-        initial = _initial(kind)
-    except ValueError as exc:
-        raise not_ours(text, name) from exc
-    if initial.kind != kind:  # as that of "lock of 3" is
-        raise not_ours(text, name)
-    return decode(text, name, initial)
+    for initial in (record.of_kind(kind) for record in KINDS):
+        if initial is not None:
+            return decode(text, name, initial)
+    raise not_ours(text, name)
 
 
 def report(
@@ -109,7 +109,7 @@ def report(
             if each.session in alive
         ),
         tuple(
-            Waiting(alive[run.session], run.end - run.first, condition, _moment(getattr(run, "since", None)))
+            Waiting(alive[run.session], run.size(), condition, _moment(run.since))
             for run, condition in waiting
             if run.session in alive
         ),
@@ -119,7 +119,7 @@ def report(
                 who,
                 sessions.get(who),
                 sum(each.permits for each in held if each.session == who),
-                sum(run.end - run.first for run, _ in waiting if run.session == who),
+                sum(run.size() for run, _ in waiting if run.session == who),
             )
             for who in gone
             if who not in alive
@@ -153,15 +153,3 @@ def _is_stopped(pid: int) -> bool:
 
 def _moment(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
-
-
-def _initial(kind: str) -> Record:
-    match kind.partition(" of "):
-        case "lock", _, _:
-            return LockRecord()
-        case "event", _, _:
-            return EventRecord()
-        case "barrier", _, parties:
-            return BarrierRecord(parties=int(parties))
-        case name, _, value:
-            return SemaphoreRecord(value=int(value), free=int(value), bounded=name.startswith("bounded"))

@@ -15,12 +15,14 @@ What must hold here, besides what `record.py` names, and who broke it elsewhere:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from . import shapes
-from .record import Held, Line, Record, Run, Wake, Withdraw, join, leave, line_of, stands_in, take_first, without
+from .line import Line, Run, join, join_run, leave, line_of, size, stands_in, take, take_first, without
+from .record import Held, Record, Wake, document_of
 from .shapes import Shape
 
 
@@ -30,6 +32,22 @@ class Holder(NamedTuple):
     token: int
     since: float = 0.0
     """As in `Batch.at`."""
+
+
+class Room(NamedTuple):
+    """Who waits in a condition."""
+
+    line: Line
+    text: str
+    """How it is stored, in a row of its own."""
+
+    @classmethod
+    def of(cls, condition: str, line: Line) -> Self:
+        return cls(line, _ENCODER.encode({condition: line}))
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_IS_LINE = shapes.some(shapes.run)
 
 
 class Acquire(NamedTuple):
@@ -79,7 +97,7 @@ class Relock(NamedTuple):
     condition: str
 
 
-Operation = Acquire | TryAcquire | Release | Wait | Notify | Relock | Withdraw
+Operation = Acquire | TryAcquire | Release | Wait | Notify | Relock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,18 +105,18 @@ class LockRecord(Record):
     """All that the cluster knows of one Lock and its Conditions."""
 
     KIND = "lock"
-    JOINS = (Acquire,)
+    ADDED: ClassVar[Mapping[str, type]] = {"acquire": Acquire}
+    ONLY_JOINS = True
     SHAPES: ClassVar[Mapping[str, Shape]] = {
         "tokens": shapes.number,
         "holder": shapes.maybe(shapes.row(shapes.session, shapes.number, shapes.number, shapes.moment)),
-        "conditions": shapes.by_name(shapes.line),
     }
 
     tokens: int = 0
     """The last token that was given out."""
     holder: Holder | None = None
-    conditions: Mapping[str, Line] = field(default_factory=dict)
-    """Who waits to be notified, by the name of the condition. Empty lines are left out."""
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+    """Who waits to be notified, by the name of the condition. Empty ones are left out."""
 
     def apply(self, session: str, operation: Operation, wakes: list[Wake]) -> tuple[LockRecord, int]:
         match operation:
@@ -107,54 +125,68 @@ class LockRecord(Record):
                     return self._grant(session, ticket), self.tokens + 1
                 if isinstance(operation, TryAcquire):
                     return self, -1
-                return replace(self, line=join(self.line, session, ticket)), 0
+                return replace(self, line=join(self.line, session, ticket, self.changed)), 0
             case Release(token):
                 return (self._hand_over(wakes), 1) if self._holds(token) else (self, 0)
             case Wait(ticket, condition, token):
                 if not self._holds(token):
                     return self, -1
-                waiting = join(self.conditions.get(condition, ()), session, ticket)
-                return self._with_condition(condition, waiting)._hand_over(wakes), 0
+                waiting = join(self._waiting_in(condition), session, ticket, self.changed)
+                return self._with_room(condition, waiting)._hand_over(wakes), 0
             case Notify(condition, n, token):
                 return self._notify(condition, n) if self._holds(token) else (self, -1)
             case Relock(ticket, condition):
-                waiting = self.conditions.get(condition, ())
+                waiting = self._waiting_in(condition)
                 if not stands_in(waiting, session, ticket):
                     return self, -1
-                return self._with_condition(condition, leave(waiting, session, ticket))._ask_again(
-                    session, ticket, wakes
-                ), 1
-            case Withdraw(ticket):
-                return self._withdraw(session, ticket, wakes)
+                left, _ = leave(waiting, session, [ticket])
+                return self._with_room(condition, left)._ask_again(session, ticket, wakes), 1
+
+    def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[LockRecord, Collection[int]]:
+        line, waited = leave(self.line, session, leaving)
+        record, known = replace(self, line=line), {*waited}
+        for condition, room in self.rooms.items():
+            if len(known) == len(leaving):
+                break
+            if any(run.session == session for run in room.line):
+                line, waited = leave(room.line, session, leaving)
+                record = record._with_room(condition, line)
+                known.update(waited)
+        holder = self.holder
+        if holder is not None and holder.session == session and holder.ticket in leaving:
+            return record._hand_over(wakes), known | {holder.ticket}
+        return record, known
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> LockRecord:
-        kept = {name: left for name, line in self.conditions.items() if (left := without(line, dead))}
-        record = replace(self, line=without(self.line, dead), conditions=kept)
+        record = replace(self, line=without(self.line, dead))
+        for condition, room in self.rooms.items():
+            if any(run.session in dead for run in room.line):
+                record = record._with_room(condition, without(room.line, dead))
         if self.holder is not None and self.holder.session in dead:
             record = record._hand_over(wakes)
         return record
 
     def is_initial(self) -> bool:
-        return self.holder is None and not self.line and not self.conditions
+        return self.holder is None and not self.line and not self.rooms
 
     def holding(self) -> frozenset[str]:
         return frozenset() if self.holder is None else frozenset({self.holder.session})
 
     def sessions(self) -> set[str]:
-        waiting = {run.session for line in self.conditions.values() for run in line}
+        waiting = {run.session for room in self.rooms.values() for run in room.line}
         return Record.sessions(self) | waiting
 
     def ahead(self) -> tuple[str, int] | None:
         if self.holder is None:
             return None
-        return (self.line[-1].session, self.line[-1].end - 1) if self.line else self.holder[:2]
+        return (self.line[-1].session, self.line[-1].last()) if self.line else self.holder[:2]
 
     def told(self) -> str | None:
-        if self.holder is None or (self.line and not self.conditions):
+        if self.holder is None or (self.line and not self.rooms):
             return None  # it can hand over to who is known, and the others stay behind
         return self.holder.session
 
-    def granted(self, session: str, asked: Iterable[int]) -> dict[int, int]:
+    def granted(self, session: str, asked: Collection[int]) -> dict[int, int]:
         holder = self.holder
         return {} if holder is None or holder.session != session else {holder.ticket: holder.token}
 
@@ -173,21 +205,45 @@ class LockRecord(Record):
 
     def waiting(self) -> Iterator[tuple[Run, str | None]]:
         yield from Record.waiting(self)
-        yield from ((run, condition) for condition, line in self.conditions.items() for run in line)
+        yield from ((run, condition) for condition, room in self.rooms.items() for run in room.line)
 
     def figures(self) -> dict[str, int | bool]:
         return {"locked": self.holder is not None, "tokens": self.tokens}
 
     def state(self) -> dict[str, Any]:
-        return {"tokens": self.tokens, "holder": self.holder, "conditions": self.conditions}
+        return {"tokens": self.tokens, "holder": self.holder}
 
     def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
         holder = document["holder"]
         return {
             "tokens": document["tokens"],
             "holder": None if holder is None else Holder(*holder),
-            "conditions": {name: line_of(runs) for name, runs in document["conditions"].items()},
         }
+
+    def parts(self) -> Iterable[str]:
+        return [room.text for room in self.rooms.values()]
+
+    def with_parts(self, rows: Collection[str], known: LockRecord | None) -> LockRecord | None:
+        before = {room.text: (name, room) for name, room in known.rooms.items()} if known is not None and rows else {}
+        rooms: dict[str, Room] = {}
+        others = [row for row in rows if row not in before]
+        documents = document_of(f"[{','.join(others)}]")  # at once, as there may be thousands
+        if not isinstance(documents, list) or len(documents) != len(others):
+            return None
+        found = iter(documents)
+        for row in rows:
+            if row in before:
+                name, room = before[row]
+                rooms[name] = room
+                continue
+            document = next(found)
+            if type(document) is not dict or len(document) != 1:
+                return None
+            ((name, line),) = document.items()
+            if not _IS_LINE(line):
+                return None
+            rooms[name] = Room(line_of(line), row)
+        return replace(self, rooms=rooms)
 
     def _holds(self, token: int) -> bool:
         return self.holder is not None and self.holder.token == token
@@ -209,26 +265,23 @@ class LockRecord(Record):
         if self.holder is None:
             wakes.append(Wake(session, ticket, self.tokens + 1))
             return self._grant(session, ticket)
-        return replace(self, line=join(self.line, session, ticket))
+        return replace(self, line=join(self.line, session, ticket, self.changed))
 
-    def _with_condition(self, condition: str, waiting: Line) -> LockRecord:
-        conditions = {name: line for name, line in self.conditions.items() if name != condition}
-        return replace(self, conditions={**conditions, condition: waiting} if waiting else conditions)
+    def _waiting_in(self, condition: str) -> Line:
+        return self.rooms[condition].line if condition in self.rooms else ()
+
+    def _with_room(self, condition: str, waiting: Line) -> LockRecord:
+        rooms = {**self.rooms}
+        if waiting:
+            rooms[condition] = Room.of(condition, waiting)
+        else:
+            rooms.pop(condition, None)
+        return replace(self, rooms=rooms)
 
     def _notify(self, condition: str, n: int) -> tuple[LockRecord, int]:
-        waiting, line, moved = self.conditions.get(condition, ()), self.line, 0
-        while waiting and moved != n:
-            session, ticket, waiting = take_first(waiting)
-            line = join(line, session, ticket)
-            moved += 1
-        return replace(self._with_condition(condition, waiting), line=line), moved
-
-    def _withdraw(self, session: str, ticket: int, wakes: list[Wake]) -> tuple[LockRecord, int]:
-        if self.holder is not None and self.holder[:2] == (session, ticket):
-            return self._hand_over(wakes), 1
-        for condition, waiting in self.conditions.items():
-            if stands_in(waiting, session, ticket):
-                return self._with_condition(condition, leave(waiting, session, ticket)), 1
-        if stands_in(self.line, session, ticket):
-            return replace(self, line=leave(self.line, session, ticket)), 1
-        return self, 0
+        waiting = self._waiting_in(condition)
+        moved, left = take(waiting, n if n >= 0 else size(waiting))
+        line = self.line
+        for run in moved:
+            line = join_run(line, run._replace(since=self.changed))
+        return (replace(self._with_room(condition, left), line=line) if moved else self), size(moved)

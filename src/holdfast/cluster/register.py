@@ -22,7 +22,20 @@ from .background import begin
 from .engines.contract import NO_DESCRIPTOR, Addition, Change, Notice, Opening, Stored
 from .errors import EngineError, FormatError, NameConflict, SessionLost
 from .living import in_the_way, look_for_dead, read_living
-from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
+from .record import (
+    Batch,
+    Record,
+    Step,
+    Withdraw,
+    added,
+    additions_to,
+    agreed,
+    decode,
+    encode,
+    left,
+    step,
+    takes_additions,
+)
 
 if TYPE_CHECKING:
     from .session import Life
@@ -74,20 +87,17 @@ class Register:
         self._leaving = False  # what this session has in the record is to be taken out
         self._known = 0  # the batch whose answer the record has, as far as is known here
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
+        self._seen: tuple[str | None, Record] = None, initial  # the last text that came from the engine, and its record
         self._made: tuple[str | None, Record] = None, initial  # what the last change came to: a text, and its record
 
     # What the primitives do
 
-    def begin(
-        self, make: Callable[[int], Any], *, patient: bool = False, wary: bool = False
-    ) -> tuple[int, asyncio.Future[int]]:
+    def begin(self, make: Callable[[int], Any], *, patient: bool = False) -> tuple[int, asyncio.Future[int]]:
         """Ask for something with a new ticket; return that, and a future of what it is granted (never 0).
 
         patient: wait on while the engine fails, instead of raising EngineError. For who cannot simply withdraw.
-        wary: bury the dead first. For where it matters that they are not counted.
         """
         self._check_replaced()
-        self._suspicious |= wary
         self._tickets += 1
         ticket = self._tickets
         future: asyncio.Future[int] = self._session.loop.create_future()
@@ -95,12 +105,12 @@ class Register:
         self._submit(_Entry(make(ticket), ticket=ticket, patient=patient))
         return ticket, future
 
-    async def ask(self, make: Callable[[int], Any], *, wary: bool = False) -> tuple[int, int]:
-        """Ask for something and wait for it; return the ticket and what it is granted. wary: see begin().
+    async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
+        """Ask for something and wait for it; return the ticket and what it is granted.
 
         Cancellation: raises at once, the withdrawal follows by itself.
         """
-        ticket, future = self.begin(make, wary=wary)
+        ticket, future = self.begin(make)
         try:
             return ticket, await future
         except BaseException as exc:
@@ -162,16 +172,25 @@ class Register:
     async def read(self) -> Any:
         """The record as it is, of the type of `initial`."""
         self._check_replaced()
-        return self._decoded(await self._session.engine.read(self._name))
+        record = self._decoded(await self._session.engine.read(self._name))
+        try:
+            return agreed(record, self.initial, self._name, self._session.label)
+        except NameConflict:  # perhaps only the dead have any use for the other value
+            dead = await self._session.engine.dead(record.sessions() - {self._session.id})
+            return agreed(record, self.initial, self._name, self._session.label, dead)
 
     async def read_living(self) -> Any:
         """The same, without what the dead hold and wait for."""
         self._check_replaced()
         me = self._session.id
-        return await read_living(self._session.engine, self._name, self._decoded, me, self._named(in_the_way))
+        record = await read_living(self._session.engine, self._name, self._decoded, me, self._named(in_the_way))
+        return agreed(record, self.initial, self._name, self._session.label)
 
-    def _decoded(self, text: str | None) -> Any:
-        return decode(text, self._name, self.initial)
+    def _decoded(self, text: str | None) -> Record:
+        """The record of a text, though it may have another value than `initial`."""
+        record = decode(text, self._name, self.initial, self._made[1], self._seen)
+        self._seen = text, record
+        return record
 
     def _named(self, which: Callable[[Record], Iterable[str]]) -> frozenset[str]:
         """The other sessions in the record, as far as is known here."""
@@ -180,6 +199,21 @@ class Register:
     def idle_for(self, seconds: float) -> bool:
         """Whether nothing has been asked for here for so long."""
         return self._pump is None and not self._asked and self._session.loop.time() >= self._used + seconds
+
+    def serves(self, wanted: Record) -> bool:
+        """Whether who uses the name as `wanted` may do so here: the record is known to accept both values."""
+        text, record = self._made
+        return text is not None and type(wanted) is type(self.initial) and record.accepts(wanted)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing is asked for here, and nothing held."""
+        at_work = self._pump is not None and not self._pump.done()
+        return not (at_work or self._asked or self._has_work() or self._session.tokens(self._name))
+
+    def follow(self, other: Register) -> None:
+        """Take the place of a register that is at rest, and was for another value."""
+        self._answered, self._known = other._answered, other._known
 
     @property
     def is_forgotten(self) -> bool:
@@ -239,7 +273,7 @@ class Register:
         if text == self._made[0] and not self._asked:
             return  # it is as this session has left it
         try:
-            record = self._decoded(text)
+            record = agreed(self._decoded(text), self.initial, self._name, self._session.label)
         except (FormatError, NameConflict) as exc:
             self._give_up_waiting(exc)
             self._session.forgo(self._name, REPLACED)
@@ -248,6 +282,7 @@ class Register:
             self.doubt()
             return
         self._grant_what_was_missed(record)
+        self._do_what_is_due(record)
         if self._wanted(record) != self._watched.keys():
             self._outdated = True
             self._start()
@@ -274,7 +309,11 @@ class Register:
         await self._finish()
         change = self._change(Batch(self._session.id, 0, ()), frozenset({self._session.id}))
         with contextlib.suppress(FormatError, NameConflict):  # so nothing of this session is in it
-            await self._session.engine.apply(self._name, change, notices=self._notices, opens=self._opens)
+            text = left(self._made[1], self._session.id)
+            addition = self._added(text) if text else None
+            await self._session.engine.apply(
+                self._name, change, notices=self._notices, addition=addition, opens=self._opens
+            )
 
     def _check_replaced(self) -> None:
         if self.is_replaced:
@@ -341,6 +380,7 @@ class Register:
         """Apply what is pending as one batch, as often as it takes: its number sees to it that it counts once."""
         engine = self._session.engine
         pause, longest = RETRY
+        has_looked = False  # whether only the dead have any use for another value
         while True:
             batch, entries = self._sent or self._next_batch()
             try:
@@ -365,6 +405,9 @@ class Register:
             except _Replaced:
                 self._give_up()
             except (FormatError, NameConflict) as exc:  # for good: nothing of it will ever be done
+                if isinstance(exc, NameConflict) and not has_looked and self._sent is not None:
+                    has_looked = self._suspicious = True
+                    continue
                 self._sent = None
                 self._suspicious = self._answered = self._leaving = False  # there is nothing here to look after
                 self._refuse(entries, exc, for_good=True)
@@ -387,6 +430,13 @@ class Register:
         self._answered = self._session.id in done.record.answers
         self._known = batch.number if self._answered else 0
         self._watch_over(done.record)
+        self._do_what_is_due(done.record)
+
+    def _do_what_is_due(self, record: Record) -> None:
+        due = record.due()
+        if due is not None and due[0] == self._session.id:
+            self._suspicious = True  # who is dead is to be known before
+            self._submit(_Entry(due[1]))
 
     def _next_batch(self) -> tuple[Batch, list[_Entry]]:
         entries, self._pending = self._pending, []
@@ -459,12 +509,15 @@ class Register:
     async def _look(self) -> None:
         """Another session has said that there is something to see: what has been granted here, and whom to watch."""
         self._outdated = False
+        if not self._asked:
+            return  # nobody waits any more
         try:
             text = await self._session.engine.read(self._name)
             made, record = self._made
             if text != made:
-                record = decode(text, self._name, self.initial)
+                record = self._decoded(text)
                 self._made = text, record
+            record = agreed(record, self.initial, self._name, self._session.label)
         except (FormatError, NameConflict) as exc:
             self._give_up_waiting(exc)
             return
@@ -476,6 +529,7 @@ class Register:
         if not self._doubted:
             self._grant_what_was_missed(record)
             self._watch_over(record)
+            self._do_what_is_due(record)
 
     def _grant_what_was_missed(self, record: Record) -> None:
         for ticket, value in sorted(self._granted_in(record).items()):
@@ -486,16 +540,16 @@ class Register:
         asked = self._asked_so_far()
         return record.granted(self._session.id, asked) if asked else {}
 
-    def _asked_so_far(self) -> list[int]:
-        later = {entry.ticket for entry in self._pending}
-        return [ticket for ticket in self._asked if ticket not in later]
+    def _asked_so_far(self) -> Collection[int]:
+        later = {entry.ticket for entry in self._pending if entry.ticket}
+        return self._asked.keys() - later if later else self._asked.keys()
 
     def _give_up_waiting(self, exc: Exception, but: Collection[int] = ()) -> None:
         """Something else is in the place of the record: nobody who waits here will be granted anything.
 
         but: tickets that are only about to wait.
         """
-        for ticket in {*self._asked_so_far()}.difference(but):
+        for ticket in sorted({*self._asked_so_far()}.difference(but)):
             future = self._asked.pop(ticket)
             if not future.done():
                 future.set_exception(exc)
@@ -520,8 +574,10 @@ class Register:
             made, record = self._made
             if stored.text != made:
                 record = self._decoded(stored.text)
-                if not self._is_continued(record, stored.text, batch, dead):
+                if not self._is_continued(record, batch, dead):
                     raise _Replaced
+            if batch.operations:
+                record = agreed(record, self.initial, self._name, self._session.label, dead)
             floor = stored.floor
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
@@ -535,27 +591,27 @@ class Register:
 
         return change
 
-    def _is_continued(self, record: Record, text: str | None, batch: Batch, dead: Collection[str]) -> bool:
+    def _is_continued(self, record: Record, batch: Batch, dead: Collection[str]) -> bool:
         """Whether the record, which another session has changed last, goes on from what it was for this one."""
-        me = self._session.id
-        if not batch.number or me in dead:
+        if not batch.number or self._session.id in dead:
             return True  # it is to forget this session anyway
-        addition = joining(self.initial, batch)
-        if text is not None and addition and addition in text:
-            if not (self._is_at_stake() or me in record.holding()):
-                return True
-            record = self._decoded(text.replace(addition, "", 1))
         return self._has_answered(record)
 
     def _addition(self, batch: Batch) -> Addition | None:
-        """What does as well as the batch while somebody else holds it, and does not change the record."""
-        text = joining(self.initial, batch)
-        return Addition(additions_to(self.initial), text) if text else None
+        """What may be stored behind the record in place of the change."""
+        text = added(self._made[1], batch)
+        return self._added(text) if text else None
+
+    def _added(self, text: str) -> Addition:
+        _, record = self._made
+        return Addition(additions_to(record), text, is_better=record.ONLY_JOINS)
 
     def _opens(self, done: Step) -> Opening | None:
-        """Whether others may join without a change, and who has to know of that before it makes its next one."""
+        """Whether others may add to the record, and who has to know of that before it makes its next change."""
         record = done.record
-        return Opening(additions_to(record), record.told(), done.is_alike_at_end) if record.ahead() else None
+        if not takes_additions(record):
+            return None
+        return Opening(additions_to(record), record.told(), done.is_alike_at_end)
 
     def _refuse(self, entries: list[_Entry], exc: Exception, *, for_good: bool = False) -> None:
         """Tell those who ask. Their tickets, if they got into the record, are withdrawn as each leaves."""

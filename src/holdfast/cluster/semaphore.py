@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from holdfast._refusals import shown
 
 from .grant import Grant, Leased
-from .semaphore_record import Acquire, GiveBack, Release, SemaphoreRecord, TryAcquire
+from .semaphore_record import Acquire, GiveBack, Release, Resize, SemaphoreRecord, TryAcquire
 
 if TYPE_CHECKING:
     from .session import Session
@@ -23,17 +23,14 @@ class Semaphore(Leased):
     _bounded = False
 
     def __init__(self, session: Session, name: str, value: int) -> None:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"a semaphore needs an int, the number of permits, not {shown(value)}")
-        if value < 0:
-            raise ValueError(f"a semaphore needs 0 permits or more, not {value}")
+        _check_value(value)
         super().__init__(session, name, SemaphoreRecord(value=value, bounded=self._bounded, free=value))
         self._held = []
         self._entered = []
 
     async def locked(self) -> bool:
         """Whether acquire() would have to wait."""
-        return bool((await self._read_living()).free == 0)
+        return bool((await self._read_living()).free <= 0)
 
     async def release(self) -> None:
         """Give a permit back, to who is next. A session that holds none adds one, as in asyncio.
@@ -48,6 +45,20 @@ class Semaphore(Leased):
             await self._session.ready()
             if not await self._register.tell(Release()):
                 raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
+
+    async def resize(self, value: int) -> None:
+        """Change the number of permits to `value`, while they are used: more are granted at once to those who wait
+        first; of fewer, none is taken away, and none granted before enough have been given back.
+
+        Semaphores that were made with the old value and with the new one both go on, until the name is forgotten.
+
+        Raises TypeError and ValueError as making one does; else as acquire() does.
+
+        Cancellation: it is changed all the same.
+        """
+        _check_value(value)
+        await self._session.ready()
+        await self._register.tell(Resize(value))
 
     def _acquiring(self, ticket: int) -> Acquire:
         return Acquire(ticket)
@@ -66,3 +77,10 @@ class BoundedSemaphore(Semaphore):
     """A Semaphore that refuses a release in a session that holds no permit. Made by `Session.bounded_semaphore()`."""
 
     _bounded = True
+
+
+def _check_value(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"a semaphore needs an int, the number of permits, not {shown(value)}")
+    if value < 0:
+        raise ValueError(f"a semaphore needs 0 permits or more, not {value}")

@@ -473,15 +473,21 @@ class Life:
             if self.loop.time() > self._tidied + pause:
                 self._tidying = begin(self.loop, self._keep_tidy, f"tidying of {self!r}")
         register = self._registers.get(name)
-        if register is not None and register.initial.kind != initial.kind:
-            if not register.is_forgotten:
+        if register is not None and register.initial.kind != initial.kind and not register.serves(initial):
+            is_same_kind = type(register.initial) is type(initial)
+            if not (register.is_forgotten or (is_same_kind and register.is_unused)):
                 raise NameConflict(
                     f"{shown(name)} is used as {with_article(register.initial.kind)} in {self!r} already, and here as "
                     f"{with_article(initial.kind)}"
                 )
-            register.is_replaced = True  # it was of the wrong kind, or nobody has used it
+            register.is_replaced = True  # it was of the wrong kind, or nobody uses it now
             self._numbers = max(self._numbers, register.numbers)
-            register = None
+            before, register = register, Register(self, name, initial, self._numbers)
+            if is_same_kind:
+                register.follow(before)
+            self._registers[name] = register
+            if name in self._in_use:
+                self._in_use[name] = register
         if register is None:
             register = self._registers[name] = Register(self, name, initial, self._numbers)
         return register

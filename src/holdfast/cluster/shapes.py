@@ -6,12 +6,18 @@ where a line or an answer may have many of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import lt
+from typing import Any
 
 Shape = Callable[[object], bool]
 
 YEAR_10000 = 253402300800
 """In seconds since 1970. What comes before is a date."""
+LONGEST_NUMBER = 4000
+"""Digits. Python reads no longer ones."""
+MANY = 100_000_000
+"""Tasks. No session has so many."""
 
 
 def text(value: object) -> bool:
@@ -20,6 +26,11 @@ def text(value: object) -> bool:
 
 def truth(value: object) -> bool:
     return type(value) is bool
+
+
+def is_decimal(text: str) -> bool:
+    """Whether it is a number as Python writes it, and not too long to be read."""
+    return text.isascii() and text.isdigit() and (text == "0" or text[0] != "0") and len(text) < LONGEST_NUMBER
 
 
 def number(value: object) -> bool:
@@ -55,9 +66,9 @@ def each(shape: Shape) -> Shape:
     return lambda value: type(value) is list and all(map(shape, value))
 
 
-def by_name(shape: Shape) -> Shape:
-    """These, by any names."""
-    return lambda value: type(value) is dict and all(map(shape, value.values()))
+def some(shape: Shape) -> Shape:
+    """One of these, or more."""
+    return lambda value: type(value) is list and bool(value) and all(map(shape, value))
 
 
 def by_session(shape: Shape) -> Shape:
@@ -70,31 +81,68 @@ def maybe(shape: Shape) -> Shape:
     return lambda value: value is None or shape(value)
 
 
+def integer(value: object) -> bool:
+    return type(value) is int
+
+
 def answer(value: object) -> bool:
-    """The number of a batch, and its outcomes."""
+    """The number of a batch, and its outcomes, each with how many times it comes in succession."""
     if type(value) is not list or len(value) != 2:
         return False
-    batch, outcomes = value
-    return type(batch) is int and batch >= 0 and type(outcomes) is list and all(type(each) is int for each in outcomes)
+    batch, packed = value
+    return (
+        number(batch)
+        and type(packed) is list
+        and len(packed) % 2 == 0
+        and all(type(each) is int for each in packed)
+        and all(0 < times < MANY for times in packed[1::2])
+    )
+
+
+def spans(value: object) -> bool:
+    """Of tickets in rising order: of each span the first, and the one behind the last."""
+    if type(value) is not list or not value or len(value) % 2:
+        return False
+    if len(value) == 2:
+        first, end = value
+        return type(first) is int and type(end) is int and 0 <= first < end
+    return {*map(type, value)} == {int} and value[0] >= 0 and all(map(lt, value, value[1:]))
 
 
 def run(value: object) -> bool:
-    """A session, its first ticket of several in succession, and the one behind the last."""
-    if type(value) is not list or len(value) != 3:
-        return False
-    who, first, end = value
-    return session(who) and type(first) is int and type(end) is int and 0 <= first < end
+    """A session, the spans of its tickets, and since when they wait."""
+    return type(value) is list and len(value) == 3 and session(value[0]) and spans(value[1]) and moment(value[2])
 
 
 line = each(run)
 
 
-def joined(value: object) -> bool:
-    """A session, a batch of it, and which of its tickets joined a line with that: of each run the first, and the one
-    behind the last."""
+def span(value: list[object]) -> bool:
+    """The first of some tickets in succession, and the one behind the last."""
+    if len(value) != 2:
+        return False
+    first, end = value
+    return type(first) is int and type(end) is int and 0 <= first < end < first + MANY
+
+
+_FIELDS: Mapping[str, Shape] = {"alive": each(session), "value": number}
+
+
+def addition(value: object, operations: Mapping[str, Any]) -> bool:
+    """A session that has left; or one, a batch of it, and what that does: rows that begin with the name of one of these
+    operations. Of one that has a ticket, a row has a span of them.
+    """
     if type(value) is not list or len(value) != 3:
+        return type(value) is list and len(value) == 1 and session(value[0])
+    who, batch, rows = value
+    return session(who) and number(batch) and type(rows) is list and all(_operation(row, operations) for row in rows)
+
+
+def _operation(row: object, operations: Mapping[str, Any]) -> bool:
+    if type(row) is not list or not row or type(row[0]) is not str or row[0] not in operations:
         return False
-    who, batch, spans = value
-    if not (session(who) and number(batch) and type(spans) is list):
-        return False
-    return all(type(span) is list and run([who, *span]) for span in spans)
+    name, *values = row
+    fields = operations[name]._fields
+    if fields == ("ticket",):
+        return span(values)
+    return len(values) == len(fields) and all(_FIELDS[of](each) for of, each in zip(fields, values, strict=True))

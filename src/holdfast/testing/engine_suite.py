@@ -20,6 +20,7 @@ import itertools
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -41,11 +42,20 @@ def append(mark: str) -> Change[str]:
     """The change that adds a mark if it is not there, and results in the text; as an addition of that mark does."""
 
     def change(stored: Stored) -> tuple[str, str]:
-        text = stored.text or ""
+        text = marks(stored.text)
         text = text if mark in text else text + mark
         return text, text
 
     return change
+
+
+def marks(text: str | None) -> str:
+    """A text with those that were added to it, written anew."""
+    first, *rows = (text or "").split("\n")
+    times, added = zip(*(row.split(" ", 1) for row in rows), strict=True) if rows else ((), ())
+    now = time.time() * 1_000_000
+    assert all(now - 3.6e9 < int(moment) < now + 3.6e9 for moment in times), f"not microseconds since 1970: {times}"
+    return first + "".join(added)
 
 
 def count(stored: Stored) -> tuple[str, int]:
@@ -549,6 +559,9 @@ class EngineSuite:
         async def main(bench: Bench) -> None:
             (one, first, _), (two, _, _), (three, _, _) = await bench.open(), await bench.open(), await bench.open()
 
+            def better(mark: str) -> Addition:
+                return Addition("k", mark, True)
+
             def open_to(kind: str, is_alike: bool = False) -> Callable[[object], Opening]:
                 return lambda _: Opening(kind, first, is_alike)
 
@@ -558,17 +571,17 @@ class EngineSuite:
                 if known:
                     await two.apply(name, put("held, too"), opens=open_to("k"))
                     await three.apply(name, put("held"), opens=open_to("k"))
-                assert await two.apply(name, append("+2"), addition=Addition("k", "+2")) == "held+2"
-                assert await three.apply(name, append("+3"), addition=Addition("k", "+3")) == "held+2+3"
-                assert await one.read(name) == (await three.renew([name])).texts[name] == "held+2+3"
-                wrong = Addition("another", "wrong")
-                assert await two.apply(name, put("new"), opens=open_to("k"), addition=wrong) == "held+2+3"
-                assert await three.apply(name, append("+3"), addition=Addition("k", "+3")) == "new+3"
-                assert await one.apply(name, put("closed")) == "new+3", "it finds all that was added"
-                assert await two.apply(name, append("+2"), addition=Addition("k", "+2")) == "closed+2"
-                assert await one.read(name) == "closed+2"
+                assert await two.apply(name, append("+2"), addition=better("+2")) == "held+2"
+                assert await three.apply(name, append("+3"), addition=better("+3")) == "held+2+3"
+                assert marks(await one.read(name)) == marks((await three.renew([name])).texts[name]) == "held+2+3"
+                wrong = Addition("another", "wrong", True)
+                assert marks(await two.apply(name, put("new"), opens=open_to("k"), addition=wrong)) == "held+2+3"
+                assert await three.apply(name, append("+3"), addition=better("+3")) == "new+3"
+                assert marks(await one.apply(name, put("closed"))) == "new+3", "it finds all that was added"
+                assert await two.apply(name, append("+2"), addition=better("+2")) == "closed+2"
+                assert marks(await one.read(name)) == "closed+2"
                 assert not await two.remove(name, "closed", 0)
-                assert await two.remove(name, "closed+2", 0)
+                assert await two.remove(name, await two.read(name) or "", 0)
 
         self.run(main)
 
@@ -578,19 +591,56 @@ class EngineSuite:
             _, holder, _ = sessions[0]
 
             async def work(engine: Engine, who: str) -> None:
-                for number in range(20):
+                for number in range(40):
                     mark = f"{who}{number};"
+                    kind = "k" if number % 4 else "l"
                     if number % 4 == 3:  # what it does not know of stays behind
                         await engine.apply("x", append(mark), opens=lambda _: Opening("k", holder, True))
                     else:
-                        await engine.apply("x", append(mark), addition=Addition("k" if number % 4 else "l", mark))
+                        await engine.apply(
+                            "x",
+                            append(mark),
+                            addition=Addition(kind, mark, is_better=number % 2 == 1),
+                            opens=lambda _: Opening("k", holder, False),
+                        )
                     await asyncio.sleep(0)
 
             await asyncio.gather(*(work(engine, who) for (engine, _, _), who in zip(sessions, "abcd", strict=True)))
-            *marks, _ = (await sessions[0][0].read("x") or "").split(";")
-            assert sorted(marks) == sorted(f"{who}{number}" for who in "abcd" for number in range(20))
+            *found, _ = marks(await sessions[0][0].read("x")).split(";")
+            assert sorted(found) == sorted(f"{who}{number}" for who in "abcd" for number in range(40))
             for who in "abcd":
-                assert [mark for mark in marks if mark.startswith(who)] == [f"{who}{number}" for number in range(20)]
+                assert [mark for mark in found if mark.startswith(who)] == [f"{who}{number}" for number in range(40)]
+
+        self.run(main)
+
+    def test_who_adds_wakes_whom_that_has_woken(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, _, _), (two, _, _), (_, third, woken) = [await bench.open() for _ in range(3)]
+            opens: Callable[[object], Opening] = lambda _: Opening("k", None, False)  # noqa: E731
+            await one.apply("x", put("a"), opens=opens)
+            found = await two.apply(
+                "x",
+                append("+b"),
+                addition=Addition("k", "+b"),
+                notices=lambda text: [(third, f"now it is {text}")],
+                opens=opens,
+            )
+            assert found == marks(await one.read("x")) == "a+b"
+            await self.until(lambda: woken, "to be woken by an addition")
+            assert woken == [("x", "now it is a+b")]
+
+        self.run(main)
+
+    def test_many_additions_are_written_anew(self) -> None:
+        async def main(bench: Bench) -> None:
+            engines = [(await bench.open())[0] for _ in range(3)]
+            opens: Callable[[object], Opening] = lambda _: Opening("k", None, False)  # noqa: E731
+            for number in range(300):
+                mark = f"{number};"
+                await engines[number % 3].apply("x", append(mark), addition=Addition("k", mark), opens=opens)
+            text = await engines[0].read("x") or ""
+            assert marks(text) == "".join(f"{number};" for number in range(300))
+            assert text.count("\n") < 100
 
         self.run(main)
 
@@ -599,7 +649,7 @@ class EngineSuite:
             (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
             await two.apply("x", put("held"), opens=lambda _: Opening("k", first, False))
             await self.until_dead(two, first)
-            await self.refused(one.apply("x", append("+1"), addition=Addition("k", "+1")), "apply()")
+            await self.refused(one.apply("x", append("+1"), addition=Addition("k", "+1", True)), "apply()")
             assert await two.read("x") == "held"
 
         self.run(main)

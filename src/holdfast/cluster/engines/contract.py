@@ -15,7 +15,9 @@
    (`OnGap`) before it makes another change for it, and raises the floor before it makes one for anybody.
 9. An engine that compares texts may make an addition in place of a change, if the text is open to that (`Opening`).
    1 to 3 hold for it, but that it may be made twice for one `apply()`, in which case no other change by this session
-   comes in between, and none of them after `apply()` has returned. All others have no need of it.
+   comes in between, and none of them after `apply()` has returned. All others have no need of it. It is stored behind
+   the text as a row of its own: a line break, the engine's time in whole microseconds since 1970, a space, and what
+   was given. Whoever writes the text anew that comes of a text and its rows changes nothing.
 """
 
 from __future__ import annotations
@@ -86,11 +88,13 @@ Change = Callable[[Stored], tuple[str, T]]
 
 
 class Addition(NamedTuple):
-    """What may be appended to a text, instead of changing it."""
+    """What may be stored behind a text, instead of changing it. No line breaks."""
 
     kind: str
     """What kind of text it is meant for: a word."""
     text: str
+    is_better: bool = False
+    """Whether to add it though the text could be changed; else only if somebody else has changed it meanwhile."""
 
 
 class Opening(NamedTuple):
@@ -141,7 +145,8 @@ class Engine(Protocol):
 
         notices: from the result to whom to wake once that is kept, as by wake().
         addition: what comes to the same as the change, on any text that is open to it. When it was made, `change` is
-        called with the text that has it, for the result; the text that this gives is not kept, and nobody is woken.
+        called with the text that it was added to, and with the time that it was given, for the result and for whom
+        to wake; the text that this gives is that text with the addition, written anew.
         opens: from the result to whether the text may have additions.
 
         Raises SessionLost if this session is dead, EngineError if the engine fails.

@@ -7,7 +7,9 @@ used the name since, and two where somebody has. The same step publishes the wak
 small, so that who is woken need not ask for it.
 
 A change that an addition can stand for is one round trip whatever others do at the same time: the script appends it if
-the text is open to that, and tells who will change the text next. Whoever does need not know of all that was added.
+the text is open to that. Where that is better than the change, it does so at once, and tells who will change the text
+next, which need not know of all that was added; else it does so if the text is another one than the session knows, and
+the session itself wakes whom its addition has woken. Whose addition makes the text long enough writes it anew.
 
 A session's key expires on the server, by its clock, and is never made again. What may go wrong with a server and its
 data is in docs/safety.md.
@@ -84,12 +86,15 @@ OLDEST = 6, 2
 """The first version that has all that is used here."""
 PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
-SETTLED = 0.1
-"""Seconds until a session that is watched is looked after for the first time. Most are not waited for that long."""
 MOST_KNOWN = 10_000
 """Texts that a session remembers, those that have changed last. Of another one it asks before it changes it."""
 OPENING = 2
 """How many times as long as for an answer the server may take until a session can ask it for something."""
+SETTLED = 0.5
+"""Seconds, or a tenth of the ttl if that is less, until a session that is watched is looked after for the first time.
+Most are not waited for that long."""
+MOST_ADDED = 32
+"""How many additions a text gets until it is written anew."""
 LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
@@ -428,7 +433,10 @@ class RedisEngine:
         incarnation = self._incarnation
         dead = [self._session_key(session) for session in evicted]
         keys = [self._prefix, self._record_key(name), self._names_key, self._session_key(self._id), *dead]
-        added = ("", "", "") if addition is None else (addition.text, addition.kind, self._packet(name, ""))
+        is_better = addition is not None and addition.is_better
+        added = ["", "", "", ""]
+        if addition is not None:
+            added = [addition.text, addition.kind, self._packet(name, ""), "better" if is_better else ""]
         pause, longest = PAUSE
         sure: _Version | None = None  # what the server has said just now
         attempts: list[_Attempt[T]] = []
@@ -455,12 +463,12 @@ class RedisEngine:
                         raise
                     self._note(name, sure := await self._fetch(name), instead_of=version)
                     continue
-                makes = _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
-                kind, told, is_alike = (opens(result) if opens is not None else None) or ("-", None, False)
+                makes = self._next_version(version, text)
+                opening = opens(result) if opens is not None else None
+                is_alike = opening is not None and opening.is_alike
                 arguments: list[bytes | str | int] = [len(keys), *keys, incarnation, self._connections, self._floor]
-                arguments += [version.revision, version.length, name, makes.revision, text, kind, told or "-"]
-                arguments += ["alike" if is_alike else "", "", *added]
-                arguments += self._messages(name, text, notices(result) if notices is not None else ())
+                arguments += self._replacing(name, version, makes, opening, is_alike)
+                arguments += [*added, *self._messages(name, text, notices(result) if notices is not None else ())]
                 send(connection, _Attempt(arguments, makes, result), "EVALSHA", SWAP.digest)
                 while attempts and (addition is not None or self._may_succeed(name, version, is_alike)):
                     attempt = await self._next_answered(name, attempts)
@@ -483,13 +491,52 @@ class RedisEngine:
                     if outcome == b"added" and incarnation == self._incarnation:
                         stored = _decode(found)
                         self._note(name, stored)
-                        return change(Stored(stored.text, self._now(), self._floor))[1]
+                        before, _, _ = (stored.text or "").rpartition("\n")
+                        text, result = change(Stored(before, self._time[0] / 1_000_000, self._floor))
+                        for session, message in notices(result) if notices is not None else ():
+                            if message is not None:
+                                self.wake(session, name, message)
+                        opening = opens(result) if opens is not None else None
+                        if not is_better and (stored.text or "").count("\n") % MOST_ADDED == 0:
+                            self._write_anew(name, keys[:4], stored, text, opening)
+                        return result
                     if outcome == b"changed":
                         self._note(name, sure := _decode(found), instead_of=version)
             except Unreachable:
                 attempts.clear()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
+
+    def _replacing(
+        self, name: str, version: _Version, makes: _Version, opening: Opening | None, is_alike: bool
+    ) -> list[bytes | str | int]:
+        """The arguments of a swap that say what is to be in the place of what is known."""
+        kind, told = (opening.kind, opening.told or "-") if opening is not None else ("-", "-")
+        known = version.revision, version.length, name
+        return [*known, makes.revision, makes.text or "", kind, told, "alike" if is_alike else "", ""]
+
+    def _write_anew(self, name: str, keys: list[str], version: _Version, text: str, opening: Opening | None) -> None:
+        """Have a text in the place of one that says the same with its additions. What was added since stays behind it.
+
+        Nobody waits for that: if it is not done, somebody will do it later.
+        """
+        makes = self._next_version(version, text)
+
+        def then(answer: bytes | Exception) -> None:
+            if isinstance(answer, bytes):
+                outcome, here, floor, time, unknown = answer.split(b"\n", 4)
+                self._learn(here, floor, time)
+                if outcome == b"done" and here.decode() == incarnation and name in self._versions:
+                    self._note(name, makes.with_added(unknown))
+
+        incarnation = self._incarnation
+        arguments: list[bytes | str | int] = [len(keys), *keys, incarnation, self._connections, self._floor]
+        arguments += [*self._replacing(name, version, makes, opening, True), "", "", "", ""]
+        if self._connection is not None:
+            self._connection.send(then, "EVALSHA", SWAP.digest, *arguments)
+
+    def _next_version(self, version: _Version, text: str) -> _Version:
+        return _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
 
     def _read_answer(self, answer: bytes | Exception | None) -> tuple[bytes, bytes]:
         """What has come of a swap, and what is to be known besides."""
@@ -626,7 +673,7 @@ class RedisEngine:
         async def remove() -> bytes:
             await self._connected()
             arguments: list[str | int] = [self._incarnation, self._connections, self._floor]
-            arguments += [version.revision, version.length, name, "", "", "-", "-", "", floor, "", "", ""]
+            arguments += [version.revision, version.length, name, "", "", "-", "-", "", floor, "", "", "", ""]
             answer: bytes = await self._run(SWAP, keys, arguments)
             return answer
 
@@ -671,7 +718,7 @@ class RedisEngine:
         entry = (on_death,)  # one of its own, though the same may be given twice
         watch.callbacks.append(entry)
         if watch.timer is None:
-            self._watch_for(session, SETTLED)  # then it is known how long it lives
+            self._watch_for(session, min(SETTLED, self._life / 10))  # then it is known how long it lives
 
         def stop() -> None:
             if entry in watch.callbacks:
@@ -687,12 +734,18 @@ class RedisEngine:
         watch = self._watched[session]
         watch.cancel()
         pause = min(max(seconds, LATER), MOST_LATER)
-        watch.timer = self._loop.call_later(pause, lambda: self._begin(partial(self._look_after, session)))
+        watch.timer = self._loop.call_later(pause, self._look_after_all)
 
-    async def _look_after(self, session: str) -> None:
+    def _look_after_all(self) -> None:
+        """In one request, whoever of them is due: then it is known how long each will live."""
+        for watch in self._watched.values():
+            watch.cancel()
+        self._begin(self._look_after)
+
+    async def _look_after(self) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then the next look tells
-            if session in await self.dead([session]):
-                watch = self._watched.pop(session, None)
+            for dead in await self.dead(self._watched):
+                watch = self._watched.pop(dead, None)
                 for (on_death,) in watch.callbacks if watch is not None else ():
                     on_death()
 

@@ -11,9 +11,9 @@
     holdfast:{NAMESPACE}:wake:ID         the channel on which it is woken
 
 A revision is never used for two texts, whatever becomes of the server's data: its last part is the session's own. An
-addition leaves it as it is, so the text of a revision may grow, and who knows the revision and the length knows the
-text. A session that connects anew numbers its connection before it asks for anything, and from then on no request is
-done any more that was on its way on an older one.
+addition, a row of its own behind the text, leaves it as it is. So the text of a revision may grow, and who knows the
+revision and the length knows the text. A session that connects anew numbers its connection before it asks for
+anything, and from then on no request is done any more that was on its way on an older one.
 
 The incarnation is the replication id, which is another one after each start of a server and each promotion of a
 replica. Whoever runs a script first in a new one raises the floor to the server's microseconds since 1970, faster than
@@ -57,8 +57,8 @@ SWAP = Script(
 -- ARGV: the incarnation and the number of the connection; the floor, the revision and the length that the session
 --       knows; name, new revision, new text, the kind of its additions, who is told of them, and whether it may have
 --       those that the session does not know, or ''; the floor that goes with it if the record is to be removed, or '';
---       an addition that will do as well, its kind, and the head of the message that tells of it; then sessions and
---       heads of messages.
+--       an addition that will do as well, or '', its kind, the head of the message that tells of it, and whether it is
+--       better than the change, or ''; then sessions and heads of messages.
 -- Returns, in one text of many lines, what has come of it, the incarnation, the floor, the time, and what is stored
 -- or of that, when the change is made, what the session does not know.
 local function answer(outcome, stored) return table.concat({outcome, here, floor, time, stored or ''}, '\\n') end
@@ -80,16 +80,18 @@ if stored == '' and redis.call('ZSCORE', KEYS[3], ARGV[6]) then  -- removed by h
     redis.call('HSET', KEYS[1], 'floor', floor)
 end
 local revision, kind, told, start = string.match(stored, '^(%S*) (%S*) (%S*) ()')
-if ARGV[13] ~= '' and kind == ARGV[14] then
-    stored = stored .. ARGV[13]
+local may_add = ARGV[13] ~= '' and kind == ARGV[14]
+local unknown = string.sub(stored, (start or 1) + ARGV[5])
+local is_known = (floor == ARGV[3] or ARGV[12] ~= '') and (revision or '') == ARGV[4]
+is_known = is_known and (unknown == '' or ARGV[11] ~= '')
+if may_add and (ARGV[16] ~= '' or not is_known) then
+    stored = table.concat({stored, '\\n', time, ' ', ARGV[13]})
     redis.call('SET', KEYS[2], stored)
     redis.call('ZADD', KEYS[3], time, ARGV[6])
     if told ~= '-' and KEYS[4] ~= KEYS[1] .. ':session:' .. told then tell(told, ARGV[15], stored) end
     return answer('added', stored)
 end
-if (floor ~= ARGV[3] and ARGV[12] == '') or (revision or '') ~= ARGV[4] then return answer('changed', stored) end
-local unknown = string.sub(stored, (start or 1) + ARGV[5])
-if unknown ~= '' and ARGV[11] == '' then return answer('changed', stored) end
+if not is_known then return answer('changed', stored) end
 if ARGV[12] ~= '' then
     if tonumber(ARGV[12]) > tonumber(floor) then
         floor = ARGV[12]
@@ -102,7 +104,7 @@ end
 stored = table.concat({ARGV[7], ARGV[9], ARGV[10], ARGV[8] .. unknown}, ' ')
 redis.call('SET', KEYS[2], stored)
 redis.call('ZADD', KEYS[3], time, ARGV[6])
-for i = 16, #ARGV, 2 do tell(ARGV[i], ARGV[i + 1], stored) end
+for i = 17, #ARGV, 2 do tell(ARGV[i], ARGV[i + 1], stored) end
 return answer('done', unknown)
 """.replace("SMALL", str(SMALL))
 )

@@ -1,0 +1,130 @@
+"""The line of a record, beside a list of its tickets; and since when they wait."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.cluster.line import TOGETHER, Run, join, leave, size, stands_in, take, take_first, tickets, tickets_of
+
+from .test_lock import connect, run, url
+from .worker import until_waiting
+
+__all__ = ["url"]  # the fixture
+
+MOVES = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.sampled_from("ab"), st.integers(1, 3), st.sampled_from([0, 0.5, 3])),
+        st.tuples(st.just("leave"), st.sampled_from("ab"), st.sets(st.integers(0, 60), max_size=40)),
+        st.tuples(st.just("take"), st.integers(0, 5)),
+        st.tuples(st.just("first")),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(MOVES)
+def test_a_line_is_a_list_of_tickets(moves):
+    line, model, last, now = (), [], {"a": 0, "b": 0}, 100.0
+    for what, *values in moves:
+        match what, *values:
+            case "join", session, step, later:
+                now += later
+                last[session] += step
+                line = join(line, session, last[session], now)
+                model.append((session, last[session]))
+            case "leave", session, leaving:
+                line, gone = leave(line, session, sorted(leaving))
+                assert sorted(gone) == sorted(ticket for who, ticket in model if who == session and ticket in leaving)
+                model = [entry for entry in model if not (entry[0] == session and entry[1] in leaving)]
+            case "take", n:
+                taken, line = take(line, n)
+                assert [*tickets(taken)] == model[:n]
+                model = model[n:]
+            case ("first",) if model:
+                *first, line = take_first(line)
+                assert tuple(first) == model.pop(0)
+        assert [*tickets(line)] == model
+        assert size(line) == len(model)
+        for run_ in line:
+            assert run_.spans
+            assert [*run_.spans] == sorted({*run_.spans}), "a hole of nothing"
+        for session in "ab":
+            assert tickets_of(line, session) == {ticket for who, ticket in model if who == session}
+            assert all(stands_in(line, session, ticket) == ((session, ticket) in model) for ticket in range(60))
+
+
+def test_who_joins_much_later_is_another_run():
+    line = join(join(join((), "a", 1, 100.0), "a", 2, 100 + TOGETHER), "a", 3, 100.001 + TOGETHER)
+    assert line == (Run("a", (1, 3), 100.0), Run("a", (3, 4), 100.001 + TOGETHER))
+
+
+def test_holes_are_stored_in_one_run():
+    line = ()
+    for ticket in range(1, 10_001):
+        line = join(line, "a", ticket, 0)
+    line, gone = leave(line, "a", range(1, 10_001, 2))
+    assert (len(line), len(gone), size(line)) == (1, 5000, 5000)
+
+
+def test_since_when_each_one_waits(url):
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            async with one.condition("x") as grant:
+                start = datetime.now(UTC)
+                waiter = asyncio.create_task(two.lock("x").acquire())
+                await until_waiting(one, "x", 1)
+                [first] = (await one.inspect("x")).waiters
+                assert start - timedelta(milliseconds=1) <= first.since <= datetime.now(UTC)
+                assert first.condition is None
+                await asyncio.sleep(0.2)
+                later = asyncio.create_task(one.lock("x").acquire())
+                await until_waiting(one, "x", 2)
+                before, behind = (await one.inspect("x")).waiters
+                assert before == first
+                assert behind.since - first.since >= timedelta(seconds=0.19)
+                grant.check()
+            await waiter
+            later.cancel()
+
+    run(main)
+
+
+def test_since_when_somebody_waits_in_a_condition(url):
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            condition = two.condition("room", two.lock("x"))
+
+            async def wait():
+                async with condition:
+                    await condition.wait()
+
+            start = datetime.now(UTC)
+            waiter = asyncio.create_task(wait())
+            while not any(waiting.condition for waiting in await waiters(one)):
+                await asyncio.sleep(0.01)
+            [waiting] = await waiters(one)
+            assert waiting.condition == "room"
+            assert start - timedelta(milliseconds=1) <= waiting.since <= datetime.now(UTC)
+            await asyncio.sleep(0.1)
+            mine = one.condition("room", one.lock("x"))
+            async with mine:
+                notified = datetime.now(UTC)
+                await mine.notify()
+                [waiting] = await waiters(one)
+                assert waiting.condition is None
+                assert waiting.since >= notified - timedelta(milliseconds=1), "for the lock it waits since then"
+            await waiter
+
+    run(main)
+
+
+async def waiters(session):
+    try:
+        return (await session.inspect("x")).waiters
+    except KeyError:
+        return ()
