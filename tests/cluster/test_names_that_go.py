@@ -201,9 +201,9 @@ async def test_registers_go_while_many_names_are_used_once(place, monkeypatch):
         for some in tidying.slices(numbered("used", 300), 20):
             await use(session, some)
             await asyncio.sleep(0.005)
-            most = max(most, len(session._in_use))
+            most = max(most, len(session._life._in_use))
         assert most < 200
         await asyncio.sleep(0.02)
         await tidied(session)
-        assert not session._in_use
+        assert not session._life._in_use
         assert await session.names() == []

@@ -86,7 +86,7 @@ def run(*command, **options):
 def test_memory_and_redis_work_and_the_embedded_engine_says_what_it_lacks(what):
     missing = {"modules": [], "os": [], "socket": [], "time": [], "signal": []} | WITHOUT[what]
     token, redis, *refused = run(sys.executable, "-c", dedent(REMOVE.format(**missing)) + dedent(USE))
-    assert token == "1"
+    assert int(token) > 0
     assert redis.startswith("session")
     assert len(refused) == 2
     for sentence in refused:
@@ -162,7 +162,7 @@ def test_in_pyodide(tmp_path):
     )
     (tmp_path / "run.mjs").write_text(script)
     token, _, *refused = run("node", "--no-warnings", str(tmp_path / "run.mjs"))
-    assert token == "1"
+    assert int(token) > 0
     assert [("here is no processes" in sentence) for sentence in refused] == [True, True]
 
 

@@ -44,7 +44,7 @@ class Crowd:
         before = await self.scripts()
         await act()
         async with asyncio.timeout(20):
-            while any(register._pump for session in self.sessions for register in session._registers.values()):
+            while any(register._pump for session in self.sessions for register in session._life._registers.values()):
                 await asyncio.sleep(0.001)
         return (await self.scripts() - before) / len(self.sessions)
 
