@@ -1,7 +1,8 @@
 """The processes of one machine: a directory with an SQLite database, a lock file and a socket for each session.
 
     state.db        the texts, and the sessions
-    s/ID.lock       flock()ed by the session's process as long as that lives: whoever can lock it has found it dead
+    s/ID.lock       flock()ed by the session's process as long as that lives: whoever can lock it has found it dead;
+                    it says which files of the database the session has open
     s/ID.sock       a datagram socket, where the session is woken
 
 A session's file is locked before its row is written, so a row without a locked file is a dead session, and who buries
