@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -246,6 +247,26 @@ async def test_the_log_stays_short_with_only_short_sessions_beside_one_that_does
             sizes.append(log.stat().st_size)
     assert max(sizes) < 2 * SHORT_LOG
     assert sizes[-1] < 120 * (sizes[1] - sizes[0])
+
+
+async def test_a_short_session_waits_for_the_log_to_be_cut(url, monkeypatch):
+    """Else its process would end in the middle, and the log be cut by nobody."""
+    monkeypatch.setattr(database_module, "_LONGEST_LOG", 0)
+    run, go, done = database_module._Checkpoint.run, threading.Event(), []
+
+    def slowly(self):
+        go.wait(BOUND)
+        run(self)
+        done.append(self)
+
+    monkeypatch.setattr(database_module._Checkpoint, "run", slowly)
+    session = await holdfast.connect(url).__aenter__()
+    closing = asyncio.create_task(session.close())
+    await asyncio.sleep(0.1)
+    assert not closing.done()
+    go.set()
+    await closing
+    assert done
 
 
 async def test_nobody_waits_for_a_reader_that_stays_and_the_log_is_cut_when_it_has_gone(url, tmp_path, monkeypatch):

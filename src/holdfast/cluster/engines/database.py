@@ -139,6 +139,7 @@ class Database:
             await asyncio.sleep(random.uniform(*_OPENING_PAUSE))
 
     async def _open(self) -> None:
+        self._paths, self._found = [], ()
         self._hold = database_files.hold(self.path)
         mode = await self._insisting(lambda: self._connection.execute("PRAGMA journal_mode = WAL"))
         if mode != [("wal",)]:
@@ -172,10 +173,11 @@ class Database:
         # Where they do not stay the same, they are others after a fork, if we were the last ones who had them open.
         self._found = found if stay else found[:1]
         self._paths = [self.path + suffix for suffix in database_files.SUFFIXES[: len(self._found)]]
-        return self._describe(self._found), database_files.are_open(found)
+        return self._describe(self._found), hold.file == found[0] and database_files.are_open(found)
 
     def _describe(self, files: tuple[tuple[int, int] | None, ...]) -> str:
-        return "".join(f"{device}:{inode} " if file else "- " for file in files for device, inode in [file or (0, 0)])
+        """By their inodes: the number of a device may be another one in a container."""
+        return "".join(f"{file[1]} " if file else "- " for file in files)
 
     def _is_as_found(self) -> bool:
         return database_files.changed(self._paths, self._found) is None

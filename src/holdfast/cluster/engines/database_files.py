@@ -77,7 +77,9 @@ class Hold:
     process. So it is closed only where this process has no other of that file.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, file: tuple[int, int], descriptor: int) -> None:
+        self.file = file
+        """Its device and inode."""
         self._descriptors = [descriptor]
         self._users = 0
         self._lockers = 0
@@ -128,7 +130,7 @@ def hold(path: str) -> Hold:
             key = status.st_dev, status.st_ino
             found = _holds.get(key)
             if found is None:
-                found = _holds[key] = Hold(descriptor)
+                found = _holds[key] = Hold(key, descriptor)
             else:  # it has been put back in the last moment
                 found._descriptors.append(descriptor)
         found._users += 1

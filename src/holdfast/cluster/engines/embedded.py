@@ -1,7 +1,8 @@
 """The processes of one machine: a directory with an SQLite database, a lock file and a socket for each session.
 
     state.db        the texts, and the sessions
-    s/ID.lock       locked by the session's process as long as that lives (`session_files`)
+    s/ID.lock       locked by the session's process as long as that lives (`session_files`); it says which files of the
+                    database the session has open (`left_behind`)
     s/ID.sock       where the session is woken (`doorbell`)
 
 A session's file is locked before its row is written, so a row without a locked file is a dead session, and who buries
