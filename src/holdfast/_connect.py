@@ -37,7 +37,7 @@ def connect(
         is lost all the same, and told once.
 
     Raises ValueError for a URL that no engine knows, or a ttl that is none; TypeError for what is neither a URL nor a
-    client of redis.asyncio.
+    client of redis.asyncio; EngineError for a directory on a system that is not POSIX.
     Opening raises EngineError if the engine cannot be used.
     """
     from .cluster.session import connect as connect_session

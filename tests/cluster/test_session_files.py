@@ -88,7 +88,7 @@ KILLED_AT_EACH_LINE = """
         asyncio.run(open_and_close())
 
     line = kills = 0
-    while True:
+    while kills < 500:
         child = os.fork()
         if not child:
             killed_at(line)

@@ -166,6 +166,7 @@ async def test_all_who_watch_a_session_are_told_and_who_has_stopped_is_not():
     assert len(os.listdir("/proc/self/fd")) == before
     watched.watching.watch("it", calls.clear)
     watched.watching.close()
+    watched.watching.watch("it", calls.clear)()
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -238,7 +238,8 @@ class Register:
 
         Where anybody may have said so, the record is asked.
         """
-        grants = _read_grants(message) if self._session.engine.vouches else None
+        vouches = getattr(self._session.engine, "vouches", False)  # engines of users may be older than it
+        grants = _read_grants(message) if vouches else None
         if grants is None:
             self._outdated = True
             self._start()

@@ -124,7 +124,7 @@ class Engine(Protocol):
 
     ttl: float | None
     """Seconds without a renewal after which the session is dead; None if it lives as long as its process."""
-    vouches: bool
+    vouches: bool = False
     """Whether only somebody who can change the texts can send wake-ups. If not, the session reads the text before it
     believes that it was granted something: where texts are near, that costs little."""
 

@@ -60,9 +60,12 @@ class Watching:
         self._life = life
         self._is_dead = is_dead
         self._watches: dict[str, _Watch] = {}
+        self._is_over = False
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         """See `contract.Engine.watch`."""
+        if self._is_over:
+            return lambda: None
         watch = self._watches.setdefault(session, _Watch())
         key = object()
         watch.callbacks[key] = on_death
@@ -71,12 +74,14 @@ class Watching:
 
     def close(self) -> None:
         """Nobody is told of anything any more."""
+        self._is_over = True
         while self._watches:
             _, watch = self._watches.popitem()
             self._end(watch)
 
     def let_go(self) -> None:
         """In a child after a fork: the loop's own registry is the parent's as well, and is left alone."""
+        self._is_over = True
         for watch in self._watches.values():
             if watch.pidfd is not None:
                 os.close(watch.pidfd)
