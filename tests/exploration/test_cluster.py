@@ -33,6 +33,7 @@ BOUNDS = {
 SECONDS = MINUTES * 60 / (len(CLUSTERS) * len(SCENARIOS)) if SIZE == "deep" else 50 if SIZE == "small" else 240
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a schedule may end with its sessions open
 @pytest.mark.timeout(SECONDS * 1.5 + 60)
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("on", CLUSTERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -13,10 +14,11 @@ T = TypeVar("T")
 class _Work(Coroutine[Any, Any, T]):
     """A coroutine that is not made before it runs: one that never does would warn that nobody has awaited it."""
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]], name: str) -> None:
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._make = make
         self._made: Coroutine[Any, Any, T] | None = None
-        self.__name__ = self.__qualname__ = name
+        function = make.func if isinstance(make, partial) else make
+        self.__name__ = self.__qualname__ = getattr(function, "__qualname__", "work")
 
     def _begun(self) -> Coroutine[Any, Any, T]:
         if self._made is None:
@@ -36,10 +38,15 @@ class _Work(Coroutine[Any, Any, T]):
     def __await__(self) -> Generator[Any, Any, T]:
         return self._begun().__await__()
 
+    # For `Task.get_stack()`, and who else looks where a task is
+
     @property
     def cr_frame(self) -> Any:
-        """For `Task.get_stack()`, and who else looks where a task is."""
-        return None if self._made is None else getattr(self._made, "cr_frame", None)
+        return getattr(self._made, "cr_frame", None)
+
+    @property
+    def cr_await(self) -> Any:
+        return getattr(self._made, "cr_await", None)
 
 
 def begin(loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]], name: str) -> asyncio.Task[T]:
@@ -48,7 +55,7 @@ def begin(loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any
     A program may close its loop without awaiting or cancelling all tasks. Of the user's tasks the interpreter then
     says on stderr that they were destroyed; of ours nobody needs to know.
     """
-    task = loop.create_task(_Work(make, name), name=name)
+    task = loop.create_task(_Work(make), name=name)
     with contextlib.suppress(AttributeError):  # a task of somebody else's making
         cast(Any, task)._log_destroy_pending = False
     return task

@@ -329,7 +329,7 @@ class Session:
     async def _reopen(self) -> None:
         """Open it under another identity, or wait for that if it is under way."""
         if self._reopening is None:
-            self._reopening = begin(self._life.loop, self._live_anew, f"opening {self!r} anew")
+            self._reopening = begin(self._life.loop, self._live_anew, f"opening of session {shown(self.label)}")
             self._reopening.add_done_callback(self._reopened)
         task = self._reopening
         await asyncio.wait([task])
@@ -471,7 +471,7 @@ class Life:
         if self.id and self.over is None and (self._tidying is None or self._tidying.done()):
             pause = IDLE if len(self._in_use) > self._many else KEPT
             if self.loop.time() > self._tidied + pause:
-                self._tidying = begin(self.loop, self._keep_tidy, f"tidying of {self!r}")
+                self._tidying = begin(self.loop, self._keep_tidy, f"tidying of session {shown(self.label)}")
         register = self._registers.get(name)
         if register is not None and register.initial.kind != initial.kind and not register.serves(initial):
             is_same_kind = type(register.initial) is type(initial)
@@ -557,7 +557,7 @@ class Life:
             await asyncio.wait([self._losing], timeout=ENDING)
 
     def _close_engine(self) -> None:
-        self._losing = begin(self.loop, self._end_engine, f"end of {self}")
+        self._losing = begin(self.loop, self._end_engine, f"end of session {shown(self.label)}")
         # It may be cancelled by a program that cancels all tasks there are.
         self._losing.add_done_callback(lambda done: self._close_engine() if done.cancelled() else None)
 
@@ -578,7 +578,7 @@ class Life:
 
     def _leave(self) -> None:
         if self.over is None and not self.is_inherited():
-            begin(self.loop, partial(self.close, "was dropped without close()"), f"end of {self}")
+            begin(self.loop, partial(self.close, "was dropped without close()"), f"end of session {shown(self.label)}")
 
     async def end_with_loop(self) -> None:
         """The loop is about to be closed: end in it, if the program has not seen to that."""
@@ -647,7 +647,9 @@ class Life:
         at_rest = {name: rest for name in looked_at if (rest := self._in_use[name].at_rest) is not None}
         asked = monotonic()
         watched = frozenset[str]().union(*(sessions for _, sessions in at_rest.values()))
-        self._renewal = begin(self.loop, partial(self.engine.renew, at_rest, watched), f"renewal of {self!r}")
+        self._renewal = begin(
+            self.loop, partial(self.engine.renew, at_rest, watched), f"renewal of session {shown(self.label)}"
+        )
         self._renewal.add_done_callback(
             partial(self._renewed, asked, {name: batch for name, (batch, _) in at_rest.items()})
         )
