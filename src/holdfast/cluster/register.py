@@ -522,7 +522,7 @@ class Register:
         me = self._session.id
         if not batch.number or me in dead:
             return True  # it is to forget this session anyway
-        addition = joining(self.initial, batch)
+        addition = joining(self.initial, batch) if text is not None and "\n" in text else ""
         if text is not None and addition and addition in text:
             if not (self._is_at_stake() or me in record.holding()):
                 return True
