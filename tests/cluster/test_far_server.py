@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 
 import pytest
+import redis.asyncio
 
 import holdfast
+from holdfast.cluster.engines.redis_connection import connect
 
 from .engines import run
 from .proxy import Proxy
@@ -107,6 +109,43 @@ async def test_a_connection_that_hangs_does_not_take_what_is_left_of_the_lease()
             assert len(accepted) > 2
         for writer in accepted:
             writer.transport.abort()
+
+
+async def test_a_pool_that_is_full_goes_on_with_the_attempt_it_has_begun():
+    """Of a client that is given, with two connections at most; to connect takes longer than a third of the ttl."""
+    async with Proxy(shared().port, round_trip=0.6) as proxy:
+        client = redis.asyncio.Redis(port=proxy.port, db=3, max_connections=2, protocol=2, password=None)
+        async with holdfast.connect(client, ttl=TTL, namespace=f"far {proxy.port}") as session:
+            async with session.lock("x") as grant:
+                await asyncio.sleep(TTL / 2)
+                grant.check()
+        await client.aclose()
+
+
+async def test_an_attempt_that_comes_about_beside_another_is_given_back():
+    class Pool:
+        made, released = 0, 0
+
+        async def get_connection(self):
+            self.made += 1
+            await asyncio.sleep(0.05 if self.made == 1 else 0.03)
+            return self
+
+        async def disconnect(self, nowait):
+            assert nowait
+
+        async def release(self, connection):
+            self.released += 1
+
+    pool = Pool()
+    assert await connect(pool, 0.02, 1.0) is pool
+    await asyncio.sleep(0.05)
+    assert pool.made >= 2
+    before = pool.made
+    with pytest.raises(TimeoutError):
+        await connect(pool, 0.005, 0.01)
+    assert pool.made > before
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "holdfast connects"]
 
 
 async def test_a_server_that_never_answers_is_given_up():

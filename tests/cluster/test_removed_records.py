@@ -241,6 +241,34 @@ async def test_what_an_older_record_says_is_held_here_is_let_go_by_who_uses_it(p
                 pass
 
 
+@leased
+async def test_who_is_granted_something_while_it_looks_is_not_told_that_it_is_lost(place, make):
+    """The record that it reads is older than the wake-up, which came first."""
+    async with place.connect() as one, place.connect() as two:
+        held = [make(one), make(one)]
+        for each in held[: 1 if make is LEASED["lock"] else 2]:
+            await each.acquire()
+        waiting = make(two)
+        waiter = asyncio.create_task(waiting.acquire())
+        await until_waiting(one, "x")
+        read = two.engine.read
+
+        async def late(name):
+            text = await read(name)
+            two.engine.read = read
+            await held[0].release()
+            grants.append(await waiter)
+            return text
+
+        grants = []
+        two.engine.read = late
+        waiting._register.doubt()
+        while not grants or waiting._register._pump:
+            await asyncio.sleep(0.001)
+        assert not grants[0].lost.is_set()
+        await waiting.release()
+
+
 async def test_names_are_looked_at_in_turn(place, monkeypatch):
     monkeypatch.setattr(session_module, "HELD_AT_ONCE", 4)
     monkeypatch.setattr(session_module, "CHECKED", 0.1)

@@ -448,6 +448,7 @@ class Register:
     async def _look_back(self) -> None:
         """Give up what this session has here, unless the record knows all of it that this session knows."""
         self._doubted = False  # before, as it may be so again while the answer is on its way
+        before = self._tokens()  # what is granted while the answer is on its way need not be in it
         try:
             record = await self.read()
         except (FormatError, NameConflict):
@@ -455,7 +456,7 @@ class Register:
         except BaseException:
             self._doubted = True
             raise
-        if not self._is_known_to(record):
+        if not self._is_known_to(record, before):
             self._give_up()
 
     def _give_up(self) -> None:
@@ -466,11 +467,12 @@ class Register:
         self._leaving = True  # something of it may be there all the same
         self._suspicious = True
 
-    def _is_known_to(self, record: Record) -> bool:
-        """Whether the record has what it must have of this session."""
+    def _is_known_to(self, record: Record, before: Collection[int] | None = None) -> bool:
+        """Whether the record has what it must have of this session; before: as far as that had these tokens before."""
         if not self._is_at_stake():
             return True
-        return self._has_answered(record) and record.keeps(self._session.id, self._tokens())
+        tokens = [token for token in self._tokens() if before is None or token in before]
+        return self._has_answered(record) and record.keeps(self._session.id, tokens)
 
     def _is_at_stake(self) -> bool:
         """Whether this session has something here, or waits."""

@@ -459,7 +459,7 @@ class RedisEngine:
                 try:
                     text, result = change(Stored(version.text, self._now(), self._floor))
                 except Exception:
-                    if sure is not None:
+                    if version == sure:
                         raise
                     self._note(name, sure := await self._fetch(name), instead_of=version)
                     continue

@@ -51,17 +51,22 @@ async def connect(pool: Any, patience: float, limit: float) -> Any:
     """A connection of the pool. One that has not come about in `patience` seconds may never do so: then another one is
     begun beside it, and the first that is there is taken. Raises redis-py's errors; TimeoutError after `limit`."""
     attempts: set[asyncio.Task[Any]] = set()
-    taken = None
     try:
         async with asyncio.timeout(limit):
-            done: set[asyncio.Task[Any]] = set()
-            while not done:
-                attempts.add(asyncio.create_task(pool.get_connection(), name="holdfast connects"))
+            is_full = False
+            while True:
+                if not is_full:
+                    attempts.add(asyncio.create_task(pool.get_connection(), name="holdfast connects"))
                 done, _ = await asyncio.wait(attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        taken = done.pop()
-        return taken.result()
+                for attempt in done:
+                    attempts.discard(attempt)
+                    exc = attempt.exception()
+                    if exc is None:
+                        return attempt.result()
+                    is_full = bool(attempts) and "Too many connections" in str(exc)  # in a pool that the user has given
+                    if not is_full:
+                        raise exc
     finally:
-        attempts.discard(taken)
         for attempt in attempts:
             attempt.cancel()
         if attempts:
