@@ -14,7 +14,7 @@ What must hold for every kind, and who broke it elsewhere:
  2. A batch is applied once, however often it is sent: a session has one answer here, that of its last batch.
  3. A ticket that is withdrawn leaves nothing behind, waiting or granted (redis-py: locked for ever).
  4. A dead session leaves nothing behind. Death is final, so whoever learns of it may bury it.
- 5. A name has one kind and one value while its record lives; who disagrees changes nothing.
+ 5. A name has one kind while its record lives, and one value while it is used; who disagrees changes nothing.
 """
 
 from __future__ import annotations
