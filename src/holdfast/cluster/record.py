@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain, groupby, repeat, takewhile
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
@@ -43,7 +44,9 @@ class Answer(NamedTuple):
     """Each outcome, and how many times in succession: those of thousands of operations are mostly the same."""
 
     @classmethod
-    def of(cls, batch: int, outcomes: Iterable[int]) -> Self:
+    def of(cls, batch: int, outcomes: Sequence[int]) -> Self:
+        if len(outcomes) == 1:
+            return cls(batch, (outcomes[0], 1))
         return cls(batch, tuple(chain.from_iterable((each, len([*same])) for each, same in groupby(outcomes))))
 
     @property
@@ -315,7 +318,7 @@ def _operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]
     return record, outcomes
 
 
-def _answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: Iterable[int]) -> None:
+def _answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: Sequence[int]) -> None:
     """Note what the batch came to, which tells how much of it the record knows, if the session has any part in it."""
     answers.pop(batch.session, None)
     if batch.operations or batch.session in replace(record, answers={}).sessions():
@@ -325,6 +328,8 @@ def _answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: 
 def _watch_more(before: Record, after: Record) -> set[str]:
     """The sessions that have to watch others than before."""
     old, new = before.line, after.line
+    if not new or (old is new and before.holding() == after.holding()):
+        return set()
     front = _alike(old, new)
     back = _alike(reversed(old[front:]), reversed(new[front:]))
     # All others stand behind the same session, and none of them stands further in front as well.
@@ -375,7 +380,7 @@ def added(record: Record, batch: Batch) -> str:
 
     The engine's time, in microseconds, and a space are put in front.
     """
-    names = {operation: name for name, operation in record.ADDED.items()}
+    names = _names(type(record))
     rows: list[list[Any]] = []
     if record.ONLY_JOINS and not batch.operations:
         return ""
@@ -390,6 +395,11 @@ def added(record: Record, batch: Batch) -> str:
         else:
             rows.append([name, operation.ticket, operation.ticket + 1])
     return _ENCODER.encode([batch.session, batch.number, rows])
+
+
+@cache
+def _names(kind: type[Record]) -> Mapping[type, str]:
+    return {operation: name for name, operation in kind.ADDED.items()}
 
 
 def left(record: Record, session: str) -> str:
