@@ -374,7 +374,7 @@ class World(NamedTuple):
                 for index, operation in self._in_order(name, model, [*operations]):
                     model, outcomes[index], others = model.apply(name, operation)
                     woken += others
-            applied = Answer.of(batch.number, (outcome for _, outcome in sorted(outcomes.items())))
+            applied = Answer.of(batch.number, [outcome for _, outcome in sorted(outcomes.items())])
             client = client._replace(applied=applied)
         return self._replace(model=model).with_client(name, client), woken
 

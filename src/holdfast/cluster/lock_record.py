@@ -224,7 +224,9 @@ class LockRecord(Record):
         return [room.text for room in self.rooms.values()]
 
     def with_parts(self, rows: Collection[str], known: LockRecord | None) -> LockRecord | None:
-        before = {room.text: (name, room) for name, room in known.rooms.items()} if known is not None and rows else {}
+        if not rows:
+            return self
+        before = {room.text: (name, room) for name, room in known.rooms.items()} if known is not None else {}
         rooms: dict[str, Room] = {}
         others = [row for row in rows if row not in before]
         documents = document_of(f"[{','.join(others)}]")  # at once, as there may be thousands

@@ -14,15 +14,16 @@ What must hold for every kind, and who broke it elsewhere:
  2. A batch is applied once, however often it is sent: a session has one answer here, that of its last batch.
  3. A ticket that is withdrawn leaves nothing behind, waiting or granted (redis-py: locked for ever).
  4. A dead session leaves nothing behind. Death is final, so whoever learns of it may bury it.
- 5. A name has one kind and one value while its record lives; who disagrees changes nothing.
+ 5. A name has one kind while its record lives, and one value while it is used; who disagrees changes nothing.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain, groupby, repeat, takewhile
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
@@ -45,7 +46,9 @@ class Answer(NamedTuple):
     """Each outcome, and how many times in succession: those of thousands of operations are mostly the same."""
 
     @classmethod
-    def of(cls, batch: int, outcomes: Iterable[int]) -> Self:
+    def of(cls, batch: int, outcomes: Sequence[int]) -> Self:
+        if len(outcomes) == 1:
+            return cls(batch, (outcomes[0], 1))
         return cls(batch, tuple(chain.from_iterable((each, len([*same])) for each, same in groupby(outcomes))))
 
     @property
@@ -317,7 +320,7 @@ def _operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]
     return record, outcomes
 
 
-def _answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: Iterable[int]) -> None:
+def _answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: Sequence[int]) -> None:
     """Note what the batch came to, which tells how much of it the record knows, if the session has any part in it."""
     answers.pop(batch.session, None)
     if batch.operations or batch.session in replace(record, answers={}).sessions():
@@ -327,6 +330,8 @@ def _answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: 
 def _watch_more(before: Record, after: Record) -> set[str]:
     """The sessions that have to watch others than before."""
     old, new = before.line, after.line
+    if not new or (old is new and before.holding() == after.holding()):
+        return set()
     front = _alike(old, new)
     back = _alike(reversed(old[front:]), reversed(new[front:]))
     # All others stand behind the same session, and none of them stands further in front as well.
@@ -377,7 +382,7 @@ def added(record: Record, batch: Batch) -> str:
 
     The engine's time, in microseconds, and a space are put in front.
     """
-    names = {operation: name for name, operation in record.ADDED.items()}
+    names = _names(type(record))
     rows: list[list[Any]] = []
     if record.ONLY_JOINS and not batch.operations:
         return ""
@@ -392,6 +397,11 @@ def added(record: Record, batch: Batch) -> str:
         else:
             rows.append([name, operation.ticket, operation.ticket + 1])
     return _ENCODER.encode([batch.session, batch.number, rows])
+
+
+@cache
+def _names(kind: type[Record]) -> Mapping[type, str]:
+    return {operation: name for name, operation in kind.ADDED.items()}
 
 
 def left(record: Record, session: str) -> str:

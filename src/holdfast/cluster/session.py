@@ -175,7 +175,8 @@ class Session:
 
     @refusing
     def semaphore(self, name: str, value: int = 1) -> Semaphore:
-        """A Semaphore of `value` permits; see lock(). Its first use fixes the value while its record lives."""
+        """A Semaphore of `value` permits; see lock(). While it is held or waited for it keeps its value, but for
+        `resize()`: who uses another one gets NameConflict."""
         return Semaphore(self, _checked(name), value)
 
     @refusing
@@ -200,7 +201,7 @@ class Session:
 
     @refusing
     def barrier(self, name: str, parties: int) -> Barrier:
-        """A Barrier of `parties` tasks; see lock(). Its first use fixes their number while its record lives."""
+        """A Barrier of `parties` tasks; see lock(). While somebody waits, or it is broken, it keeps their number."""
         return Barrier(self, _checked(name), parties)
 
     async def names(self) -> list[str]:
