@@ -253,3 +253,26 @@ def test_the_dead_are_told_apart(holder):
 )
 def test_no_password_is_told_to_others(text, shown):
     assert without_passwords(text) == shown
+
+
+def test_the_notes_of_a_server_are_of_the_last_day_and_not_too_many(monkeypatch):
+    from redis import Redis
+
+    import holdfast.cluster.engines.redis as module
+
+    monkeypatch.setattr(module, "MOST", 3)
+    namespace = f"evictions {os.urandom(8).hex()}"
+    key = f"holdfast:{{{namespace}}}:evicted"
+
+    async def main():
+        with Redis(port=shared().port) as client:
+            client.zadd(key, {"1000000 an old one": 1_000_000, "not one of ours": 2_000_000_000_000_000})
+            async with holdfast.connect(shared().url, namespace=namespace, name="operator") as operator:
+                for number in range(5):
+                    async with holdfast.connect(shared().url, namespace=namespace, name=str(number)) as victim:
+                        assert await operator.evict(victim.id)
+                assert client.zcard(key) == 3
+                assert [each.session.name for each in await operator.engine.evictions()] == ["3", "4"]
+                assert 0 < client.ttl(key) <= 86400
+
+    asyncio.run(main())
