@@ -81,6 +81,15 @@ def test_grandchildren_end_as_well():
         until(lambda: not state(guard), "the end of the guard")
 
 
+def test_they_end_as_well_if_all_of_holdfasts_own_group_is_killed():
+    """As by a program that has started it in a group, and gives up."""
+    with started("lock", "x", *family(), start_new_session=True) as holder:
+        members = pids(holder)
+        os.killpg(holder.pid, signal.SIGKILL)
+        holder.wait(BOUND)
+        until(lambda: not any(map(state, members)), "the end of CMD and what it has started")
+
+
 def test_who_does_not_end_is_killed_after_the_grace():
     with started("lock", "x", "--grace", "0.5", *family(stubborn=True)) as holder:
         members = pids(holder)

@@ -18,8 +18,8 @@ from holdfast.cluster.command_line import without_passwords
 
 from .servers import shared
 
-SOON = 1.0
-"""Seconds; less than any look that is not asked for."""
+RARE = 600.0
+"""Seconds, a ttl with which a session looks around every 200: what is noticed before, it was told."""
 
 
 @pytest.fixture(params=["memory", "embedded", "server"])
@@ -38,7 +38,8 @@ async def waiting(session, name, tasks=1):
 
 def test_who_holds_is_told_and_the_next_one_has_it_at_once(connect):
     async def main():
-        async with connect(name="victim") as victim, connect() as other, connect(name="operator") as operator:
+        victim, other = connect(name="victim", ttl=RARE), connect(ttl=RARE)
+        async with victim, other, connect(name="operator") as operator:
 
             async def body():
                 async with victim.lock("x") as grant:
@@ -50,12 +51,11 @@ def test_who_holds_is_told_and_the_next_one_has_it_at_once(connect):
             grant = await entered
             next_one = asyncio.create_task(other.lock("x").acquire())
             await waiting(operator, "x")
-            began = time.monotonic()
             assert await operator.evict(victim.id, reason="it hangs")
-            assert (await next_one).token > grant.token
-            with pytest.raises(LeaseLost, match=r"was evicted by operator at \d{4}-.*: it hangs"):
-                await holder
-            assert time.monotonic() - began < SOON
+            async with asyncio.timeout(20):
+                assert (await next_one).token > grant.token
+                with pytest.raises(LeaseLost, match=r"was evicted by operator at \d{4}-.*: it hangs"):
+                    await holder
             with pytest.raises(SessionLost, match=r"was evicted by operator at .*: it hangs"):
                 await victim.lock("y").acquire()
             assert (await operator.inspect("x")).holders[0].session.id == other.id
@@ -65,13 +65,14 @@ def test_who_holds_is_told_and_the_next_one_has_it_at_once(connect):
 
 def test_who_waits_in_it_is_told(connect):
     async def main():
-        async with connect() as victim, connect() as other, connect() as operator:
+        async with connect(ttl=RARE) as victim, connect() as other, connect() as operator:
             await other.lock("x").acquire()
             waiter = asyncio.create_task(victim.lock("x").acquire())
             await waiting(operator, "x")
             assert await operator.evict(victim.id, by="root@host")
-            with pytest.raises(SessionLost, match="was evicted by root@host"):
-                await waiter
+            async with asyncio.timeout(20):
+                with pytest.raises(SessionLost, match="was evicted by root@host"):
+                    await waiter
             assert (await operator.inspect("x")).waiters == ()
 
     asyncio.run(main())
@@ -79,7 +80,7 @@ def test_who_waits_in_it_is_told(connect):
 
 def test_all_that_it_held_is_free(connect):
     async def main():
-        async with connect() as victim, connect() as operator:
+        async with connect() as victim, connect(ttl=RARE) as operator:
             await victim.lock("a").acquire()
             await victim.semaphore("b", 3).acquire()
             await victim.semaphore("b", 3).acquire()
@@ -89,7 +90,7 @@ def test_all_that_it_held_is_free(connect):
             blocked = asyncio.create_task(operator.semaphore("b", 3).acquire())
             await waiting(operator, "b")
             assert await operator.evict(victim.id)
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(20):
                 await blocked
                 assert await operator.lock("a").try_acquire()
             assert await operator.lock("c").locked()
@@ -190,7 +191,7 @@ def test_who_hangs_loses_it_all_the_same(holder):
         async with connect() as operator:
             (holding,) = (await operator.inspect("x")).holders
             assert await operator.evict(holding.session.id, reason="stopped")
-            async with asyncio.timeout(SOON), operator.lock("x"):
+            async with asyncio.timeout(20), operator.lock("x"):
                 pass
 
     asyncio.run(main())
@@ -252,3 +253,26 @@ def test_the_dead_are_told_apart(holder):
 )
 def test_no_password_is_told_to_others(text, shown):
     assert without_passwords(text) == shown
+
+
+def test_the_notes_of_a_server_are_of_the_last_day_and_not_too_many(monkeypatch):
+    from redis import Redis
+
+    import holdfast.cluster.engines.redis as module
+
+    monkeypatch.setattr(module, "MOST", 3)
+    namespace = f"evictions {os.urandom(8).hex()}"
+    key = f"holdfast:{{{namespace}}}:evicted"
+
+    async def main():
+        with Redis(port=shared().port) as client:
+            client.zadd(key, {"1000000 an old one": 1_000_000, "not one of ours": 2_000_000_000_000_000})
+            async with holdfast.connect(shared().url, namespace=namespace, name="operator") as operator:
+                for number in range(5):
+                    async with holdfast.connect(shared().url, namespace=namespace, name=str(number)) as victim:
+                        assert await operator.evict(victim.id)
+                assert client.zcard(key) == 3
+                assert [each.session.name for each in await operator.engine.evictions()] == ["3", "4"]
+                assert 0 < client.ttl(key) <= 86400
+
+    asyncio.run(main())

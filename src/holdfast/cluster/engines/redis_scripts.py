@@ -138,8 +138,11 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
 elseif redis.call('DEL', KEYS[3]) == 1 then
     outcome = 'done'
     redis.call('ZADD', KEYS[4], time, time .. ' ' .. ARGV[1])
-    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(time) - tonumber(ARGV[2]))
-    redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - tonumber(ARGV[3]))
+    local function forget(...)
+        for _, note in ipairs(redis.call('ZRANGE', KEYS[4], ...)) do redis.call('ZREM', KEYS[4], note) end
+    end
+    forget('-inf', string.format('%.0f', time - ARGV[2]), 'BYSCORE')
+    forget(0, -1 - ARGV[3])
     redis.call('PEXPIRE', KEYS[4], math.ceil(tonumber(ARGV[2]) / 1000))
     redis.pcall('PUBLISH', ARGV[4], cjson.encode({here, '', 'look'}) .. '\\n')
 end
