@@ -76,6 +76,11 @@ async def use_everything(url):
         await waiting
         assert await two.names() == ["b", "bounded_semaphore", "c", "e", "semaphore", "x"]
         assert (await two.inspect("x")).holders[0].session.id == two.id
+        async with holdfast.connect(url, ttl=3) as third:
+            assert await two.evict(third.id, reason="a test")
+            with pytest.raises(SessionLost, match="a test"):
+                await third.lock("y").acquire()
+        await two.semaphore("semaphore", 1).resize(2)
         await asyncio.sleep(0.05)
         await two.tidy(0)
         await asyncio.sleep(0.05)
