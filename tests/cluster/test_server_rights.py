@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 
 import holdfast
-from holdfast.cluster import EngineError, RedisFence, StaleToken
+from holdfast.cluster import EngineError, RedisFence, SessionLost, StaleToken
 
 from .engines import run
 from .servers import Server

@@ -97,16 +97,18 @@ class Database:
 
     # Opening and closing
 
-    async def open(self, make_way: Callable[[str], Awaitable[bool]]) -> None:
-        """Open it, and make it if it is missing.
+    async def open(self, make_way: Callable[[str], Awaitable[bool]], is_used: Callable[[], bool]) -> None:
+        """Open it, and make it if it is missing; or anew, if an earlier version has made it and nobody uses it now.
 
         make_way: ends the sessions that use other files than these, and waits a little for them to go; returns
         whether there are still some, whom nothing is to be shared with.
+        is_used: whether any other session lives.
 
         Raises EngineError if it is not usable, FormatError if another version made it.
         Cancellation: it is closed again.
         """
         self._loop = asyncio.get_running_loop()
+        self._is_used = is_used
         self._closed = False
         until = monotonic() + PATIENCE
         while True:
@@ -149,7 +151,7 @@ class Database:
 
     def _version(self) -> int:
         [(version,)] = self._connection.execute("PRAGMA user_version")
-        if version not in (0, SCHEMA):
+        if version > SCHEMA:
             raise FormatError(
                 f"{self.path} has schema {version}, and this version of holdfast knows {SCHEMA}. "
                 "Upgrade holdfast here, or use another directory; nothing was changed"
@@ -157,11 +159,24 @@ class Database:
         return int(version)
 
     def _create(self) -> None:
-        if self._version() == SCHEMA:
+        version = self._version()
+        if version == SCHEMA:
             return  # by now
+        if version:
+            self._drop(version)
         for statement in _TABLES.split(";"):
             self._connection.execute(statement)
         self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _drop(self, version: int) -> None:
+        """What an earlier version has kept. Nobody lives who held or waited for anything there."""
+        if self._is_used():
+            raise FormatError(
+                f"{self.path} has schema {version}, of an earlier version of holdfast, and programs with that version "
+                "use it: end them first, or use another directory; nothing was changed"
+            )
+        for (table,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            self._connection.execute(f'DROP TABLE "{table}"')
 
     def _note_files(self) -> tuple[str, bool]:
         """What they are, and whether they are what the connection has open."""

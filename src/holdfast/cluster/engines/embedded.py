@@ -94,7 +94,7 @@ class EmbeddedEngine:
             undo.callback(self._files.close)
             undo.callback(self._database.close)
             with LeftBehind(self._files, _end_if_useless) as left_behind:
-                await self._database.open(left_behind.make_way)
+                await self._database.open(left_behind.make_way, self._files.have_company)
             self._id = self._files.lock(self._database.files)
             self._bell = Doorbell(self._files, self._namespace, self._on_wake, self._look_after_files, self._is_dead)
             undo.callback(self._bell.close)

@@ -181,6 +181,10 @@ class SessionFiles:
         found = map(_OURS.fullmatch, os.listdir(self.path))
         return [parts[2] for parts in found if parts is not None and parts[3] == ".lock" and parts[2] != self.id]
 
+    def have_company(self) -> bool:
+        """Whether any other session lives. Raises EngineError if that cannot be told."""
+        return not all(map(self.is_dead, self.others()))
+
     def evict(self, session: str, state: str) -> LockedFile | None:
         """If it lives and its state is another one, remove its lock file; return that, to see when it is unlocked."""
         try:
