@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check bench bench-cluster explore soak mutation debug-memory asan wheel clean
+.PHONY: demo test check loops bench bench-cluster explore soak mutation debug-memory asan wheel clean
 
 demo: $(VENV)/demo
 	$(VENV)/demo/bin/python -m holdfast demo
@@ -13,6 +13,10 @@ test: $(VENV)/nox
 
 check: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session check
+
+# What a program does with holdfast, in each event loop that can be installed; docs/compatibility.md has the table.
+loops: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session loops
 
 # Every schedule of every primitive, within larger bounds than in the tests; stops after so many minutes.
 MINUTES ?= 30

@@ -56,7 +56,8 @@ def test(session: nox.Session, twin: str) -> None:
 
     In CI the large searches run on one interpreter and twin alone, as they would find the same on each.
     """
-    session.install("--quiet", "--editable", ".[test]")
+    extras = "test,loops" if session.python == HERE else "test"
+    session.install("--quiet", "--editable", f".[{extras}]")
     if twin == "compiled":
         # Compiled when it is installed. Where that fails, the tests that set a server's clock are skipped.
         session.install("--quiet", "libfaketime", success_codes=[0, 1], silent=True)
@@ -69,6 +70,13 @@ def test(session: nox.Session, twin: str) -> None:
 def size_of_searches(session: nox.Session) -> str | None:
     """What HOLDFAST_EXPLORE shall be; None leaves it as it is."""
     return "small" if os.environ.get("CI") and session.python != HERE else None
+
+
+@nox.session(python=interpreters())
+def loops(session: nox.Session) -> None:
+    """Run what a program does with holdfast in each event loop that can be installed."""
+    session.install("--quiet", "--editable", ".[test,loops]")
+    session.run("pytest", "-rs", "tests/loops", *session.posargs)
 
 
 @nox.session(python=interpreters(), name="debug-memory")
