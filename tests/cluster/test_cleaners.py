@@ -110,7 +110,7 @@ def test_all_that_a_session_needs_looks_used_when_it_is_opened(directory):
             age(directory)
             async with connect(directory):
                 left = {first.id + suffix for suffix in (".lock", ".sock")}
-                assert {file.name for file in old(directory)} == left, "each sees to its own"
+                assert {file.name for file in old(directory)} <= left, "each sees to its own"
 
     run(main())
 

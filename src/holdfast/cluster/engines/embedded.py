@@ -202,13 +202,13 @@ class EmbeddedEngine:
     def _check_alive(self) -> None:
         """Raise SessionLost if this session is dead, be it that nobody has noticed yet."""
         alive = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
-        if self._files.is_removed():
-            why = f"the file of session {self._id} in {self._files.path} has been removed"
-        elif not self._database.execute(alive, (self._id, monotonic())):
+        if not self._database.execute(alive, (self._id, monotonic())):
             why = f"session {self._id} was not renewed for its ttl of {self.ttl} s, or its row has been removed"
+        elif self._files.is_removed():
+            why = f"the file of session {self._id} in {self._files.path} has been removed"
         else:
             return
-        eviction = self._eviction()  # after which others remove its files
+        eviction = self._eviction()
         raise SessionLost(why if eviction is None else f"session {self._id} {eviction}")
 
     def _eviction(self) -> Eviction | None:
