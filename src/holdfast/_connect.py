@@ -26,7 +26,7 @@ def connect(
     namespace: sessions share what they name only within a namespace.
     name: what the session is called in reports; by default host and pid.
 
-    Raises ValueError for a URL that no engine knows, or a ttl that is none, EngineError for a directory on a system that
+    Raises ValueError for a URL that no engine knows, or a ttl that is none; EngineError for a directory where the system
     is not POSIX.
     Opening raises EngineError if the engine cannot be used.
     """
