@@ -26,8 +26,8 @@ def connect(
     namespace: sessions share what they name only within a namespace.
     name: what the session is called in reports; by default host and pid.
 
-    Raises ValueError for a URL that no engine knows, or a ttl that is none; EngineError for a directory where the system
-    is not POSIX.
+    Raises ValueError for a URL that no engine knows, or a ttl that is none; EngineError for a directory where the
+    system is not POSIX.
     Opening raises EngineError if the engine cannot be used.
     """
     from .cluster.session import connect as connect_session
