@@ -85,22 +85,25 @@ def test_the_directory_is_locked_while_any_session_is_open(directory):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
 def test_a_forked_child_does_not_keep_it_locked(directory):
     reading, writing = os.pipe()
+    is_up, up = os.pipe()
 
     async def main():
         async with connect(directory):
             child = os.fork()
             if not child:
                 os.close(writing)
+                os.write(up, b".")
                 os.read(reading, 1)  # until the parent has looked
                 os._exit(0)
+        os.read(is_up, 1)
         return child
 
     child = asyncio.run(main())
     try:
         assert not is_locked(directory)
     finally:
-        os.close(writing)
-        os.close(reading)
+        for each in (reading, writing, is_up, up):
+            os.close(each)
         os.waitpid(child, 0)
 
 
