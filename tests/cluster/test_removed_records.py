@@ -64,6 +64,11 @@ def before(engine, name, act):
     engine.apply = late
 
 
+async def until_at_rest(session):
+    while any(register.at_rest is None for register in session._in_use.values()):
+        await asyncio.sleep(0.001)
+
+
 @leased
 async def test_a_holder_is_told_within_a_renewal(place, make):
     async with place.connect() as one, place.connect() as two:
@@ -222,10 +227,11 @@ async def test_a_holder_of_what_an_older_record_does_not_know_is_told(place):
         await place.by_hand(lambda text: texts[0])
         async with asyncio.timeout(RENEWED):
             await grant.lost.wait()
-            async with two.lock("x"):
-                pass
-            async with one.lock("x") as later:
+            await until_at_rest(one)
+            async with two.lock("x") as later:
                 assert later.token > grant.token
+            async with one.lock("x") as last:
+                assert last.token > later.token
 
 
 async def test_what_an_older_record_says_is_held_here_is_let_go_by_who_uses_it(place):

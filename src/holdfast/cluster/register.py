@@ -69,6 +69,7 @@ class Register:
         self._outdated = False  # it may wait for others than it did, or hold what it waits for
         self._doubted = False  # the record may have gone back to what it was
         self._leaving = False  # what this session has in the record is to be taken out
+        self._last_token = 0  # the highest that was given out, as far as is known here
         self._known = 0  # the batch whose answer the record has, as far as is known here
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
         self._made: tuple[str | None, Record] = None, initial  # what the last change came to: a text, and its record
@@ -370,6 +371,7 @@ class Register:
         self._take_grants(entries, done)
         self._answered = self._session.id in done.record.answers
         self._known = batch.number if self._answered else 0
+        self._last_token = max(self._last_token, done.record.last_token())
         self._watch_over(done.record)
 
     def _next_batch(self) -> tuple[Batch, list[_Entry]]:
@@ -504,7 +506,7 @@ class Register:
                 record = self._decoded(stored.text)
                 if not self._is_continued(record, stored.text, batch, dead):
                     raise _Replaced
-            floor = stored.floor
+            floor = max(stored.floor, self._last_token)  # somebody may have put an older record in its place
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
                 floor = max(floor, int(stored.now * 1_000_000))  # it may have been there before, with lower tokens
