@@ -73,6 +73,27 @@ async def test_a_session_whose_connections_are_cut_once_at_any_moment_is_not_los
             grant.check()
 
 
+@pytest.mark.parametrize("which", ["requests", "wake-ups"])
+async def test_a_connection_is_made_anew_before_it_is_asked_for(which):
+    """A renewal comes after 10 s; it may be late then to begin with that."""
+    async with holdfast.connect(shared().url, ttl=30, namespace="far anew") as session:
+        engine = session.engine
+        async with session.lock("x"):
+            pass
+
+        def writers():
+            """Of the connections that there are. (The pool may use the object again.)"""
+            requests, wake_ups = engine._connection, engine._subscription
+            there = None if requests.broken or requests._connection is None else requests._connection._writer
+            return {"requests": there, "wake-ups": wake_ups and wake_ups._writer}
+
+        before = writers()
+        before[which].transport.abort()
+        async with asyncio.timeout(5):
+            while writers()[which] in (None, before[which]):
+                await asyncio.sleep(0.01)
+
+
 async def test_to_connect_takes_one_answer_at_most(server):
     """All that there is to say is said at once: AUTH and SELECT, and nothing about the library."""
     async with far(server, round_trip=0.0) as (proxy, session):
@@ -160,18 +181,18 @@ async def test_a_server_that_never_answers_is_given_up():
 
 
 class Slow(MemoryEngine):
-    """To open a session takes most of its ttl."""
+    """To open a session takes most of its ttl, and to renew it what is left."""
 
     fails = False
 
     async def open(self, *args):
-        session = await super().open(*args)
         await asyncio.sleep(1.7)
-        return session
+        return await super().open(*args)
 
     async def renew(self, *args):
         if self.fails:
             raise EngineError("for the test")
+        await asyncio.sleep(0.4)
         return await super().renew(*args)
 
 

@@ -306,6 +306,17 @@ async def test_a_holder_of_many_names_is_not_told_of_those_that_are_there(place,
         assert not [grant for grant in grants if grant.lost.is_set()]
 
 
+async def test_tokens_never_go_back_though_the_time_of_the_server_is_not_known_well(tmp_path):
+    """A session knows it from the last answer, which may have been on its way for long."""
+    place = Place("valkey", tmp_path)
+    async with place.connect() as one, place.connect() as two:
+        grant = await one.lock("x").acquire()
+        await place.by_hand(removed)
+        micros, at = two.engine._time
+        two.engine._time = micros - 3_600_000_000, at
+        assert (await two.lock("x").acquire()).token > grant.token
+
+
 @pytest.mark.parametrize("what", ["record", "record and name", "name", "everything"])
 async def test_on_a_server(tmp_path, what):
     place = Place("valkey", tmp_path)
