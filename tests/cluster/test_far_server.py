@@ -9,7 +9,9 @@ import pytest
 import redis.asyncio
 
 import holdfast
-from holdfast.cluster.engines.redis_connection import connect
+from holdfast.cluster import EngineError, Session
+from holdfast.cluster.engines.memory import MemoryEngine
+from holdfast.cluster.engines.redis_connection import connect, greet
 
 from .engines import run
 from .proxy import Proxy
@@ -69,6 +71,27 @@ async def test_a_session_whose_connections_are_cut_once_at_any_moment_is_not_los
             proxy.cut()
             await asyncio.sleep(0.9 * TTL)
             grant.check()
+
+
+@pytest.mark.parametrize("which", ["requests", "wake-ups"])
+async def test_a_connection_is_made_anew_before_it_is_asked_for(which):
+    """A renewal comes after 10 s; it may be late then to begin with that."""
+    async with holdfast.connect(shared().url, ttl=30, namespace="far anew") as session:
+        engine = session.engine
+        async with session.lock("x"):
+            pass
+
+        def writers():
+            """Of the connections that there are. (The pool may use the object again.)"""
+            requests, wake_ups = engine._connection, engine._subscription
+            there = None if requests.broken or requests._connection is None else requests._connection._writer
+            return {"requests": there, "wake-ups": wake_ups and wake_ups._writer}
+
+        before = writers()
+        before[which].transport.abort()
+        async with asyncio.timeout(5):
+            while writers()[which] in (None, before[which]):
+                await asyncio.sleep(0.01)
 
 
 async def test_to_connect_takes_one_answer_at_most(server):
@@ -152,6 +175,61 @@ async def test_a_server_that_never_answers_is_given_up():
     async with Proxy(shared().port) as proxy:
         proxy.is_mute = True
         async with asyncio.timeout(3 * TTL):
-            with pytest.raises(holdfast.cluster.errors.EngineError, match="has not answered"):
+            with pytest.raises(EngineError, match="has not answered"):
                 async with holdfast.connect(proxy.url + "/3", ttl=TTL):
                     pass
+
+
+class Slow(MemoryEngine):
+    """To open a session takes most of its ttl, and to renew it what is left."""
+
+    fails = False
+
+    async def open(self, *args):
+        await asyncio.sleep(1.7)
+        return await super().open(*args)
+
+    async def renew(self, *args):
+        if self.fails:
+            raise EngineError("for the test")
+        await asyncio.sleep(0.4)
+        return await super().renew(*args)
+
+
+async def test_a_session_whose_opening_took_most_of_its_ttl_lives():
+    async with Session(Slow("far slow", 2.0), "slow") as session, session.lock("x") as grant:
+        await asyncio.sleep(0.7)
+        grant.check()
+
+
+async def test_a_session_that_could_not_be_renewed_after_a_slow_opening_is_not_open():
+    engine = Slow("far slow", 2.0)
+    engine.fails = True
+    with pytest.raises(EngineError, match="for the test"):
+        await Session(engine, "slow").__aenter__()
+    assert await MemoryEngine("far slow").dead([engine._id]) == {engine._id}
+
+
+@pytest.mark.parametrize(
+    ("options", "greeting"),
+    [
+        ({}, []),
+        ({"username": "u", "password": "p", "db": 2}, [("AUTH", "u", "p"), ("SELECT", 2)]),
+        ({"password": "p"}, [("AUTH", "p")]),
+        ({"username": "u"}, [("AUTH", "u", "")]),
+        ({"client_name": "n"}, [("CLIENT", "SETNAME", "n")]),
+    ],
+)
+async def test_what_is_said_to_greet_the_server(options, greeting):
+    connection = redis.asyncio.Connection(protocol=2, **options)
+    said, answered = [], []
+    connection._parser.on_connect = lambda it: None
+    connection.pack_commands = lambda commands: said.extend(commands)
+
+    async def nothing(*args, **options):
+        answered.append(1)
+
+    connection.send_packed_command = connection.read_response = nothing
+    await greet(connection)
+    assert said == greeting
+    assert len(answered) == (len(greeting) + 1 if greeting else 0)

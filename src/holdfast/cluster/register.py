@@ -85,6 +85,7 @@ class Register:
         self._outdated = False  # it may wait for others than it did, or hold what it waits for
         self._doubted = False  # the record may have gone back to what it was
         self._leaving = False  # what this session has in the record is to be taken out
+        self._last_token = 0  # the highest that was given out, as far as is known here
         self._known = 0  # the batch whose answer the record has, as far as is known here
         self._watched: dict[str, Callable[[], None]] = {}  # what stops it, by session
         self._seen: tuple[str | None, Record] = None, initial  # the last text that came from the engine, and its record
@@ -430,6 +431,7 @@ class Register:
         self._take_grants(entries, done)
         self._answered = self._session.id in done.record.answers
         self._known = batch.number if self._answered else 0
+        self._last_token = max(self._last_token, done.record.last_token())
         self._watch_over(done.record)
         self._do_what_is_due(done.record)
 
@@ -581,7 +583,7 @@ class Register:
                     raise _Replaced
             if batch.operations:
                 record = agreed(record, self.initial, self._name, self._session.label, dead)
-            floor = stored.floor
+            floor = max(stored.floor, self._last_token)  # somebody may have put an older record in its place
             if stored.text is None:
                 record = replace(record, made_by=self._session.label)
                 floor = max(floor, int(stored.now * 1_000_000))  # it may have been there before, with lower tokens

@@ -35,8 +35,10 @@ async def greet(connection: Any) -> None:
     greeting: list[tuple[Any, ...]] = []
     if connection.credential_provider is not None:
         greeting.append(("AUTH", *await connection.credential_provider.get_credentials_async()))
-    elif connection.username or connection.password:
-        greeting.append(("AUTH", *filter(None, (connection.username, connection.password or ""))))
+    elif connection.username:
+        greeting.append(("AUTH", connection.username, connection.password or ""))
+    elif connection.password:
+        greeting.append(("AUTH", connection.password))
     if connection.client_name:
         greeting.append(("CLIENT", "SETNAME", connection.client_name))
     if connection.db:
