@@ -69,7 +69,7 @@ OLDEST = 6, 2
 """The first version that has all that is used here."""
 PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
-SETTLED = 0.5
+SETTLED = 1.0
 """Seconds, or a tenth of the ttl if that is less, until a session that is watched is looked after for the first time.
 Most are not waited for that long."""
 MOST_ADDED = 32
