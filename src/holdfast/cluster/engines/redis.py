@@ -90,7 +90,7 @@ MOST_KNOWN = 10_000
 """Texts that a session remembers, those that have changed last. Of another one it asks before it changes it."""
 OPENING = 2
 """How many times as long as for an answer the server may take until a session can ask it for something."""
-SETTLED = 0.5
+SETTLED = 1.0
 """Seconds, or a tenth of the ttl if that is less, until a session that is watched is looked after for the first time.
 Most are not waited for that long."""
 MOST_ADDED = 32
