@@ -198,9 +198,8 @@ def test_what_cannot_be_printed_of_a_record_on_utf_8_is_shown_as_python_writes_i
         made_by = json.dumps(json.loads(text)["made_by"])
         database.execute("UPDATE texts SET text = ?", (text.replace(made_by, '"\\ud800"'),))
     result = run("show", "x")
-    assert result.returncode == 125
+    assert (result.returncode, result.stderr) == (0, "")
     assert "made by \\ud800" in result.stdout
-    assert "Traceback" not in result.stderr
 
 
 # Sentences

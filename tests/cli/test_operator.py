@@ -154,6 +154,20 @@ def test_a_program_is_told(tmp_path):
             assert said.splitlines()[-1].endswith(": maintenance")
 
 
+def test_what_others_have_written_does_nothing_to_the_terminal():
+    with started("lock", "x", "--", "sh", "-c", "echo in; read line; #\x1b[31m\nred") as holder:
+        assert holder.stdout.readline() == "in\n"
+        text = run("show", "x").stdout
+        assert r"read line; #\x1b[31m\nred" in text
+        assert "\x1b" not in text
+        assert run("break", "x", "--reason", "\x1b[31mred").returncode == 0
+        assert holder.wait(BOUND) == 123
+        said = holder.stderr.read()
+        assert r": \x1b[31mred)" in said
+        assert "\x1b" not in said
+    assert "\x1b" not in run("show", "x").stdout
+
+
 def test_no_password_is_shown():
     with started("lock", "x", "--", "sh", "-c", "echo in; read line", "redis://me:secret@example.org") as holder:
         assert holder.stdout.readline() == "in\n"

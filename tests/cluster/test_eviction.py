@@ -240,6 +240,17 @@ def test_the_dead_are_told_apart(holder):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_command_line_is_a_text_whatever_the_locale(locale):
+    """Engines keep it."""
+    code = "from holdfast.cluster.command_line import command_line; print(ascii(command_line()))"
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = [sys.executable.encode(), b"-c", code.encode(), "zürich".encode(), b"\xff"]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True, env=environment)
+    assert "z\\xfcrich" in result.stdout
+    assert "\\ufffd" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

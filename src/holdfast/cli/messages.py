@@ -12,7 +12,7 @@ _LONGEST = 60
 def complain(message: str) -> None:
     """A line."""
     if sys.stderr is not None:
-        print(f"holdfast: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"holdfast: {printable(' '.join(message.splitlines()))}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def show_warnings_as_lines() -> None:
@@ -22,6 +22,11 @@ def show_warnings_as_lines() -> None:
         complain(str(message))
 
     warnings.showwarning = show
+
+
+def printable(text: str) -> str:
+    """With what would do something to a terminal as Python writes it: others have chosen their names and reasons."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def shortened(text: str) -> str:

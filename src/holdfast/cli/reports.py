@@ -14,7 +14,7 @@ from rich.table import Table
 
 from holdfast.cluster import Inspection, SessionInfo
 
-from .messages import complain
+from .messages import complain, printable
 
 _ENDLESS = 100_000
 """Columns of what is no terminal."""
@@ -37,7 +37,7 @@ def print_names(found: Iterable[Inspection]) -> bool:
     """A line for each name. Return whether all could be printed as it is."""
     table = Table("name", "kind", "held by", "waiting", "state", box=None, pad_edge=False)
     for one in found:
-        holders = ", ".join(f"{holding.session.name}{_times(holding.permits)}" for holding in one.holders)
+        holders = ", ".join(f"{printable(holding.session.name)}{_times(holding.permits)}" for holding in one.holders)
         waiting = sum(waiting.tasks for waiting in one.waiters)
         table.add_row(repr(one.name)[1:-1], one.kind, holders or "-", str(waiting), _state(one))
     return _print(table)
@@ -45,7 +45,7 @@ def print_names(found: Iterable[Inspection]) -> bool:
 
 def print_name(one: Inspection) -> bool:
     """Who holds it, who waits, in order; who is dead, who was evicted. Return whether all could be printed as it is."""
-    printed = _print(f"{one.name!r}: {one.kind}, made by {one.made_by}. {_state(one)}")
+    printed = _print(f"{one.name!r}: {one.kind}, made by {printable(one.made_by)}. {_state(one)}")
     table = Table("", "session", "host", "pid", "since", "token", "", "command", box=None, pad_edge=False)
     for holding in one.holders:
         token = "-" if holding.token is None else str(holding.token)
@@ -61,7 +61,7 @@ def print_name(one: Inspection) -> bool:
     if table.row_count:
         printed &= _print(table)
     for eviction in one.evictions:
-        printed &= _print(f"{eviction.session.name}, who held it, {eviction}")
+        printed &= _print(printable(f"{eviction.session.name}, who held it, {eviction}"))
     return printed
 
 
@@ -69,7 +69,9 @@ def _row(table: Table, does: str, session: SessionInfo, since: str, token: str, 
     stopped = "stopped" if session.stopped else ""
     rest = ", ".join(filter(None, [stopped, *more]))
     pid = str(session.pid) if session.pid else "-"
-    table.add_row(does, session.name, session.host, pid, since, token, rest, session.command)
+    table.add_row(
+        does, *map(printable, (session.name, session.host)), pid, since, token, rest, printable(session.command)
+    )
 
 
 def _unknown(id: str) -> SessionInfo:

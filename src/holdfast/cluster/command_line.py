@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -13,7 +14,8 @@ _PASSWORD_IN_URL = re.compile(r"(?<=[?&])(password|passwd|pwd|username)=[^\s&#'\
 
 def command_line() -> str:
     """The command line, at most 200 characters of it, with no names and passwords of users in its URLs."""
-    return without_passwords(shlex.join(sys.orig_argv))[:LONGEST]
+    text = os.fsencode(shlex.join(sys.orig_argv)).decode(errors="replace")  # whatever the locale says
+    return without_passwords(text)[:LONGEST]
 
 
 def without_passwords(text: str) -> str:
