@@ -18,7 +18,7 @@ from .test_lock import connect, opened, url
 
 __all__ = ["url"]  # the fixture
 
-TTL = 0.4
+TTL = 1.0
 
 
 class Plain(asyncio.SelectorEventLoop):
@@ -111,11 +111,12 @@ def test_a_body_is_told_when_its_lease_has_run_out(make, url):
 @pytest.mark.parametrize("make", LOOPS)
 def test_an_alarm_that_comes_too_early_ends_nothing(make, url):
     async def main():
-        async with connect(url, ttl=TTL) as session, session.lock("x") as grant:
+        async with connect(url, ttl=10 * TTL) as session, session.lock("x") as grant:
             for _ in range(5):
                 session._life._on_alarm()
-            await asyncio.sleep(2 * TTL)
-            grant.check()
+                grant.check()
+                await asyncio.sleep(TTL / 10)
+            assert session.over is None
 
     run_in(make, main)
 
@@ -131,7 +132,7 @@ def test_who_waits_for_a_session_that_has_expired_is_next(make, url):
         async with connect(url) as two:
             began = time.monotonic()
             await two.lock("x").acquire()
-            assert time.monotonic() - began < TTL + 10 * contract.LATER + 0.2
+            assert time.monotonic() - began < TTL + 10 * contract.LATER + 0.5
 
     run_in(make, main)
 
@@ -166,10 +167,10 @@ async def hold(url, n, lost):
     async def failing(*args):
         raise EngineError("no answer")
     try:
-        async with holdfast.connect(url, ttl=0.5) as session:
+        async with holdfast.connect(url, ttl=2) as session:
             async with session.lock(f"lock-{n}"):
                 session.engine.renew = failing
-                await asyncio.sleep(3)
+                await asyncio.sleep(8)
     except LeaseLost:
         lost.append(n)
 
@@ -214,4 +215,4 @@ def test_a_real_loop(kind, engine, tmp_path):
     assert done.returncode == 0, done.stderr
     lost, seconds = done.stdout.split()
     assert int(lost) == 20
-    assert float(seconds) < 1.5
+    assert float(seconds) < 5

@@ -153,13 +153,11 @@ class RedisEngine:
         else:
             self._pool = getattr(server, "connection_pool", None)
             if not isinstance(self._pool, ConnectionPool):
-                if isinstance(self._pool, BlockingClientsPool):
-                    raise TypeError(
-                        "this client of redis blocks the event loop: give connect() one of redis.asyncio, or a URL"
-                    )
+                blocks = isinstance(server, BlockingClientsPool) or isinstance(self._pool, BlockingClientsPool)
+                given = "one of redis, which blocks; write redis.asyncio.Redis(...)" if blocks else shown(server)
                 raise TypeError(
                     "connect() needs a client of redis.asyncio for one server, as Redis(...) or what "
-                    f"Sentinel(...).master_for() returns, not {shown(server)}"
+                    f"Sentinel(...).master_for() returns, or a URL, not {given}"
                 )
         self._is_ours = isinstance(server, str)
         self._patience = self._life / 3  # seconds until an answer is given up
