@@ -17,7 +17,7 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, Fence, LeaseLost, SessionLost, StaleToken
 from holdfast.cluster.engines import clock, embedded, memory
-from holdfast.cluster.session import LOOK_AGAIN
+from holdfast.cluster.life import LOOK_AGAIN
 
 from .history import Turn, violations
 from .test_faults import TAKE_TURNS, run, turns_of

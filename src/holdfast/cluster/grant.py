@@ -14,7 +14,8 @@ from .errors import FormatError, LeaseLost, NameConflict, SessionLost
 from .primitive import Primitive
 
 if TYPE_CHECKING:
-    from .session import Life, Session
+    from .life import Life
+    from .session import Session
 
 
 class Grant:

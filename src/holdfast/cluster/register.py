@@ -24,7 +24,7 @@ from .errors import EngineError, FormatError, NameConflict, SessionLost
 from .record import Batch, Record, Step, Withdraw, additions_to, decode, encode, joining, step
 
 if TYPE_CHECKING:
-    from .session import Life
+    from .life import Life
 
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until what the engine has failed to do is tried again."""
