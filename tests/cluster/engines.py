@@ -96,4 +96,4 @@ async def settle() -> None:
 async def die(session: Session) -> None:
     """As if its process had ended: nobody is told, and the session itself does nothing more."""
     await session.engine.close()
-    session.life.end_in_child()
+    session._life.end_in_child()

@@ -13,9 +13,10 @@ import time
 import pytest
 
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
-from holdfast.cluster import session as session_module
+from holdfast.cluster import life as life_module
 from holdfast.cluster.engines.memory import MemoryEngine
-from holdfast.cluster.session import CLOSING, ENDING, Session
+from holdfast.cluster.life import CLOSING, ENDING
+from holdfast.cluster.session import Session
 
 from .servers import shared
 from .test_lock import connect, opened, settle, url
@@ -123,8 +124,8 @@ async def test_a_cancellation_is_raised_at_once_also_while_the_engine_does_not_a
 
 
 async def test_an_engine_that_does_not_answer(monkeypatch):
-    monkeypatch.setattr(session_module, "CLOSING", 0.3)
-    monkeypatch.setattr(session_module, "ENDING", 0.2)
+    monkeypatch.setattr(life_module, "CLOSING", 0.3)
+    monkeypatch.setattr(life_module, "ENDING", 0.2)
     engine = Stuck("no answer")
     session = Session(engine, "stuck")
     await session.__aenter__()
@@ -178,7 +179,7 @@ async def test_names_where_others_wait_go_first(url, monkeypatch):
         return await apply(name, *args, **options)
 
     session.engine.apply = slow
-    monkeypatch.setattr(session_module, "CLOSING", 2)
+    monkeypatch.setattr(life_module, "CLOSING", 2)
     async with connect(url) as other:
         waited_for = [f"n{number}" for number in (99, 250, 399)]
         tasks = [asyncio.create_task(other.lock(name).acquire()) for name in waited_for]

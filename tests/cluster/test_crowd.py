@@ -72,8 +72,8 @@ def in_a_change(inside):
 async def wake_ups_are_dropped(crowd):
     for worker in crowd.workers:
         await worker.do("""
-            import holdfast.cluster.session
-            holdfast.cluster.session.LOOK_AGAIN = 0.1
+            import holdfast.cluster.life
+            holdfast.cluster.life.LOOK_AGAIN = 0.1
             session.engine.wake = lambda *args: None
         """)
 
@@ -86,7 +86,7 @@ async def a_process_with_an_open_session_forks(crowd):
             child = os.fork()
             if not child:
                 try:
-                    session.check()
+                    session._check()
                 except RuntimeError:
                     os._exit(0)
                 os._exit(1)

@@ -288,8 +288,8 @@ async def test_a_paused_holder_is_told_when_it_goes_on(url):
 
 async def test_who_misses_every_wake_up_is_served_all_the_same(url):
     deaf = """
-        import holdfast.cluster.session
-        holdfast.cluster.session.LOOK_AGAIN = 0.1
+        import holdfast.cluster.life
+        holdfast.cluster.life.LOOK_AGAIN = 0.1
         session.engine.wake = lambda *args: None
     """
     async with Worker(url) as one, Worker(url) as two, Worker(url) as three, holdfast.connect(url) as session:
@@ -314,7 +314,7 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
             child = os.fork()
             if not child:
                 seen = []
-                for call in (session.check, grant.check, session.lock("x").acquire().__await__().__next__):
+                for call in (session._check, grant.check, session.lock("x").acquire().__await__().__next__):
                     try:
                         call()
                     except RuntimeError as exc:

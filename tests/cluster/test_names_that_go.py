@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import redis.asyncio
 
-from holdfast.cluster import session as session_module
+from holdfast.cluster import life as life_module
 from holdfast.cluster import tidying
 from holdfast.cluster.engines import redis as redis_module
 
@@ -57,8 +57,8 @@ async def test_all_old_names_go_though_older_ones_stay(place):
 
 async def test_many_short_sessions_leave_few_names(place, monkeypatch):
     """Each looks at a few old names only. In front of those that may go there are more that stay than it looks at."""
-    monkeypatch.setattr(session_module, "KEPT", 0.0)
-    monkeypatch.setattr(session_module, "AT_CLOSE", 120)
+    monkeypatch.setattr(life_module, "KEPT", 0.0)
+    monkeypatch.setattr(life_module, "AT_CLOSE", 120)
     async with place.connect() as session:
         for name in (kept := numbered("set", 150)):
             await session.event(name).set()
@@ -74,8 +74,8 @@ async def test_many_short_sessions_leave_few_names(place, monkeypatch):
 
 async def test_a_session_that_closes_looks_at_a_few_old_names_only(place, monkeypatch):
     await old(place, numbered("used", 300))
-    monkeypatch.setattr(session_module, "KEPT", 0.0)
-    monkeypatch.setattr(session_module, "AT_CLOSE", 100)
+    monkeypatch.setattr(life_module, "KEPT", 0.0)
+    monkeypatch.setattr(life_module, "AT_CLOSE", 100)
     await settle()
     async with place.connect():
         pass
@@ -152,12 +152,12 @@ async def test_an_error_of_the_engine_comes_out_and_the_others_are_removed(place
 
         async def failing(name, *args):
             if name == "used 3":
-                raise session_module.EngineError("for the test")
+                raise life_module.EngineError("for the test")
             return await remove(name, *args)
 
         session.engine.remove = failing
         await settle()
-        with pytest.raises(session_module.EngineError, match="for the test"):
+        with pytest.raises(life_module.EngineError, match="for the test"):
             await session.tidy(0)
         assert await session.names() == ["used 3"]
 
@@ -193,9 +193,9 @@ async def test_names_of_records_that_were_removed_by_hand_go_as_well(tmp_path):
 
 
 async def test_registers_go_while_many_names_are_used_once(place, monkeypatch):
-    monkeypatch.setattr(session_module, "MANY", 50)
-    monkeypatch.setattr(session_module, "IDLE", 0.01)
-    monkeypatch.setattr(session_module, "KEPT", 0.02)
+    monkeypatch.setattr(life_module, "MANY", 50)
+    monkeypatch.setattr(life_module, "IDLE", 0.01)
+    monkeypatch.setattr(life_module, "KEPT", 0.02)
     most = 0
     async with place.connect() as session:
         for some in tidying.slices(numbered("used", 300), 20):

@@ -18,7 +18,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError
-from holdfast.cluster import session as session_module
+from holdfast.cluster import life as life_module
 from holdfast.cluster.engines import directory as directory_module
 
 from .worker import until_waiting
@@ -324,7 +324,7 @@ PACKETS = [
 
 
 def test_no_datagram_harms_the_loop(place, monkeypatch):
-    monkeypatch.setattr(session_module, "LOOK_AGAIN", 10 * BOUND)  # it hears all the same, or waits for ever
+    monkeypatch.setattr(life_module, "LOOK_AGAIN", 10 * BOUND)  # it hears all the same, or waits for ever
 
     async def main():
         wrong = []

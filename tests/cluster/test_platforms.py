@@ -16,7 +16,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError
-from holdfast.cluster import session as session_module
+from holdfast.cluster import life as life_module
 from holdfast.cluster.engines import clock, requirements
 
 BOUND = 60
@@ -187,7 +187,7 @@ def rloop():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rloop leaves its own sockets open
 @pytest.mark.parametrize("make", [NumbersOnly, rloop], ids=["numbers only", "rloop"])
 def test_a_loop_that_takes_file_numbers_only(tmp_path, make, monkeypatch):
-    monkeypatch.setattr(session_module, "LOOK_AGAIN", 10 * BOUND)  # it is woken, or waits for ever
+    monkeypatch.setattr(life_module, "LOOK_AGAIN", 10 * BOUND)  # it is woken, or waits for ever
     url = f"sqlite://{tmp_path}/locks"
 
     async def main():

@@ -17,7 +17,7 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, Fence, LeaseLost, SessionLost, StaleToken
 from holdfast.cluster.engines import clock, embedded, memory
-from holdfast.cluster.session import LOOK_AGAIN
+from holdfast.cluster.life import LOOK_AGAIN
 
 from .history import Turn, violations
 from .test_faults import TAKE_TURNS, run, turns_of
@@ -322,7 +322,7 @@ async def test_the_machine_sleeps(url, monkeypatch):
     """Monotonic clocks that stand still then: the holder still believes in its lease."""
     real, slept = clock.monotonic, 0.0
     assert abs(real() - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))) < 1
-    for module in (memory, embedded, sys.modules["holdfast.cluster.session"]):
+    for module in (memory, embedded, sys.modules["holdfast.cluster.life"]):
         monkeypatch.setattr(module, "monotonic", lambda: real() + slept)
     one = await opened(url, ttl=60)
     grant = await one.lock("x").acquire()

@@ -9,13 +9,14 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError, NameConflict, SessionLost
+from holdfast.cluster import life as life_module
 from holdfast.cluster import register as register_module
-from holdfast.cluster import session as session_module
 from holdfast.cluster.engines.embedded import EmbeddedEngine
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.event_record import EventRecord
+from holdfast.cluster.life import LOOK_AGAIN
 from holdfast.cluster.record import encode
-from holdfast.cluster.session import LOOK_AGAIN, Session
+from holdfast.cluster.session import Session
 
 from .test_lock import connect, opened, run, settle, url
 from .worker import until_waiting
@@ -281,7 +282,7 @@ def test_what_nobody_else_has_changed_is_not_read_anew(url, monkeypatch):
 @pytest.mark.parametrize("is_woken", [False, True])
 @pytest.mark.parametrize("text", ["not JSON", encode(EventRecord())])
 def test_who_waits_where_something_else_is_in_the_place_of_the_record_is_told(url, monkeypatch, text, is_woken):
-    monkeypatch.setattr(session_module, "LOOK_AGAIN", 60 if is_woken else 0.05)
+    monkeypatch.setattr(life_module, "LOOK_AGAIN", 60 if is_woken else 0.05)
 
     async def main():
         async with connect(url) as one, connect(url) as two:

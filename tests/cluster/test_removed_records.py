@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 
 from holdfast.cluster import LeaseLost, SessionLost
-from holdfast.cluster import session as session_module
+from holdfast.cluster import life as life_module
 
 from .engines import ENGINES, Place, run, settle
 from .worker import until_waiting
@@ -44,7 +44,7 @@ def place(request, tmp_path):
 
 @pytest.fixture(autouse=True)
 def look_soon(monkeypatch):
-    monkeypatch.setattr(session_module, "LOOK_AGAIN", 1.0)
+    monkeypatch.setattr(life_module, "LOOK_AGAIN", 1.0)
 
 
 def removed(text):
@@ -276,8 +276,8 @@ async def test_who_is_granted_something_while_it_looks_is_not_told_that_it_is_lo
 
 
 async def test_names_are_looked_at_in_turn(place, monkeypatch):
-    monkeypatch.setattr(session_module, "HELD_AT_ONCE", 4)
-    monkeypatch.setattr(session_module, "CHECKED", 0.1)
+    monkeypatch.setattr(life_module, "HELD_AT_ONCE", 4)
+    monkeypatch.setattr(life_module, "CHECKED", 0.1)
     async with place.connect(ttl=1.5 if place.engine == "valkey" else None) as one:
         grants = {name: await one.lock(name).acquire() for name in map(str, range(11))}
         for name, grant in grants.items():
@@ -289,7 +289,7 @@ async def test_names_are_looked_at_in_turn(place, monkeypatch):
 
 async def test_a_holder_of_many_names_is_not_told_of_those_that_are_there(place, monkeypatch):
     """Others join, leave, are granted and release meanwhile."""
-    monkeypatch.setattr(session_module, "CHECKED", 0.02)
+    monkeypatch.setattr(life_module, "CHECKED", 0.02)
     async with place.connect(ttl=1.5 if place.engine == "valkey" else None) as one, place.connect() as two:
         grants = [await one.lock(str(n)).acquire() for n in range(10)]
         grants.append(await one.semaphore("s", 2).acquire())

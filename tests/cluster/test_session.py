@@ -16,7 +16,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
-from holdfast.cluster import session as session_module
+from holdfast.cluster import life as life_module
 from holdfast.cluster.record import encode
 from holdfast.cluster.register import Register
 
@@ -396,8 +396,8 @@ def test_a_name_that_cannot_be_used_any_more_is_not_kept_either(url):
 
 
 def test_many_names_are_let_go_without_being_asked(url, monkeypatch):
-    monkeypatch.setattr(session_module, "MANY", 20)
-    monkeypatch.setattr(session_module, "IDLE", 0)
+    monkeypatch.setattr(life_module, "MANY", 20)
+    monkeypatch.setattr(life_module, "IDLE", 0)
 
     async def main():
         async with connect(url) as session:

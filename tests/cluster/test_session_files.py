@@ -140,7 +140,7 @@ def test_those_who_open_and_close_at_the_same_time_do_not_harm_each_other(direct
             await asyncio.gather(*begun)
             async with holdfast.connect(url) as session:
                 assert len(names(directory)) == 2 * 5, "four workers, and this one"
-                session.check()
+                session._check()
 
     run(main())
 

@@ -13,7 +13,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError
-from holdfast.cluster import session as session_module
+from holdfast.cluster import life as life_module
 from holdfast.cluster.engines import watching
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.watching import FAILURES, LATEST, Life, Watching
@@ -33,12 +33,12 @@ def url(tmp_path):
 @pytest.fixture
 def nobody_looks(monkeypatch):
     """For itself, that is: who waits is told, or waits for ever."""
-    monkeypatch.setattr(session_module, "LOOK_AGAIN", 10 * BOUND)
+    monkeypatch.setattr(life_module, "LOOK_AGAIN", 10 * BOUND)
 
 
 NOBODY_LOOKS = f"""
-    from holdfast.cluster import session as session_module
-    session_module.LOOK_AGAIN = {10 * BOUND}
+    from holdfast.cluster import life as life_module
+    life_module.LOOK_AGAIN = {10 * BOUND}
 """
 
 

@@ -38,7 +38,7 @@ from .record import (
 )
 
 if TYPE_CHECKING:
-    from .session import Life
+    from .life import Life
 
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until what the engine has failed to do is tried again."""

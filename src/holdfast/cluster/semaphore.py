@@ -42,7 +42,7 @@ class Semaphore(Leased):
         if self._held:
             await self._release(self._to_release())
         else:
-            await self._session.ready()
+            await self._session._ready()
             if not await self._register.tell(Release()):
                 raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
 
@@ -57,7 +57,7 @@ class Semaphore(Leased):
         Cancellation: it is changed all the same.
         """
         _check_value(value)
-        await self._session.ready()
+        await self._session._ready()
         await self._register.tell(Resize(value))
 
     def _acquiring(self, ticket: int) -> Acquire:
