@@ -33,6 +33,8 @@ def test_show_says_who_holds_and_who_waits_and_what_they_run():
             assert one["session"]["alive"] is True
             assert one["session"]["command"].startswith(f"{sys.executable} -m holdfast lock x -- ")
             (other,) = shown("x")["waiters"]
+            assert time.strftime("%Y-") in waits, "since when it waits"
+            assert other["since"] >= one["since"]
             assert other["session"]["command"].endswith("-- echo 'me, too'")
 
 
@@ -174,3 +176,22 @@ def test_no_password_is_shown():
         text = run("show", "x", "--json").stdout
     assert "secret" not in text
     assert "redis://example.org" in json.loads(text)["holders"][0]["session"]["command"]
+
+
+def test_a_semaphore_gets_more_permits_while_it_is_used():
+    with started("semaphore", "s", "1", *HOLD) as holder:
+        assert holder.stdout.readline() == "in\n"
+        with started("semaphore", "s", "1", *python("print('in too')")) as waiter:
+            until_waiting("s")
+            assert run("resize", "s", "2").returncode == 0
+            assert waiter.stdout.readline() == "in too\n"
+        assert shown("s")["state"]["value"] == 2
+        assert run("semaphore", "s", "2", "--", "true").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["lock", "nothing"])
+def test_what_is_no_semaphore_is_not_resized(name):
+    run("lock", "lock", "--", "true")
+    done = run("resize", name, "2")
+    assert done.returncode == (1 if name == "nothing" else 125)
+    assert ("is a lock, and no semaphore" if name == "lock" else "nobody uses 'nothing'") in done.stderr

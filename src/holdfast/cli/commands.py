@@ -15,6 +15,7 @@ import click
 import holdfast
 from holdfast.cluster import Inspection, Lock, Semaphore, Session, SessionInfo
 from holdfast.cluster.errors import EngineError, FormatError
+from holdfast.cluster.record import with_article
 
 from . import exit_codes
 from .ancestors import deadlock, have_ancestors, with_session
@@ -129,7 +130,7 @@ def lock(name: str, **options: Any) -> int:
 def semaphore(name: str, n: int, **options: Any) -> int:
     """Run CMD while at most N run under the same NAME, this one among them.
 
-    All have to say the same N.
+    All have to say the same N, as long as anybody holds a permit or waits for one; `holdfast resize` changes it then.
 
     \b
     Example: holdfast semaphore convert 4 -- flac song.wav
@@ -333,6 +334,34 @@ def break_(name: str, only: str | None, reason: str, yes: bool, **options: Any) 
         if not click.confirm(f"{shortened(name)!r} is held by {named}. End it?", err=True):
             raise Failure("nothing was ended", exit_codes.NO)
     return in_session()(lambda: end)(**options)
+
+
+@cli.command(short_help="Change how many permits a semaphore has.")
+@name_argument
+@count_argument
+@session_options
+@in_session()
+def resize(name: str, n: int) -> Command:
+    """Give the semaphore NAME N permits from now on, also while it is used.
+
+    Of more permits, those who wait get some at once. Of fewer, none is taken away: who holds one finishes, and nobody
+    is granted any before enough have been given back. Commands and programs that say the old number go on.
+
+    \b
+    Example: holdfast resize convert 8
+    """
+
+    async def command(session: Session, patience: Patience) -> int:
+        one = await _inspect(session, name)
+        if one is None:
+            raise Failure(f"nobody uses {shortened(name)!r} in the namespace", exit_codes.NO)
+        if "bounded" not in one.state:
+            raise Failure(f"{shortened(name)!r} is {with_article(one.kind)}, and no semaphore", exit_codes.FAILED)
+        make = session.bounded_semaphore if one.state["bounded"] else session.semaphore
+        await make(name, one.state["value"]).resize(n)
+        return exit_codes.OK
+
+    return command
 
 
 async def _inspect(session: Session, name: str) -> Inspection | None:
