@@ -185,7 +185,7 @@ class Crowd:
             async with session.lock(NAME) as grant:  # which buries whoever is dead
                 if history and grant.token <= max(turn.token or 0 for turn in history):
                     found.append(f"the token {grant.token} is not new")
-            record = decode_any(await session.engine.read(NAME) or "", NAME)
+            record = decode_any(await session._engine.read(NAME) or "", NAME)
             if not record.is_initial() or record.sessions() - {session.id}:
                 found.append(f"not as it was in the beginning: {record}")
         return found

@@ -170,7 +170,7 @@ async def test_names_where_others_wait_go_first(url, monkeypatch):
     """Also if the bound passes before all the rest is given back."""
     session = await with_held(url, 400)
     left = []
-    apply = session.engine.apply
+    apply = session._engine.apply
 
     async def slow(name, *args, **options):
         left.append(name)
@@ -178,7 +178,7 @@ async def test_names_where_others_wait_go_first(url, monkeypatch):
             await asyncio.sleep(60)
         return await apply(name, *args, **options)
 
-    session.engine.apply = slow
+    session._engine.apply = slow
     monkeypatch.setattr(life_module, "CLOSING", 2)
     async with connect(url) as other:
         waited_for = [f"n{number}" for number in (99, 250, 399)]

@@ -74,7 +74,7 @@ async def wake_ups_are_dropped(crowd):
         await worker.do("""
             import holdfast.cluster.session
             holdfast.cluster.session.LOOK_AGAIN = 0.1
-            session.engine.wake = lambda *args: None
+            session._engine.wake = lambda *args: None
         """)
 
 
@@ -86,7 +86,7 @@ async def a_process_with_an_open_session_forks(crowd):
             child = os.fork()
             if not child:
                 try:
-                    session.check()
+                    session._check()
                 except RuntimeError:
                     os._exit(0)
                 os._exit(1)

@@ -137,7 +137,7 @@ async def test_a_killed_waiter_holds_up_nobody(url):
 
 
 KILLED_IN_A_CHANGE = """
-    engine, apply = session.engine, session.engine.apply
+    engine, apply = session._engine, session._engine.apply
 
     async def killed(name, change, **options):
         def killing(stored):
@@ -288,7 +288,7 @@ async def test_who_misses_every_wake_up_is_served_all_the_same(url):
     deaf = """
         import holdfast.cluster.session
         holdfast.cluster.session.LOOK_AGAIN = 0.1
-        session.engine.wake = lambda *args: None
+        session._engine.wake = lambda *args: None
     """
     async with Worker(url) as one, Worker(url) as two, Worker(url) as three, holdfast.connect(url) as session:
         workers = [one, two, three]
@@ -311,7 +311,7 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
             child = os.fork()
             if not child:
                 seen = []
-                for call in (session.check, grant.check, session.lock("x").acquire().__await__().__next__):
+                for call in (session._check, grant.check, session.lock("x").acquire().__await__().__next__):
                     try:
                         call()
                     except RuntimeError as exc:

@@ -40,7 +40,7 @@ async def joined(lock, watcher, tasks):
 
 async def added(session):
     """How many batches are stored behind the record."""
-    return (await session.engine.read("x")).count("\n")
+    return (await session._engine.read("x")).count("\n")
 
 
 async def never(*args):
@@ -71,7 +71,7 @@ async def test_the_holder_is_told_of_the_first_who_joins_and_hands_over_at_once(
     async with crew("told", 3) as (proxy, (one, _, other), (first, second, _)):
         await first.acquire()
         waiter = await joined(second, other, 1)
-        await eventually(lambda: "\n" in one.engine._versions["x"].text)
+        await eventually(lambda: "\n" in one._engine._versions["x"].text)
         requests = proxy.requests
         await first.release()
         assert proxy.requests - requests == 1
@@ -151,7 +151,7 @@ async def test_a_holder_dies_before_it_has_known_of_those_who_have_joined():
         before = await joined(second, other, 1)
         behind = await joined(third, other, 2)
         assert await added(other) == 2
-        dying.engine.renew = never
+        dying._engine.renew = never
         async with asyncio.timeout(2 * TTL + 1):
             await before
         assert not behind.done()
@@ -170,7 +170,7 @@ async def test_who_has_joined_dies_before_anybody_has_known_of_it():
         gone = await joined(dying.lock("x"), other, 1)
         behind = await joined(third, other, 2)
         assert await added(other) == 2
-        dying.engine.renew = never
+        dying._engine.renew = never
         gone.add_done_callback(lambda done: done.cancelled() or done.exception())
         await first.release()
         async with asyncio.timeout(2 * TTL + 1):
@@ -205,8 +205,8 @@ async def test_what_was_on_its_way_on_an_older_connection_is_not_done_any_more()
     ):
         await second.acquire()
         sent = []
-        send = one.engine._connection.send
-        one.engine._connection.send = lambda then, *arguments: sent.append(arguments) or send(then, *arguments)
+        send = one._engine._connection.send
+        one._engine._connection.send = lambda then, *arguments: sent.append(arguments) or send(then, *arguments)
         waiter = await joined(first, other, 1)
         joining = next(arguments for arguments in sent if arguments[0] == "EVALSHA")
         assert (await client.execute_command(*joining)).startswith(b"added\n"), "while it is the connection"
@@ -216,8 +216,8 @@ async def test_what_was_on_its_way_on_an_older_connection_is_not_done_any_more()
         await one.tidy(0)  # the record knows no more of this session
         proxy.cut()
         assert await first.locked()
-        text = await other.engine.read("x")
+        text = await other._engine.read("x")
         assert (await client.execute_command(*joining)).startswith(b"another connection\n")
-        assert await other.engine.read("x") == text
+        assert await other._engine.read("x") == text
         await second.release()
         await assert_nothing_is_left(other, "x")

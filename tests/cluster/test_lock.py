@@ -339,7 +339,7 @@ def test_a_child_after_fork_is_refused_and_its_parent_unharmed(url):
                 pid = os.fork()
                 if not pid:
                     try:
-                        session.check()
+                        session._check()
                     except RuntimeError as exc:
                         os._exit(0 if "after a fork" in str(exc) else 2)
                     os._exit(1)

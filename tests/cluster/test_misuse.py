@@ -207,11 +207,11 @@ def test_what_could_not_be_opened_is_opened_later(tmp_path):
 def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):
     async def main():
         async with connect(url) as session:
-            await session.engine.apply("x", lambda stored: (text, None))
+            await session._engine.apply("x", lambda stored: (text, None))
             for call in (session.lock("x").acquire, session.lock("x").locked, lambda: session.inspect("x")):
                 with pytest.raises(FormatError, match="Nothing was changed"):
                     await call()
-            assert await session.engine.read("x") == text
+            assert await session._engine.read("x") == text
             async with session.lock("another"):
                 pass
 
@@ -222,7 +222,7 @@ def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):
 def test_a_kind_that_is_none_is_refused(url, kind):
     async def main():
         async with connect(url) as session:
-            await session.engine.apply("x", lambda stored: (f'{{"format": 1, "kind": "{kind}"}}', None))
+            await session._engine.apply("x", lambda stored: (f'{{"format": 1, "kind": "{kind}"}}', None))
             with pytest.raises(FormatError, match="Nothing was changed"):
                 await session.inspect("x")
 
@@ -249,7 +249,7 @@ def test_a_child_that_goes_on_with_its_parents_timers_neither_renews_nor_ends_it
                     os._exit(wrong)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
             grant.check()
-            await session.engine.renew()  # raises if it is dead
+            await session._engine.renew()  # raises if it is dead
             assert len([*(tmp_path / "locks" / "s").glob("*.lock")]) == 1
 
     run(main)

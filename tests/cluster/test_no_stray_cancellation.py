@@ -469,7 +469,7 @@ def test_what_is_lost_while_it_is_released(url):
     async def main():
         async with connect(url) as other:
             session = await opened(url, ttl=60)
-            apply = session.engine.apply
+            apply = session._engine.apply
 
             async def late(*args, **options):
                 lose(session)
@@ -477,7 +477,7 @@ def test_what_is_lost_while_it_is_released(url):
 
             with pytest.raises(LeaseLost):
                 async with session.lock("outer"), session.lock("x"):
-                    session.engine.apply = late
+                    session._engine.apply = late
             await nothing_is_left()
             await other.lock("x").acquire()
 

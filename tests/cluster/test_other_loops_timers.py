@@ -97,7 +97,7 @@ def test_a_body_is_told_when_its_lease_has_run_out(make, url):
 
     async def main():
         session = await opened(url, ttl=TTL)
-        session.engine.renew = failing
+        session._engine.renew = failing
         began = time.monotonic()
         with pytest.raises(LeaseLost, match="could not be renewed"):
             async with session.lock("x"):
@@ -127,7 +127,7 @@ def test_who_waits_for_a_session_that_has_expired_is_next(make, url):
 
     async def main():
         one = await opened(url, ttl=TTL)
-        one.engine.renew = failing
+        one._engine.renew = failing
         await one.lock("x").acquire()
         async with connect(url) as two:
             began = time.monotonic()
@@ -169,7 +169,7 @@ async def hold(url, n, lost):
     try:
         async with holdfast.connect(url, ttl=2) as session:
             async with session.lock(f"lock-{n}"):
-                session.engine.renew = failing
+                session._engine.renew = failing
                 await asyncio.sleep(8)
     except LeaseLost:
         lost.append(n)

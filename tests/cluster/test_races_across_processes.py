@@ -46,7 +46,7 @@ async def never_renewed(*args):
 async def test_acquire_is_cancelled_in_flight(url, iterations):
     """redis-py's asyncio Lock: the key stays, for ever."""
     async with connect(url) as one, connect(url) as two:
-        apply = one.engine.apply
+        apply = one._engine.apply
 
         async def distant(*args, **options):
             await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def test_acquire_is_cancelled_in_flight(url, iterations):
             await asyncio.sleep(0)
             return result
 
-        one.engine.apply = distant
+        one._engine.apply = distant
         task = asyncio.create_task(one.lock("x").acquire())
         for _ in range(iterations):
             await asyncio.sleep(0)
@@ -71,7 +71,7 @@ async def test_a_release_after_the_lease_has_expired(url):
     async with connect(url) as two:
         lock = one.lock("x")
         await lock.acquire()
-        one.engine.renew = never_renewed
+        one._engine.renew = never_renewed
         grant = await two.lock("x").acquire()
         with pytest.raises(LeaseLost):
             await lock.release()
@@ -149,7 +149,7 @@ async def test_the_holder_is_told_that_its_lease_is_lost(directory):
 async def test_the_wake_up_is_lost(url):
     """Redisson (#2267, #3739, #6026 ...), at a reconnection or failover: the waiter sleeps."""
     async with connect(url) as one, connect(url) as two:
-        one.engine.wake = lambda *message: None
+        one._engine.wake = lambda *message: None
         async with one.lock("x"):
             waiter = asyncio.create_task(two.lock("x").acquire())
             await settle()
@@ -177,7 +177,7 @@ async def test_the_own_lease_expires_while_waiting(url):
         async with holder.lock("x"):
             waiter = asyncio.create_task(waiting.lock("x").acquire())
             await settle()
-            waiting.engine.renew = never_renewed
+            waiting._engine.renew = never_renewed
             with pytest.raises(SessionLost):
                 await waiter
         async with asyncio.timeout(SOON):
@@ -205,15 +205,15 @@ async def test_two_lock_objects_of_one_session(url):
 async def test_an_error_on_entering_a_barrier(url):
     """kazoo's DoubleBarrier: it is swallowed, and the task enters without the others."""
     async with connect(url) as session:
-        apply = session.engine.apply
+        apply = session._engine.apply
 
         async def failing(*args, **options):
             raise EngineError("no answer")
 
-        session.engine.apply = failing
+        session._engine.apply = failing
         with pytest.raises(EngineError, match="no answer"):
             await session.barrier("b", 2).wait()
-        session.engine.apply = apply
+        session._engine.apply = apply
         await settle()
         assert await session.barrier("b", 2).n_waiting == 0
 
@@ -223,7 +223,7 @@ async def test_a_spurious_wake_up_at_a_barrier(url):
     async with connect(url) as one, connect(url) as two:
         waiter = asyncio.create_task(one.barrier("b", 2).wait())
         await settle()
-        two.engine.wake(one.id, "b", "0 0 0")
+        two._engine.wake(one.id, "b", "0 0 0")
         await settle()
         assert not waiter.done()
         assert await two.barrier("b", 2).wait() == 1
@@ -262,7 +262,7 @@ async def test_a_session_that_was_cut_off_does_not_come_back(url):
     async with connect(url) as two:
         lock = one.lock("x")
         grant = await lock.acquire()
-        await one.engine.close()
+        await one._engine.close()
         async with asyncio.timeout(2 * LOOK_AGAIN):
             await two.lock("x").acquire()
         with pytest.raises(LeaseLost):
@@ -295,11 +295,11 @@ async def test_a_session_ends_and_the_process_goes_on(url):
 async def test_a_session_that_has_expired_and_was_not_evicted(url):
     """etcd-like leases: it swaps itself into a grant, or a renewal re-creates it: two holders."""
     one = await opened(url, ttl=TTL)
-    renew, one.engine.renew = one.engine.renew, never_renewed
+    renew, one._engine.renew = one._engine.renew, never_renewed
     await asyncio.sleep(TTL * 1.2)
     with pytest.raises(SessionLost):
         await one.lock("x").acquire()
-    for call in (renew(), one.engine.apply("x", lambda stored: ("swapped", None))):
+    for call in (renew(), one._engine.apply("x", lambda stored: ("swapped", None))):
         with pytest.raises(SessionLost):
             await call
     async with connect(url) as two:
@@ -322,7 +322,7 @@ async def test_the_machine_sleeps(url, monkeypatch):
     """Monotonic clocks that stand still then: the holder still believes in its lease."""
     real, slept = clock.monotonic, 0.0
     assert abs(real() - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))) < 1
-    for module in (memory, embedded, sys.modules["holdfast.cluster.session"]):
+    for module in (memory, embedded, sys.modules["holdfast.cluster.life"]):
         monkeypatch.setattr(module, "monotonic", lambda: real() + slept)
     one = await opened(url, ttl=60)
     grant = await one.lock("x").acquire()

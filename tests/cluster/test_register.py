@@ -111,7 +111,7 @@ def test_who_moves_up_in_the_line_watches_the_holder(url):
             await settle()
             before.cancel()
             await settle()
-            one.engine.renew = never
+            one._engine.renew = never
             async with asyncio.timeout(0.5 + SOON):
                 await behind
 
@@ -133,7 +133,7 @@ def test_who_was_notified_watches_the_holder(url):
             notifier = one.condition("x")
             await notifier.acquire()
             await notifier.notify()
-            one.engine.renew = never
+            one._engine.renew = never
             async with asyncio.timeout(0.5 + SOON):
                 await waiter
 
@@ -148,7 +148,7 @@ def test_an_arrival_of_the_dead_does_not_count(url):
             one = await opened(url)
             gone = asyncio.create_task(one.barrier("b", 2).wait())
             await settle()
-            await one.engine.close()  # as if its process had died
+            await one._engine.close()  # as if its process had died
             arrived = asyncio.create_task(two.barrier("b", 2).wait())
             await settle()
             assert not arrived.done()
@@ -197,16 +197,16 @@ def test_an_error_that_nobody_has_foreseen_ends_the_session_and_not_in_silence()
 def test_a_text_that_is_no_record_is_refused_and_left_alone(url, text):
     async def main():
         async with connect(url) as session:
-            await session.engine.apply("x", lambda stored: (text, None))
+            await session._engine.apply("x", lambda stored: (text, None))
             async with asyncio.timeout(SOON):
                 for call in (session.lock("x").acquire, session.lock("x").try_acquire, session.lock("x").locked):
                     with pytest.raises(FormatError, match="othing was changed"):
                         await call()
                 with pytest.raises(FormatError):
                     await session.inspect("x")
-            assert await session.engine.read("x") == text
+            assert await session._engine.read("x") == text
             await session.tidy(0)
-            assert await session.engine.read("x") == text
+            assert await session._engine.read("x") == text
             async with session.lock("another"):
                 pass
 
@@ -249,9 +249,9 @@ def test_thousands_of_wake_ups_for_a_session_in_the_same_loop(tmp_path, monkeypa
         looks, came = [], []
         monkeypatch.setattr(EmbeddedEngine, "_is_dead", lambda engine, session: looks.append(session))
         async with holdfast.connect(directory) as one, holdfast.connect(directory) as two:
-            monkeypatch.setattr(two.engine, "_on_wake", lambda name, message: came.append(message))
+            monkeypatch.setattr(two._engine, "_on_wake", lambda name, message: came.append(message))
             for number in range(3000):
-                one.engine.wake(two.id, "x", str(number))
+                one._engine.wake(two.id, "x", str(number))
             while len(came) < 3000:
                 await asyncio.sleep(0.001)
         assert came == [str(number) for number in range(3000)]
@@ -287,9 +287,9 @@ def test_who_waits_where_something_else_is_in_the_place_of_the_record_is_told(ur
             await one.lock("x").acquire()
             tasks = [asyncio.create_task(two.lock("x").acquire()) for _ in range(2)]
             await until_waiting(one, "x", 2)
-            await one.engine.apply("x", lambda stored: (text, None))
+            await one._engine.apply("x", lambda stored: (text, None))
             if is_woken:
-                one.engine.wake(two.id, "x", "0 0 0")
+                one._engine.wake(two.id, "x", "0 0 0")
             for task in tasks:
                 async with asyncio.timeout(SOON):
                     with pytest.raises((FormatError, NameConflict), match="othing was changed"):

@@ -122,7 +122,7 @@ async def test_sentinel_promotes_a_replica(tmp_path):
                     await asyncio.sleep(0.1)
                 client = sentinel.master_for("main", redis_class=redis.asyncio.Redis)
                 session = holdfast.connect(client, ttl=20)
-                assert repr(session.engine) == "the server that Sentinel names for 'main', database 0"
+                assert repr(session._engine) == "the server that Sentinel names for 'main', database 0"
                 await session.__aenter__()
                 grant = await session.lock("x").acquire()
                 while not await there.exists("holdfast:{default}:record:x"):

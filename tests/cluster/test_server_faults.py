@@ -506,7 +506,7 @@ async def test_a_url_that_redis_py_cannot_use_is_refused(url, says):
 async def test_a_url_names_a_database_as_redis_py_reads_it(url, number):
     theirs = redis.asyncio.ConnectionPool.from_url(url).connection_kwargs
     assert theirs.get("db", 0) == number
-    assert repr(holdfast.connect(url).engine).endswith(f"database {number}")
+    assert repr(holdfast.connect(url)._engine).endswith(f"database {number}")
 
 
 @pytest.mark.parametrize("stored", ["somebody's", "1.a.1 - - somebody's", "x y z {}", b"\xff\xfe", b"1.a.1 - - \xff"])
@@ -563,7 +563,7 @@ async def test_a_key_of_another_type_in_the_place_of_a_record_is_refused_and_lef
         assert "x" in await session.names()
         assert await session.tidy(0) == 0
         for _ in range(3):
-            await session.engine.renew(["x"])
+            await session._engine.renew(["x"])
         await asyncio.sleep(1.2)  # it is renewed by itself, and looks after the name
         grant.check()
         async with session.lock("another"):

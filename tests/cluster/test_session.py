@@ -76,7 +76,7 @@ def test_nobody_takes_over_before_the_holder_has_given_up(url):
             nonlocal gave_up
             try:
                 async with session.lock("l"):
-                    session.engine.renew = failing
+                    session._engine.renew = failing
                     await asyncio.sleep(10)
             except LeaseLost:
                 gave_up = time.monotonic()
@@ -101,11 +101,11 @@ def test_a_session_that_has_expired_is_not_renewed_any_more(url):
             one = await opened(url, ttl=0.2)
             await one.lock("l").acquire()
             time.sleep(0.3)
-            assert await two.engine.dead([one.id]) == {one.id}
+            assert await two._engine.dead([one.id]) == {one.id}
             with pytest.raises(SessionLost):
-                await one.engine.renew()
+                await one._engine.renew()
             with pytest.raises(SessionLost):
-                await one.engine.apply("l", lambda stored: (stored.text, None))
+                await one._engine.apply("l", lambda stored: (stored.text, None))
             await one.close()
 
     run(main)
@@ -116,8 +116,8 @@ def test_expired_and_not_yet_evicted_is_dead_all_the_same(url):
         one = await opened(url, ttl=0.2)
         time.sleep(0.3)
         with pytest.raises(SessionLost):
-            await one.engine.apply("l", lambda stored: ("", None))
-        assert await one.engine.read("l") is None
+            await one._engine.apply("l", lambda stored: ("", None))
+        assert await one._engine.read("l") is None
         await one.close()
 
     run(main)
@@ -382,7 +382,7 @@ def test_a_name_that_cannot_be_used_any_more_is_not_kept_either(url):
             before = registers()
             async with session.lock("x"):
                 pass
-            await session.engine.apply("x", lambda stored: ("not JSON", None))
+            await session._engine.apply("x", lambda stored: ("not JSON", None))
             with pytest.raises(FormatError):
                 await session.lock("x").acquire()
             await settle()
@@ -460,7 +460,7 @@ def test_a_name_that_is_used_again_goes_on_with_its_numbers(url):
 
             async def number():
                 await session.event("e").set()
-                return json.loads(await session.engine.read("e"))["answers"][session.id][0]
+                return json.loads(await session._engine.read("e"))["answers"][session.id][0]
 
             numbers = []
             for _ in range(3):
@@ -482,7 +482,7 @@ def test_closing_leaves_all_names_also_if_one_has_been_overwritten(url):
         for name in ("x", "a"):
             await one.lock(name).acquire()
         async with connect(url) as two:
-            await two.engine.apply("x", lambda stored: ("not JSON", None))
+            await two._engine.apply("x", lambda stored: ("not JSON", None))
             waiter = asyncio.create_task(two.lock("a").acquire())
             await until_waiting(one, "a")
             async with asyncio.timeout(1):
@@ -497,14 +497,14 @@ def test_what_comes_out_of_a_body_passes_also_if_its_record_has_been_overwritten
     async def main():
         async def overwrite_and_sleep(seconds):
             async with asyncio.timeout(0.05), leased:
-                await session.engine.apply("x", lambda stored: ("not JSON", None))
+                await session._engine.apply("x", lambda stored: ("not JSON", None))
                 await asyncio.sleep(seconds)
 
         async with connect(url) as session:
             leased = make(session)
             with pytest.raises(TimeoutError):
                 await overwrite_and_sleep(60)
-            await session.engine.apply("x", lambda stored: (encode(leased._register.initial), None))
+            await session._engine.apply("x", lambda stored: (encode(leased._register.initial), None))
             with pytest.raises(FormatError):
                 await overwrite_and_sleep(0)
 

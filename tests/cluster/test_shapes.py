@@ -127,12 +127,12 @@ def test_the_session_goes_on_with_other_names(url, record, field, use):
     async def main():
         text = stored(record, **{field: "lock of 3" if field == "kind" else "a"})
         async with connect(url) as session, session.lock("mine") as grant:
-            await session.engine.apply("x", lambda _: (text, None))
+            await session._engine.apply("x", lambda _: (text, None))
             for _ in range(2):
                 with pytest.raises(FormatError, match="Nothing was changed"):
                     await use(session)
             assert await session.tidy(0) == 0
-            assert await session.engine.read("x") == text
+            assert await session._engine.read("x") == text
             grant.check()
             async with session.lock("another"):
                 pass
@@ -143,7 +143,7 @@ def test_the_session_goes_on_with_other_names(url, record, field, use):
 def test_a_token_that_is_too_high_for_an_engine_harms_nobody(url):
     async def main():
         async with connect(url) as session:
-            await session.engine.apply("x", lambda _: (stored(LOCK, tokens=10**30), None))
+            await session._engine.apply("x", lambda _: (stored(LOCK, tokens=10**30), None))
             assert await session.tidy(0) == 1
             for _ in range(3):
                 async with session.lock("x"):

@@ -190,13 +190,13 @@ class ClusterTier(Tier):
                 self._sessions = [await stack.enter_async_context(session) for session in connect]
                 if self.is_server or elsewhere:
                     for session in self._sessions[: self._count - elsewhere]:
-                        self._requests.count(session.engine)
+                        self._requests.count(session._engine)
                 await test()
                 await self.settle()
             self._sessions = []
             await self.settle()
             for name, initial in self._made.items():
-                record = decode(await observer.engine.read(name), name, initial)
+                record = decode(await observer._engine.read(name), name, initial)
                 assert not record.sessions(), f"left behind: {record}"
             left = asyncio.all_tasks() - {asyncio.current_task()}
             return {task for task in left if not task.get_name().startswith("holdfast")}  # the observer's own

@@ -20,7 +20,7 @@ SET_UP = """
     from counting import Requests
 
     objects, requests = {}, Requests()
-    requests.count(session.engine)
+    requests.count(session._engine)
 
     async def call(number, name, *args):
         result = getattr(objects[number], name)

@@ -41,7 +41,7 @@ class Barrier(Primitive):
         Cancellation: raises at once. The arrival does not count, unless all the others come before the withdrawal,
         which follows by itself, is on record.
         """
-        await self._session.ready()
+        await self._session._ready()
         ticket, place = await self._register.ask(Arrive, wary=True)
         if place == BROKEN:
             raise asyncio.BrokenBarrierError(f"{self!r} is broken: somebody called abort() or reset()")
@@ -53,7 +53,7 @@ class Barrier(Primitive):
 
         Cancellation: it is broken all the same.
         """
-        await self._session.ready()
+        await self._session._ready()
         await self._register.tell(Abort())
 
     async def reset(self) -> None:
@@ -61,7 +61,7 @@ class Barrier(Primitive):
 
         Cancellation: it is reset all the same.
         """
-        await self._session.ready()
+        await self._session._ready()
         await self._register.tell(Reset())
 
     @property

@@ -155,7 +155,7 @@ class Condition:
 
     def _grant(self, what: str) -> Grant:
         if not self._lock._held:
-            self._session.check()
+            self._session._check()
             raise RuntimeError(f"cannot {what} on un-acquired lock; write 'async with condition:' around {what}()")
         grant = self._lock._to_release()
         grant.check()

@@ -28,7 +28,7 @@ class Event(Primitive):
 
         Cancellation: it is set all the same.
         """
-        await self._session.ready()
+        await self._session._ready()
         await self._register.tell(Set())
 
     async def clear(self) -> None:
@@ -36,7 +36,7 @@ class Event(Primitive):
 
         Cancellation: it is unset all the same.
         """
-        await self._session.ready()
+        await self._session._ready()
         await self._register.tell(Clear())
 
     @refusing

@@ -147,8 +147,8 @@ class Leased(Primitive):
 
         Cancellation: raises at once; the place in the line, or what was on its way, goes to the next.
         """
-        await self._session.ready()
-        life, register = self._session.life, self._register
+        await self._session._ready()
+        life, register = self._session._life, self._register
         return self._hold(life, *await register.ask(self._acquiring))
 
     @refusing
@@ -159,8 +159,8 @@ class Leased(Primitive):
 
         Cancellation: nothing has been taken.
         """
-        await self._session.ready()
-        life, register = self._session.life, self._register
+        await self._session._ready()
+        life, register = self._session._life, self._register
         ticket, value = await register.ask_at_once(self._trying)
         return None if value < 0 else self._hold(life, ticket, value)
 
@@ -187,10 +187,10 @@ class Leased(Primitive):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Release the grant that this entry made, and no other. In a forked child nothing is done: it is the parent's."""  # noqa: E501
-        if self._session.life.is_inherited():
+        if self._session._life.is_inherited():
             return
         task = asyncio.current_task()
-        self._session.life.check_loop()
+        self._session._life.check_loop()
         grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
             (grant for grant in self._entered if grant._body is None or grant._body.done()), self._entered[0]
         )
@@ -220,7 +220,7 @@ class Leased(Primitive):
 
     def _to_release(self) -> Grant:
         """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""
-        self._session.life.check_loop()
+        self._session._life.check_loop()
         return min(self._held, key=lambda grant: (not grant._is_mine(), grant.lost.is_set()))
 
     async def _release(self, grant: Grant) -> None:

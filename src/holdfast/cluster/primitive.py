@@ -21,14 +21,14 @@ class Primitive(ABC):  # noqa: B024  # it is no primitive by itself
         self._session = session
         self._name = name
         self._initial = initial
-        self._life = session.life
+        self._life = session._life
         self._life_register = self._life.register(name, initial)
 
     @property
     def _register(self) -> Register:
         """That of the session's present life."""
-        if self._life is not self._session.life:
-            self._life = self._session.life
+        if self._life is not self._session._life:
+            self._life = self._session._life
             self._life_register = self._life.register(self._name, self._initial)
         return self._life_register
 
@@ -36,5 +36,5 @@ class Primitive(ABC):  # noqa: B024  # it is no primitive by itself
         return f"<holdfast.cluster.{type(self).__name__} {shown(self._name)} of {self._session!r}>"
 
     async def _read(self) -> Any:
-        await self._session.ready()
+        await self._session._ready()
         return await self._register.read()

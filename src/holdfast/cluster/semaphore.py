@@ -45,7 +45,7 @@ class Semaphore(Leased):
         if self._held:
             await self._release(self._to_release())
         else:
-            await self._session.ready()
+            await self._session._ready()
             if not await self._register.tell(Release()):
                 raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
 

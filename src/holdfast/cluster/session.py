@@ -75,7 +75,7 @@ class Session:
         return self._life.over
 
     @property
-    def engine(self) -> Engine:
+    def _engine(self) -> Engine:
         """That of its present life."""
         return self._life.engine
 
@@ -161,8 +161,8 @@ class Session:
 
     async def names(self) -> list[str]:
         """All names of the namespace that are in use, or were a while ago, sorted."""
-        await self.ready()
-        return await self.engine.names()
+        await self._ready()
+        return await self._engine.names()
 
     async def inspect(self, name: str) -> Inspection:
         """Who holds a name and who waits for it, whatever it is.
@@ -170,12 +170,12 @@ class Session:
         Raises KeyError if nobody has used it (or not for long), EngineError if the engine fails, FormatError if
         another version wrote it.
         """
-        await self.ready()
-        text = await self.engine.read(_checked(name))
+        await self._ready()
+        text = await self._engine.read(_checked(name))
         if text is None:
             raise KeyError(name)
         record = decode_any(text, name)
-        return report(record, name, await self.engine.describe(record.sessions()))
+        return report(record, name, await self._engine.describe(record.sessions()))
 
     async def tidy(self, seconds: float = KEPT) -> int:
         """Remove the records in which nothing has happened for so long; return how many.
@@ -183,17 +183,12 @@ class Session:
         Done by itself now and then. Only what is as good as new goes: nothing held, waited for or set, and no
         living session that may ask about its last request. Tokens go on rising all the same.
         """
-        await self.ready()
+        await self._ready()
         return await self._life.tidy(seconds)
 
     # For the primitives
 
-    @property
-    def life(self) -> Life:
-        """The present one."""
-        return self._life
-
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise an error if the session cannot be used here and now."""
         try:
             self._life.check()
@@ -203,7 +198,7 @@ class Session:
             how = "for another one" if self._closed else "anew, or with reopen=True: then it opens again by itself"
             raise SessionLost(f"{exc}; connect() {how}") from None
 
-    async def ready(self) -> None:
+    async def _ready(self) -> None:
         """The same; but one that was lost and may open again does so first. Raises EngineError if it cannot yet.
 
         Cancellation: raises at once; the opening goes on.
@@ -213,7 +208,7 @@ class Session:
             self._life.look_at_clock()
             while self.over is not None and not self._closed:
                 await self._reopen()
-        self.check()
+        self._check()
 
     async def _reopen(self) -> None:
         """Open it under another identity, or wait for that if it is under way."""
