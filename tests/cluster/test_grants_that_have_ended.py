@@ -134,7 +134,7 @@ def test_a_grant_whose_task_waits_for_a_condition(url):
             assert "[in Condition.wait()]" in repr(grant)
             assert not grant.lost.is_set()
             async with condition as other:
-                other._check()
+                other.check()
                 with pytest.raises(LeaseLost, match="is not held while"):
                     grant.check()
                 await condition.notify()
