@@ -127,6 +127,8 @@ class Life:
             await self.engine.renew()
         except BaseException as exc:
             self.lose(SessionLost(f"{self} could not be opened: {exc!r}"))
+            if self._losing is not None and not isinstance(exc, asyncio.CancelledError):
+                await asyncio.wait([self._losing], timeout=ENDING)
             raise
         return asked
 
