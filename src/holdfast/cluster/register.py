@@ -363,6 +363,8 @@ class Register:
             self._session.lose(exc)
             self.lose(exc)  # what was on its way when the session ended
         except Exception as exc:  # not foreseen; at least nobody waits for ever
+            if self._session.loop.is_closed():
+                return  # it was in the middle of this, and nobody is there who waits
             lost = SessionLost(f"{self._session} failed: {exc!r}")
             self._session.lose(lost)
             self.lose(lost)

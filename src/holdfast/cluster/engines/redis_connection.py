@@ -58,7 +58,7 @@ async def connect(pool: Any, patience: float, limit: float) -> Any:
             is_full = False
             while True:
                 if not is_full:
-                    attempts.add(asyncio.create_task(pool.get_connection(), name="holdfast connects"))
+                    attempts.add(begin(asyncio.get_running_loop(), pool.get_connection, "holdfast connects"))
                 done, _ = await asyncio.wait(attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 for attempt in done:
                     attempts.discard(attempt)
