@@ -121,7 +121,7 @@ def test_any_name_is_listed_as_it_is(name):
 
 
 def test_a_record_of_a_newer_version_is_refused_and_the_others_are_listed(directory):
-    newer = '{"format": 2, "kind": "lock"}'
+    newer = '{"format": 3, "kind": "lock"}'
     for name in ("ready", "newer"):
         run("event", "set", name)
     with contextlib.closing(sqlite3.connect(directory / "state.db", isolation_level=None)) as database:

@@ -65,7 +65,7 @@ def before(engine, name, act):
 
 
 async def until_at_rest(session):
-    while any(register.at_rest is None for register in session._in_use.values()):
+    while any(register.at_rest is None for register in session._life._in_use.values()):
         await asyncio.sleep(0.001)
 
 
@@ -254,6 +254,8 @@ async def test_who_is_granted_something_while_it_looks_is_not_told_that_it_is_lo
         held = [make(one), make(one)]
         for each in held[: 1 if make is LEASED["lock"] else 2]:
             await each.acquire()
+        if not two.engine.vouches:
+            pytest.skip("a wake-up grants nothing there, so none comes before what is read")
         waiting = make(two)
         waiter = asyncio.create_task(waiting.acquire())
         await until_waiting(one, "x")

@@ -176,7 +176,7 @@ def test_who_sweeps_while_a_session_is_opened(directory, two, monkeypatch, momen
             real(file, how)
 
     monkeypatch.setattr(session_files.fcntl, "flock", flock)
-    session = opening.lock()
+    session = opening.lock("")
     for file in held:
         os.close(file)
     assert moments
@@ -190,7 +190,7 @@ def test_who_sweeps_while_a_session_is_opened(directory, two, monkeypatch, momen
 
 def test_what_is_swept_is_what_nobody_has(directory, two):
     opening, sweeping = two
-    opening.lock()
+    opening.lock("")
     opening.bind()
     folder = directory / "s"
     dead, known, hidden, fresh = ("0123456789abcdef", "1123456789abcdef", "2123456789abcdef", "3123456789abcdef")
@@ -218,7 +218,7 @@ def test_who_finds_each_of_his_files_removed_says_so(two, monkeypatch):
 
     monkeypatch.setattr(session_files.fcntl, "flock", flock)
     with pytest.raises(OSError, match="somebody has removed each new file from"):
-        opening.lock()
+        opening.lock("")
 
 
 def test_a_session_whose_file_was_removed_is_over(directory, url):
