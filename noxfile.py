@@ -31,6 +31,7 @@ TASK_TIER = [
     "tests/models",
     "tests/test_asyncio_suite.py",
     "tests/test_closing.py",
+    "tests/test_elsewhere.py",
     "tests/test_idle.py",
     "tests/test_import.py",
     "tests/test_install.py",

@@ -55,6 +55,7 @@ class Tier:
 NOT_THESE = "not uvloop and not eager"  # which take the same paths
 FILES = [
     "_waitqueue.py",
+    "_errand.py",
     "_primitive.py",
     "_contextmanager.py",
     "lock.py",
@@ -69,6 +70,7 @@ TASKS = Tier(
         "tests/conformance",
         "tests/test_races.py",
         "tests/test_loops.py",
+        "tests/test_elsewhere.py",
         "tests/test_closing.py",
         "tests/test_misuse.py",
         "tests/test_objects.py",
@@ -128,7 +130,6 @@ ALLOWED: dict[str, list[str]] = {
         "_waitqueue.WaitQueue.grant: self.run is not this_run() -> True",
         "_waitqueue.WaitQueue.grant: n == 1 and line -> False",
         "_waitqueue.WaitQueue.grant: not (notes or waiter.done()) -> False",
-        "_waitqueue.WaitQueue.grant: not self._wakes_by_plain_call() -> True",
         "_waitqueue.WaitQueue.grant: notes -> True",
         "_waitqueue.WaitQueue.grant: not self.granted -> True",
         "_waitqueue.WaitQueue.grant: waiter in self.keepers -> True",
@@ -137,16 +138,11 @@ ALLOWED: dict[str, list[str]] = {
         "_waitqueue.WaitQueue.grant_all: behind -> True",
         "_waitqueue.WaitQueue.release_all: self.run is not this_run() -> True",
         "_waitqueue.WaitQueue.release_all: self._notes -> True",
-        "_waitqueue.WaitQueue._wakes_by_plain_call: return loop is None or not (loop.is_closed() or loop.is_running()) -> return None",  # noqa: E501
-        "_waitqueue.WaitQueue._wakes_by_plain_call: not (loop.is_closed() or loop.is_running()) -> False",
-        "_waitqueue.WaitQueue._send_grant: not self.forget_closed_loop() -> True",
-        "_waitqueue.WaitQueue._send_grant: self.count_live() -> True",
         "_waitqueue.WaitQueue.enter: self.loop is not None -> True",
         "_waitqueue.WaitQueue.enter: this_run() -> False",
         "_waitqueue.WaitQueue.enter: NOWHERE -> False",
         "_primitive.Primitive._enter_line: this_run() -> False",
         "_primitive.Primitive._enter_line: NOWHERE -> False",
-        "_waitqueue.WaitQueue.check_wake: self.loop is not None -> True",
         "_contextmanager._Finished.throw: val is None -> True",
         "_contextmanager._Held.__exit__: lock is not None -> True",
         "lock.Lock.locked: queue.granted -> True",
@@ -198,7 +194,6 @@ ALLOWED: dict[str, list[str]] = {
     ],
     "another guard sees to the same": [
         "_waitqueue.WaitQueue.retire: self._notes -> False",
-        "_waitqueue.WaitQueue._send_grant: assert self.loop is not None -> pass",
         "_waitqueue.WaitQueue.forget_closed_loop: True -> False",
         "_waitqueue.WaitQueue._forget_waiters: self._notes = {} -> pass",
         "condition.Condition.wait: notified = False -> pass",
@@ -239,8 +234,6 @@ ALLOWED: dict[str, list[str]] = {
         '_contextmanager.ContextManager.__init_subclass__: "_release_closed" not in cls.__dict__ -> True',
     ],
     "the loop was closed, in another thread, after a look at it": [
-        "_waitqueue.WaitQueue._send_grant: self.granted -= 1 -> pass",
-        "_waitqueue.WaitQueue._send_grant: self.forget_closed_loop() -> pass",
     ],
     "an empty queue that stays is dropped at its next use": [
         "_waitqueue.WaitQueue.forget_closed_loop: self.retire() -> pass",

@@ -38,6 +38,12 @@ class Primitive:
     def _give_back(self) -> None:
         """Nothing that was granted here needs to go to another waiter."""
 
+    def _let_go(self) -> None:
+        """Nothing can be had without waiting."""
+
+    def _settle(self) -> None:
+        self._give_back()
+
     if not TYPE_CHECKING:  # typeshed has it as a deque
 
         @property

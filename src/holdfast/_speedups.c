@@ -2336,7 +2336,15 @@ event_begin(Coroutine *self, PyObject **result)
         return decline(self, result);
     }
     line = enter_line(state, self->self, line);
-    return line == NULL ? PYGEN_ERROR : wait_in(self, line, result);
+    if (line == NULL) {
+        return PYGEN_ERROR;
+    }
+    if (((Event *)self->self)->value) {  /* set by another thread meanwhile */
+        int retired = retire(state, line);
+        Py_DECREF(line);
+        return retired < 0 ? PYGEN_ERROR : return_true(result);
+    }
+    return wait_in(self, line, result);
 }
 
 static PySendResult
@@ -2737,6 +2745,11 @@ barrier_begin(Coroutine *self, PyObject **result)
     line = enter_line(state, self->self, line);
     if (line == NULL) {
         return PYGEN_ERROR;
+    }
+    if (barrier->state == state->broken) {  /* by another thread meanwhile: retire, and be told */
+        int retired = retire(state, line);
+        Py_DECREF(line);
+        return retired < 0 ? PYGEN_ERROR : decline(self, result);
     }
     self->early = barrier->state != state->filling;
     PyObject *waiters = LOAD(line, line);

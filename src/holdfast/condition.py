@@ -135,8 +135,8 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
 
         They go on once they have the lock again, so release it soon.
 
-        Raises RuntimeError, and wakes nobody, if the lock is not held, or the waiting tasks belong to an event
-        loop that would not notice; TypeError if `n` is not a number.
+        Raises RuntimeError, and wakes nobody, if the lock is not held, and in asyncio's debug mode if the loop of the
+        waiting tasks runs in another thread; TypeError if `n` is not a number.
         """
         if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("notify"))
@@ -146,7 +146,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
             raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}") from None
         queue = self._queue
         if queue is not None and some:
-            if queue.line or queue.bound is not None:
+            if queue.line or queue.bound is not None or queue.run is not this_run():
                 queue.grant(n)
             elif not queue.granted:
                 queue.retire()

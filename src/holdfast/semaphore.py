@@ -108,8 +108,8 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
     def release(self) -> None:
         """Hand a permit to the first waiting task, or add it to the free ones.
 
-        May be called more often than acquire(). Raises RuntimeError, and adds nothing, if the first waiting
-        task runs in another event loop.
+        May be called more often than acquire(). Raises RuntimeError, and adds nothing, in asyncio's debug mode if
+        the loop of the waiting tasks runs in another thread.
         """
         queue = self._queue
         if queue is None or not queue.grant():
@@ -122,6 +122,12 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
     def _give_back(self) -> None:
         self._value += 1
+        self._hand_out()
+
+    def _let_go(self) -> None:
+        self._value += 1
+
+    def _settle(self) -> None:
         self._hand_out()
 
     @returns_awaitable
@@ -151,8 +157,7 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
     def release(self) -> None:
         """Hand a permit to the first waiting task, or add it to the free ones.
 
-        Raises ValueError, and adds nothing, if all permits are free already; RuntimeError, and adds nothing,
-        if the first waiting task runs in another event loop.
+        Raises ValueError, and adds nothing, if all permits are free already; RuntimeError as Semaphore's does.
         """
         self._check_bound_value()
         super().release()
