@@ -233,8 +233,7 @@ ALLOWED: dict[str, list[str]] = {
     "the classes that have it have been made when the code is changed": [
         '_contextmanager.ContextManager.__init_subclass__: "_release_closed" not in cls.__dict__ -> True',
     ],
-    "the loop was closed, in another thread, after a look at it": [
-    ],
+    "the loop was closed, in another thread, after a look at it": [],
     "an empty queue that stays is dropped at its next use": [
         "_waitqueue.WaitQueue.forget_closed_loop: self.retire() -> pass",
         "lock.Lock.acquire: line.retire() -> pass",

@@ -7,6 +7,7 @@ future of a task, and the gate of a thread, do no more than wake it.
 from __future__ import annotations
 
 import asyncio
+import sys
 from _thread import allocate_lock, get_ident
 from asyncio import Future
 from collections.abc import Callable
@@ -64,6 +65,12 @@ class Waiter:
         raise NotImplementedError
 
 
+if sys.version_info >= (3, 14):
+    from asyncio import future_discard_from_awaited_by as forget_task
+else:
+    forget_task = None
+
+
 class TaskFuture(Future[int]):
     """What a task awaits. Where no task runs, as in a callback of the loop, it may let its task run at once.
 
@@ -94,6 +101,8 @@ class TaskFuture(Future[int]):
         except AttributeError:  # there is no task: somebody drives the coroutine by hand
             return
         del self._wake_task  # which has the task, which may get an exception, which has this future and frame
+        if forget_task is not None:
+            forget_task(self, getattr(wake_task, "__self__", None))
         try:
             context.run(wake_task, self)
         finally:
@@ -112,6 +121,10 @@ class TaskFuture(Future[int]):
         except AttributeError:  # as above
             return
         del self._wake_task
+        # From now on the loop alone keeps the task: closed, it drops it, and the task gives back its grant. Since Python
+        # 3.14 a future refers to the task that awaits it, until that runs, and so the primitive would keep it.
+        if forget_task is not None:
+            forget_task(self, getattr(wake_task, "__self__", None))
         self.get_loop().call_soon(wake_task, self, context=context)
 
 
