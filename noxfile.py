@@ -39,6 +39,7 @@ TASK_TIER = [
     "tests/test_loops.py",
     "tests/test_misuse.py",
     "tests/test_objects.py",
+    "tests/test_patched.py",
     "tests/test_races.py",
     "tests/test_twins.py",
 ]

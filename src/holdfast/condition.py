@@ -74,7 +74,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Acquire the lock; the `as` value is None."""
-        return self._grip.__aenter__()
+        return self._grip.__aenter__() if type(self).acquire is ACQUIRE else self._enter()
 
     def _exit_closed(self) -> None:
         self._grip._exit_closed()
@@ -166,6 +166,11 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
             self._queue.grant(refusing=False)
 
 
+ACQUIRE = Condition.acquire
+"""See lock.ACQUIRE."""
+LOCKS_OWN = (Lock.acquire, Lock.release)
+
+
 class NotALockError(TypeError, AttributeError):
     """A Condition over something that is no lock: a TypeError, and what asyncio raises, an AttributeError."""
 
@@ -188,7 +193,7 @@ def _is_ours(lock: AsyncioLock) -> TypeGuard[Lock]:
 
 def _grip(lock: AsyncioLock) -> _Grip:
     cls = type(lock)
-    if _is_ours(lock) and cls.acquire is Lock.acquire and cls.release is Lock.release:
+    if _is_ours(lock) and (cls.acquire, cls.release) == LOCKS_OWN:
         return lock
     return _ForeignGrip(lock)
 

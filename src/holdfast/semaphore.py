@@ -133,13 +133,17 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take a permit at once if that needs no waiting, else wait as acquire() does. The `as` value is None."""
-        if self._queue is None and self._value > 0:
+        if self._queue is None and self._value > 0 and type(self).acquire is ACQUIRE:
             self._value -= 1
             return FINISHED
         return self._enter()
 
     def _release_closed(self) -> None:
         self._give_back()
+
+
+ACQUIRE = Semaphore.acquire
+"""See lock.ACQUIRE."""
 
 
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):

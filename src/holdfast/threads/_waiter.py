@@ -121,8 +121,8 @@ class TaskFuture(Future[int]):
         except AttributeError:  # as above
             return
         del self._wake_task
-        # From now on the loop alone keeps the task: closed, it drops it, and the task gives back its grant. Since Python
-        # 3.14 a future refers to the task that awaits it, until that runs, and so the primitive would keep it.
+        # From now on the loop alone keeps the task: closed, it drops it, and the task gives back its grant. Since
+        # Python 3.14 a future refers to the task that awaits it, until that runs, and so the primitive would keep it.
         if forget_task is not None:
             forget_task(self, getattr(wake_task, "__self__", None))
         self.get_loop().call_soon(wake_task, self, context=context)
