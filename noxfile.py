@@ -111,10 +111,11 @@ def wheel(session: nox.Session) -> None:
 @nox.session(python=HERE)
 def check(session: nox.Session) -> None:
     """Check style, types and spelling."""
-    session.install("--quiet", "--editable", ".[test,bench,docs]", "ruff>=0.14", "mypy>=1.18", "nox")
+    session.install("--quiet", "--editable", ".[test,bench,docs]", "ruff>=0.14", "mypy>=1.18", "pyright", "nox")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("pyright")
     session.run("codespell", "README.md", "CHANGELOG.md", "docs", "src", "examples", "benchmarks", "tests")
 
 

@@ -29,6 +29,7 @@ class Lock(Shared, task_tier.Lock):
     """
 
     _instead = "async with lock:"
+    _instead_of_with = "'with lock.sync:', or in a coroutine 'async with lock:',"
 
     def __init__(self) -> None:
         self._section = Section()

@@ -29,6 +29,7 @@ class Semaphore(Shared, task_tier.Semaphore):
     """
 
     _instead = "async with semaphore:"
+    _instead_of_with = "'with semaphore.sync:', or in a coroutine 'async with semaphore:',"
 
     def __init__(self, value: int = 1) -> None:
         self._section = Section()
