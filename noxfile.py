@@ -40,6 +40,7 @@ TASK_TIER = [
     "tests/test_misuse.py",
     "tests/test_objects.py",
     "tests/test_patched.py",
+    "tests/test_private_names.py",
     "tests/test_races.py",
     "tests/test_twins.py",
 ]

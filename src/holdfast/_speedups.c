@@ -119,7 +119,7 @@ typedef struct {
 } Steps;
 
 enum method {
-    QUEUE_JOIN, QUEUE_LEAVE, QUEUE_GRANT, QUEUE_RETIRE,
+    QUEUE_JOIN, QUEUE_LEAVE, QUEUE_GRANT, QUEUE_RETIRE, QUEUE_RETIRE_HERE,
     LOCK_ACQUIRE, LOCK_TRY_ACQUIRE, LOCK_RELEASE, LOCK_LOCKED, LOCK_ENTER, LOCK_EXIT,
     SEMAPHORE_ACQUIRE, SEMAPHORE_TRY_ACQUIRE, SEMAPHORE_RELEASE, SEMAPHORE_ENTER, SEMAPHORE_EXIT,
     EVENT_WAIT, EVENT_SET,
@@ -711,6 +711,14 @@ static PyObject *
 queue_retire(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     return retire(function->state, (Queue *)self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+queue_retire_here(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    State *state = function->state;
+    int here = runs_here(state, (Queue *)self);
+    return here > 0 && retire(state, (Queue *)self) == 0 ? Py_NewRef(Py_True) : NULL;
 }
 
 static PyObject *
@@ -2053,12 +2061,36 @@ call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf,
     return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
+/* Is the acquire() of an instance of whatever class the compiled one? Before Python 3.12 only the class is asked. */
+static bool
+has_own_acquire(Function *enter, PyObject *self)
+{
+    PyObject *name = enter->state->str_acquire;
+#ifdef Py_GIL_DISABLED
+    PyObject *found = PyObject_GetAttr((PyObject *)Py_TYPE(self), name);
+    Py_XDECREF(found);
+#else
+    PyObject *found = _PyType_Lookup(Py_TYPE(self), name);
+#endif
+    bool own = found != NULL && found == enter->other;
+#if LAZY_DICT
+    PyObject *dict = LOAD((Primitive *)self, dict);
+    own = own && (dict == NULL || PyDict_Contains(dict, name) == 0);
+    Py_XDECREF(dict);
+#endif
+    PyErr_Clear();
+    return own;
+}
+
 /* What `__aenter__` returns: if acquire() is the compiled one, what has ended if take() takes it at once, else its
 coroutine, or declined; if it is another one, `self._enter()`, which calls it. */
 static PyObject *
 enter_context(Function *function, PyObject *self, bool (*take)(PyObject *))
 {
     State *state = function->state;
+    if (has_own_acquire(function, self) && take(self)) {
+        return Py_NewRef(state->finished);
+    }
     PyObject *acquire = PyObject_GetAttr(self, state->str_acquire), *awaitable;
     if (acquire == NULL) {
         return NULL;
@@ -2066,9 +2098,6 @@ enter_context(Function *function, PyObject *self, bool (*take)(PyObject *))
     if (!(PyMethod_Check(acquire) && PyMethod_GET_SELF(acquire) == self
           && PyMethod_GET_FUNCTION(acquire) == function->other)) {
         awaitable = PyObject_CallMethodNoArgs(self, state->str_enter);
-    }
-    else if (take(self)) {
-        awaitable = Py_NewRef(state->finished);
     }
     else {
         awaitable = new_coroutine((Function *)function->other, self, true);
@@ -2943,8 +2972,36 @@ static PyGetSetDef queue_getset[] = {
 
 static PyMemberDef lock_members[] = {
     PRIMITIVE_MEMBERS,
-    {"_locked", T_BOOL, offsetof(Lock, locked), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+/* A flag is true or false, whatever is put into it. */
+static int
+set_flag(char *flag, PyObject *value)
+{
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (truth < 0) {
+        return -1;
+    }
+    *flag = truth;
+    return 0;
+}
+
+static PyObject *
+lock_get_locked(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Lock *)self)->locked);
+}
+
+static int
+lock_set_locked(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return set_flag(&((Lock *)self)->locked, value);
+}
+
+static PyGetSetDef lock_getset[] = {
+    {"_locked", lock_get_locked, lock_set_locked, NULL, NULL},
+    LAST_GETSET,
 };
 
 static PyMemberDef semaphore_members[] = {
@@ -2990,9 +3047,25 @@ static PyGetSetDef primitive_getset[] = {
 
 static PyMemberDef event_members[] = {
     PRIMITIVE_MEMBERS,
-    {"_value", T_BOOL, offsetof(Event, value), 0, NULL},
     {"_woken", T_PYSSIZET, offsetof(Event, woken), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *
+event_get_value(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Event *)self)->value);
+}
+
+static int
+event_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return set_flag(&((Event *)self)->value, value);
+}
+
+static PyGetSetDef event_getset[] = {
+    {"_value", event_get_value, event_set_value, NULL, NULL},
+    LAST_GETSET,
 };
 
 static PyMemberDef condition_members[] = {
@@ -3150,12 +3223,12 @@ DEALLOC(barrier_dealloc, barrier_clear)
 static PyType_Spec queue_spec = FIELDS_SPEC(
     "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, queue_getset);
 static PyType_Spec lock_spec = FIELDS_SPEC(
-    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, primitive_getset);
+    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, lock_getset);
 static PyType_Spec semaphore_spec = FIELDS_SPEC(
     "Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear, semaphore_members,
     semaphore_getset);
 static PyType_Spec event_spec = FIELDS_SPEC(
-    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, primitive_getset);
+    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, event_getset);
 static PyType_Spec condition_spec = FIELDS_SPEC(
     "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members,
     primitive_getset);
@@ -3174,6 +3247,7 @@ static Body bodies[METHODS] = {
     [QUEUE_LEAVE] = {"WaitQueue", FUNCTION("leave"), 1, 0, queue_leave, NULL, NULL},
     [QUEUE_GRANT] = {"WaitQueue", FUNCTION("grant"), 1, 1, queue_grant, NULL, NULL},
     [QUEUE_RETIRE] = {"WaitQueue", FUNCTION("retire"), 0, 0, queue_retire, NULL, NULL},
+    [QUEUE_RETIRE_HERE] = {"WaitQueue", FUNCTION("retire_here"), 0, 0, queue_retire_here, NULL, NULL},
     [LOCK_ACQUIRE] = {"Lock", COROUTINE_FUNCTION("acquire"), &lock_steps, call_coroutine_function},
     [LOCK_TRY_ACQUIRE] = {"Lock", FUNCTION("try_acquire"), 0, 0, lock_try_acquire, NULL, NULL},
     [LOCK_RELEASE] = {"Lock", DESCRIPTOR("release", call_lock_release), 0, 0, lock_release, NULL, NULL},

@@ -244,6 +244,13 @@ class WaitQueue:
         if idle and self._owner._queue is self:
             self._owner._queue = None
 
+    def retire_here(self) -> bool:
+        """Retire if the loop of the waiters runs here; else somebody may be about to join it there. Return whether."""
+        here = self.run is this_run()
+        if here:
+            self.retire()
+        return here
+
     # Granting
 
     def grant(self, n: float = 1, refusing: bool = True) -> int:

@@ -58,7 +58,7 @@ class Barrier(Primitive, asyncio.Barrier):
         except TypeError:
             raise TypeError(f"parties must be an integer, not {parties!r}") from None
         if self._parties < 1:
-            raise ValueError(f"parties must be > 0, not {self._parties}")
+            raise ValueError(f"parties must be >= 1, not {self._parties}")
         self._state = _State.FILLING
         self._spared = 0  # so many at the head of the line are not hit by a reset(),
         self._sparing: asyncio.Handle | None = None  # until this has run, one iteration after the round before

@@ -145,11 +145,10 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         except TypeError:
             raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}") from None
         queue = self._queue
-        if queue is not None and some:
-            if queue.line or queue.bound is not None or queue.run is not this_run():
-                queue.grant(n)
-            elif not queue.granted:
-                queue.retire()
+        if queue is None or not some:
+            return
+        if queue.line or queue.bound is not None or not (queue.granted or queue.retire_here()):
+            queue.grant(n)
 
     def notify_all(self) -> None:
         """Wake every task that waits.

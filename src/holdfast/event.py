@@ -113,6 +113,6 @@ class Event(Primitive, asyncio.Event):
 
     if not TYPE_CHECKING:
 
-        @property
+        @Primitive._waiters.getter
         def _waiters(self) -> tuple[Waiter | None, ...]:
             return (*[None] * self._woken, *super()._waiters)
