@@ -3524,7 +3524,14 @@ module_exec(PyObject *module)
         return -1;
     }
     state->finished = state->finished_type->tp_alloc(state->finished_type, 0);
-    return state->finished == NULL ? -1 : PyModule_AddObjectRef(module, "FINISHED", state->finished);
+    if (state->finished == NULL || PyModule_AddObjectRef(module, "FINISHED", state->finished) < 0) {
+        return -1;
+    }
+#ifdef __OPTIMIZE__  /* as gcc and clang say; others say nothing */
+    return PyModule_AddIntConstant(module, "OPTIMIZED", 1);
+#else
+    return PyModule_AddIntConstant(module, "OPTIMIZED", 0);
+#endif
 }
 
 #define ALL_REFERENCES(DO)                                                                                            \
