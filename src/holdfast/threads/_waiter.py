@@ -12,6 +12,7 @@ from _thread import allocate_lock, get_ident
 from asyncio import Future
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from holdfast._waitqueue import SteadfastWaiter
@@ -200,8 +201,25 @@ class ThreadWaiter(Waiter):
 
 
 def check_no_loop(instead: str) -> None:
-    """Raise RuntimeError if to block this thread would block an event loop."""
-    if asyncio._get_running_loop() is not None:
+    """Raise RuntimeError if to block here would block an event loop."""
+    loop = asyncio._get_running_loop()
+    if loop is not None and not goes_on_meanwhile(loop):
         raise RuntimeError(
             f"this would block the event loop that runs in this thread, and all its tasks: write {instead!r} instead"
         )
+
+
+COOPERATIVE = type(allocate_lock()).__module__ != "_thread"
+"""Whether a blocked gate lets other greenlets of its thread run: where gevent or eventlet replaced Python's locks."""
+
+
+def goes_on_meanwhile(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop of this thread runs in another greenlet, and on while this one is blocked."""
+    if not (COOPERATIVE and isinstance(loop, asyncio.BaseEventLoop)):
+        return False  # of a loop that is not made of asyncio's there is no telling
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:  # a greenlet has a stack of its own
+        if frame.f_code is asyncio.BaseEventLoop.run_forever.__code__ and frame.f_locals.get("self") is loop:
+            return False
+        frame = frame.f_back
+    return True
