@@ -371,6 +371,40 @@ def test_aborted_as_a_task_is_about_to_wait(moment: str, monkeypatch: pytest.Mon
     asyncio.run(main())
 
 
+class InterruptedLoop(asyncio.SelectorEventLoop):
+    """Something happens just before a waiter is put into the line, once."""
+
+    interruption: Callable[[], Any] | None = None
+
+    def create_future(self) -> asyncio.Future[Any]:
+        if self.interruption is not None:
+            interruption, self.interruption = self.interruption, None
+            in_a_thread(interruption)
+        return super().create_future()
+
+
+def test_woken_by_another_thread_after_the_last_look_and_before_it_is_in_the_line(kind: Kind) -> None:
+    async def main() -> None:
+        primitive = kind.make()
+        kind.hold(primitive)
+
+        async def wait() -> Any:
+            loop.interruption = lambda: kind.wake(primitive)
+            return await kind.wait(primitive)
+
+        waiter = asyncio.create_task(wait())
+        await asyncio.wait({waiter}, timeout=PATIENCE)
+        assert loop.interruption is None
+        assert waiter.done()
+        assert waiter.result() == kind.woken
+        free(primitive)
+        assert primitive.statistics().tasks_waiting == 0
+
+    loop = InterruptedLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+
+
 def test_notified_between_the_release_of_the_lock_and_the_line() -> None:
     async def main() -> None:
         condition = Condition()
