@@ -452,6 +452,42 @@ def test_set_while_the_loop_sets_and_clears_it(monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(main())
 
 
+def test_the_loop_makes_a_new_line_as_another_thread_takes_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is in the new one is left there, for the next set()."""
+
+    async def main() -> None:
+        event = Event()
+        first = asyncio.create_task(event.wait())
+        await iterations()
+        second: list[asyncio.Task[Any]] = []
+        loop = asyncio.get_running_loop()
+        queues = type(event._queue)
+        detach = queues.detach
+
+        async def set_clear_and_wait() -> None:
+            event.set()
+            event.clear()
+            second.append(asyncio.create_task(event.wait()))
+            await iterations()
+
+        def interrupted(self: Any) -> None:
+            monkeypatch.undo()
+            asyncio.run_coroutine_threadsafe(set_clear_and_wait(), loop).result(PATIENCE)
+            detach(self)
+
+        monkeypatch.setattr(queues, "detach", interrupted)
+        await asyncio.to_thread(event.set)
+        await iterations()
+        assert first.done()
+        assert not second[0].done()
+        event.set()
+        assert await asyncio.wait_for(second[0], PATIENCE) is True
+
+    asyncio.run(main())
+
+
 class StartsMeanwhile(asyncio.SelectorEventLoop):
     """A loop that another thread starts just after it was seen not to run."""
 
@@ -643,14 +679,15 @@ def test_debug_mode_refuses_as_much_as_asyncio(kind: Kind, other: LoopThread) ->
         in_a_thread(kind.wake, primitive)
         assert paused.run_until_complete(waiter) == kind.woken
     free(primitive)
-    other.loop.set_debug(True)
     kind.hold(primitive)
     waiter = other.start(kind.wait(primitive))
-    other.loop.call_soon_threadsafe(waiter.cancel)
+    with standing_still(other):
+        waiter.cancel()
+        other.loop.set_debug(True)
+        in_a_thread(kind.wake, primitive)
+        other.loop.set_debug(False)
     other.run(iterations())
     assert waiter.cancelled()
-    in_a_thread(kind.wake, primitive)
-    other.loop.set_debug(False)
 
 
 def test_debug_mode_refuses_no_giving_back(other: LoopThread) -> None:
