@@ -2557,8 +2557,8 @@ condition_locked(Function *function, PyObject *self, PyObject *const *Py_UNUSED(
 static PyObject *
 condition_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
-    if (!class_has_other(function) || (PyObject *)Py_TYPE(self) != (PyObject *)function->twin) {
-        return NULL;
+    if (Py_IS_TYPE(self, function->twin) && !class_has_other(function)) {
+        return PyObject_CallMethodNoArgs(self, function->state->str_enter);
     }
     PyObject *grip = LOAD((Condition *)self, grip);
     PyObject *awaitable = grip == NULL ? NULL : PyObject_CallMethodNoArgs(grip, function->state->str_aenter);

@@ -74,7 +74,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Acquire the lock; the `as` value is None."""
-        return self._grip.__aenter__() if type(self).acquire is ACQUIRE else self._enter()
+        return self._grip.__aenter__()
 
     def _exit_closed(self) -> None:
         self._grip._exit_closed()
@@ -165,9 +165,8 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
             self._queue.grant(refusing=False)
 
 
-ACQUIRE = Condition.acquire
-"""See lock.ACQUIRE."""
 LOCKS_OWN = (Lock.acquire, Lock.release)
+"""Where tests or tracers put others into the class, the lock is used through those."""
 
 
 class NotALockError(TypeError, AttributeError):

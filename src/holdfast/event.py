@@ -54,13 +54,16 @@ class Event(Primitive, asyncio.Event):
         thread.
         """
         queue = self._queue
-        loop = None
-        if queue is not None and queue.run is not this_run():
-            loop = queue.elsewhere()
+        if queue is None:
+            self._value = True
+        else:
+            self._set_and_wake(queue)
+
+    def _set_and_wake(self, waiters: WaitQueue) -> None:
+        loop = None if waiters.run is this_run() else waiters.elsewhere()
         if loop is None:
-            if queue is not None:
-                queue.detach()
-                self._woken += queue.release_all()
+            waiters.detach()
+            self._woken += waiters.release_all()
             self._value = True
             return
         # Who is about to wait there shows the queue before it looks a last time, and here the flag is set before a last
