@@ -31,6 +31,7 @@ TASK_TIER = [
     "tests/models",
     "tests/test_asyncio_suite.py",
     "tests/test_closing.py",
+    "tests/test_elsewhere.py",
     "tests/test_idle.py",
     "tests/test_import.py",
     "tests/test_install.py",
@@ -38,6 +39,8 @@ TASK_TIER = [
     "tests/test_loops.py",
     "tests/test_misuse.py",
     "tests/test_objects.py",
+    "tests/test_patched.py",
+    "tests/test_private_names.py",
     "tests/test_races.py",
     "tests/test_twins.py",
 ]
@@ -117,10 +120,11 @@ def wheel(session: nox.Session) -> None:
 @nox.session(python=HERE)
 def check(session: nox.Session) -> None:
     """Check style, types and spelling."""
-    session.install("--quiet", "--editable", ".[test,bench,docs]", "ruff>=0.14", "mypy>=1.18", "nox")
+    session.install("--quiet", "--editable", ".[test,bench,docs]", "ruff>=0.14", "mypy>=1.18", "pyright", "nox")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("pyright")
     session.run("codespell", "README.md", "CHANGELOG.md", "docs", "src", "examples", "benchmarks", "tests")
 
 

@@ -11,6 +11,7 @@ TASK_TIER = {
     "holdfast",
     "holdfast._connect",
     "holdfast._contextmanager",
+    "holdfast._errand",
     "holdfast._install",
     "holdfast._primitive",
     "holdfast._refusals",

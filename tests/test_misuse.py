@@ -172,7 +172,7 @@ def test_semaphore_values(make: Callable[..., Semaphore]) -> None:
 
 def test_barrier_parties() -> None:
     for parties in (0, -1):
-        with pytest.raises(ValueError, match=f"parties must be > 0, not {parties}"):
+        with pytest.raises(ValueError, match=f"parties must be >= 1, not {parties}"):
             Barrier(parties)
     for wrong in ("3", 1.5, None):
         with pytest.raises(TypeError, match="parties must be an integer, not "):

@@ -7,6 +7,7 @@ import gc
 import inspect
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import textwrap
@@ -557,3 +558,13 @@ def test_misuse_by_threads_spoils_no_memory() -> None:
     for thread in threads:
         thread.join(50)
     assert not any(thread.is_alive() for thread in threads)
+
+
+@needs_compiled
+def test_the_compiled_twin_was_compiled_for_speed():
+    """CFLAGS replaces the interpreter's flags; what was built for a look at warnings must not stay behind."""
+    speedups = sys.modules["holdfast._speedups"]
+    compiler = platform.python_compiler().lower()
+    if not ("gcc" in compiler or "clang" in compiler):
+        pytest.skip(f"{compiler} does not tell")
+    assert speedups.OPTIMIZED == 1, "build it again, without CFLAGS or with -O3 in it: see docs/building.md"

@@ -78,6 +78,8 @@ class _Held:
 class ContextManager:
     """Something that is acquired and released: what Lock, Condition and the semaphores share."""
 
+    _instead_of_with = "'async with'"
+
     if TYPE_CHECKING:  # a Condition has these as attributes of the instance
 
         async def acquire(self) -> Literal[True]:
@@ -121,23 +123,26 @@ class ContextManager:
         if "release" in cls.__dict__ and "_release_closed" not in cls.__dict__:
             cls._release_closed = ContextManager._release_closed  # type: ignore[method-assign]
 
-    def __await__(self) -> Generator[Any, Any, _Held]:
-        _warn_deprecated("await lock")
-        return self._acquire_for_with().__await__()
+    if not TYPE_CHECKING:  # so that type checkers complain of `await lock` and `with lock:`, as of asyncio's
 
-    def __iter__(self) -> Generator[Any, Any, _Held]:
-        _warn_deprecated("yield from lock")
-        return self._acquire_for_with().__await__()
+        def __await__(self) -> Generator[Any, Any, _Held]:
+            _warn_deprecated("await lock")
+            return self._acquire_for_with().__await__()
+
+        def __iter__(self) -> Generator[Any, Any, _Held]:
+            _warn_deprecated("yield from lock")
+            return self._acquire_for_with().__await__()
+
+        def __enter__(self) -> NoReturn:
+            name, instead = type(self).__name__, self._instead_of_with
+            raise NotAsyncWithError(f"a {name} cannot be used in 'with'; write {instead} instead")
+
+        def __exit__(self, exc_type: object, exc: object, tb: types.TracebackType | None) -> None:
+            """Never reached; `with` looks it up before it calls `__enter__`."""
 
     async def _acquire_for_with(self) -> _Held:
         await self.acquire()
         return _Held(self)
-
-    def __enter__(self) -> NoReturn:
-        raise NotAsyncWithError(f"a {type(self).__name__} cannot be used in 'with'; write 'async with' instead")
-
-    def __exit__(self, exc_type: object, exc: object, tb: types.TracebackType | None) -> None:
-        """Never reached; `with` looks it up before it calls `__enter__`."""
 
 
 def _warn_deprecated(form: str) -> None:

@@ -38,12 +38,27 @@ class Primitive:
     def _give_back(self) -> None:
         """Nothing that was granted here needs to go to another waiter."""
 
+    def _let_go(self) -> None:
+        """Nothing can be had without waiting."""
+
+    def _settle(self) -> None:
+        self._give_back()
+
     if not TYPE_CHECKING:  # typeshed has it as a deque
 
         @property
         def _waiters(self) -> tuple[Waiter | None, ...]:
             """Who has not left the wait yet: what asyncio has under this name, and counts in the repr."""
             return () if self._queue is None else self._queue.waiters()
+
+        @_waiters.setter
+        def _waiters(self, waiters: object) -> None:
+            """Forget who waits, as who resets a primitive of asyncio's between two tests does with None or a deque."""
+            if waiters:
+                raise AttributeError(
+                    "_waiters can be emptied, by None, and nothing can be put into it; statistics() tells how many wait"
+                )
+            self._bind(None if self._queue is None else self._queue.bound)
 
     def _describe(self, state: str) -> str:
         """asyncio's repr, with the name that users import."""

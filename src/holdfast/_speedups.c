@@ -119,7 +119,7 @@ typedef struct {
 } Steps;
 
 enum method {
-    QUEUE_JOIN, QUEUE_LEAVE, QUEUE_GRANT, QUEUE_RETIRE,
+    QUEUE_JOIN, QUEUE_LEAVE, QUEUE_GRANT, QUEUE_RETIRE, QUEUE_RETIRE_HERE,
     LOCK_ACQUIRE, LOCK_TRY_ACQUIRE, LOCK_RELEASE, LOCK_LOCKED, LOCK_ENTER, LOCK_EXIT,
     SEMAPHORE_ACQUIRE, SEMAPHORE_TRY_ACQUIRE, SEMAPHORE_RELEASE, SEMAPHORE_ENTER, SEMAPHORE_EXIT,
     EVENT_WAIT, EVENT_SET,
@@ -152,7 +152,7 @@ struct Function {
     Py_ssize_t least, most;  /* arguments after self */
     bool special;            /* the interpreter looks it up by itself */
     State *state;
-    PyObject *release;     /* of `__aexit__`: the twin's release(), as it is to Python */
+    PyObject *other;       /* of `__aenter__`, the twin's acquire(), of `__aexit__`, its release(), as they are to Python */
     unsigned int version;  /* while this is the twin's version; 0: not known */
     PyObject *spare;       /* the first of what was made for it, let go of, and is to be used again */
     int spares;            /* so many; each still has its references to its type and to this */
@@ -222,7 +222,7 @@ struct State {
     PyObject *str_append, *str_cancel, *str_cancelled, *str_close, *str_create_future, *str_done, *str_leave, *str_popleft,
         *str_pop, *str_set_result, *str_throw, *str_acquire, *str_release, *str_locked, *str_queue, *str_enter_line,
         *str_give_back, *str_hand_out, *str_aenter, *str_reacquire, *str_reacquire_closed, *str_end_round, *str_loop,
-        *str_call_soon;
+        *str_call_soon, *str_enter;
     PyObject *no_arguments;  /* the empty tuple */
     PyObject *keyword_context;  /* ("context",) */
 };
@@ -711,6 +711,14 @@ static PyObject *
 queue_retire(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     return retire(function->state, (Queue *)self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+queue_retire_here(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    State *state = function->state;
+    int here = runs_here(state, (Queue *)self);
+    return here > 0 && retire(state, (Queue *)self) == 0 ? Py_NewRef(Py_True) : NULL;
 }
 
 static PyObject *
@@ -1892,7 +1900,7 @@ function_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->module);
     Py_VISIT(self->type);
     Py_VISIT(self->twin);
-    Py_VISIT(self->release);
+    Py_VISIT(self->other);
     for (PyObject *spare = self->spare; spare != NULL; spare = *next_of(spare)) {
         Py_VISIT(Py_TYPE(spare));
         Py_VISIT(object);
@@ -1910,7 +1918,7 @@ function_dealloc(PyObject *object)
     Py_XDECREF(self->module);
     Py_XDECREF(self->type);
     Py_XDECREF(self->twin);
-    Py_XDECREF(self->release);
+    Py_XDECREF(self->other);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -1966,8 +1974,37 @@ exit_context(Function *function, PyObject *self, PyObject *const *arguments, Py_
     return Py_NewRef(state->finished);
 }
 
-/* Is the release() of an instance of the twin the compiled one? As in the caches of the interpreter, the class has the same
-as long as it has the same version. */
+/* Does the twin still have the other method of `self`, or has somebody put another one in its place? */
+static Py_NO_INLINE bool
+look_for_other(Function *self)
+{
+    State *state = self->state;
+    PyObject *name = self->body->run == exit_context ? state->str_release : state->str_acquire;
+    PyObject *found = PyObject_GetAttr((PyObject *)self->twin, name);  /* gives the class a version */
+    if (found == NULL) {
+        PyErr_Clear();
+    }
+    bool same = found == self->other;
+    Py_XDECREF(found);
+#ifndef Py_GIL_DISABLED
+    self->version = same ? self->twin->tp_version_tag : 0;
+#endif
+    return same;
+}
+
+/* The same. As in the caches of the interpreter, the class has the same as long as it has the same version. */
+static inline bool
+class_has_other(Function *self)
+{
+#ifndef Py_GIL_DISABLED
+    if (self->version != 0 && self->version == self->twin->tp_version_tag) {
+        return true;
+    }
+#endif
+    return look_for_other(self);
+}
+
+/* Is the release() of an instance of the twin the compiled one? */
 static inline bool
 releases_plainly(Function *exit, PyObject *self)
 {
@@ -1975,29 +2012,30 @@ releases_plainly(Function *exit, PyObject *self)
     (void)exit, (void)self;
     return false;
 #else
-    PyTypeObject *twin = exit->twin;
-    if (((Primitive *)self)->dict != NULL) {
-        return false;
-    }
-    if (exit->version == 0 || exit->version != twin->tp_version_tag) {
-        PyObject *release = PyObject_GetAttr((PyObject *)twin, exit->state->str_release);  /* gives it a version */
-        if (release == NULL) {
-            PyErr_Clear();
-        }
-        exit->version = release == exit->release ? twin->tp_version_tag : 0;
-        Py_XDECREF(release);
-    }
-    return exit->version != 0;
+    return ((Primitive *)self)->dict == NULL && class_has_other(exit);
+#endif
+}
+
+/* Is the acquire() of an instance of the twin the compiled one? Before Python 3.12 it would take a search to know whether
+the instance has its own; there only the class is asked. */
+static inline bool
+acquires_plainly(Function *enter, PyObject *self)
+{
+#if LAZY_DICT
+    return ((Primitive *)self)->dict == NULL && class_has_other(enter);
+#else
+    (void)self;
+    return class_has_other(enter);
 #endif
 }
 
 static inline PyObject *
 call_release(Function *exit, PyObject *const *self)
 {
-    if (Py_IS_TYPE(exit->release, &PyMethodDescr_Type)) {
-        return ((PyMethodDescrObject *)exit->release)->d_method->ml_meth(*self, NULL);
+    if (Py_IS_TYPE(exit->other, &PyMethodDescr_Type)) {
+        return ((PyMethodDescrObject *)exit->other)->d_method->ml_meth(*self, NULL);
     }
-    return ((Function *)exit->release)->vectorcall(exit->release, self, 1, NULL);
+    return ((Function *)exit->other)->vectorcall(exit->other, self, 1, NULL);
 }
 
 static PyObject *
@@ -2023,22 +2061,49 @@ call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf,
     return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
-/* `await self.acquire()` and nothing more, if that is one of these; else declined */
-static PyObject *
-enter_waiting(Function *function, PyObject *self)
+/* Is the acquire() of an instance of whatever class the compiled one? Before Python 3.12 only the class is asked. */
+static bool
+has_own_acquire(Function *enter, PyObject *self)
 {
-    PyObject *acquire = PyObject_GetAttr(self, function->state->str_acquire), *coroutine = NULL;
+    PyObject *name = enter->state->str_acquire;
+#ifdef Py_GIL_DISABLED
+    PyObject *found = PyObject_GetAttr((PyObject *)Py_TYPE(self), name);
+    Py_XDECREF(found);
+#else
+    PyObject *found = _PyType_Lookup(Py_TYPE(self), name);
+#endif
+    bool own = found != NULL && found == enter->other;
+#if LAZY_DICT
+    PyObject *dict = LOAD((Primitive *)self, dict);
+    own = own && (dict == NULL || PyDict_Contains(dict, name) == 0);
+    Py_XDECREF(dict);
+#endif
+    PyErr_Clear();
+    return own;
+}
+
+/* What `__aenter__` returns: if acquire() is the compiled one, what has ended if take() takes it at once, else its
+coroutine, or declined; if it is another one, `self._enter()`, which calls it. */
+static PyObject *
+enter_context(Function *function, PyObject *self, bool (*take)(PyObject *))
+{
+    State *state = function->state;
+    if (has_own_acquire(function, self) && take(self)) {
+        return Py_NewRef(state->finished);
+    }
+    PyObject *acquire = PyObject_GetAttr(self, state->str_acquire), *awaitable;
     if (acquire == NULL) {
         return NULL;
     }
-    if (PyMethod_Check(acquire) && PyMethod_GET_SELF(acquire) == self) {
-        PyObject *method = PyMethod_GET_FUNCTION(acquire);
-        if (Py_IS_TYPE(method, function->state->function_type) && ((Function *)method)->body->steps != NULL) {
-            coroutine = new_coroutine((Function *)method, self, true);
-        }
+    if (!(PyMethod_Check(acquire) && PyMethod_GET_SELF(acquire) == self
+          && PyMethod_GET_FUNCTION(acquire) == function->other)) {
+        awaitable = PyObject_CallMethodNoArgs(self, state->str_enter);
+    }
+    else {
+        awaitable = new_coroutine((Function *)function->other, self, true);
     }
     Py_DECREF(acquire);
-    return coroutine;
+    return awaitable;
 }
 
 /* if line.leave(waiter):
@@ -2179,10 +2244,7 @@ lock_locked(Function *Py_UNUSED(function), PyObject *self, PyObject *const *Py_U
 static PyObject *
 lock_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
-    if (take_free_lock((Lock *)self)) {
-        return Py_NewRef(function->state->finished);
-    }
-    return enter_waiting(function, self);
+    return enter_context(function, self, lock_at_once);
 }
 
 static PyObject *
@@ -2190,7 +2252,7 @@ call_lock_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, P
 {
     PyObject *finished = ((Function *)function)->state->finished;
     if (finished != NULL && takes_shortcut((Function *)function, arguments, nargsf, kwnames)
-        && take_free_lock((Lock *)arguments[0])) {
+        && acquires_plainly((Function *)function, arguments[0]) && take_free_lock((Lock *)arguments[0])) {
         return Py_NewRef(finished);
     }
     return function_vectorcall(function, arguments, nargsf, kwnames);
@@ -2301,10 +2363,7 @@ call_semaphore_release(PyObject *self, PyObject *Py_UNUSED(arguments))
 static PyObject *
 semaphore_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
-    if (take_permit((Semaphore *)self)) {
-        return Py_NewRef(function->state->finished);
-    }
-    return ((Semaphore *)self)->large != NULL ? NULL : enter_waiting(function, self);
+    return ((Semaphore *)self)->large != NULL ? NULL : enter_context(function, self, semaphore_at_once);
 }
 
 static PyObject *
@@ -2312,7 +2371,7 @@ call_semaphore_enter(PyObject *function, PyObject *const *arguments, size_t narg
 {
     PyObject *finished = ((Function *)function)->state->finished;
     if (finished != NULL && takes_shortcut((Function *)function, arguments, nargsf, kwnames)
-        && take_permit((Semaphore *)arguments[0])) {
+        && acquires_plainly((Function *)function, arguments[0]) && take_permit((Semaphore *)arguments[0])) {
         return Py_NewRef(finished);
     }
     return function_vectorcall(function, arguments, nargsf, kwnames);
@@ -2336,7 +2395,15 @@ event_begin(Coroutine *self, PyObject **result)
         return decline(self, result);
     }
     line = enter_line(state, self->self, line);
-    return line == NULL ? PYGEN_ERROR : wait_in(self, line, result);
+    if (line == NULL) {
+        return PYGEN_ERROR;
+    }
+    if (((Event *)self->self)->value) {  /* set by another thread meanwhile */
+        int retired = retire(state, line);
+        Py_DECREF(line);
+        return retired < 0 ? PYGEN_ERROR : return_true(result);
+    }
+    return wait_in(self, line, result);
 }
 
 static PySendResult
@@ -2490,6 +2557,9 @@ condition_locked(Function *function, PyObject *self, PyObject *const *Py_UNUSED(
 static PyObject *
 condition_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
+    if (Py_IS_TYPE(self, function->twin) && !class_has_other(function)) {
+        return PyObject_CallMethodNoArgs(self, function->state->str_enter);
+    }
     PyObject *grip = LOAD((Condition *)self, grip);
     PyObject *awaitable = grip == NULL ? NULL : PyObject_CallMethodNoArgs(grip, function->state->str_aenter);
     Py_XDECREF(grip);
@@ -2500,9 +2570,11 @@ static PyObject *
 call_condition_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
     PyObject *finished = ((Function *)function)->state->finished;
-    if (finished != NULL && takes_shortcut((Function *)function, arguments, nargsf, kwnames)) {
-        PyObject *lock = plain_lock(((Function *)function)->state, arguments[0]);
-        bool taken = lock != NULL && take_free_lock((Lock *)lock);
+    if (finished != NULL && takes_shortcut((Function *)function, arguments, nargsf, kwnames)
+        && class_has_other((Function *)function)) {
+        State *state = ((Function *)function)->state;
+        PyObject *lock = plain_lock(state, arguments[0]);
+        bool taken = lock != NULL && acquires_plainly(state->functions[LOCK_ENTER], lock) && take_free_lock((Lock *)lock);
         Py_XDECREF(lock);
         if (taken) {
             return Py_NewRef(finished);
@@ -2738,6 +2810,11 @@ barrier_begin(Coroutine *self, PyObject **result)
     if (line == NULL) {
         return PYGEN_ERROR;
     }
+    if (barrier->state == state->broken) {  /* by another thread meanwhile: retire, and be told */
+        int retired = retire(state, line);
+        Py_DECREF(line);
+        return retired < 0 ? PYGEN_ERROR : decline(self, result);
+    }
     self->early = barrier->state != state->filling;
     PyObject *waiters = LOAD(line, line);
     Py_ssize_t waiting = waiters == NULL ? -1 : PyObject_Size(waiters);
@@ -2895,8 +2972,36 @@ static PyGetSetDef queue_getset[] = {
 
 static PyMemberDef lock_members[] = {
     PRIMITIVE_MEMBERS,
-    {"_locked", T_BOOL, offsetof(Lock, locked), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+/* A flag is true or false, whatever is put into it. */
+static int
+set_flag(char *flag, PyObject *value)
+{
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (truth < 0) {
+        return -1;
+    }
+    *flag = truth;
+    return 0;
+}
+
+static PyObject *
+lock_get_locked(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Lock *)self)->locked);
+}
+
+static int
+lock_set_locked(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return set_flag(&((Lock *)self)->locked, value);
+}
+
+static PyGetSetDef lock_getset[] = {
+    {"_locked", lock_get_locked, lock_set_locked, NULL, NULL},
+    LAST_GETSET,
 };
 
 static PyMemberDef semaphore_members[] = {
@@ -2942,9 +3047,25 @@ static PyGetSetDef primitive_getset[] = {
 
 static PyMemberDef event_members[] = {
     PRIMITIVE_MEMBERS,
-    {"_value", T_BOOL, offsetof(Event, value), 0, NULL},
     {"_woken", T_PYSSIZET, offsetof(Event, woken), 0, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *
+event_get_value(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Event *)self)->value);
+}
+
+static int
+event_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return set_flag(&((Event *)self)->value, value);
+}
+
+static PyGetSetDef event_getset[] = {
+    {"_value", event_get_value, event_set_value, NULL, NULL},
+    LAST_GETSET,
 };
 
 static PyMemberDef condition_members[] = {
@@ -3102,12 +3223,12 @@ DEALLOC(barrier_dealloc, barrier_clear)
 static PyType_Spec queue_spec = FIELDS_SPEC(
     "WaitQueue", Queue, queue_dealloc, queue_traverse, queue_clear, queue_members, queue_getset);
 static PyType_Spec lock_spec = FIELDS_SPEC(
-    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, primitive_getset);
+    "Lock", Lock, primitive_dealloc, primitive_traverse, primitive_clear, lock_members, lock_getset);
 static PyType_Spec semaphore_spec = FIELDS_SPEC(
     "Semaphore", Semaphore, semaphore_dealloc, semaphore_traverse, semaphore_clear, semaphore_members,
     semaphore_getset);
 static PyType_Spec event_spec = FIELDS_SPEC(
-    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, primitive_getset);
+    "Event", Event, primitive_dealloc, primitive_traverse, primitive_clear, event_members, event_getset);
 static PyType_Spec condition_spec = FIELDS_SPEC(
     "Condition", Condition, condition_dealloc, condition_traverse, condition_clear, condition_members,
     primitive_getset);
@@ -3126,6 +3247,7 @@ static Body bodies[METHODS] = {
     [QUEUE_LEAVE] = {"WaitQueue", FUNCTION("leave"), 1, 0, queue_leave, NULL, NULL},
     [QUEUE_GRANT] = {"WaitQueue", FUNCTION("grant"), 1, 1, queue_grant, NULL, NULL},
     [QUEUE_RETIRE] = {"WaitQueue", FUNCTION("retire"), 0, 0, queue_retire, NULL, NULL},
+    [QUEUE_RETIRE_HERE] = {"WaitQueue", FUNCTION("retire_here"), 0, 0, queue_retire_here, NULL, NULL},
     [LOCK_ACQUIRE] = {"Lock", COROUTINE_FUNCTION("acquire"), &lock_steps, call_coroutine_function},
     [LOCK_TRY_ACQUIRE] = {"Lock", FUNCTION("try_acquire"), 0, 0, lock_try_acquire, NULL, NULL},
     [LOCK_RELEASE] = {"Lock", DESCRIPTOR("release", call_lock_release), 0, 0, lock_release, NULL, NULL},
@@ -3173,7 +3295,7 @@ new_function(PyObject *module, const Body *body, PyTypeObject *type, PyObject *p
     function->most = body->arguments;
     function->special = strncmp(body->method.ml_name, "__", 2) == 0;
     function->state = state;
-    function->release = NULL;
+    function->other = NULL;
     function->version = 0;
     function->spare = NULL;
     function->spares = 0;
@@ -3211,7 +3333,10 @@ functions(PyObject *module, PyObject *arguments)
         PyObject *method = (PyObject *)function;
         if (function != NULL) {
             Py_XSETREF(state->functions[i], function);
-            function->release = body->run == exit_context ? Py_XNewRef(PyDict_GetItemString(found, "release")) : NULL;
+            if (function->special) {  /* it comes after them */
+                const char *other = body->run == exit_context ? "release" : "acquire";
+                function->other = Py_XNewRef(PyDict_GetItemString(found, other));
+            }
             method = body->method.ml_meth == NULL ? Py_NewRef(function) : PyDescr_NewMethod(twin, &body->method);
         }
         int failed = method == NULL ? -1 : PyDict_SetItemString(found, body->method.ml_name, method);
@@ -3348,6 +3473,7 @@ module_exec(PyObject *module)
         {&state->str_end_round, "_end_round"},
         {&state->str_loop, "loop"},
         {&state->str_call_soon, "call_soon"},
+        {&state->str_enter, "_enter"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(strings); i++) {
         *strings[i].field = PyUnicode_InternFromString(strings[i].text);
@@ -3398,7 +3524,14 @@ module_exec(PyObject *module)
         return -1;
     }
     state->finished = state->finished_type->tp_alloc(state->finished_type, 0);
-    return state->finished == NULL ? -1 : PyModule_AddObjectRef(module, "FINISHED", state->finished);
+    if (state->finished == NULL || PyModule_AddObjectRef(module, "FINISHED", state->finished) < 0) {
+        return -1;
+    }
+#ifdef __OPTIMIZE__  /* as gcc and clang say; others say nothing */
+    return PyModule_AddIntConstant(module, "OPTIMIZED", 1);
+#else
+    return PyModule_AddIntConstant(module, "OPTIMIZED", 0);
+#endif
 }
 
 #define ALL_REFERENCES(DO)                                                                                            \
@@ -3411,7 +3544,7 @@ module_exec(PyObject *module)
     DO(str_popleft) DO(str_pop) DO(str_set_result) DO(str_throw)                                                      \
     DO(str_acquire) DO(str_release) DO(str_locked) DO(str_queue) DO(str_enter_line) DO(str_give_back)                 \
     DO(str_hand_out) DO(str_aenter) DO(str_reacquire)                                                                 \
-    DO(str_reacquire_closed) DO(str_end_round) DO(str_loop) DO(str_call_soon)
+    DO(str_reacquire_closed) DO(str_end_round) DO(str_loop) DO(str_call_soon) DO(str_enter)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -44,11 +44,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import math
 import sys
 import threading
 from asyncio import InvalidStateError, _get_running_loop  # the latter is public, for authors of event loops
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+from ._errand import do_there, refuses_plain_calls, send, wake_if_started
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     this_run = _get_running_loop
@@ -105,6 +109,12 @@ class Owner(Protocol):
 
     def _give_back(self) -> None:
         """Take back what was granted to a waiter that left without it. Must not raise."""
+
+    def _let_go(self) -> None:
+        """Take back what nobody waits for, from any thread."""
+
+    def _settle(self) -> None:
+        """Called in the loop of the waiters after `_let_go()`: somebody may wait for it after all. Must not raise."""
 
 
 class WaitQueue:
@@ -234,28 +244,39 @@ class WaitQueue:
         if idle and self._owner._queue is self:
             self._owner._queue = None
 
+    def retire_here(self) -> bool:
+        """Retire if the loop of the waiters runs here; else somebody may be about to join it there. Return whether."""
+        here = self.run is this_run()
+        if here:
+            self.retire()
+        return here
+
     # Granting
 
     def grant(self, n: float = 1, refusing: bool = True) -> int:
         """Grant the first `n` waiters, with the results 0, 1, ...; return how many there were.
 
-        Raises RuntimeError, before anything changes, if they might not notice: see `check_wake()`. With
-        `refusing=False` it never raises: what is given back may come from anywhere, as from the collector in
-        another thread.
+        If their loop runs elsewhere, that is left to it: the result is how often it will call `_give_back()`, or 1 if
+        there was nobody and the owner has let go of it.
+
+        Raises RuntimeError, before anything changes, as `elsewhere()` does.
         """
         if self.run is NOWHERE or self.run is not this_run():
-            if refusing:
-                self.check_wake()
-            elif not self._wakes_by_plain_call() and self.loop is not _get_running_loop():
-                return self._send_grant()
-        line, notes = self.line, self._notes
+            loop = self.elsewhere(refusing)
+            if loop is not None:
+                return self._grant_there(loop, n)
+        line = self.line
         if n == 1 and line:  # the short way; the rest would do the same
             waiter = line[0]
-            if not (notes or waiter.done()):
+            if not (self._notes or waiter.done()):
                 del line[0]
                 waiter.set_result(0)
                 self.granted += 1
                 return 1
+        return self._grant_next(n)
+
+    def _grant_next(self, n: float) -> int:
+        line, notes = self.line, self._notes
         granted = 0
         while line and granted < n:
             waiter = line.popleft()
@@ -280,10 +301,38 @@ class WaitQueue:
             self.retire()
         return granted
 
+    def _grant_there(self, loop: asyncio.AbstractEventLoop, n: float) -> int:
+        """Grant in the loop of the waiters, which does not run here: by errands if it runs, else now."""
+        granted = 0
+        if not loop.is_running():
+            granted = self._grant_next(n)
+            wake_if_started(loop)
+        elif not self.line:  # nobody, unless somebody is about to join there, between two lines of its code
+            self._owner._let_go()
+            send(loop, self._owner._settle)
+            granted = 1
+        else:
+            wanted = math.ceil(min(n, len(self.line)))
+            while granted < wanted and send(loop, self._owner._give_back):
+                granted += 1
+            if granted < wanted:
+                self.forget_closed_loop()  # since we looked
+        return granted
+
     def grant_all(self, behind: int = 0) -> None:
-        """Grant every waiter, or every one behind so many. Raises as grant() does."""
+        """Grant every waiter, or every one behind so many. Raises as `grant()` does."""
         if self.run is not this_run():
-            self.check_wake()
+            loop = self.elsewhere()
+            if loop is not None:
+                do_there(loop, partial(self._grant_line_there, behind))
+                return
+        self._grant_line(behind)
+
+    def _grant_line_there(self, behind: int) -> None:
+        if not self.forget_closed_loop():
+            self._grant_line(behind)
+
+    def _grant_line(self, behind: int) -> None:
         if self._notes:
             self._sweep()
         line = tuple(self.line)  # faster than one by one
@@ -300,16 +349,18 @@ class WaitQueue:
                 overlooked += 1
         self.granted += len(line) - overlooked
 
-    def release_all(self) -> int:
-        """Grant every waiter what nobody can give back; return how many there were. The next ones get a new queue.
+    def detach(self) -> None:
+        """Leave the waiters to who calls `release_all()`. The next ones get a new queue."""
+        if self._owner._queue is self:
+            self._owner._queue = None if self.bound is None else type(self)(self._owner, bound=self.bound)
 
-        Raises as grant() does. The queue does not count them: see Event, where that would cost 5 % of a wake-up.
+    def release_all(self) -> int:
+        """Grant every waiter what nobody can give back; return how many there were.
+
+        The queue, which was detached, does not count them: see Event, where that would cost 5 % of a wake-up.
         """
-        if self.run is not this_run():
-            self.check_wake()
         if self._notes:
             self._sweep()
-        self._owner._queue = None if self.bound is None else type(self)(self._owner, bound=self.bound)
         released = len(self.line)
         for waiter in self.line:
             try:
@@ -317,29 +368,6 @@ class WaitQueue:
             except InvalidStateError:
                 released -= 1
         return released
-
-    def _wakes_by_plain_call(self) -> bool:
-        """With the loop of the waiters not running here: does setting a future suffice to wake its task?"""
-        loop = self.loop
-        return loop is None or not (loop.is_closed() or loop.is_running())
-
-    def _send_grant(self) -> int:
-        """Let the loop of the waiters make one grant, as it runs in another thread; return 1 if it will."""
-        if not self.forget_closed_loop() and self.count_live():
-            assert self.loop is not None
-            self.granted += 1  # on its way, so that it is given back if the loop is closed before
-            try:
-                self.loop.call_soon_threadsafe(self._grant_sent)
-            except RuntimeError:  # closed since we looked
-                self.granted -= 1
-                self.forget_closed_loop()
-            else:
-                return 1
-        return 0
-
-    def _grant_sent(self) -> None:
-        self.granted -= 1
-        self._owner._give_back()
 
     # Loops
 
@@ -359,22 +387,24 @@ class WaitQueue:
         self.loop, self.run = running, this_run() or NOWHERE
         self._owner._queue = self  # forgetting may have retired it
 
-    def check_wake(self) -> None:
-        """Check, before anything changes, that a waiter may be woken from here.
+    def elsewhere(self, refusing: bool = True) -> asyncio.AbstractEventLoop | None:
+        """The loop of the waiters, if it is another one than runs here and not closed: their waking is its business.
 
-        Raises RuntimeError if it might not notice: its loop runs in another thread, or is not the one that runs
-        here. Between two runs of its loop, plain code may wake it.
+        Raises RuntimeError if `loop=` was another one than runs here. In asyncio's debug mode it also does where
+        asyncio would, as to wake a task from another thread is a mistake in most programs. With `refusing=False`
+        it never raises: what is given back may come from anywhere, as from the collector in another thread.
         """
-        running = _get_running_loop()
-        if running is not self.loop:
+        running, loop = _get_running_loop(), self.loop
+        if running is loop:
+            return None
+        if refusing:
             self.check_bound()
-            self.forget_closed_loop()
-            if self.loop is not None and self.count_live():
-                if running is not None:
-                    raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
-                if self.loop.is_running():
-                    thread = f"thread {threading.current_thread().name!r}, where none runs"
-                    raise self._wrong_loop("has waiting tasks in", self.loop, thread)
+        if loop is None or self.forget_closed_loop():
+            return None
+        if refusing and refuses_plain_calls(loop) and self.count_live():
+            error = self._wrong_loop("has waiting tasks in", loop, _where(running))
+            raise RuntimeError(f"Non-thread-safe operation in asyncio's debug mode: {error}")
+        return loop
 
     def check_bound(self) -> None:
         """Check that a primitive made with `loop=` is not used from another running loop."""
@@ -403,6 +433,11 @@ class WaitQueue:
     def _wrong_loop(self, relation: str, loop: asyncio.AbstractEventLoop, here: str) -> RuntimeError:
         return RuntimeError(
             f"{self._owner!r} {relation} a different event loop, {loop!r}, and is used from {here}. It serves one "
-            "event loop at a time and is not thread-safe: make one for each loop, or send the call to the other "
-            "loop with loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()"
+            "event loop at a time and is not thread-safe: make one for each loop, use the one of holdfast.threads, "
+            "which serves all loops and threads, or send the call to the other loop with "
+            "loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()"
         )
+
+
+def _where(running: asyncio.AbstractEventLoop | None) -> str:
+    return f"thread {threading.current_thread().name!r}, where none runs" if running is None else repr(running)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._contextmanager import FINISHED, returns_awaitable
+from ._errand import do_there
 from ._primitive import Primitive
 from ._twins import compiled
 from ._waitqueue import WaitQueue
@@ -57,7 +58,7 @@ class Barrier(Primitive, asyncio.Barrier):
         except TypeError:
             raise TypeError(f"parties must be an integer, not {parties!r}") from None
         if self._parties < 1:
-            raise ValueError(f"parties must be > 0, not {self._parties}")
+            raise ValueError(f"parties must be >= 1, not {self._parties}")
         self._state = _State.FILLING
         self._spared = 0  # so many at the head of the line are not hit by a reset(),
         self._sparing: asyncio.Handle | None = None  # until this has run, one iteration after the round before
@@ -101,6 +102,9 @@ class Barrier(Primitive, asyncio.Barrier):
         if self._state is _State.BROKEN:
             raise BrokenBarrierError("Barrier aborted")
         line = self._enter_line()
+        if self._state is _State.BROKEN:  # type: ignore[comparison-overlap]  # by another thread meanwhile
+            line.retire()
+            raise BrokenBarrierError("Barrier aborted")
         early = self._state is not _State.FILLING
         if not early and self._trip(line, self._parties - 1):
             line.retire()
@@ -129,7 +133,11 @@ class Barrier(Primitive, asyncio.Barrier):
 
         Tasks that wait for the next round, as the current one has not left yet, keep waiting. Never waits itself.
         """
-        self._reset()
+        loop = self._loop_elsewhere()
+        if loop is None:
+            self._reset()
+        else:
+            do_there(loop, self._reset)
 
     def _reset(self) -> None:
         if self._state is _State.FILLING and self._queue is not None:
@@ -142,7 +150,15 @@ class Barrier(Primitive, asyncio.Barrier):
 
         Never waits itself.
         """
-        self._abort()
+        loop = self._loop_elsewhere()
+        if loop is None:
+            self._abort()
+        else:
+            self._state = _State.BROKEN
+            do_there(loop, self._abort)
+
+    def _loop_elsewhere(self) -> asyncio.AbstractEventLoop | None:
+        return None if self._queue is None else self._queue.elsewhere()
 
     def _abort(self) -> None:
         if self._queue is not None:

@@ -135,8 +135,8 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
 
         They go on once they have the lock again, so release it soon.
 
-        Raises RuntimeError, and wakes nobody, if the lock is not held, or the waiting tasks belong to an event
-        loop that would not notice; TypeError if `n` is not a number.
+        Raises RuntimeError, and wakes nobody, if the lock is not held, and in asyncio's debug mode if the loop of the
+        waiting tasks runs in another thread; TypeError if `n` is not a number.
         """
         if not self.locked():
             raise RuntimeError(_NOT_LOCKED.format("notify"))
@@ -145,11 +145,10 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         except TypeError:
             raise TypeError(f"notify() needs the number of tasks to wake, not {n!r}") from None
         queue = self._queue
-        if queue is not None and some:
-            if queue.line or queue.bound is not None:
-                queue.grant(n)
-            elif not queue.granted:
-                queue.retire()
+        if queue is None or not some:
+            return
+        if queue.line or queue.bound is not None or not (queue.granted or queue.retire_here()):
+            queue.grant(n)
 
     def notify_all(self) -> None:
         """Wake every task that waits.
@@ -164,6 +163,10 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
     def _give_back(self) -> None:
         if self._queue is not None:
             self._queue.grant(refusing=False)
+
+
+LOCKS_OWN = (Lock.acquire, Lock.release)
+"""Where tests or tracers put others into the class, the lock is used through those."""
 
 
 class NotALockError(TypeError, AttributeError):
@@ -188,7 +191,7 @@ def _is_ours(lock: AsyncioLock) -> TypeGuard[Lock]:
 
 def _grip(lock: AsyncioLock) -> _Grip:
     cls = type(lock)
-    if _is_ours(lock) and cls.acquire is Lock.acquire and cls.release is Lock.release:
+    if _is_ours(lock) and (cls.acquire, cls.release) == LOCKS_OWN:
         return lock
     return _ForeignGrip(lock)
 

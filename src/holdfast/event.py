@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from ._errand import do_there
 from ._primitive import Primitive
 from ._twins import compiled
-from ._waitqueue import Waiter, this_run
+from ._waitqueue import Waiter, WaitQueue, this_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,33 @@ class Event(Primitive, asyncio.Event):
     def set(self) -> None:
         """Set the flag, and wake every task that waits at this moment, even if `clear()` follows at once.
 
-        Raises RuntimeError, and sets nothing, if the waiting tasks belong to an event loop that would not
-        notice: one that runs in another thread, or not the one running here.
+        Raises RuntimeError, and sets nothing, in asyncio's debug mode if the loop of the waiting tasks runs in another
+        thread.
         """
-        if self._queue is not None:
-            self._woken += self._queue.release_all()
+        queue = self._queue
+        if queue is None:
+            self._value = True
+        else:
+            self._set_and_wake(queue)
+
+    def _set_and_wake(self, waiters: WaitQueue) -> None:
+        loop = None if waiters.run is this_run() else waiters.elsewhere()
+        if loop is None:
+            waiters.detach()
+            self._woken += waiters.release_all()
+            self._value = True
+            return
+        # Who is about to wait there shows the queue before it looks a last time, and here the flag is set before a last
+        # look for a queue: so one of the two sees the other.
         self._value = True
+        queue = self._queue
+        if queue is not None:
+            queue.detach()
+            do_there(loop, partial(self._wake, queue))
+
+    def _wake(self, queue: WaitQueue) -> None:
+        if not queue.forget_closed_loop():
+            self._woken += queue.release_all()
 
     def clear(self) -> None:
         """Unset the flag: from now on `wait()` waits for the next `set()`."""
@@ -73,6 +96,9 @@ class Event(Primitive, asyncio.Event):
         line = self._queue
         if line is None or line.run is not this_run():
             line = self._enter_line()
+            if self._value:  # set by another thread meanwhile
+                line.retire()
+                return True
         waiter = line.join()
         try:
             await waiter
@@ -90,6 +116,6 @@ class Event(Primitive, asyncio.Event):
 
     if not TYPE_CHECKING:
 
-        @property
+        @Primitive._waiters.getter
         def _waiters(self) -> tuple[Waiter | None, ...]:
             return (*[None] * self._woken, *super()._waiters)

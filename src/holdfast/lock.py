@@ -32,8 +32,8 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
     at once: `locked()` stays true in between, and nobody can slip in.
 
     loop: bind the lock to this event loop; any use from another one raises RuntimeError. By default an idle
-    lock may move from loop to loop. A holder is not recorded, so a holder in one loop is noticed only when its
-    release meets a waiter of another loop.
+    lock may move from loop to loop. A holder is not recorded, so a task of one loop may hold it while tasks of another
+    wait; `release()` wakes them there.
 
     Source: asyncio.Lock. `loop=` was removed there in 3.10, and works here.
     """
@@ -100,8 +100,8 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
     def release(self) -> None:
         """Hand the lock to the first waiting task, or unlock it. Any task may do so, as in asyncio.
 
-        Raises RuntimeError if the lock is not locked, or the first waiting task runs in another event loop;
-        the lock is then as before.
+        Raises RuntimeError if the lock is not locked; in asyncio's debug mode also if the loop of the waiting tasks
+        runs in another thread, and the lock is then as before.
         """
         if not self._locked:
             raise RuntimeError("Lock is not acquired. Release it once for each acquire(), or write 'async with lock:'")
@@ -118,10 +118,18 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         if queue is None or not queue.grant(refusing=False):
             self._locked = False
 
+    def _let_go(self) -> None:
+        self._locked = False
+
+    def _settle(self) -> None:
+        if not self._locked:
+            self._locked = True
+            self._give_back()
+
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take the lock at once if it is free, else wait as acquire() does. The `as` value is None."""
-        if self._queue is None and not self._locked:
+        if self._queue is None and not self._locked and type(self).acquire is ACQUIRE:
             self._locked = True
             return FINISHED
         return self._enter()
@@ -206,3 +214,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             self._give_back()
         else:
             self.release()
+
+
+ACQUIRE = Lock.acquire
+"""The lock's own. Where tests or tracers put another one into the class, `async with` goes through that."""

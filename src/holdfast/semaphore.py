@@ -108,8 +108,8 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
     def release(self) -> None:
         """Hand a permit to the first waiting task, or add it to the free ones.
 
-        May be called more often than acquire(). Raises RuntimeError, and adds nothing, if the first waiting
-        task runs in another event loop.
+        May be called more often than acquire(). Raises RuntimeError, and adds nothing, in asyncio's debug mode if
+        the loop of the waiting tasks runs in another thread.
         """
         queue = self._queue
         if queue is None or not queue.grant():
@@ -124,16 +124,26 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         self._value += 1
         self._hand_out()
 
+    def _let_go(self) -> None:
+        self._value += 1
+
+    def _settle(self) -> None:
+        self._hand_out()
+
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take a permit at once if that needs no waiting, else wait as acquire() does. The `as` value is None."""
-        if self._queue is None and self._value > 0:
+        if self._queue is None and self._value > 0 and type(self).acquire is ACQUIRE:
             self._value -= 1
             return FINISHED
         return self._enter()
 
     def _release_closed(self) -> None:
         self._give_back()
+
+
+ACQUIRE = Semaphore.acquire
+"""See lock.ACQUIRE."""
 
 
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
@@ -151,8 +161,7 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
     def release(self) -> None:
         """Hand a permit to the first waiting task, or add it to the free ones.
 
-        Raises ValueError, and adds nothing, if all permits are free already; RuntimeError, and adds nothing,
-        if the first waiting task runs in another event loop.
+        Raises ValueError, and adds nothing, if all permits are free already; RuntimeError as Semaphore's does.
         """
         self._check_bound_value()
         super().release()

@@ -115,8 +115,11 @@ def test_it_is_not_touched_within_its_loop(loop, monkeypatch):
     monkeypatch.delattr(os, "eventfd_write")
     semaphore = threads.Semaphore(0)
     task = loop.start(semaphore.acquire())
-    loop.once(semaphore.release)
-    loop.turn()
+
+    async def release():
+        semaphore.release()
+
+    loop.start(release())
     assert task.result()
     assert loop.sent == 0
 

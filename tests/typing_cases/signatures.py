@@ -57,8 +57,6 @@ async def lock(lock: holdfast.Lock) -> None:
     coroutine: Coroutine[Any, Any, bool] = lock.acquire()
     assert_type(await asyncio.create_task(lock.acquire()), Literal[True])
     assert_type(await asyncio.wait_for(coroutine, 1), bool)
-    with await lock:
-        pass
 
 
 async def event(event: holdfast.Event) -> None:

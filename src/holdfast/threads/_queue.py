@@ -79,12 +79,8 @@ class SharedQueue(WaitQueue):
 
     # Any thread and any loop may wake any other; what is left to check is which loops are closed.
 
-    def check_wake(self) -> None:
+    def elsewhere(self, refusing: bool = True) -> None:
         self.forget_closed_loop()
-
-    def _wakes_by_plain_call(self) -> bool:
-        self.forget_closed_loop()
-        return True
 
     def forget_closed_loop(self) -> bool:
         for loop in self.loops:  # faster than the list below, which is empty nearly always

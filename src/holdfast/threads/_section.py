@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 from _thread import RLock, get_ident
-from asyncio import _get_running_loop
+from asyncio import _get_running_loop, current_task
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -115,6 +115,9 @@ def deliver(woken: Sequence[Waiter]) -> None:
     for waiter in woken:
         if running is None and waiter.thread == thread:  # else need not be asked for, which is slow in Python 3.11
             running = _get_running_loop()
+            if running is not None and current_task(running) is None:
+                # Perhaps in a signal handler, while the loop sleeps: then it is woken as from outside.
+                running = None
         waiter.wake(running)
 
 

@@ -7,10 +7,12 @@ future of a task, and the gate of a thread, do no more than wake it.
 from __future__ import annotations
 
 import asyncio
+import sys
 from _thread import allocate_lock, get_ident
 from asyncio import Future
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from holdfast._waitqueue import SteadfastWaiter
@@ -64,6 +66,12 @@ class Waiter:
         raise NotImplementedError
 
 
+if sys.version_info >= (3, 14):
+    from asyncio import future_discard_from_awaited_by as forget_task
+else:
+    forget_task = None
+
+
 class TaskFuture(Future[int]):
     """What a task awaits. Where no task runs, as in a callback of the loop, it may let its task run at once.
 
@@ -94,6 +102,8 @@ class TaskFuture(Future[int]):
         except AttributeError:  # there is no task: somebody drives the coroutine by hand
             return
         del self._wake_task  # which has the task, which may get an exception, which has this future and frame
+        if forget_task is not None:
+            forget_task(self, getattr(wake_task, "__self__", None))
         try:
             context.run(wake_task, self)
         finally:
@@ -112,6 +122,10 @@ class TaskFuture(Future[int]):
         except AttributeError:  # as above
             return
         del self._wake_task
+        # From now on the loop alone keeps the task: closed, it drops it, and the task gives back its grant. Since
+        # Python 3.14 a future refers to the task that awaits it, until that runs, and so the primitive would keep it.
+        if forget_task is not None:
+            forget_task(self, getattr(wake_task, "__self__", None))
         self.get_loop().call_soon(wake_task, self, context=context)
 
 
@@ -187,8 +201,25 @@ class ThreadWaiter(Waiter):
 
 
 def check_no_loop(instead: str) -> None:
-    """Raise RuntimeError if to block this thread would block an event loop."""
-    if asyncio._get_running_loop() is not None:
+    """Raise RuntimeError if to block here would block an event loop."""
+    loop = asyncio._get_running_loop()
+    if loop is not None and not goes_on_meanwhile(loop):
         raise RuntimeError(
             f"this would block the event loop that runs in this thread, and all its tasks: write {instead!r} instead"
         )
+
+
+COOPERATIVE = type(allocate_lock()).__module__ != "_thread"
+"""Whether a blocked gate lets other greenlets of its thread run: where gevent or eventlet replaced Python's locks."""
+
+
+def goes_on_meanwhile(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop of this thread runs in another greenlet, and on while this one is blocked."""
+    if not (COOPERATIVE and isinstance(loop, asyncio.BaseEventLoop)):
+        return False  # of a loop that is not made of asyncio's there is no telling
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:  # a greenlet has a stack of its own
+        if frame.f_code is asyncio.BaseEventLoop.run_forever.__code__ and frame.f_locals.get("self") is loop:
+            return False
+        frame = frame.f_back
+    return True

@@ -32,6 +32,7 @@ class Condition(Shared, task_tier.Condition):
     """
 
     _instead = "await condition.wait()"
+    _instead_of_with = "'with condition.sync:', or in a coroutine 'async with condition:',"
     _lock: Lock
 
     def __init__(self, lock: Lock | SyncLock | None = None) -> None:

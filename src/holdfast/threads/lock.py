@@ -29,6 +29,7 @@ class Lock(Shared, task_tier.Lock):
     """
 
     _instead = "async with lock:"
+    _instead_of_with = "'with lock.sync:', or in a coroutine 'async with lock:',"
 
     def __init__(self) -> None:
         self._section = Section()
@@ -83,7 +84,7 @@ class Lock(Shared, task_tier.Lock):
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take the lock at once if it is free, else wait as acquire() does. The `as` value is None."""
-        if self._queue is None and self._held.acquire(False):
+        if type(self).acquire is ACQUIRE and self._queue is None and self._held.acquire(False):
             return FINISHED
         return self._enter()
 
@@ -169,6 +170,10 @@ class Lock(Shared, task_tier.Lock):
             line.retire()
         elif self._held.locked():  # else nobody is told: the thread that is here may have nothing to do with it
             here.me.late.append(self._release_closed)  # not in the section: a subclass may have its own release()
+
+
+ACQUIRE = Lock.acquire
+"""See the task tier's."""
 
 
 class SyncLock(SyncView[Lock]):

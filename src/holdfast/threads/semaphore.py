@@ -29,6 +29,7 @@ class Semaphore(Shared, task_tier.Semaphore):
     """
 
     _instead = "async with semaphore:"
+    _instead_of_with = "'with semaphore.sync:', or in a coroutine 'async with semaphore:',"
 
     def __init__(self, value: int = 1) -> None:
         self._section = Section()
@@ -65,7 +66,7 @@ class Semaphore(Shared, task_tier.Semaphore):
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take a permit at once if one is free, else wait as acquire() does. The `as` value is None."""
-        return FINISHED if self._take() else self._enter()
+        return FINISHED if type(self).acquire is ACQUIRE and self._take() else self._enter()
 
     def _take(self) -> bool:
         """Take a permit if nobody waits and one is free."""
@@ -100,6 +101,10 @@ class Semaphore(Shared, task_tier.Semaphore):
 
     def _release_closed(self) -> None:
         self.release()
+
+
+ACQUIRE = Semaphore.acquire
+"""See the task tier's Lock."""
 
 
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):

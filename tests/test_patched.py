@@ -1,0 +1,184 @@
+"""Tests and tracers put an acquire() or release() of their own into the class: `async with` goes through it."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+
+import holdfast
+from holdfast import BoundedSemaphore, Condition, Lock, Semaphore, threads
+
+
+class OwnLock(Lock):
+    pass
+
+
+class OwnSemaphore(BoundedSemaphore):
+    pass
+
+
+CLASSES = {
+    "Lock": Lock,
+    "Semaphore": Semaphore,
+    "BoundedSemaphore": BoundedSemaphore,
+    "subclass of Lock": OwnLock,
+    "subclass of BoundedSemaphore": OwnSemaphore,
+    "threads.Lock": threads.Lock,
+    "threads.Semaphore": threads.Semaphore,
+    "threads.BoundedSemaphore": threads.BoundedSemaphore,
+}
+
+
+@pytest.fixture(params=CLASSES)
+def cls(request: pytest.FixtureRequest) -> Any:
+    return CLASSES[request.param]
+
+
+async def three_blocks(mutex: Any) -> None:
+    """One where it is free, one that is in the way of another."""
+
+    async def use() -> None:
+        async with mutex:
+            pass
+
+    await use()
+    async with mutex:
+        waiting = asyncio.create_task(use())
+        await asyncio.sleep(0)
+    await waiting
+    assert not mutex.locked()
+
+
+@contextmanager
+def by_mock(owner: Any, calls: list[str]) -> Iterator[None]:
+    acquire, release = owner.acquire, owner.release
+
+    async def tracking_acquire(self: Any) -> Any:
+        calls.append("acquire")
+        return await acquire(self)
+
+    def tracking_release(self: Any) -> None:
+        calls.append("release")
+        release(self)
+
+    with mock.patch.object(owner, "acquire", tracking_acquire), mock.patch.object(owner, "release", tracking_release):
+        yield
+
+
+@contextmanager
+def by_hand(owner: Any, calls: list[str]) -> Iterator[None]:
+    acquire, release = owner.acquire, owner.release
+
+    async def tracking_acquire(self: Any) -> Any:
+        calls.append("acquire")
+        return await acquire(self)
+
+    def tracking_release(self: Any) -> None:
+        calls.append("release")
+        release(self)
+
+    owner.acquire, owner.release = tracking_acquire, tracking_release
+    yield
+    owner.acquire, owner.release = acquire, release
+
+
+@pytest.fixture(params=[by_mock, by_hand])
+def patched(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_async_with_goes_through_what_is_put_into_the_class(cls: Any, patched: Any) -> None:
+    """Of an object made before and of one made meanwhile; and no longer when it is undone."""
+    before, calls = cls(), []
+    asyncio.run(three_blocks(before))
+    with patched(cls, calls):
+        for mutex in (before, cls()):
+            calls.clear()
+            asyncio.run(three_blocks(mutex))
+            assert sorted(calls) == ["acquire"] * 3 + ["release"] * 3
+    calls.clear()
+    asyncio.run(three_blocks(before))
+    asyncio.run(three_blocks(cls()))
+    assert calls == []
+
+
+def test_what_is_put_into_a_class_above_it_is_seen() -> None:
+    class Above(Lock):
+        pass
+
+    class Below(Above):
+        pass
+
+    calls: list[str] = []
+    lock = Below()
+    with by_mock(Above, calls):
+        asyncio.run(three_blocks(lock))
+    assert calls.count("acquire") == 3
+
+
+def test_a_condition_goes_through_what_is_in_the_class_of_its_lock(patched: Any) -> None:
+    """Its wait() as well, as it takes the lock again."""
+
+    async def main() -> None:
+        condition = Condition()
+        await three_blocks(condition)
+        assert calls.count("acquire") == 3
+
+        async def wait() -> None:
+            async with condition:
+                await condition.wait()
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        async with condition:
+            condition.notify()
+        await waiting
+        assert calls.count("acquire") == calls.count("release") == 6
+
+    calls: list[str] = []
+    with patched(Lock, calls):
+        asyncio.run(main())
+    calls.clear()
+    asyncio.run(three_blocks(Condition()))
+    assert calls == []
+
+
+def test_a_condition_made_before_sees_it_in_async_with() -> None:
+    condition, calls = Condition(), []
+    with by_mock(Lock, calls):
+        asyncio.run(three_blocks(condition))
+    assert calls.count("acquire") == 3
+
+
+@pytest.mark.skipif(not (holdfast.accelerated and sys.version_info >= (3, 12)), reason="costs something here")
+@pytest.mark.parametrize("make", [Lock, Semaphore])
+def test_async_with_goes_through_what_is_put_into_the_object(make: Any) -> None:
+    mutex, calls = make(), []
+    acquire = mutex.acquire
+
+    async def tracking_acquire() -> Any:
+        calls.append("acquire")
+        return await acquire()
+
+    with mock.patch.object(mutex, "acquire", tracking_acquire):
+        asyncio.run(three_blocks(mutex))
+    assert calls == ["acquire"] * 3
+    asyncio.run(three_blocks(mutex))
+    assert calls == ["acquire"] * 3
+
+
+def test_an_error_of_it_comes_out(cls: Any) -> None:
+    async def main() -> None:
+        mutex = cls()
+        with mock.patch.object(cls, "acquire", side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
+            async with mutex:
+                pass
+        assert not mutex.locked()
+        async with mutex:
+            assert mutex.locked()
+
+    asyncio.run(main())
