@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from .loop import Loop, Task, running
@@ -113,11 +114,14 @@ class Run:
         return loop
 
     def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T], loop: Loop) -> Task[T]:
-        if not isinstance(coroutine, Coroutine):
+        if type(coroutine) is not CoroutineType and not isinstance(coroutine, Coroutine):
             raise TypeError(f"{name!r} is no coroutine function: it returned {coroutine!r}")
         try:
-            with running(loop):
+            if loop is asyncio._get_running_loop():
                 task = loop.create_task(coroutine, name=name)
+            else:
+                with running(loop):
+                    task = loop.create_task(coroutine, name=name)
         except BaseException:  # it is closed
             coroutine.close()
             raise
