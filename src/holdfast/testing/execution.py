@@ -6,67 +6,40 @@ import asyncio
 import gc
 import inspect
 import sys
-import types
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from types import CoroutineType
+from typing import Any
 
 from .describe import describe, has_begun, is_suspended, said, shown
-from .loop import Agenda, Loop, Task, loop_of, running, unheard
+from .loop import Agenda, Loop, Task, loop_of, running, task_of, tell_raised, unheard
+from .reduction import Choice, Sleep, Sleeping
 from .run import Check, Run
+from .schedule import (
+    BASE,
+    CANCEL,
+    DELIVER,
+    END,
+    KILL,
+    KINDS as KINDS,
+    LATE,
+    NOTHING,
+    REORDER,
+    RUN,
+    STOP,
+    SWITCH,
+    TIMER,
+    Failure,
+    Fork,
+    MisfitError,
+    Rules,
+    Schedule,
+)
 
 Scenario = Callable[[Run], object]
 """Starts tasks and returns None, or is a coroutine function, which then is the main task."""
-
-# What can be done besides going on. To go on is: run the next ready handle. If there is none, receive what
-# call_soon_threadsafe() sent; else start the next late task; else, if all that must finish has, stop the others;
-# else let time pass until the next timer.
-LATE, CANCEL, TIMER, DELIVER, REORDER, KILL, END, SWITCH = KINDS = range(8)
-STOP, RUN, NOTHING = range(8, 11)
-BASE: Final = 8
-
-Intervention = tuple[int, int]
-"""How many steps to go on before, and what to do then: its kind + BASE * the number of the task, handle or loop."""
-Schedule = tuple[Intervention, ...]
-Fork = tuple[int, tuple[int, ...], int, int]
-"""A point where interventions are possible: steps so far, which ones; length of the queue, and of the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is explored, and what is right."""
-
-    budgets: tuple[int, ...]
-    """How many interventions of each kind."""
-    cancel_main: bool
-    swallow_ok: bool
-    max_steps: int
-    cancel_created: bool = True
-    belated: list[tuple[Schedule, dict[str, Any]]] = field(default_factory=list)
-    """What asyncio complained about when the run it belongs to was over and forgotten."""
-
-
-class Failure(Exception):  # noqa: N818  # not an error of ours
-    """The run went wrong."""
-
-    def __init__(self, kind: str, message: str, cause: BaseException | None = None) -> None:
-        super().__init__(kind, message)
-        self.kind = kind
-        self.message = message
-        self.cause = cause
-        self.steps = 0
-        """How many steps it took."""
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}"
-
-
-class MisfitError(Exception):
-    """The schedule cannot be carried out, as the scenario behaves differently from the run it was made from."""
-
 
 class Execution:
     """One run of a scenario under one schedule."""
@@ -78,6 +51,8 @@ class Execution:
         self.steps = 0
         self.forks: list[Fork] = []
         """Where more interventions are possible, after those of the schedule."""
+        self.choices: list[Choice] = []
+        """For each of the forks, which of its interventions need not be tried."""
         self.failure: Failure | None = None
         self._scenario = scenario
         self._rules = rules
@@ -93,11 +68,19 @@ class Execution:
         """What the scenario logged."""
         return self.run._log
 
-    def execute(self, schedule: Schedule, expected: Fork | None = None, all_forks: bool = False) -> None:
+    def execute(
+        self,
+        schedule: Schedule,
+        expected: Fork | None = None,
+        all_forks: bool = False,
+        asleep: Sleeping | None = None,
+    ) -> None:
         """Go through the schedule, then on to the end, taking note of the forks: of all, or only of the first one.
 
         expected: the fork at which the last intervention was found. Raises MisfitError if it is different now.
+        asleep: what slept there, to take note of the choices as well; None to do without.
         """
+        sleep = None
         try:
             asyncio._set_running_loop(self.run._loops[0])
             self._begin()
@@ -109,8 +92,15 @@ class Execution:
                 self._go_to(step)
                 if expected is not None and expected != self._fork():
                     raise MisfitError(f"what was possible at step {step} no longer is")
+                if asleep is not None:
+                    sleep = Sleep(self.run, asleep)
+                    sleep.before_intervention(code)
                 self._intervene(code)
-            self._go_on(all_forks)
+                if sleep is not None:
+                    sleep.after_intervention(step, code)
+            elif asleep is not None:
+                sleep = Sleep(self.run, asleep)
+            self._go_on(all_forks, schedule, sleep)
             self._judge()
         except Failure as failure:
             failure.steps = self.steps
@@ -131,11 +121,13 @@ class Execution:
             main = self._scenario(self.run)
         except Exception as exc:
             raise Failure("exception", f"the scenario raised {shown(exc)}", exc) from exc
-        if inspect.isgenerator(main) or inspect.isasyncgen(main):  # nothing of it would ever run
+        if main is None:
+            pass
+        elif inspect.isgenerator(main) or inspect.isasyncgen(main):  # nothing of it would ever run
             raise TypeError(
                 f"a scenario is a function that starts tasks, or a coroutine function, and has no yield: {main!r}"
             )
-        if isinstance(main, Coroutine):
+        elif type(main) is CoroutineType or isinstance(main, Coroutine):
             task = self.run._start("main", True, main, self.run._loops[0])
             self._shielded = None if self._rules.cancel_main else task
         for task in self.agenda.tasks:
@@ -146,51 +138,84 @@ class Execution:
         if step < self.steps:
             raise MisfitError(f"step {step} is over after step {self.steps}")
         while self.steps < step:
-            if not self._advance():
+            if not self._advance(step):
                 raise MisfitError(f"it was over after {self.steps} steps")
 
-    def _go_on(self, all_forks: bool) -> None:
-        search = any(self._left)
+    def _go_on(self, all_forks: bool, schedule: Schedule, sleep: Sleep | None) -> None:
+        agenda, run, left = self.agenda, self.run, self._left
+        search = any(left)
+        always = any(left[CANCEL:TIMER]) or any(left[REORDER:])
+        if sleep is not None and not (always or run._expected or agenda.timers or agenda.inbox):
+            sleep = None  # there are hardly any forks to come
         while True:
             self._check()
-            if search:
+            if sleep is not None:
+                sleep.after_step()
+            if search and (always or run._expected or agenda.timers or agenda.inbox):
                 fork = self._fork()
                 if fork[1]:
                     self.forks.append(fork)
+                    if sleep is not None:
+                        self.choices.append(sleep.choose(schedule, fork))
                     search = all_forks
-            if not self._advance():
+            if sleep is not None:
+                sleep.before_step()
+            if not self._advance(self.steps + 1 if search or run._invariants else self._rules.max_steps):
                 return
 
-    def _advance(self) -> bool:
-        """Go on by one step; return False if there is nothing left to do."""
+    def _advance(self, until: int) -> bool:
+        """Go on by one step, or up to that one while something is ready; return False if there is nothing left to do."""
         agenda = self.agenda
         ready = agenda.ready
-        if not ready or (ready[0].cancelled() and agenda.is_idle()):
-            kind = self._when_idle()
-            if kind == DELIVER:
-                ready.append(agenda.inbox.popleft())
-            elif kind == LATE:
-                self._start_late(self.run._expected[0])
-            elif kind == STOP:
-                self._cancel_rest()
-            elif kind == TIMER:
-                agenda.pass_time()
-            else:
+        steps = self.steps
+        if not ready or (ready[0]._cancelled and agenda.is_idle()):
+            if not self._advance_idle():
                 return False
+            steps += 1
         else:
-            if self._any_hit:
-                note_step(ready[0])
-            if agenda.several:
-                asyncio._set_running_loop(loop_of(ready[0]))
-            try:
-                ready.popleft()._run()  # no local variable: tracebacks would keep it, and the task, until collected
-            except SystemExit as exc:  # a task has it already; to a user's program it would look like the end
-                raise Failure("exception", f"somebody wants to end the process: {shown(exc)}", exc) from exc
-        self.steps += 1
-        if self.steps >= self._rules.max_steps:
+            until = min(until, self._rules.max_steps)
+            note = self._any_hit and self._left[CANCEL]
+            version = agenda.version
+            while True:
+                handle = ready.popleft()
+                if note:
+                    note_step(handle)
+                if agenda.several:
+                    asyncio._set_running_loop(handle._loop)
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except SystemExit as exc:  # a task has it already; to a user's program it would look like the end
+                    self.steps = steps
+                    raise Failure("exception", f"somebody wants to end the process: {shown(exc)}", exc) from exc
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as exc:
+                    tell_raised(handle, exc)
+                finally:
+                    del handle  # tracebacks would keep it, and the task, until collected
+                steps += 1
+                if steps >= until or not ready or ready[0]._cancelled or agenda.version is not version:
+                    break
+        self.steps = steps
+        if steps >= self._rules.max_steps:
             self._judge_tasks()
             unfinished = "; ".join(map(describe, self._unfinished()))
             raise Failure("livelock", f"not at rest after {self.steps} steps: {unfinished}")
+        return True
+
+    def _advance_idle(self) -> bool:
+        agenda = self.agenda
+        kind = self._when_idle()
+        if kind == DELIVER:
+            agenda.ready.append(agenda.inbox.popleft())
+        elif kind == LATE:
+            self._start_late(self.run._expected[0])
+        elif kind == STOP:
+            self._cancel_rest()
+        elif kind == TIMER:
+            agenda.pass_time()
+        else:
+            return False
         return True
 
     def _when_idle(self) -> int:
@@ -231,7 +256,7 @@ class Execution:
         run = self.run
         if run._invariants:
             check_all("invariant", run._invariants)
-        if run._at_rest and self.agenda.is_idle() and not self.agenda.inbox:
+        if run._at_rest and not self.agenda.inbox and self.agenda.is_idle():
             check_all("at rest", run._at_rest)
 
     def _judge(self) -> None:
@@ -276,37 +301,33 @@ class Execution:
         """What could be done now instead of going on."""
         agenda = self.agenda
         late, cancel, timer, deliver, reorder, kill, end, switch = self._left
-        anyway = self._when_idle() if agenda.is_idle() else RUN
+        ready, expected = agenda.ready, self.run._expected
+        anyway = self._when_idle() if not ready or agenda.is_idle() else RUN
         codes: list[int] = []
-        if late and self.run._expected:
-            codes += [LATE + BASE * number for number in self.run._expected[anyway == LATE :]]
-        if cancel:
-            codes += [  # a task twice only with a step in between
-                CANCEL + BASE * task.index
+        if late and expected:
+            codes += [LATE + BASE * number for number in expected[anyway == LATE :]]
+        if cancel or kill:
+            shielded, any_task = self._shielded, self._rules.cancel_created
+            tasks = [
+                task
                 for task in agenda.tasks
-                if not (task.done() or task.killed or task.hit_since_step or self._is_shielded(task))
+                if not (task.done() or task.killed) and task is not shielded and (any_task or task.spawned)
             ]
+            if cancel:  # a task twice only with a step in between
+                codes += [CANCEL + BASE * task.index for task in tasks if not task.hit_since_step]
         if timer and agenda.timers and agenda.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
         if deliver and agenda.inbox:
             codes += [DELIVER + BASE * number for number in loops_of(agenda.inbox)[anyway == DELIVER :]]
         if reorder:
-            places = range(1, len(agenda.ready))
-            codes += [REORDER + BASE * place for place in places if not agenda.ready[place].cancelled()]
+            codes += [REORDER + BASE * place for place in range(1, len(ready)) if not ready[place].cancelled()]
         if kill:
-            codes += [
-                KILL + BASE * task.index
-                for task in agenda.tasks
-                if not (task.done() or task.killed or self._is_shielded(task)) and is_suspended(task)
-            ]
+            codes += [KILL + BASE * task.index for task in tasks if is_suspended(task)]
         if end:
             codes += [END + BASE * loop.number for loop in self.run._loops]
         if switch and agenda.several:
-            codes += [SWITCH + BASE * number for number in loops_of(agenda.ready)[1:]]
-        return self.steps, tuple(codes), len(agenda.ready), len(self.run._log)
-
-    def _is_shielded(self, task: Task[Any]) -> bool:
-        return task is self._shielded or not (task.spawned or self._rules.cancel_created)
+            codes += [SWITCH + BASE * number for number in loops_of(ready)[1:]]
+        return self.steps, tuple(codes), len(ready), len(self.run._log)
 
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
@@ -443,11 +464,6 @@ def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule
     belated.append((schedule, context))
 
 
-def task_of(handle: asyncio.Handle) -> object:
-    """The task that a handle runs, if it does that."""
-    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
-
-
 def loops_of(handles: Iterable[asyncio.Handle]) -> list[int]:
     """The numbers of the loops in which something would run, in the order of what is first in each."""
     return list(dict.fromkeys(loop_of(handle).number for handle in handles))
@@ -463,8 +479,15 @@ def first_of(handles: Iterable[asyncio.Handle], number: int) -> asyncio.Handle:
 
 def cancel(task: Task[Any]) -> None:
     """Cancel it, in its own loop."""
-    with running(task.get_loop()):
-        task.cancel()
+    loop = task.get_loop()
+    if loop is asyncio._get_running_loop():
+        _cancel(task)
+    else:
+        with running(loop):
+            _cancel(task)
+
+
+_cancel = asyncio.Task.cancel  # Task.cancel() would take note
 
 
 def note_step(handle: asyncio.Handle) -> None:
@@ -493,8 +516,10 @@ def check_all(kind: str, checks: Iterable[Check]) -> None:
             raise
         except BaseException as exc:
             raise Failure(kind, said(exc) or shown(exc), exc) from exc
+        if good is None or good is True:
+            continue
         if good is False:
             raise Failure(kind, f"{getattr(check, '__name__', check)} was false")
-        if type(good) is types.CoroutineType:
+        if type(good) is CoroutineType:
             good.close()
             raise Failure(kind, f"{getattr(check, '__name__', check)} checks nothing: a check is a plain function")

@@ -115,6 +115,10 @@ class Agenda:
         self.futures: list[asyncio.Future[Any]] = []
         self.several = False
         """Whether there is more than one loop, each as if in a thread of its own."""
+        self.version = 0
+        """Grows when the run has to be driven in another way: there is one more loop, or something to check."""
+        self.dropped = 0
+        """How many handles were ready, and cancelled."""
         self.touched: list[int] = []
         """The numbers of tasks of which somebody asked, or changed, whether they are to be cancelled."""
         self.hashed = False
@@ -127,6 +131,7 @@ class Agenda:
         ready = self.ready
         while ready and ready[0].cancelled():
             ready.popleft()
+            self.dropped += 1
         return not ready
 
     def has_timer(self) -> bool:
@@ -309,6 +314,11 @@ def loop_of(handle: asyncio.Handle) -> Loop:
     """Where a handle runs."""
     loop: Loop = handle._loop  # type: ignore[attr-defined]
     return loop
+
+
+def task_of(handle: asyncio.Handle) -> object:
+    """The task that a handle runs, if it does that."""
+    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
 
 
 @contextmanager

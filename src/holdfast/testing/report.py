@@ -40,7 +40,7 @@ class Report:
     bounds: Mapping[str, int | None]
     """The most interventions of each kind; None is no limit."""
     schedules: int
-    """How many were run."""
+    """How many were covered: run, or seen to do the same as one that was run."""
     seconds: float
     """How long that took."""
     exhausted: bool
@@ -51,6 +51,8 @@ class Report:
     """A schedule that fails, with as few interventions as possible."""
     replayed: bool = False
     """Whether this was one given schedule, and no search."""
+    runs: int = 0
+    """How many schedules were run."""
 
     @property
     def passed(self) -> bool:

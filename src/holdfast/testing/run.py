@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
-from types import CoroutineType
+from functools import partial
+from types import CoroutineType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 from .loop import Loop, Task, running
@@ -62,7 +64,7 @@ class Run:
         """Start a task like `spawn()`, but at any moment; at the latest when nothing else can run."""
         where = self._known(loop)
         self._expected.append(len(self._late))
-        self._late.append((self._name(function, name), must_finish, lambda: function(*args), where))
+        self._late.append((self._name(function, name), must_finish, partial(function, *args), where))
 
     def another_loop(self) -> asyncio.AbstractEventLoop:
         """Make one more event loop, which runs as if in a thread of its own: see `spawn(loop=)`.
@@ -76,12 +78,14 @@ class Run:
         loop = Loop(first.agenda, len(self._loops))  # type: ignore[abstract]  # the rest raises
         loop.complain = first.complain
         first.agenda.several = True
+        first.agenda.version += 1
         self._loops.append(loop)
         return loop
 
     def invariant(self, check: Check) -> None:
         """Make `check` after each step, that is, whenever no task is running."""
         self._invariants.append(check)
+        self._loops[0].agenda.version += 1
 
     def at_rest(self, check: Check) -> None:
         """Make `check` whenever nothing is going to happen unless time passes or somebody new comes.
@@ -113,6 +117,12 @@ class Run:
             raise ValueError(f"loop must be one that another_loop() made in this run, not {loop!r}")
         return loop
 
+    def _is_plain(self, number: int) -> bool:
+        """Whether to start this late task runs nothing of the scenario: its first step comes when it is its turn."""
+        _, _, function, loop = self._late[number]
+        function = function.func if isinstance(function, partial) else function
+        return loop.get_task_factory() is None and is_coroutine_function(function)
+
     def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T], loop: Loop) -> Task[T]:
         if type(coroutine) is not CoroutineType and not isinstance(coroutine, Coroutine):
             raise TypeError(f"{name!r} is no coroutine function: it returned {coroutine!r}")
@@ -133,3 +143,10 @@ class Run:
         name = str(wanted or getattr(function, "__name__", type(function).__name__))
         number = self._names[name] = self._names.get(name, 0) + 1
         return name if number == 1 else f"{name}-{number}"
+
+
+def is_coroutine_function(function: object) -> bool:
+    """Whether to call it makes a coroutine, and runs nothing of it."""
+    if isinstance(function, MethodType):
+        function = function.__func__
+    return isinstance(function, FunctionType) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)

@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from .describe import said, shown
-from .execution import Execution, Failure, Fork, MisfitError, Rules, Scenario, Schedule
+from .execution import Execution, Scenario
+from .limit import Limit
 from .progress import Progress
+from .reduction import NOTHING_SLEEPS, Choice, Sleeping
 from .report import Counterexample, Report
 from .run import Run
+from .schedule import Failure, Fork, MisfitError, Rules, Schedule
 from .story import Told
 
 _BATCH: Final = 256
@@ -47,8 +50,9 @@ def explore(
     time_limit: float = 60.0,
     max_steps: int = 10_000,
     replay: Sequence[int] | None = None,
+    reduce: bool = True,
 ) -> Report:
-    """Run a scenario under every schedule within bounds; return what came out.
+    """Try a scenario under every schedule within bounds; return what came out.
 
     A run goes on as asyncio does, first come, first served, without I/O, and with a clock that stands still
     while something is ready and then jumps to the next timer. Interventions come in between, at any step; the
@@ -72,9 +76,12 @@ def explore(
     cancel_created: False to cancel and close only tasks of `Run.spawn()` and `Run.late()`, not what other tasks create:
         the background tasks of a library, say, that nobody else gets hold of.
     swallow_ok: let a task that was cancelled finish as if it had not been.
-    time_limit: stop after so many seconds; the report then says that the search is not exhausted.
+    time_limit: stop after so many seconds of CPU time of this process, not of the clock on the wall, so that a machine
+        that is busy with other things makes no difference; the report then says that the search is not exhausted.
     max_steps: a run that takes so many steps fails.
     replay: run only this schedule, from `Counterexample.replay`.
+    reduce: False to run also the schedules that can be seen to do the same as one that was run, because what they do in
+        another order does not touch. What is found is the same. With `against`, all are run.
 
     Raises RuntimeError if an event loop is running, ValueError if `replay` does not fit the scenario or a number is
     below 0, TypeError for what is no number.
@@ -97,13 +104,15 @@ def explore(
     rules = Rules(
         budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps, cancel_created
     )
-    search = _Search(_with_argument(scenario), against and _with_argument(against), rules, time_limit)
+    reduce = reduce and against is None
+    search = _Search(_with_argument(scenario), against and _with_argument(against), rules, time_limit, reduce)
     with _quiet_interpreter():
         found = search.search() if replay is None else search.replay(_schedule(replay))
     return Report(
         scenario=getattr(scenario, "__qualname__", repr(scenario)).replace("<locals>.", ""),
         bounds=bounds if replay is None else {},
         schedules=search.schedules,
+        runs=search.runs,
         seconds=time.perf_counter() - search.started,
         exhausted=search.exhausted,
         interventions=search.interventions,
@@ -112,25 +121,37 @@ def explore(
     )
 
 
+Branches = tuple[list[Fork], list[Choice]]
+"""The forks of a run, and the choices at them."""
+Candidate = tuple[Schedule, Fork | None, Sleeping | None, float]
+"""A schedule, the fork of its last intervention, what sleeps there, and how much is done. No fork: it need not be run."""
+NO_CHOICE: Final[Choice] = (NOTHING_SLEEPS, [])
+NO_BRANCHES: Final[Branches] = ([], [])
+
+
 class _Search:
-    def __init__(self, scenario: Scenario, against: Scenario | None, rules: Rules, time_limit: float) -> None:
+    def __init__(
+        self, scenario: Scenario, against: Scenario | None, rules: Rules, time_limit: float, reduce: bool
+    ) -> None:
         self.schedules = 0
+        self.runs = 0
         self.interventions = 0
         self.exhausted = False
         self.started = time.perf_counter()
         self._scenario = scenario
         self._against = against
         self._rules = rules
-        self._time_limit = time_limit
-        self._known: dict[Schedule, list[Fork]] = {}
+        self._limit = Limit(time_limit)
+        self._reduce = reduce
+        self._known: dict[Schedule, Branches] = {}
         self._forks: dict[Fork, Fork] = {}  # each one once, as most schedules have the same
 
     def search(self) -> Counterexample | None:
         """Run all schedules, those with fewer interventions first; return the first that fails."""
         try:
-            first = self._run((), all_forks=True)
+            first = self._run((), all_forks=True, asleep=NOTHING_SLEEPS)
             self._compare_runs(first, self._run((), all_forks=True))
-            self.schedules = 1
+            self.schedules = self.runs = 1
             if first.failure is not None:
                 if not isinstance(first.failure.cause, Exception | None):
                     raise first.failure.cause  # pytest.skip() and the like, which no schedule has to do with
@@ -139,22 +160,25 @@ class _Search:
             with Progress() as progress:
                 while more:
                     more = False
-                    schedules = self._extend((), first.forks, self.interventions, 0.0, 1.0)
-                    for schedule, fork, part in schedules:
-                        room = len(self._known) < _ROOM
-                        execution = self._run(schedule, fork, all_forks=room)
+                    candidates = self._extend((), branches(first), self.interventions, 0.0, 1.0)
+                    for schedule, fork, asleep, part in candidates:
                         self.schedules += 1
+                        if fork is None:
+                            continue
+                        room = len(self._known) < _ROOM
+                        execution = self._run(schedule, fork, room, asleep if room else None)
+                        self.runs += 1
                         if execution.failure is not None:
-                            return self._counterexample(*self._find_shorter(schedule, execution.failure, schedules))
+                            return self._counterexample(*self._find_shorter(schedule, execution.failure, candidates))
                         more = more or bool(execution.forks)
                         if room:
-                            self._known[schedule] = [self._forks.setdefault(fork, fork) for fork in execution.forks]
-                        if self._rules.belated or self.schedules % _BATCH == 0:
+                            self._known[schedule] = self._shared(execution)
+                        if self._rules.belated or self.runs % _BATCH == 0:
                             gc.collect(0)
                             if self._rules.belated:
                                 return self._belated()
                         now = time.perf_counter()
-                        if now > self.started + self._time_limit:
+                        if self._limit.is_over(now):
                             return None
                         if now > progress.due:
                             progress.show(now, self.interventions + 1, part, self.schedules)
@@ -169,29 +193,63 @@ class _Search:
             return self._nondeterminism(misfit)
 
     def _extend(
-        self, schedule: Schedule, forks: list[Fork], between: int, start: float, width: float
-    ) -> Iterator[tuple[Schedule, Fork, float]]:
+        self, schedule: Schedule, found: Branches, between: int, start: float, width: float
+    ) -> Iterator[Candidate]:
         """All schedules with one more intervention and `between` before it, and how much is done, from `start` on.
 
         Those between have been run before. When there are too many to remember the forks they have, they are run
         again: they are few compared with the schedules that come of them.
         """
+        forks, choices = found
         width /= sum(len(codes) for _, codes, *_ in forks) or 1
-        for fork in forks:
+        for fork, (asleep, can_sleep) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
             for code in fork[1]:
                 longer = (*schedule, (fork[0], code))
-                if between:
-                    deeper = self._known.get(longer)
-                    if deeper is None:
-                        deeper = self._run(longer, fork, all_forks=True).forks
-                    yield from self._extend(longer, deeper, between - 1, start, width)
+                if code in asleep:
+                    if between:
+                        yield from self._skip(asleep[code], fork[0], between - 1, start)
+                    else:
+                        yield longer, None, None, start
+                elif between:
+                    yield from self._extend(longer, self._branches(longer, fork, asleep), between - 1, start, width)
                 else:
-                    yield longer, fork, start
+                    yield longer, fork, asleep, start
+                if code in can_sleep:
+                    asleep = {**asleep, code: longer}
                 start += width
+
+    def _skip(self, same: Schedule, since: int, between: int, start: float) -> Iterator[Candidate]:
+        """All schedules that come of one that was not run, and does the same from that step on as this one.
+
+        They need not be run, as this one's have been; only to be counted.
+        """
+        forks, choices = self._branches(same, None, NOTHING_SLEEPS)
+        for fork, (asleep, can_sleep) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
+            if fork[0] < since:
+                continue
+            for code in fork[1]:
+                longer = (*same, (fork[0], code))
+                if between:
+                    yield from self._skip(asleep.get(code, longer), fork[0], between - 1, start)
+                else:
+                    yield longer, None, None, start
+
+    def _branches(self, schedule: Schedule, fork: Fork | None, asleep: Sleeping) -> Branches:
+        known = self._known.get(schedule)
+        if known is None:
+            known = branches(self._run(schedule, fork, all_forks=True, asleep=asleep if self._reduce else None))
+        return known
+
+    def _shared(self, execution: Execution) -> Branches:
+        """What to remember, each fork once, as most schedules have the same."""
+        if not execution.forks:
+            return NO_BRANCHES
+        return [self._forks.setdefault(fork, fork) for fork in execution.forks], execution.choices
 
     def replay(self, schedule: Schedule) -> Counterexample | None:
         """Run this schedule only."""
         self.schedules += 1
+        self.runs += 1
         told = Told(self._scenario, self._rules)
         try:
             told.execute(schedule)
@@ -203,9 +261,15 @@ class _Search:
             return self._belated()
         return None if told.failure is None else _tell(schedule, told, told.failure)
 
-    def _run(self, schedule: Schedule, fork: Fork | None = None, all_forks: bool = False) -> Execution:
+    def _run(
+        self,
+        schedule: Schedule,
+        fork: Fork | None = None,
+        all_forks: bool = False,
+        asleep: Sleeping | None = None,
+    ) -> Execution:
         execution = Execution(self._scenario, self._rules)
-        execution.execute(schedule, fork, all_forks)
+        execution.execute(schedule, fork, all_forks, asleep if self._reduce else None)
         self._compare(schedule, execution)
         return execution
 
@@ -225,11 +289,14 @@ class _Search:
                     execution.failure = Failure("difference", f"the other scenario logs {there}, and this one {here}")
 
     def _find_shorter(
-        self, schedule: Schedule, failure: Failure, others: Iterator[tuple[Schedule, Fork, float]]
+        self, schedule: Schedule, failure: Failure, others: Iterator[Candidate]
     ) -> tuple[Schedule, Failure]:
         """Among some schedules with as many interventions, the one that fails alike in the fewest steps."""
-        for other, fork, _ in itertools.islice(others, _OTHERS):
+        for other, fork, _, _ in itertools.islice(others, _OTHERS):
             self.schedules += 1
+            if fork is None:
+                continue  # as many steps as the one that it does the same as
+            self.runs += 1
             found = self._run(other, fork).failure
             if found is not None and found.kind == failure.kind and found.steps < failure.steps:
                 schedule, failure = other, found
@@ -261,6 +328,10 @@ class _Search:
             "between runs, sets of objects, random numbers, clocks"
         )
         return Counterexample("not deterministic", message, (), (), (), None)
+
+
+def branches(execution: Execution) -> Branches:
+    return execution.forks, execution.choices
 
 
 def _trace(execution: Execution) -> tuple[object, ...]:
