@@ -15,7 +15,7 @@ from typing import Any
 
 from .describe import describe, has_begun, is_suspended, said, shown
 from .loop import Agenda, Loop, Task, loop_of, running, task_of, tell_raised, unheard
-from .reduction import Choice, Sleep, Sleeping
+from .reduction import Choice, Sleep, Sleeping, can_sleep
 from .run import Check, Run
 from .schedule import (
     BASE,
@@ -58,6 +58,8 @@ class Execution:
         self._rules = rules
         self._left = list(rules.budgets)
         self._shielded: asyncio.Task[Any] | None = None  # from interventions: the main task
+        self._hit: list[Task[Any]] = []  # which tasks were cancelled by an intervention, and have not run since
+        self._killed: list[Task[Any]] = []  # by closing their coroutines
         self._any_hit = False  # by an intervention that makes tasks raise CancelledError
         self._stopped = False
         self._closing: Failure | None = None
@@ -92,15 +94,19 @@ class Execution:
                 self._go_to(step)
                 if expected is not None and expected != self._fork():
                     raise MisfitError(f"what was possible at step {step} no longer is")
-                if asleep is not None:
-                    sleep = Sleep(self.run, asleep)
-                    sleep.before_intervention(code)
-                self._intervene(code)
-                if sleep is not None:
-                    sleep.after_intervention(step, code)
-            elif asleep is not None:
-                sleep = Sleep(self.run, asleep)
-            self._go_on(all_forks, schedule, sleep)
+                if asleep:
+                    sleep = Sleep(self.run, asleep, len(schedule))
+                    adds = code % BASE not in (REORDER, SWITCH) and not (
+                        code % BASE == CANCEL and can_sleep(code, self.run)
+                    )
+                    sleep.before_intervention()
+                    self._intervene(code)
+                    sleep.after_intervention(code, adds)
+                else:
+                    self._intervene(code)
+            if asleep is not None and sleep is None:
+                sleep = Sleep(self.run, asleep, len(schedule))
+            self._go_on(all_forks, sleep)
             self._judge()
         except Failure as failure:
             failure.steps = self.steps
@@ -141,7 +147,7 @@ class Execution:
             if not self._advance(step):
                 raise MisfitError(f"it was over after {self.steps} steps")
 
-    def _go_on(self, all_forks: bool, schedule: Schedule, sleep: Sleep | None) -> None:
+    def _go_on(self, all_forks: bool, sleep: Sleep | None) -> None:
         agenda, run, left = self.agenda, self.run, self._left
         search = any(left)
         always = any(left[CANCEL:TIMER]) or any(left[REORDER:])
@@ -149,18 +155,20 @@ class Execution:
             sleep = None  # there are hardly any forks to come
         while True:
             self._check()
-            if sleep is not None:
-                sleep.after_step()
-            if search and (always or run._expected or agenda.timers or agenda.inbox):
+            may_fork = search and (always or run._expected or agenda.timers or agenda.inbox)
+            codes: tuple[int, ...] = ()
+            if may_fork:
                 fork = self._fork()
-                if fork[1]:
+                codes = fork[1]
+                if codes:
                     self.forks.append(fork)
-                    if sleep is not None:
-                        self.choices.append(sleep.choose(schedule, fork))
                     search = all_forks
             if sleep is not None:
-                sleep.before_step()
-            if not self._advance(self.steps + 1 if search or run._invariants else self._rules.max_steps):
+                choice = sleep.between_steps(self.steps, codes)
+                if codes:
+                    self.choices.append(choice)
+            step_by_step = may_fork or sleep is not None or run._invariants
+            if not self._advance(self.steps + 1 if step_by_step else self._rules.max_steps):
                 return
 
     def _advance(self, until: int) -> bool:
@@ -174,12 +182,12 @@ class Execution:
             steps += 1
         else:
             until = min(until, self._rules.max_steps)
-            note = self._any_hit and self._left[CANCEL]
+            hit = self._hit
             version = agenda.version
             while True:
                 handle = ready.popleft()
-                if note:
-                    note_step(handle)
+                if hit and (task := task_of(handle)) in hit:
+                    hit.remove(task)
                 if agenda.several:
                     asyncio._set_running_loop(handle._loop)
                 try:
@@ -192,7 +200,7 @@ class Execution:
                 except BaseException as exc:
                     tell_raised(handle, exc)
                 finally:
-                    del handle  # tracebacks would keep it, and the task, until collected
+                    handle = task = None  # tracebacks would keep them until collected
                 steps += 1
                 if steps >= until or not ready or ready[0]._cancelled or agenda.version is not version:
                     break
@@ -306,15 +314,16 @@ class Execution:
         codes: list[int] = []
         if late and expected:
             codes += [LATE + BASE * number for number in expected[anyway == LATE :]]
+        tasks: list[tuple[int, Task[Any]]] = []
         if cancel or kill:
-            shielded, any_task = self._shielded, self._rules.cancel_created
-            tasks = [
-                task
-                for task in agenda.tasks
-                if not (task.done() or task.killed) and task is not shielded and (any_task or task.spawned)
-            ]
-            if cancel:  # a task twice only with a step in between
-                codes += [CANCEL + BASE * task.index for task in tasks if not task.hit_since_step]
+            shielded, any_task, killed, hit = self._shielded, self._rules.cancel_created, self._killed, self._hit
+            for number, task in enumerate(agenda.tasks):
+                if task.done() or task is shielded or (killed and task in killed) or not (any_task or task.spawned):
+                    continue
+                if kill:
+                    tasks.append((number, task))
+                if cancel and not (hit and task in hit):  # a task twice only with a step in between
+                    codes.append(CANCEL + BASE * number)
         if timer and agenda.timers and agenda.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
         if deliver and agenda.inbox:
@@ -322,7 +331,7 @@ class Execution:
         if reorder:
             codes += [REORDER + BASE * place for place in range(1, len(ready)) if not ready[place].cancelled()]
         if kill:
-            codes += [KILL + BASE * task.index for task in tasks if is_suspended(task)]
+            codes += [KILL + BASE * number for number, task in tasks if is_suspended(task)]
         if end:
             codes += [END + BASE * loop.number for loop in self.run._loops]
         if switch and agenda.several:
@@ -338,7 +347,8 @@ class Execution:
             self._start_late(number)
         elif kind == CANCEL and number < len(tasks) and not is_over(tasks[number]):
             task = tasks[number]
-            self._any_hit = task.hit = task.hit_since_step = True
+            self._any_hit = task.hit = True
+            self._hit.append(task)
             cancel(task)
         elif kind == TIMER and agenda.has_timer():
             agenda.pass_time()
@@ -366,6 +376,7 @@ class Execution:
     def _kill(self, task: Task[Any]) -> None:
         """Do to a task what the garbage collector does: close its coroutine, and never run it again."""
         self._any_hit = task.killed = True
+        self._killed.append(task)
         ready = [handle for handle in self.agenda.ready if task_of(handle) is not task]
         self.agenda.ready.clear()
         self.agenda.ready.extend(ready)
@@ -392,6 +403,8 @@ class Execution:
         A task stays if something that lives on, a primitive say, refers to the future that it awaits.
         """
         self._left[:] = [0] * len(self._left)
+        self._hit.clear()
+        self._killed.clear()
         self._shielded = None
         self.run._expected.clear()
         self.run._invariants.clear()
@@ -408,6 +421,7 @@ class Execution:
     def _end_one(self, loop: Loop) -> None:
         """Let one of several loops end in that way. The others go on, without further interventions."""
         self._left[:] = [0] * len(self._left)
+        self._hit.clear()
         self.run._expected[:] = [number for number in self.run._expected if self.run._late[number][3] is not loop]
         self._close_loops([loop])
 
@@ -488,13 +502,6 @@ def cancel(task: Task[Any]) -> None:
 
 
 _cancel = asyncio.Task.cancel  # Task.cancel() would take note
-
-
-def note_step(handle: asyncio.Handle) -> None:
-    """Its task, if it has one, may be cancelled again."""
-    task = task_of(handle)
-    if isinstance(task, Task):
-        task.hit_since_step = False
 
 
 def is_over(task: Task[Any]) -> bool:

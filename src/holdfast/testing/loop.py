@@ -31,8 +31,6 @@ class Task(asyncio.Task[T]):
     """Whether it is a fault if it waits for ever."""
     hit = False
     """Whether it was cancelled by an intervention."""
-    hit_since_step = False
-    """And has not run since."""
     killed = False
     """Whether its coroutine was closed, and it will not run again."""
     _fut_waiter: asyncio.Future[Any] | None
@@ -116,7 +114,7 @@ class Agenda:
         self.several = False
         """Whether there is more than one loop, each as if in a thread of its own."""
         self.version = 0
-        """Grows when the run has to be driven in another way: there is one more loop, or something to check."""
+        """Grows when more can happen, or has to be looked at: something was sent or is due, there is another loop ..."""
         self.dropped = 0
         """How many handles were ready, and cancelled."""
         self.touched: list[int] = []
@@ -196,6 +194,7 @@ class Loop(asyncio.AbstractEventLoop):
             raise RuntimeError("Event loop is closed")
         handle = asyncio.Handle(callback, args, self, context)
         self.agenda.inbox.append(handle)
+        self.agenda.version += 1
         return handle
 
     def call_later(
@@ -212,6 +211,7 @@ class Loop(asyncio.AbstractEventLoop):
         if agenda.several:
             self._check_thread()
         agenda.timed = True
+        agenda.version += 1
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if when <= agenda.now:
             agenda.ready.append(handle)
@@ -296,8 +296,7 @@ class Loop(asyncio.AbstractEventLoop):
         else:
             self._handler(self, context)
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)  # type: ignore[assignment]  # False: each task and each future asks
 
     def is_running(self) -> bool:
         return asyncio._get_running_loop() is self or (self.agenda.several and not self._closed)

@@ -29,70 +29,79 @@ from .loop import Agenda, Task, task_of
 from .run import Run
 from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, TIMER, Fork, Schedule
 
-Sleeping = dict[int, Schedule]
-"""Interventions that sleep, each with a schedule in which it has been tried, and which is the same otherwise."""
-Choice = tuple[Sleeping, list[int]]
-"""At a fork: what sleeps, and what else will once it has been tried there."""
+Sleeping = dict[int, tuple[int, int]]
+"""Interventions that sleep: of each, at which step it has been tried, and after how many others of the schedule."""
+Choice = tuple[Sleeping, list[int], tuple[int, int]]
+"""At a fork: what sleeps; what else will once it has been tried there; and where that is."""
 
 NOTHING_SLEEPS: Final[Sleeping] = {}
+NO_CHOICE: Final[Choice] = (NOTHING_SLEEPS, [], (0, 0))
+_, NO_CODES, NOWHERE = NO_CHOICE
 
 
 class Sleep:
     """What sleeps at the current point of a run."""
 
-    def __init__(self, run: Run, asleep: Sleeping) -> None:
+    def __init__(self, run: Run, asleep: Sleeping, interventions: int) -> None:
         self._run = run
-        self._agenda = run._loops[0].agenda
+        self._agenda = run._agenda
         self._asleep = asleep
-        self._task = -1
-        """The number of the task that takes the next step."""
-        self._ready = 0
-        """How many handles there will be after it if it makes none; 0 if none is ready, as time may pass then."""
+        self._interventions = interventions
+        self._others = bool(asleep)
+        """Whether anything sleeps that is not a cancellation."""
+        self._wakes = -1
+        """The intervention that would cancel the task that takes the next step."""
+        self._ready = -1
+        """How many handles are ready before it; 0 if none is, and time may pass; -1 before the first step."""
         self._tasks = 0
-        self._adds = False
 
-    def choose(self, schedule: Schedule, fork: Fork) -> Choice:
-        """Take note of the interventions that are possible; those that are tried here sleep from now on."""
-        asleep, step = self._asleep, fork[0]
-        tried = [code for code in fork[1] if code not in asleep and can_sleep(code, self._run)]
-        if tried:
-            self._asleep = {**asleep, **{code: (*schedule, (step, code)) for code in tried}}
-        return asleep, tried
+    def between_steps(self, step: int, codes: tuple[int, ...]) -> Choice:
+        """Wake what is not independent of the step that was taken, and of the checks after it; look at what comes next.
 
-    def before_step(self) -> None:
-        """Look at what comes next."""
-        if self._asleep:
-            ready = self._agenda.ready
-            if ready:
-                task = task_of(ready[0])
-                self._task = task.index if isinstance(task, Task) else -1
-            self._ready = len(ready) + self._agenda.dropped
-            self._listen()
-
-    def after_step(self) -> None:
-        """Wake what is not independent of the step that was taken, and of the checks after it."""
-        if self._asleep:
+        codes: the interventions that are possible. Those of them that can sleep do from now on, as they are tried here.
+        """
+        agenda = self._agenda
+        asleep, ready = self._asleep, agenda.ready
+        there = len(ready)
+        if asleep and self._ready >= 0:
             if self._ready == 0:
-                self._asleep = NOTHING_SLEEPS
-            else:
-                self._wake(self._task, len(self._agenda.ready) + self._agenda.dropped >= self._ready)
-
-    def before_intervention(self, code: int) -> None:
-        """Look at what comes next."""
-        if self._asleep:
-            self._adds = code % BASE in (LATE, TIMER, DELIVER, KILL) or (
-                code % BASE == CANCEL and not can_sleep(code, self._run)
-            )
+                asleep = NOTHING_SLEEPS
+            elif self._others or agenda.touched:
+                asleep = self._awake(self._wakes, there + agenda.dropped >= self._ready)
+            elif self._wakes in asleep:
+                asleep = asleep.copy()
+                del asleep[self._wakes]
+        choice = asleep, NO_CODES, NOWHERE
+        tried = [code for code in codes if code not in asleep and can_sleep(code, self._run)]
+        if tried:
+            where = self._interventions, step
+            choice = asleep, tried, where
+            asleep = {**asleep, **dict.fromkeys(tried, where)}
+            self._others = self._others or any(code % BASE != CANCEL for code in tried)
+        self._asleep = asleep
+        if asleep:
+            if there:
+                task = task_of(ready[0])
+                self._wakes = CANCEL + BASE * task.index if isinstance(task, Task) else -1
+                there += agenda.dropped
+            self._ready = there
             self._listen()
+        return choice
 
-    def after_intervention(self, step: int, code: int) -> None:
-        """Wake what is not independent of it. What goes on sleeping has been tried in schedules that have it too."""
+    def before_intervention(self) -> None:
+        """Look at what comes next."""
+        self._listen()
+
+    def after_intervention(self, code: int, adds: bool) -> None:
+        """Wake what is not independent of it.
+
+        adds: whether it may have put something among what is ready.
+        """
         number, kind = divmod(code, BASE)
         if kind == END:
             self._asleep = NOTHING_SLEEPS
-        elif self._asleep:
-            self._wake(number if kind in (CANCEL, KILL) else -1, self._adds)
-            self._asleep = {other: (*tried, (step, code)) for other, tried in self._asleep.items()}
+        else:
+            self._asleep = self._awake(CANCEL + BASE * number if kind in (CANCEL, KILL) else -1, adds)
 
     def _listen(self) -> None:
         agenda = self._agenda
@@ -100,27 +109,43 @@ class Sleep:
         agenda.hashed = agenda.timed = False
         self._tasks = len(agenda.tasks)
 
-    def _wake(self, task: int, adds: bool) -> None:
-        """task: the number of the one that ran, or was closed. adds: whether something was put among what is ready."""
+    def _awake(self, wakes: int, adds: bool) -> Sleeping:
+        """What is left asleep.
+
+        wakes: the intervention that would cancel the task that ran, or was cancelled or closed.
+        adds: whether something was put among what is ready.
+        """
         agenda = self._agenda
-        touched = {task, *agenda.touched}
-        created = len(agenda.tasks) != self._tasks
-        awake = {
-            LATE: adds or created or agenda.hashed,
-            TIMER: adds or agenda.timed,
-            DELIVER: adds,
-        }
-        self._asleep = {
-            code: tried
-            for code, tried in self._asleep.items()
-            if not (code // BASE in touched if code % BASE == CANCEL else awake[code % BASE])
-        }
+        touched = agenda.touched
+        comes = not (adds or agenda.hashed or len(agenda.tasks) != self._tasks)
+        asleep = {}
+        for code, tried in self._asleep.items():
+            number, kind = divmod(code, BASE)
+            if kind == CANCEL:
+                sleeps = code != wakes and number not in touched
+            elif kind == LATE:
+                sleeps = comes
+            else:
+                sleeps = not (adds or (kind == TIMER and agenda.timed))
+            if sleeps:
+                asleep[code] = tried
+        return asleep
 
 
 def can_sleep(code: int, run: Run) -> bool:
     """Whether this intervention, now, does no more than is said above of one kind or the other."""
-    number, kind = divmod(code, BASE)
+    kind = code % BASE
     if kind == CANCEL:
-        awaited = run._loops[0].agenda.tasks[number]._fut_waiter
-        return awaited is None or (type(awaited) in (asyncio.Future, Task) and awaited.done())
-    return kind in (TIMER, DELIVER) or (kind == LATE and run._is_plain(number))
+        awaited = run._agenda.tasks[code // BASE]._fut_waiter
+        return awaited is None or (type(awaited) in _THEIR_OWN and awaited.done())
+    return kind in (TIMER, DELIVER) or (kind == LATE and run._is_plain(code // BASE))
+
+
+_THEIR_OWN: Final = (asyncio.Future, Task)
+"""They do what they are known to."""
+
+
+def tried_before(schedule: Schedule, code: int, asleep: Sleeping) -> Schedule:
+    """A schedule that does the same as one that goes on with an intervention that sleeps."""
+    place, step = asleep[code]
+    return (*schedule[:place], (step, code), *schedule[place:])

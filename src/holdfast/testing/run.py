@@ -24,6 +24,7 @@ class Run:
 
     def __init__(self, loop: Loop) -> None:
         self._loops = [loop]
+        self._agenda = loop.agenda
         self._late: list[tuple[str, bool, Callable[[], Coroutine[Any, Any, Any]], Loop]] = []
         self._expected: list[int] = []  # which of them have not come yet
         self._invariants: list[Check] = []
@@ -64,6 +65,7 @@ class Run:
         """Start a task like `spawn()`, but at any moment; at the latest when nothing else can run."""
         where = self._known(loop)
         self._expected.append(len(self._late))
+        self._agenda.version += 1
         self._late.append((self._name(function, name), must_finish, partial(function, *args), where))
 
     def another_loop(self) -> asyncio.AbstractEventLoop:
@@ -75,17 +77,17 @@ class Run:
         call_soon_threadsafe() raises RuntimeError, as in the debug mode of asyncio.
         """
         first = self._loops[0]
-        loop = Loop(first.agenda, len(self._loops))  # type: ignore[abstract]  # the rest raises
+        loop = Loop(self._agenda, len(self._loops))  # type: ignore[abstract]  # the rest raises
         loop.complain = first.complain
-        first.agenda.several = True
-        first.agenda.version += 1
+        self._agenda.several = True
+        self._agenda.version += 1
         self._loops.append(loop)
         return loop
 
     def invariant(self, check: Check) -> None:
         """Make `check` after each step, that is, whenever no task is running."""
         self._invariants.append(check)
-        self._loops[0].agenda.version += 1
+        self._agenda.version += 1
 
     def at_rest(self, check: Check) -> None:
         """Make `check` whenever nothing is going to happen unless time passes or somebody new comes.

@@ -17,7 +17,7 @@ from .describe import said, shown
 from .execution import Execution, Scenario
 from .limit import Limit
 from .progress import Progress
-from .reduction import NOTHING_SLEEPS, Choice, Sleeping
+from .reduction import NO_CHOICE, NOTHING_SLEEPS, Choice, Sleeping, tried_before
 from .report import Counterexample, Report
 from .run import Run
 from .schedule import Failure, Fork, MisfitError, Rules, Schedule
@@ -125,7 +125,6 @@ Branches = tuple[list[Fork], list[Choice]]
 """The forks of a run, and the choices at them."""
 Candidate = tuple[Schedule, Fork | None, Sleeping | None, float]
 """A schedule, the fork of its last intervention, what sleeps there, and how much is done. No fork: it need not be run."""
-NO_CHOICE: Final[Choice] = (NOTHING_SLEEPS, [])
 NO_BRANCHES: Final[Branches] = ([], [])
 
 
@@ -202,20 +201,20 @@ class _Search:
         """
         forks, choices = found
         width /= sum(len(codes) for _, codes, *_ in forks) or 1
-        for fork, (asleep, can_sleep) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
+        for fork, (asleep, tried, where) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
             for code in fork[1]:
                 longer = (*schedule, (fork[0], code))
                 if code in asleep:
                     if between:
-                        yield from self._skip(asleep[code], fork[0], between - 1, start)
+                        yield from self._skip(tried_before(schedule, code, asleep), fork[0], between - 1, start)
                     else:
                         yield longer, None, None, start
                 elif between:
                     yield from self._extend(longer, self._branches(longer, fork, asleep), between - 1, start, width)
                 else:
                     yield longer, fork, asleep, start
-                if code in can_sleep:
-                    asleep = {**asleep, code: longer}
+                if code in tried:
+                    asleep = {**asleep, code: where}
                 start += width
 
     def _skip(self, same: Schedule, since: int, between: int, start: float) -> Iterator[Candidate]:
@@ -224,13 +223,14 @@ class _Search:
         They need not be run, as this one's have been; only to be counted.
         """
         forks, choices = self._branches(same, None, NOTHING_SLEEPS)
-        for fork, (asleep, can_sleep) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
+        for fork, (asleep, tried, where) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
             if fork[0] < since:
                 continue
             for code in fork[1]:
                 longer = (*same, (fork[0], code))
                 if between:
-                    yield from self._skip(asleep.get(code, longer), fork[0], between - 1, start)
+                    other = tried_before(same, code, asleep) if code in asleep else longer
+                    yield from self._skip(other, fork[0], between - 1, start)
                 else:
                     yield longer, None, None, start
 
