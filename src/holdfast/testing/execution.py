@@ -15,7 +15,7 @@ from typing import Any
 
 from .describe import describe, has_begun, is_suspended, said, shown
 from .loop import Agenda, Loop, Task, loop_of, running, task_of, tell_raised, unheard
-from .reduction import Choice, Sleep, Sleeping, can_sleep
+from .reduction import Choice, Codes, Sleep, can_sleep
 from .run import Check, Run
 from .schedule import (
     BASE,
@@ -59,6 +59,9 @@ class Execution:
         self._left = list(rules.budgets)
         self._shielded: asyncio.Task[Any] | None = None  # from interventions: the main task
         self._hit: list[Task[Any]] = []  # which tasks were cancelled by an intervention, and have not run since
+        self._codes: tuple[int, ...] = ()
+        self._version = -1  # of the agenda when nothing but these was possible: to cancel
+        self._cancellable: list[Task[Any]] = []
         self._killed: list[Task[Any]] = []  # by closing their coroutines
         self._any_hit = False  # by an intervention that makes tasks raise CancelledError
         self._stopped = False
@@ -75,7 +78,7 @@ class Execution:
         schedule: Schedule,
         expected: Fork | None = None,
         all_forks: bool = False,
-        asleep: Sleeping | None = None,
+        asleep: Codes | None = None,
     ) -> None:
         """Go through the schedule, then on to the end, taking note of the forks: of all, or only of the first one.
 
@@ -95,7 +98,7 @@ class Execution:
                 if expected is not None and expected != self._fork():
                     raise MisfitError(f"what was possible at step {step} no longer is")
                 if asleep:
-                    sleep = Sleep(self.run, asleep, len(schedule))
+                    sleep = Sleep(self.run, asleep)
                     adds = code % BASE not in (REORDER, SWITCH) and not (
                         code % BASE == CANCEL and can_sleep(code, self.run)
                     )
@@ -105,7 +108,7 @@ class Execution:
                 else:
                     self._intervene(code)
             if asleep is not None and sleep is None:
-                sleep = Sleep(self.run, asleep, len(schedule))
+                sleep = Sleep(self.run, asleep)
             self._go_on(all_forks, sleep)
             self._judge()
         except Failure as failure:
@@ -148,23 +151,24 @@ class Execution:
                 raise MisfitError(f"it was over after {self.steps} steps")
 
     def _go_on(self, all_forks: bool, sleep: Sleep | None) -> None:
-        agenda, run, left = self.agenda, self.run, self._left
+        agenda, run, left, log = self.agenda, self.run, self._left, self.run._log
+        ready: deque[Any] = agenda.ready
         search = any(left)
         always = any(left[CANCEL:TIMER]) or any(left[REORDER:])
         if sleep is not None and not (always or run._expected or agenda.timers or agenda.inbox):
             sleep = None  # there are hardly any forks to come
         while True:
-            self._check()
-            may_fork = search and (always or run._expected or agenda.timers or agenda.inbox)
+            if run._invariants or (run._at_rest and (not ready or ready[0]._cancelled)):
+                self._check()
             codes: tuple[int, ...] = ()
+            may_fork = search and (always or run._expected or agenda.timers or agenda.inbox)
             if may_fork:
-                fork = self._fork()
-                codes = fork[1]
+                codes = self._possible()
                 if codes:
-                    self.forks.append(fork)
+                    self.forks.append((self.steps, codes, len(ready), len(log)))
                     search = all_forks
             if sleep is not None:
-                choice = sleep.between_steps(self.steps, codes)
+                choice = sleep.between_steps(codes)
                 if codes:
                     self.choices.append(choice)
             step_by_step = may_fork or sleep is not None or run._invariants
@@ -188,6 +192,7 @@ class Execution:
                 handle = ready.popleft()
                 if hit and (task := task_of(handle)) in hit:
                     hit.remove(task)
+                    self._version = -1
                 if agenda.several:
                     asyncio._set_running_loop(handle._loop)
                 try:
@@ -242,6 +247,7 @@ class Execution:
 
     def _cancel_rest(self) -> None:
         self._stopped = True
+        self._version = -1
         self._left[:] = [0] * len(self._left)
         for task in self._unfinished():
             cancel(task)
@@ -306,24 +312,26 @@ class Execution:
     # Interventions
 
     def _fork(self) -> Fork:
+        return self.steps, self._possible(), len(self.agenda.ready), len(self.run._log)
+
+    def _possible(self) -> tuple[int, ...]:
         """What could be done now instead of going on."""
-        agenda = self.agenda
+        agenda, ready = self.agenda, self.agenda.ready
+        if ready and self._version == agenda.version:  # the usual case, in less time: all depends on who is done
+            for task in self._cancellable:
+                if task.done():
+                    break
+            else:
+                return self._codes
         late, cancel, timer, deliver, reorder, kill, end, switch = self._left
-        ready, expected = agenda.ready, self.run._expected
+        expected = self.run._expected
         anyway = self._when_idle() if not ready or agenda.is_idle() else RUN
         codes: list[int] = []
+        tasks = self._exposed() if cancel or kill else []
         if late and expected:
             codes += [LATE + BASE * number for number in expected[anyway == LATE :]]
-        tasks: list[tuple[int, Task[Any]]] = []
-        if cancel or kill:
-            shielded, any_task, killed, hit = self._shielded, self._rules.cancel_created, self._killed, self._hit
-            for number, task in enumerate(agenda.tasks):
-                if task.done() or task is shielded or (killed and task in killed) or not (any_task or task.spawned):
-                    continue
-                if kill:
-                    tasks.append((number, task))
-                if cancel and not (hit and task in hit):  # a task twice only with a step in between
-                    codes.append(CANCEL + BASE * number)
+        if cancel:  # a task twice only with a step in between
+            codes += [CANCEL + BASE * task.index for task in tasks if task not in self._hit]
         if timer and agenda.timers and agenda.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
         if deliver and agenda.inbox:
@@ -331,18 +339,33 @@ class Execution:
         if reorder:
             codes += [REORDER + BASE * place for place in range(1, len(ready)) if not ready[place].cancelled()]
         if kill:
-            codes += [KILL + BASE * number for number, task in tasks if is_suspended(task)]
+            codes += [KILL + BASE * task.index for task in tasks if is_suspended(task)]
         if end:
             codes += [END + BASE * loop.number for loop in self.run._loops]
         if switch and agenda.several:
             codes += [SWITCH + BASE * number for number in loops_of(ready)[1:]]
-        return self.steps, tuple(codes), len(ready), len(self.run._log)
+        others = (late and expected) or agenda.timers or agenda.inbox or any(self._left[REORDER:])
+        self._codes = tuple(codes)
+        self._version = -1 if others else agenda.version
+        self._cancellable = tasks
+        return self._codes
+
+    def _exposed(self) -> list[Task[Any]]:
+        """The tasks that can be cancelled or closed."""
+        shielded, killed = self._shielded, self._killed
+        any_task = self._rules.cancel_created
+        exposed = []
+        for task in self.agenda.tasks:
+            if not task.done() and task is not shielded and (any_task or task.spawned) and task not in killed:
+                exposed.append(task)
+        return exposed
 
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
         agenda = self.agenda
         ready, tasks = agenda.ready, agenda.tasks
         self._left[kind] -= 1
+        self._version = -1
         if kind == LATE and number in self.run._expected:
             self._start_late(number)
         elif kind == CANCEL and number < len(tasks) and not is_over(tasks[number]):
@@ -405,6 +428,7 @@ class Execution:
         self._left[:] = [0] * len(self._left)
         self._hit.clear()
         self._killed.clear()
+        self._cancellable = []
         self._shielded = None
         self.run._expected.clear()
         self.run._invariants.clear()
@@ -457,8 +481,8 @@ class Execution:
 
     def _dispose(self, schedule: Schedule) -> None:
         """Leave nothing for the collector but what the scenario left."""
-        tasks = self.agenda.tasks
-        for loop in self.run._loops:
+        tasks, run = self.agenda.tasks, self.run
+        for loop in run._loops:
             if not loop.is_closed():
                 loop.complain = partial(_complain, self._rules.belated, schedule)
                 loop.close()
@@ -471,8 +495,11 @@ class Execution:
                     task.get_coro().close()
         tasks.clear()
         self.agenda.futures.clear()
+        self._cancellable = []
         self._shielded = None
-
+        self._hit.clear()
+        self._killed.clear()
+        run._forget()
 
 def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule, context: dict[str, Any]) -> None:
     belated.append((schedule, context))

@@ -148,11 +148,13 @@ class Agenda:
     def drop(self, loop: Loop) -> None:
         """Forget whatever was to happen in a loop. What that destroys may send something to another one."""
         for queue in (self.ready, self.inbox):
-            others = [handle for handle in queue if loop_of(handle) is not loop]
-            queue.clear()
-            queue.extendleft(reversed(others))
-        self.timers = [timer for timer in self.timers if loop_of(timer[2]) is not loop]
-        heapq.heapify(self.timers)
+            if queue:
+                others = [handle for handle in queue if loop_of(handle) is not loop]
+                queue.clear()
+                queue.extendleft(reversed(others))
+        if self.timers:
+            self.timers = [timer for timer in self.timers if loop_of(timer[2]) is not loop]
+            heapq.heapify(self.timers)
 
 
 class Loop(asyncio.AbstractEventLoop):
@@ -261,6 +263,7 @@ class Loop(asyncio.AbstractEventLoop):
         task.index = len(tasks)
         task.agenda = agenda
         tasks.append(task)
+        agenda.version += 1
         try:
             name = f"Task-{len(tasks)}" if name is None else str(name)
             _init_task(task, coro, loop=self, name=name, context=context, **options)

@@ -27,66 +27,66 @@ from typing import Final
 
 from .loop import Agenda, Task, task_of
 from .run import Run
-from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, TIMER, Fork, Schedule
+from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, TIMER
 
-Sleeping = dict[int, tuple[int, int]]
-"""Interventions that sleep: of each, at which step it has been tried, and after how many others of the schedule."""
-Choice = tuple[Sleeping, list[int], tuple[int, int]]
-"""At a fork: what sleeps; what else will once it has been tried there; and where that is."""
-
-NOTHING_SLEEPS: Final[Sleeping] = {}
-NO_CHOICE: Final[Choice] = (NOTHING_SLEEPS, [], (0, 0))
-_, NO_CODES, NOWHERE = NO_CHOICE
+Codes = int
+"""A set of interventions, as a number: the bit at the place of each is 1."""
+Choice = tuple[Codes, Codes]
+"""At a fork: what sleeps, and what else does once it has been tried there."""
 
 
 class Sleep:
     """What sleeps at the current point of a run."""
 
-    def __init__(self, run: Run, asleep: Sleeping, interventions: int) -> None:
+    def __init__(self, run: Run, asleep: Codes) -> None:
         self._run = run
         self._agenda = run._agenda
         self._asleep = asleep
-        self._interventions = interventions
-        self._others = bool(asleep)
-        """Whether anything sleeps that is not a cancellation."""
-        self._wakes = -1
-        """The intervention that would cancel the task that takes the next step."""
-        self._ready = -1
-        """How many handles are ready before it; 0 if none is, and time may pass; -1 before the first step."""
+        self._others = [code for code in codes_in(asleep) if code % BASE != CANCEL]
+        """What may sleep and is not a cancellation."""
+        self._codes: tuple[int, ...] | None = None
+        """What was possible before the step."""
+        self._wakes = 0
+        """To cancel the task that takes it."""
+        self._left = -1
+        """How many handles will be ready after it if it makes none; -1 if it is none that takes it."""
         self._tasks = 0
 
-    def between_steps(self, step: int, codes: tuple[int, ...]) -> Choice:
+    def between_steps(self, codes: tuple[int, ...]) -> Choice:
         """Wake what is not independent of the step that was taken, and of the checks after it; look at what comes next.
 
         codes: the interventions that are possible. Those of them that can sleep do from now on, as they are tried here.
         """
-        agenda = self._agenda
-        asleep, ready = self._asleep, agenda.ready
+        agenda, ready = self._agenda, self._agenda.ready
         there = len(ready)
-        if asleep and self._ready >= 0:
-            if self._ready == 0:
-                asleep = NOTHING_SLEEPS
-            elif self._others or agenda.touched:
-                asleep = self._awake(self._wakes, there + agenda.dropped >= self._ready)
-            elif self._wakes in asleep:
-                asleep = asleep.copy()
-                del asleep[self._wakes]
-        choice = asleep, NO_CODES, NOWHERE
-        tried = [code for code in codes if code not in asleep and can_sleep(code, self._run)]
-        if tried:
-            where = self._interventions, step
-            choice = asleep, tried, where
-            asleep = {**asleep, **dict.fromkeys(tried, where)}
-            self._others = self._others or any(code % BASE != CANCEL for code in tried)
-        self._asleep = asleep
-        if asleep:
-            if there:
-                task = task_of(ready[0])
-                self._wakes = CANCEL + BASE * task.index if isinstance(task, Task) else -1
-                there += agenda.dropped
-            self._ready = there
+        made = there + agenda.dropped - self._left
+        asleep = self._asleep & ~self._wakes
+        tried = 0
+        if codes is self._codes and not self._others and not agenda.touched and made < 2 and self._left >= 0:
+            # the usual case, in less time: only a task that has been made ready is new
+            if made:
+                code = cancels(ready[-1])
+                if code in codes and not asleep >> code & 1 and can_sleep(code, self._run):
+                    tried = 1 << code
+        else:
+            if self._left >= 0 and asleep:
+                asleep = self._awake(asleep, made > 0)
+            self._codes = codes
+            for code in codes:
+                if not asleep >> code & 1 and can_sleep(code, self._run):
+                    tried |= 1 << code
+                    if code % BASE != CANCEL:
+                        self._others.append(code)
             self._listen()
-        return choice
+        if there:
+            code = cancels(ready[0])
+            self._wakes = 1 << code if code >= 0 else 0
+            self._left = there - 1 + agenda.dropped
+            self._asleep = asleep | tried
+        else:  # time may pass, and all the rest
+            self._asleep = 0
+            self._left = -1
+        return asleep, tried
 
     def before_intervention(self) -> None:
         """Look at what comes next."""
@@ -98,10 +98,9 @@ class Sleep:
         adds: whether it may have put something among what is ready.
         """
         number, kind = divmod(code, BASE)
-        if kind == END:
-            self._asleep = NOTHING_SLEEPS
-        else:
-            self._asleep = self._awake(CANCEL + BASE * number if kind in (CANCEL, KILL) else -1, adds)
+        if kind in (CANCEL, KILL):
+            self._asleep &= ~(1 << CANCEL + BASE * number)
+        self._asleep = 0 if kind == END else self._awake(self._asleep, adds)
 
     def _listen(self) -> None:
         agenda = self._agenda
@@ -109,27 +108,30 @@ class Sleep:
         agenda.hashed = agenda.timed = False
         self._tasks = len(agenda.tasks)
 
-    def _awake(self, wakes: int, adds: bool) -> Sleeping:
+    def _awake(self, asleep: Codes, adds: bool) -> Codes:
         """What is left asleep.
 
-        wakes: the intervention that would cancel the task that ran, or was cancelled or closed.
         adds: whether something was put among what is ready.
         """
         agenda = self._agenda
-        touched = agenda.touched
-        comes = not (adds or agenda.hashed or len(agenda.tasks) != self._tasks)
-        asleep = {}
-        for code, tried in self._asleep.items():
-            number, kind = divmod(code, BASE)
-            if kind == CANCEL:
-                sleeps = code != wakes and number not in touched
-            elif kind == LATE:
-                sleeps = comes
+        for number in agenda.touched:
+            asleep &= ~(1 << CANCEL + BASE * number)
+        created = len(agenda.tasks) != self._tasks
+        left = []
+        for code in self._others:
+            kind = code % BASE
+            if adds or (kind == LATE and (created or agenda.hashed)) or (kind == TIMER and agenda.timed):
+                asleep &= ~(1 << code)
             else:
-                sleeps = not (adds or (kind == TIMER and agenda.timed))
-            if sleeps:
-                asleep[code] = tried
+                left.append(code)
+        self._others = left
         return asleep
+
+
+def cancels(handle: asyncio.Handle) -> int:
+    """The intervention that would cancel the task that a handle runs; -1 if it runs none."""
+    task = task_of(handle)
+    return CANCEL + BASE * task.index if type(task) is Task else -1
 
 
 def can_sleep(code: int, run: Run) -> bool:
@@ -145,7 +147,11 @@ _THEIR_OWN: Final = (asyncio.Future, Task)
 """They do what they are known to."""
 
 
-def tried_before(schedule: Schedule, code: int, asleep: Sleeping) -> Schedule:
-    """A schedule that does the same as one that goes on with an intervention that sleeps."""
-    place, step = asleep[code]
-    return (*schedule[:place], (step, code), *schedule[place:])
+def codes_in(codes: Codes) -> list[int]:
+    """The interventions of a set."""
+    found = []
+    while codes:
+        lowest = codes & -codes
+        found.append(lowest.bit_length() - 1)
+        codes ^= lowest
+    return found

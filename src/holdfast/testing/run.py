@@ -112,6 +112,14 @@ class Run:
         """Note that something happened. The story shows it; equal schedules must give equal logs."""
         self._log.append(event)
 
+    def _forget(self) -> None:
+        """Let go of the functions of the scenario, which mostly refer to this run."""
+        self._late.clear()
+        self._invariants.clear()
+        self._at_rest.clear()
+        self._at_end.clear()
+        self._afterwards = None
+
     def _known(self, loop: asyncio.AbstractEventLoop | None) -> Loop:
         if loop is None:
             return self._loops[0]

@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from .describe import said, shown
+from .branches import NO_BRANCHES, Branches, Origin
 from .execution import Execution, Scenario
 from .limit import Limit
 from .progress import Progress
-from .reduction import NO_CHOICE, NOTHING_SLEEPS, Choice, Sleeping, tried_before
 from .report import Counterexample, Report
 from .run import Run
-from .schedule import Failure, Fork, MisfitError, Rules, Schedule
+from .schedule import Failure, MisfitError, Rules, Schedule
 from .story import Told
 
 _BATCH: Final = 256
 """After so many schedules, the collector runs."""
-_ROOM: Final = 50_000
-"""Of so many schedules the forks are remembered, which takes some 30 MB."""
+_ROOM: Final = 300_000
+"""So many forks and schedules are remembered, which takes some XX MB."""
 _OTHERS: Final = 1000
 """How many schedules to try for a shorter story."""
 _NO_LIMIT: Final = 1 << 30
@@ -121,11 +121,8 @@ def explore(
     )
 
 
-Branches = tuple[list[Fork], list[Choice]]
-"""The forks of a run, and the choices at them."""
-Candidate = tuple[Schedule, Fork | None, Sleeping | None, float]
-"""A schedule, the fork of its last intervention, what sleeps there, and how much is done. No fork: it need not be run."""
-NO_BRANCHES: Final[Branches] = ([], [])
+Candidate = tuple[Schedule, Origin | None, float]
+"""A schedule, where it comes from, and how much is done. None: it need not be run."""
 
 
 class _Search:
@@ -143,13 +140,13 @@ class _Search:
         self._limit = Limit(time_limit)
         self._reduce = reduce
         self._known: dict[Schedule, Branches] = {}
-        self._forks: dict[Fork, Fork] = {}  # each one once, as most schedules have the same
+        self._room = _ROOM
 
     def search(self) -> Counterexample | None:
         """Run all schedules, those with fewer interventions first; return the first that fails."""
         try:
-            first = self._run((), all_forks=True, asleep=NOTHING_SLEEPS)
-            self._compare_runs(first, self._run((), all_forks=True))
+            first = self._run(())
+            self._compare_runs(first, self._run(()))
             self.schedules = self.runs = 1
             if first.failure is not None:
                 if not isinstance(first.failure.cause, Exception | None):
@@ -159,19 +156,20 @@ class _Search:
             with Progress() as progress:
                 while more:
                     more = False
-                    candidates = self._extend((), branches(first), self.interventions, 0.0, 1.0)
-                    for schedule, fork, asleep, part in candidates:
+                    candidates = self._extend(Branches((), first.forks, first.choices, {}), self.interventions, 0.0, 1.0)
+                    for schedule, origin, part in candidates:
                         self.schedules += 1
-                        if fork is None:
+                        if origin is None:
                             continue
-                        room = len(self._known) < _ROOM
-                        execution = self._run(schedule, fork, room, asleep if room else None)
+                        room = self._room > 0
+                        execution = self._run(schedule, origin, all_forks=room)
                         self.runs += 1
                         if execution.failure is not None:
                             return self._counterexample(*self._find_shorter(schedule, execution.failure, candidates))
-                        more = more or bool(execution.forks)
+                        if execution.forks:
+                            more = True
                         if room:
-                            self._known[schedule] = self._shared(execution)
+                            self._remember(schedule, origin, execution)
                         if self._rules.belated or self.runs % _BATCH == 0:
                             gc.collect(0)
                             if self._rules.belated:
@@ -182,7 +180,7 @@ class _Search:
                         if now > progress.due:
                             progress.show(now, self.interventions + 1, part, self.schedules)
                     self.interventions += 1
-            self._compare_runs(first, self._run((), all_forks=True))
+            self._compare_runs(first, self._run(()))
             gc.collect(0)
             if self._rules.belated:
                 return self._belated()
@@ -191,60 +189,65 @@ class _Search:
         except MisfitError as misfit:
             return self._nondeterminism(misfit)
 
-    def _extend(
-        self, schedule: Schedule, found: Branches, between: int, start: float, width: float
-    ) -> Iterator[Candidate]:
+    def _extend(self, found: Branches, between: int, start: float, width: float) -> Iterator[Candidate]:
         """All schedules with one more intervention and `between` before it, and how much is done, from `start` on.
 
         Those between have been run before. When there are too many to remember the forks they have, they are run
         again: they are few compared with the schedules that come of them.
         """
-        forks, choices = found
-        width /= sum(len(codes) for _, codes, *_ in forks) or 1
-        for fork, (asleep, tried, where) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
+        width /= sum(len(fork[1]) for fork in found.forks) or 1
+        for place, fork in enumerate(found.forks):
+            asleep, tried = found.choice(place)
             for code in fork[1]:
-                longer = (*schedule, (fork[0], code))
-                if code in asleep:
+                longer = (*found.schedule, (fork[0], code))
+                if asleep >> code & 1:
                     if between:
-                        yield from self._skip(tried_before(schedule, code, asleep), fork[0], between - 1, start)
+                        yield from self._skip(found.tried_before(place, code), fork[0], between - 1, start)
                     else:
-                        yield longer, None, None, start
+                        yield longer, None, start
                 elif between:
-                    yield from self._extend(longer, self._branches(longer, fork, asleep), between - 1, start, width)
+                    deeper = self._branches(longer, (found, place, asleep))
+                    yield from self._extend(deeper, between - 1, start, width)
                 else:
-                    yield longer, fork, asleep, start
-                if code in tried:
-                    asleep = {**asleep, code: where}
+                    yield longer, (found, place, asleep), start
+                asleep |= tried & 1 << code
                 start += width
 
     def _skip(self, same: Schedule, since: int, between: int, start: float) -> Iterator[Candidate]:
         """All schedules that come of one that was not run, and does the same from that step on as this one.
 
-        They need not be run, as this one's have been; only to be counted.
+        They need not be run, as those that come of this one are; only to be counted.
         """
-        forks, choices = self._branches(same, None, NOTHING_SLEEPS)
-        for fork, (asleep, tried, where) in itertools.zip_longest(forks, choices, fillvalue=NO_CHOICE):
+        found = self._branches(same, None)
+        for place, fork in enumerate(found.forks):
             if fork[0] < since:
                 continue
+            asleep, _ = found.choice(place)
             for code in fork[1]:
                 longer = (*same, (fork[0], code))
                 if between:
-                    other = tried_before(same, code, asleep) if code in asleep else longer
-                    yield from self._skip(other, fork[0], between - 1, start)
+                    if asleep >> code & 1:
+                        longer = found.tried_before(place, code)
+                    yield from self._skip(longer, fork[0], between - 1, start)
                 else:
-                    yield longer, None, None, start
+                    yield longer, None, start
 
-    def _branches(self, schedule: Schedule, fork: Fork | None, asleep: Sleeping) -> Branches:
+    def _branches(self, schedule: Schedule, origin: Origin | None) -> Branches:
+        """What is remembered of a schedule; else it is run again."""
         known = self._known.get(schedule)
-        if known is None:
-            known = branches(self._run(schedule, fork, all_forks=True, asleep=asleep if self._reduce else None))
-        return known
+        return self._remember(schedule, origin, self._run(schedule, origin)) if known is None else known
 
-    def _shared(self, execution: Execution) -> Branches:
-        """What to remember, each fork once, as most schedules have the same."""
+    def _remember(self, schedule: Schedule, origin: Origin | None, execution: Execution) -> Branches:
+        """Keep the branches of a schedule if there is room."""
         if not execution.forks:
-            return NO_BRANCHES
-        return [self._forks.setdefault(fork, fork) for fork in execution.forks], execution.choices
+            branches = NO_BRANCHES
+        else:
+            inherited = origin[0].inherited_by(*origin[1:]) if origin is not None and execution.choices else {}
+            branches = Branches(schedule, execution.forks, execution.choices, inherited)
+        if self._room > 0:
+            self._room -= 1 + len(execution.forks)
+            self._known[schedule] = branches
+        return branches
 
     def replay(self, schedule: Schedule) -> Counterexample | None:
         """Run this schedule only."""
@@ -261,15 +264,13 @@ class _Search:
             return self._belated()
         return None if told.failure is None else _tell(schedule, told, told.failure)
 
-    def _run(
-        self,
-        schedule: Schedule,
-        fork: Fork | None = None,
-        all_forks: bool = False,
-        asleep: Sleeping | None = None,
-    ) -> Execution:
+    def _run(self, schedule: Schedule, origin: Origin | None = None, all_forks: bool = True) -> Execution:
         execution = Execution(self._scenario, self._rules)
-        execution.execute(schedule, fork, all_forks, asleep if self._reduce else None)
+        fork, asleep = None, 0
+        if origin is not None:
+            found, place, asleep = origin
+            fork = found.forks[place]
+        execution.execute(schedule, fork, all_forks, asleep if self._reduce and all_forks else None)
         self._compare(schedule, execution)
         return execution
 
@@ -292,12 +293,12 @@ class _Search:
         self, schedule: Schedule, failure: Failure, others: Iterator[Candidate]
     ) -> tuple[Schedule, Failure]:
         """Among some schedules with as many interventions, the one that fails alike in the fewest steps."""
-        for other, fork, _, _ in itertools.islice(others, _OTHERS):
+        for other, origin, _ in itertools.islice(others, _OTHERS):
             self.schedules += 1
-            if fork is None:
+            if origin is None:
                 continue  # as many steps as the one that it does the same as
             self.runs += 1
-            found = self._run(other, fork).failure
+            found = self._run(other, origin, all_forks=False).failure
             if found is not None and found.kind == failure.kind and found.steps < failure.steps:
                 schedule, failure = other, found
         return schedule, failure
@@ -328,10 +329,6 @@ class _Search:
             "between runs, sets of objects, random numbers, clocks"
         )
         return Counterexample("not deterministic", message, (), (), (), None)
-
-
-def branches(execution: Execution) -> Branches:
-    return execution.forks, execution.choices
 
 
 def _trace(execution: Execution) -> tuple[object, ...]:
