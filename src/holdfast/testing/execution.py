@@ -15,7 +15,7 @@ from typing import Any
 
 from .describe import describe, has_begun, is_suspended, said, shown
 from .loop import Agenda, Loop, Task, loop_of, running, task_of, tell_raised, unheard
-from .reduction import Choice, Codes, Sleep, can_sleep
+from .reduction import Choice, Codes, Sleep
 from .run import Check, Run
 from .schedule import (
     BASE,
@@ -97,17 +97,14 @@ class Execution:
                 self._go_to(step)
                 if expected is not None and expected != self._fork():
                     raise MisfitError(f"what was possible at step {step} no longer is")
-                if asleep:
+                if asleep is not None and self._may_fork_after(code):
                     sleep = Sleep(self.run, asleep)
-                    adds = code % BASE not in (REORDER, SWITCH) and not (
-                        code % BASE == CANCEL and can_sleep(code, self.run)
-                    )
-                    sleep.before_intervention()
+                    sleep.before_intervention(code)
                     self._intervene(code)
-                    sleep.after_intervention(code, adds)
+                    sleep.after_intervention(code)
                 else:
                     self._intervene(code)
-            if asleep is not None and sleep is None:
+            elif asleep is not None:
                 sleep = Sleep(self.run, asleep)
             self._go_on(all_forks, sleep)
             self._judge()
@@ -155,8 +152,6 @@ class Execution:
         ready: deque[Any] = agenda.ready
         search = any(left)
         always = any(left[CANCEL:TIMER]) or any(left[REORDER:])
-        if sleep is not None and not (always or run._expected or agenda.timers or agenda.inbox):
-            sleep = None  # there are hardly any forks to come
         while True:
             if run._invariants or (run._at_rest and (not ready or ready[0]._cancelled)):
                 self._check()
@@ -175,6 +170,12 @@ class Execution:
             if not self._advance(self.steps + 1 if step_by_step else self._rules.max_steps):
                 return
 
+    def _may_fork_after(self, code: int) -> bool:
+        """Whether more interventions are to be expected after this one."""
+        left, agenda = self._left, self.agenda
+        several = left[CANCEL] + sum(left[REORDER:]) - (code % BASE not in (LATE, TIMER, DELIVER))
+        return bool(several or self.run._expected or agenda.timers or agenda.inbox)
+
     def _advance(self, until: int) -> bool:
         """Go on by one step, or up to that one while something is ready; return False if there is nothing left to do."""
         agenda = self.agenda
@@ -185,7 +186,6 @@ class Execution:
                 return False
             steps += 1
         else:
-            until = min(until, self._rules.max_steps)
             hit = self._hit
             version = agenda.version
             while True:
@@ -207,7 +207,7 @@ class Execution:
                 finally:
                     handle = task = None  # tracebacks would keep them until collected
                 steps += 1
-                if steps >= until or not ready or ready[0]._cancelled or agenda.version is not version:
+                if steps >= until or not ready or ready[0]._cancelled or agenda.version != version:
                     break
         self.steps = steps
         if steps >= self._rules.max_steps:

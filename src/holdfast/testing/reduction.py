@@ -27,7 +27,7 @@ from typing import Final
 
 from .loop import Agenda, Task, task_of
 from .run import Run
-from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, TIMER
+from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, SWITCH, TIMER
 
 Codes = int
 """A set of interventions, as a number: the bit at the place of each is 1."""
@@ -50,6 +50,8 @@ class Sleep:
         """To cancel the task that takes it."""
         self._left = -1
         """How many handles will be ready after it if it makes none; -1 if it is none that takes it."""
+        self._made = 0
+        """How many handles it makes, or at least one."""
         self._tasks = 0
 
     def between_steps(self, codes: tuple[int, ...]) -> Choice:
@@ -88,19 +90,17 @@ class Sleep:
             self._left = -1
         return asleep, tried
 
-    def before_intervention(self) -> None:
+    def before_intervention(self, code: int) -> None:
         """Look at what comes next."""
+        self._made = 0 if code % BASE in (REORDER, SWITCH) or is_marked_only(code, self._run) else 1
         self._listen()
 
-    def after_intervention(self, code: int, adds: bool) -> None:
-        """Wake what is not independent of it.
-
-        adds: whether it may have put something among what is ready.
-        """
+    def after_intervention(self, code: int) -> None:
+        """Wake what is not independent of it."""
         number, kind = divmod(code, BASE)
         if kind in (CANCEL, KILL):
             self._asleep &= ~(1 << CANCEL + BASE * number)
-        self._asleep = 0 if kind == END else self._awake(self._asleep, adds)
+        self._asleep = 0 if kind == END else self._awake(self._asleep, self._made > 0)
 
     def _listen(self) -> None:
         agenda = self._agenda
@@ -138,9 +138,16 @@ def can_sleep(code: int, run: Run) -> bool:
     """Whether this intervention, now, does no more than is said above of one kind or the other."""
     kind = code % BASE
     if kind == CANCEL:
-        awaited = run._agenda.tasks[code // BASE]._fut_waiter
-        return awaited is None or (type(awaited) in _THEIR_OWN and awaited.done())
+        return is_marked_only(code, run)
     return kind in (TIMER, DELIVER) or (kind == LATE and run._is_plain(code // BASE))
+
+
+def is_marked_only(code: int, run: Run) -> bool:
+    """Whether this is to cancel a task that is about to run."""
+    if code % BASE != CANCEL:
+        return False
+    awaited = run._agenda.tasks[code // BASE]._fut_waiter
+    return awaited is None or (type(awaited) in _THEIR_OWN and awaited.done())
 
 
 _THEIR_OWN: Final = (asyncio.Future, Task)
