@@ -40,6 +40,9 @@ class Branches:
         return (*schedule[:before], (step, code), *schedule[before:])
 
     def _where(self, place: int, code: int) -> Where:
+        asleep, _ = self._choices[place]
+        if not asleep >> code & 1:  # it was tried at this fork
+            return len(self.schedule), self.forks[place][0]
         for earlier in range(place, -1, -1):
             if self._choices[earlier][1] >> code & 1:
                 return len(self.schedule), self.forks[earlier][0]

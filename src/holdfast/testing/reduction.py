@@ -32,7 +32,7 @@ from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, SWITCH, T
 Codes = int
 """A set of interventions, as a number: the bit at the place of each is 1."""
 Choice = tuple[Codes, Codes]
-"""At a fork: what sleeps, and what else does once it has been tried there."""
+"""At a fork: what sleeps; and what else does once it has been tried there, until the next step at least."""
 
 
 class Sleep:
@@ -50,8 +50,10 @@ class Sleep:
         """To cancel the task that takes it."""
         self._left = -1
         """How many handles will be ready after it if it makes none; -1 if it is none that takes it."""
-        self._made = 0
-        """How many handles it makes, or at least one."""
+        self._adds = False
+        """Whether the intervention may put something among what is ready."""
+        self._for_now = 0
+        """What sleeps until the next step only."""
         self._tasks = 0
 
     def between_steps(self, codes: tuple[int, ...]) -> Choice:
@@ -60,6 +62,8 @@ class Sleep:
         codes: the interventions that are possible. Those of them that can sleep do from now on, as they are tried here.
         """
         agenda, ready = self._agenda, self._agenda.ready
+        if ready and ready[0]._cancelled:  # type: ignore[attr-defined]
+            agenda.is_idle()
         there = len(ready)
         made = there + agenda.dropped - self._left
         asleep = self._asleep & ~self._wakes
@@ -84,7 +88,7 @@ class Sleep:
             code = cancels(ready[0])
             self._wakes = 1 << code if code >= 0 else 0
             self._left = there - 1 + agenda.dropped
-            self._asleep = asleep | tried
+            self._asleep = (asleep | tried) & ~self._for_now
         else:  # time may pass, and all the rest
             self._asleep = 0
             self._left = -1
@@ -92,7 +96,14 @@ class Sleep:
 
     def before_intervention(self, code: int) -> None:
         """Look at what comes next."""
-        self._made = 0 if code % BASE in (REORDER, SWITCH) or is_marked_only(code, self._run) else 1
+        only_marked = is_marked_only(code, self._run)
+        self._adds = not only_marked and code % BASE not in (REORDER, SWITCH)
+        for other in codes_in(self._asleep):
+            if other % BASE == CANCEL and not is_marked_only(other, self._run):
+                if only_marked and waits_for_future(other, self._run):
+                    self._for_now |= 1 << other
+                else:
+                    self._asleep &= ~(1 << other)
         self._listen()
 
     def after_intervention(self, code: int) -> None:
@@ -100,7 +111,7 @@ class Sleep:
         number, kind = divmod(code, BASE)
         if kind in (CANCEL, KILL):
             self._asleep &= ~(1 << CANCEL + BASE * number)
-        self._asleep = 0 if kind == END else self._awake(self._asleep, self._made > 0)
+        self._asleep = 0 if kind == END else self._awake(self._asleep, self._adds)
 
     def _listen(self) -> None:
         agenda = self._agenda
@@ -148,6 +159,12 @@ def is_marked_only(code: int, run: Run) -> bool:
         return False
     awaited = run._agenda.tasks[code // BASE]._fut_waiter
     return awaited is None or (type(awaited) in _THEIR_OWN and awaited.done())
+
+
+def waits_for_future(code: int, run: Run) -> bool:
+    """Whether this is to cancel a task that waits for a future, which is cancelled then, and nothing else happens."""
+    awaited = run._agenda.tasks[code // BASE]._fut_waiter
+    return type(awaited) is asyncio.Future and not awaited.done()
 
 
 _THEIR_OWN: Final = (asyncio.Future, Task)

@@ -20,7 +20,7 @@ from .limit import Limit
 from .progress import Progress
 from .report import Counterexample, Report
 from .run import Run
-from .schedule import Failure, MisfitError, Rules, Schedule
+from .schedule import BASE, CANCEL, Failure, MisfitError, Rules, Schedule
 from .story import Told
 
 _BATCH: Final = 256
@@ -210,7 +210,8 @@ class _Search:
                     yield from self._extend(deeper, between - 1, start, width)
                 else:
                     yield longer, (found, place, asleep), start
-                asleep |= tried & 1 << code
+                if tried >> code & 1 or code % BASE == CANCEL:
+                    asleep |= 1 << code
                 start += width
 
     def _skip(self, same: Schedule, since: int, between: int, start: float) -> Iterator[Candidate]:
