@@ -243,7 +243,8 @@ class Execution:
         return TIMER if unfinished and self.agenda.has_timer() else NOTHING
 
     def _unfinished(self) -> list[Task[Any]]:
-        return [task for task in self.agenda.tasks if not task.done() and not task.killed]
+        killed = self._killed
+        return [task for task in self.agenda.tasks if not (task.done() or (killed and task in killed))]
 
     def _cancel_rest(self) -> None:
         self._stopped = True
@@ -276,7 +277,8 @@ class Execution:
     def _judge(self) -> None:
         """Is this a good end?"""
         self._judge_tasks()
-        stuck = [task for task in self._unfinished() if not waits_for_killed(task)]
+        unfinished = self._unfinished()
+        stuck = unfinished and [task for task in unfinished if not waits_for_killed(task)]
         if stuck:
             raise Failure("deadlock", "nothing is left that would wake " + "; ".join(map(describe, stuck)))
         check_all("at end", self.run._at_end)
@@ -290,7 +292,7 @@ class Execution:
             message = said(context.get("message"))
             raise Failure("unhandled", message if cause is None else f"{message}: {shown(cause)}", cause)
         for task in self.agenda.tasks:
-            if task.done():
+            if task.done() and (task.hit or task.cancelled() or task._exception is not None):
                 self._judge_task(task)
         for future in self.agenda.futures:
             if future._log_traceback:
@@ -316,22 +318,39 @@ class Execution:
 
     def _possible(self) -> tuple[int, ...]:
         """What could be done now instead of going on."""
-        agenda, ready = self.agenda, self.agenda.ready
+        agenda = self.agenda
+        ready: deque[Any] = agenda.ready
+        if ready and ready[0]._cancelled:
+            agenda.is_idle()
         if ready and self._version == agenda.version:  # the usual case, in less time: all depends on who is done
             for task in self._cancellable:
                 if task.done():
                     break
             else:
                 return self._codes
-        late, cancel, timer, deliver, reorder, kill, end, switch = self._left
-        expected = self.run._expected
-        anyway = self._when_idle() if not ready or agenda.is_idle() else RUN
+        left, expected = self._left, self.run._expected
         codes: list[int] = []
-        tasks = self._exposed() if cancel or kill else []
-        if late and expected:
-            codes += [LATE + BASE * number for number in expected[anyway == LATE :]]
-        if cancel:  # a task twice only with a step in between
-            codes += [CANCEL + BASE * task.index for task in tasks if task not in self._hit]
+        tasks = self._exposed() if left[CANCEL] or left[KILL] else []
+        others = expected or agenda.timers or agenda.inbox or left[REORDER:] != _NONE_OF_THEM
+        anyway = RUN
+        if others:
+            anyway = RUN if ready else self._when_idle()
+            if left[LATE]:
+                codes += [LATE + BASE * number for number in expected[anyway == LATE :]]
+        if left[CANCEL]:  # a task twice only with a step in between
+            hit = self._hit
+            codes += [CANCEL + BASE * task.index for task in tasks if not (hit and task in hit)]
+        if others:
+            self._add_others(codes, tasks, anyway)
+        self._codes = tuple(codes)
+        self._version = -1 if others else agenda.version
+        self._cancellable = tasks
+        return self._codes
+
+    def _add_others(self, codes: list[int], tasks: list[Task[Any]], anyway: int) -> None:
+        """What could be done besides starting or cancelling a task. anyway: what will be done if nothing is."""
+        agenda, ready = self.agenda, self.agenda.ready
+        _, _, timer, deliver, reorder, kill, end, switch = self._left
         if timer and agenda.timers and agenda.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
         if deliver and agenda.inbox:
@@ -344,11 +363,6 @@ class Execution:
             codes += [END + BASE * loop.number for loop in self.run._loops]
         if switch and agenda.several:
             codes += [SWITCH + BASE * number for number in loops_of(ready)[1:]]
-        others = (late and expected) or agenda.timers or agenda.inbox or any(self._left[REORDER:])
-        self._codes = tuple(codes)
-        self._version = -1 if others else agenda.version
-        self._cancellable = tasks
-        return self._codes
 
     def _exposed(self) -> list[Task[Any]]:
         """The tasks that can be cancelled or closed."""
@@ -368,11 +382,13 @@ class Execution:
         self._version = -1
         if kind == LATE and number in self.run._expected:
             self._start_late(number)
-        elif kind == CANCEL and number < len(tasks) and not is_over(tasks[number]):
-            task = tasks[number]
+        elif kind == CANCEL and number < len(tasks) and not is_over(task := tasks[number]):
             self._any_hit = task.hit = True
             self._hit.append(task)
-            cancel(task)
+            if agenda.several:
+                cancel(task)
+            else:
+                _cancel(task)
         elif kind == TIMER and agenda.has_timer():
             agenda.pass_time()
         elif kind == DELIVER and number in loops_of(agenda.inbox):
@@ -520,14 +536,11 @@ def first_of(handles: Iterable[asyncio.Handle], number: int) -> asyncio.Handle:
 
 def cancel(task: Task[Any]) -> None:
     """Cancel it, in its own loop."""
-    loop = task.get_loop()
-    if loop is asyncio._get_running_loop():
+    with running(task.get_loop()):
         _cancel(task)
-    else:
-        with running(loop):
-            _cancel(task)
 
 
+_NONE_OF_THEM = [0] * len(KINDS[REORDER:])
 _cancel = asyncio.Task.cancel  # Task.cancel() would take note
 
 

@@ -266,7 +266,10 @@ class Loop(asyncio.AbstractEventLoop):
         agenda.version += 1
         try:
             name = f"Task-{len(tasks)}" if name is None else str(name)
-            _init_task(task, coro, loop=self, name=name, context=context, **options)
+            if options or context is not None:
+                _init_task(task, coro, loop=self, name=name, context=context, **options)
+            else:
+                _init_task(task, coro, loop=self, name=name)
         except BaseException:
             tasks.remove(task)
             raise

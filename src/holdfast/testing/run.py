@@ -51,7 +51,7 @@ class Run:
         must_finish: False for a task that may wait for ever. When those that must finish have, and nothing is
             ready, all others are cancelled, as asyncio.run() does; as are all tasks that tasks have created.
         """
-        where = self._known(loop)
+        where = self._loops[0] if loop is None else self._known(loop)
         return self._start(self._name(function, name), must_finish, function(*args), where)
 
     def late(
