@@ -7,6 +7,7 @@ import gc
 import inspect
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
@@ -23,7 +24,6 @@ from .schedule import (
     DELIVER,
     END,
     KILL,
-    KINDS as KINDS,
     LATE,
     NOTHING,
     REORDER,
@@ -37,9 +37,13 @@ from .schedule import (
     Rules,
     Schedule,
 )
+from .schedule import (
+    KINDS as KINDS,
+)
 
 Scenario = Callable[[Run], object]
 """Starts tasks and returns None, or is a coroutine function, which then is the main task."""
+
 
 class Execution:
     """One run of a scenario under one schedule."""
@@ -177,9 +181,9 @@ class Execution:
         return bool(several or self.run._expected or agenda.timers or agenda.inbox)
 
     def _advance(self, until: int) -> bool:
-        """Go on by one step, or up to that one while something is ready; return False if there is nothing left to do."""
+        """Go on by one step, or up to that one while something is ready; return False if there is nothing left."""
         agenda = self.agenda
-        ready = agenda.ready
+        ready: deque[Any] = agenda.ready
         steps = self.steps
         if not ready or (ready[0]._cancelled and agenda.is_idle()):
             if not self._advance_idle():
@@ -368,11 +372,11 @@ class Execution:
         """The tasks that can be cancelled or closed."""
         shielded, killed = self._shielded, self._killed
         any_task = self._rules.cancel_created
-        exposed = []
-        for task in self.agenda.tasks:
-            if not task.done() and task is not shielded and (any_task or task.spawned) and task not in killed:
-                exposed.append(task)
-        return exposed
+        return [
+            task
+            for task in self.agenda.tasks
+            if not task.done() and task is not shielded and (any_task or task.spawned) and task not in killed
+        ]
 
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
@@ -516,6 +520,7 @@ class Execution:
         self._hit.clear()
         self._killed.clear()
         run._forget()
+
 
 def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule, context: dict[str, Any]) -> None:
     belated.append((schedule, context))

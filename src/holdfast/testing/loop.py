@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
 from asyncio import format_helpers
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
@@ -90,7 +90,7 @@ _get_running_loop = asyncio._get_running_loop
 def tell_raised(handle: asyncio.Handle, exc: BaseException) -> None:
     """Say what asyncio says when a callback has raised something."""
     handle = cast(Handle, handle)
-    source = format_helpers._format_callback_source(handle._callback, handle._args)  # type: ignore[attr-defined]
+    source = format_helpers._format_callback_source(handle._callback, handle._args)
     message = f"Exception in callback {source}"
     handle._loop.call_exception_handler({"message": message, "exception": exc, "handle": handle})
 
@@ -114,7 +114,7 @@ class Agenda:
         self.several = False
         """Whether there is more than one loop, each as if in a thread of its own."""
         self.version = 0
-        """Grows when more can happen, or has to be looked at: something was sent or is due, there is another loop ..."""
+        """Grows when more can happen, or has to be looked at: something was sent, a task was made, and so on."""
         self.dropped = 0
         """How many handles were ready, and cancelled."""
         self.touched: list[int] = []
@@ -302,7 +302,7 @@ class Loop(asyncio.AbstractEventLoop):
         else:
             self._handler(self, context)
 
-    get_debug = staticmethod(bool)  # type: ignore[assignment]  # False: each task and each future asks
+    get_debug = staticmethod(bool)  # False: each task and each future asks
 
     def is_running(self) -> bool:
         return asyncio._get_running_loop() is self or (self.agenda.several and not self._closed)

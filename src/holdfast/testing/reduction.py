@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from .loop import Agenda, Task, task_of
+from .loop import Task, task_of
 from .run import Run
 from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, SWITCH, TIMER
 
@@ -62,7 +62,7 @@ class Sleep:
         codes: the interventions that are possible. Those of them that can sleep do from now on, as they are tried here.
         """
         agenda, ready = self._agenda, self._agenda.ready
-        if ready and ready[0]._cancelled:  # type: ignore[attr-defined]
+        if ready and ready[0]._cancelled:
             agenda.is_idle()
         there = len(ready)
         made = there + agenda.dropped - self._left

@@ -9,12 +9,12 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from .describe import said, shown
 from .branches import NO_BRANCHES, Branches, Origin
+from .describe import said, shown
 from .execution import Execution, Scenario
 from .limit import Limit
 from .progress import Progress
@@ -152,11 +152,12 @@ class _Search:
                 if not isinstance(first.failure.cause, Exception | None):
                     raise first.failure.cause  # pytest.skip() and the like, which no schedule has to do with
                 return self._counterexample((), first.failure)
+            self._remember((), None, first)
             more = bool(first.forks)
             with Progress() as progress:
                 while more:
                     more = False
-                    candidates = self._extend(Branches((), first.forks, first.choices, {}), self.interventions, 0.0, 1.0)
+                    candidates = self._extend(self._known[()], self.interventions, 0.0, 1.0)
                     for schedule, origin, part in candidates:
                         self.schedules += 1
                         if origin is None:
@@ -233,6 +234,10 @@ class _Search:
                 else:
                     yield longer, None, start
 
+    def all_branches(self) -> Iterable[Branches]:
+        """Of the schedules that are remembered, where they go on to others."""
+        return self._known.values()
+
     def _branches(self, schedule: Schedule, origin: Origin | None) -> Branches:
         """What is remembered of a schedule; else it is run again."""
         known = self._known.get(schedule)
@@ -245,7 +250,7 @@ class _Search:
         else:
             inherited = origin[0].inherited_by(*origin[1:]) if origin is not None and execution.choices else {}
             branches = Branches(schedule, execution.forks, execution.choices, inherited)
-        if self._room > 0:
+        if self._room > 0 or not schedule:
             self._room -= 1 + len(execution.forks)
             self._known[schedule] = branches
         return branches
