@@ -1,6 +1,7 @@
 """Schedules that are not run do the same as one that is."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -37,26 +38,25 @@ def agree(scenario, **bounds):
 
 
 def two_that_run(look):
-    """A and B take some steps; B looks at A, or around, in each of them."""
+    """A and B take some steps; B looks at A, or around, in each of its own, of which the last makes nothing ready."""
 
     def scenario(run):
         tasks = {}
 
         async def steps(name):
-            for _ in range(3):
+            for number in range(4 if name == "A" else 2):
                 try:
                     await asyncio.sleep(0)
                 except asyncio.CancelledError:
                     run.log(f"{name} cancelled")
                     raise
-                if name == "B":
-                    run.log(str(look(tasks)))
+                run.log(f"A {number}" if name == "A" else str(look(tasks)))
 
         async def late():
             run.log("late")
             await asyncio.sleep(0)
 
-        for name in "AB":
+        for name in "BA":
             tasks[name] = run.spawn(steps, name, name=name)
         tasks["clock"] = asyncio.get_running_loop()
         tasks["clock"].call_later(5, run.log, "timer")
@@ -73,7 +73,19 @@ LOOKS = {
     "by cancel()": lambda tasks: tasks["A"].cancel(str(tasks["A"].cancelling())),
     "at all_tasks()": lambda tasks: sorted(task.get_name() for task in asyncio.all_tasks()),
     "at the clock": lambda tasks: tasks["clock"].time(),
+    "at the number of tasks": lambda tasks: number_of_tasks(tasks),
 }
+
+
+async def nothing():
+    pass
+
+
+def number_of_tasks(tasks):
+    """From 3.12 on, of a task that is not among what is ready; before that, nothing is made."""
+    if sys.version_info >= (3, 12):
+        return tasks["clock"].create_task(nothing(), eager_start=True).get_name()
+    return None
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -102,6 +114,42 @@ def test_an_invariant_that_looks_at_a_task_sees_it():
         run.at_end(lambda: run.log(str(seen)))
 
     agree(scenario, cancels=2)
+
+
+class Loud(asyncio.Future):
+    """Somebody's own future, which tells when a task that waits for it is cancelled."""
+
+    def cancel(self, msg=None):
+        self.tell()
+        return super().cancel(msg)
+
+
+@pytest.mark.parametrize("future_class", [Loud, asyncio.Future])
+def test_a_task_that_waits_for_any_future_is_cancelled_at_each_step(future_class):
+    """Before it is done, and after that, when the task is about to run."""
+
+    def scenario(run):
+        futures = [future_class(loop=asyncio.get_running_loop()) for _ in range(2)]
+
+        async def wait(name, future):
+            future.tell = lambda: run.log(f"{name} is cancelled")
+            try:
+                await future
+            finally:
+                run.log(f"{name} goes on")
+
+        async def steps():  # the main task, which is not cancelled
+            for number, future in enumerate(futures):
+                await asyncio.sleep(0)
+                run.log(f"step {number}, {future.cancelled()}")
+                if not future.done():
+                    future.set_result(None)
+
+        for name, future in zip("XY", futures, strict=True):
+            run.spawn(wait, name, future)
+        return steps()
+
+    agree(scenario, cancels=3)
 
 
 def test_a_late_task_that_is_made_by_more_than_a_coroutine_function_is_tried_at_each_step():
