@@ -190,29 +190,28 @@ class Execution:
                 return False
             steps += 1
         else:
-            hit = self._hit
-            version = agenda.version
+            hit, several, version = self._hit, agenda.several, agenda.version
+            task: object = None
             while True:
                 handle = ready.popleft()
                 if hit and (task := task_of(handle)) in hit:
                     hit.remove(task)
                     self._version = -1
-                if agenda.several:
+                if several:
                     asyncio._set_running_loop(handle._loop)
                 try:
                     handle._context.run(handle._callback, *handle._args)
                 except SystemExit as exc:  # a task has it already; to a user's program it would look like the end
-                    self.steps = steps
+                    self.steps, handle, task = steps, None, None
                     raise Failure("exception", f"somebody wants to end the process: {shown(exc)}", exc) from exc
                 except KeyboardInterrupt:
                     raise
                 except BaseException as exc:
                     tell_raised(handle, exc)
-                finally:
-                    handle = task = None  # tracebacks would keep them until collected
                 steps += 1
                 if steps >= until or not ready or ready[0]._cancelled or agenda.version != version:
                     break
+            handle = task = None  # tracebacks would keep them until collected
         self.steps = steps
         if steps >= self._rules.max_steps:
             self._judge_tasks()
