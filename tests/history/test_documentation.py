@@ -1,8 +1,8 @@
 """docs/testing.md does what it says: its programs are run, and print what it shows.
 
-A python block begins with a comment that names its file. A diff block is a patch that changes such a file. A console block runs a command
-with the files as they are there, and shows what it prints; a line of dots stands for any lines. Line numbers and times
-may differ. `<!-- needs python < 3.13 -->` says what the next command needs.
+A python block begins with a comment that names its file. A diff block is a patch that changes such a file. A console
+block runs a command with the files as they are there, and shows what it prints; a line of dots stands for any lines.
+Line numbers and times may differ. `<!-- needs python < 3.13 -->` says what the next command needs.
 """
 
 from __future__ import annotations

@@ -8,16 +8,17 @@ import inspect
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from types import CoroutineType
 from typing import Any
 
+from .checks import check_all
 from .describe import describe, has_begun, is_suspended, said, shown
-from .loop import Agenda, Loop, Task, loop_of, running, task_of, tell_raised, unheard
+from .loop import Agenda, Loop, Task, first_of, loops_of, running, task_of, tell_raised, unheard
 from .reduction import Choice, Codes, Sleep
-from .run import Check, Run
+from .run import Run
 from .schedule import (
     BASE,
     CANCEL,
@@ -525,19 +526,6 @@ def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule
     belated.append((schedule, context))
 
 
-def loops_of(handles: Iterable[asyncio.Handle]) -> list[int]:
-    """The numbers of the loops in which something would run, in the order of what is first in each."""
-    return list(dict.fromkeys(loop_of(handle).number for handle in handles))
-
-
-def first_of(handles: Iterable[asyncio.Handle], number: int) -> asyncio.Handle:
-    """What is first in the loop of that number. Raises LookupError if there is nothing."""
-    for handle in handles:
-        if loop_of(handle).number == number:
-            return handle
-    raise LookupError(f"nothing in event loop {number}")
-
-
 def cancel(task: Task[Any]) -> None:
     """Cancel it, in its own loop."""
     with running(task.get_loop()):
@@ -556,21 +544,3 @@ def is_over(task: Task[Any]) -> bool:
 def waits_for_killed(task: Task[Any]) -> bool:
     """Whether it waits for ever, and is not to blame."""
     return getattr(task._fut_waiter, "killed", False)
-
-
-def check_all(kind: str, checks: Iterable[Check]) -> None:
-    """Make the checks, one after the other."""
-    for check in checks:
-        try:
-            good = check()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as exc:
-            raise Failure(kind, said(exc) or shown(exc), exc) from exc
-        if good is None or good is True:
-            continue
-        if good is False:
-            raise Failure(kind, f"{getattr(check, '__name__', check)} was false")
-        if type(good) is CoroutineType:
-            good.close()
-            raise Failure(kind, f"{getattr(check, '__name__', check)} checks nothing: a check is a plain function")

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from asyncio import format_helpers
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack, cast
@@ -324,6 +324,19 @@ def loop_of(handle: asyncio.Handle) -> Loop:
 def task_of(handle: asyncio.Handle) -> object:
     """The task that a handle runs, if it does that."""
     return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+
+
+def loops_of(handles: Iterable[asyncio.Handle]) -> list[int]:
+    """The numbers of the loops in which something would run, in the order of what is first in each."""
+    return list(dict.fromkeys(loop_of(handle).number for handle in handles))
+
+
+def first_of(handles: Iterable[asyncio.Handle], number: int) -> asyncio.Handle:
+    """What is first in the loop of that number. Raises LookupError if there is nothing."""
+    for handle in handles:
+        if loop_of(handle).number == number:
+            return handle
+    raise LookupError(f"nothing in event loop {number}")
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from .story import Told
 
 _BATCH: Final = 256
 """After so many schedules, the collector runs."""
-_ROOM: Final = 300_000
-"""So many forks and schedules are remembered, which takes some XX MB."""
+_ROOM: Final = 200_000
+"""So many schedules and forks of schedules are remembered, which takes some 40 MB."""
 _OTHERS: Final = 1000
 """How many schedules to try for a shorter story."""
 _NO_LIMIT: Final = 1 << 30

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from .describe import has_begun, position, said, shown
-from .execution import Execution, first_of
-from .loop import Task, loop_of, task_of
+from .execution import Execution
+from .loop import Task, first_of, loop_of, task_of
 from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, STOP, SWITCH, TIMER
 
 TIME_PASSES = "time passes"
