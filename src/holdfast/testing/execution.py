@@ -335,7 +335,7 @@ class Execution:
         left, expected = self._left, self.run._expected
         codes: list[int] = []
         tasks = self._exposed() if left[CANCEL] or left[KILL] else []
-        others = expected or agenda.timers or agenda.inbox or left[REORDER:] != _NONE_OF_THEM
+        others = bool(expected or agenda.timers or agenda.inbox) or left[REORDER:] != _NONE_OF_THEM
         anyway = RUN
         if others:
             anyway = RUN if ready else self._when_idle()
