@@ -16,6 +16,8 @@ Which of them can sleep, and what wakes them:
   when anything else is put there. A late task also, when a task is made or put into a set (as asyncio.all_tasks() does
   with all); the time also, when somebody looks at the clock or at a timer.
 
+- To cancel a task that waits for a future, as long as nothing happens but that others are marked in that way.
+
 Everything else is taken to touch everything: a task that waits and is cancelled goes to the end of those that are
 ready, and the objects of the scenario may be read and written by any step.
 """
