@@ -16,6 +16,7 @@ class Search(NamedTuple):
     exhausted: bool
     interventions: int
     schedules: int
+    runs: int
     seconds: float
 
 
@@ -29,7 +30,7 @@ def keep(request: pytest.FixtureRequest):
 
     def keep(report: Report) -> None:
         node = request.node
-        found = (node.name, report.exhausted, report.interventions, report.schedules, report.seconds)
+        found = (node.name, report.exhausted, report.interventions, report.schedules, report.runs, report.seconds)
         node.user_properties.append((TITLE, found))
 
     return keep
@@ -52,11 +53,13 @@ class Summary:
         if SIZE != "small":
             for search in self.searches:
                 verdict = "exhausted" if search.exhausted else f"up to {search.interventions} interventions"
-                figures = f"{search.schedules:,} schedules in {search.seconds:.1f} s"
+                figures = f"{search.schedules:,} schedules ({search.runs:,} run) in {search.seconds:.1f} s"
                 terminalreporter.line(f"{search.name}: {verdict}; {figures}")
         schedules = sum(search.schedules for search in self.searches)
+        runs = sum(search.runs for search in self.searches)
         seconds = sum(search.seconds for search in self.searches)
         exhausted = sum(search.exhausted for search in self.searches)
         terminalreporter.line(
-            f"{len(self.searches)} searches, {exhausted} of them exhausted; {schedules:,} schedules in {seconds:.1f} s"
+            f"{len(self.searches)} searches, {exhausted} of them exhausted; "
+            f"{schedules:,} schedules ({runs:,} run) in {seconds:.1f} s"
         )

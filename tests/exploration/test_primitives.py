@@ -50,7 +50,7 @@ KINDS = {
         Setup(),
         {
             "small": {"cancels": 1},
-            "ci": {"waiters": 3, "cancels": 2},
+            "ci": {"waiters": 4, "cancels": 2},
             "deep": {"waiters": 4, "late_tasks": 2, "cancels": 3},
         },
     ),

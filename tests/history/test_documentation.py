@@ -1,8 +1,8 @@
 """docs/testing.md does what it says: its programs are run, and print what it shows.
 
-A python block begins with a comment that names its file. A diff block changes that file. A console block runs a command
-with the files as they are there, and shows what it prints; a line of dots stands for any lines. Line numbers and times
-may differ. `<!-- needs python < 3.13 -->` says what the next command needs.
+A python block begins with a comment that names its file. A diff block is a patch that changes such a file. A console
+block runs a command with the files as they are there, and shows what it prints; a line of dots stands for any lines.
+Line numbers and times may differ. `<!-- needs python < 3.13 -->` says what the next command needs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -34,8 +35,18 @@ class Command:
     need: str | None
 
 
-def read(page: str) -> list[Command]:
-    commands = []
+@dataclass
+class Patch:
+    """A diff of the page, and the files before and after it."""
+
+    text: str
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+def read(page: str) -> tuple[list[Command], list[Patch]]:
+    commands: list[Command] = []
+    patches: list[Patch] = []
     files: dict[str, str] = {}
     need = None
     for kind, body, needed in PART.findall(page):
@@ -45,15 +56,17 @@ def read(page: str) -> list[Command]:
         elif kind == "python":
             files[first.removeprefix("# ")] = body
         elif kind == "diff":
-            name = first.removeprefix("--- ")
-            lines = rest.splitlines(keepends=True)
+            name = first.removeprefix("--- a/")
+            lines = rest.splitlines(keepends=True)[2:]  # without +++ and @@
             old, new = ("".join(line[1:] for line in lines if line[0] in side) for side in (" -", " +"))
             assert files[name].count(old) == 1
+            before = dict(files)
             files[name] = files[name].replace(old, new)
+            patches.append(Patch(body, before, dict(files)))
         elif kind == "console" and first.startswith("$ python "):
             commands.append(Command(first.removeprefix("$ "), normal(rest), dict(files), need))
             need = None
-    return commands
+    return commands, patches
 
 
 def normal(text: str) -> list[str]:
@@ -97,7 +110,28 @@ def unmet(need: str) -> str | None:
     return None if met else f"needs {need}"
 
 
-@pytest.mark.parametrize("command", [pytest.param(command, id=command.text) for command in read(PAGE.read_text())])
+COMMANDS, PATCHES = read(PAGE.read_text())
+TOOLS = {"patch": ["patch"], "git": ["git", "apply"]}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.text.partition("\n")[0])
+def test_a_diff_of_the_page_is_a_patch(patch, tool, tmp_path):
+    if shutil.which(tool) is None:
+        pytest.skip(f"there is no {tool} here")
+    for name, text in patch.before.items():
+        (tmp_path / name).write_text(text)
+    result = subprocess.run(TOOLS[tool], cwd=tmp_path, input=patch.text, capture_output=True, text=True, timeout=50)
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert not re.search("fuzz|offset", result.stdout + result.stderr)
+    assert {name: (tmp_path / name).read_text() for name in patch.after} == patch.after
+
+
+def test_there_is_a_diff_on_the_page():
+    assert PATCHES
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, id=command.text) for command in COMMANDS])
 def test_a_command_of_the_page_prints_what_the_page_shows(command, tmp_path):
     if command.need and (reason := unmet(command.need)):
         pytest.skip(reason)

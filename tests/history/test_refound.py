@@ -31,7 +31,6 @@ def test_it_is_found(case):
     assert counterexample.kind == case.kind
     assert re.search(case.message, counterexample.message)
     assert report.schedules <= 2 * case.schedules
-    assert report.seconds < 5  # typically 0.02, and at most 0.06
 
 
 @each_case

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import re
 import sys
+import time
 
 import pytest
 
@@ -154,6 +155,40 @@ def test_a_search_that_is_out_of_time_is_not_exhausted():
         report.check()
 
 
+def test_the_time_limit_does_not_count_waiting_for_the_machine():
+    """It is of CPU time: a machine that has other things to do makes no test fail."""
+
+    def waits(run):
+        time.sleep(0.01)
+        run.late(asyncio.sleep, 0)
+
+    report = explore(waits, cancels=2, time_limit=0.01)
+    assert report.exhausted
+    assert report.seconds > 0.03
+
+
+def test_the_time_limit_counts_work():
+    def works(run):
+        end = time.process_time() + 0.01
+        while time.process_time() < end:
+            pass
+        run.late(asyncio.sleep, 0)
+        run.spawn(asyncio.sleep, 0)
+
+    report = explore(works, cancels=2, time_limit=0.03)
+    assert not report.exhausted
+    assert report.schedules <= 6
+
+
+def test_the_summary_says_how_many_were_run():
+    report = explore(three_users(holdfast.Lock))
+    assert report.runs < report.schedules
+    assert f"{report.schedules} schedules ({report.runs} run) in" in str(report)
+    whole = explore(three_users(holdfast.Lock), reduce=False)
+    assert whole.runs == whole.schedules == report.schedules
+    assert f"{whole.schedules} schedules in" in str(whole)
+
+
 def test_a_failure_tells_the_story_and_how_to_replay_it():
     report = explore(three_users(ForgetfulLock))
     with pytest.raises(ExplorationError) as caught:
@@ -180,7 +215,7 @@ def test_the_cause_of_a_failure_is_the_cause_of_the_error():
 def test_the_summary_names_the_bounds():
     report = explore(three_users(holdfast.Lock))
     assert re.fullmatch(
-        r"three_users\.scenario: passed, exhausted; 9\d schedules in \d\.\d\d s "
+        r"three_users\.scenario: passed, exhausted; 9\d schedules \(\d\d run\) in \d\.\d\d s "
         r"\(late=any, cancels=1, timers=1, deliveries=1\)",
         str(report),
     )

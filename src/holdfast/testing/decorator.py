@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     time_limit: float
     max_steps: int
     replay: Sequence[int] | None
+    reduce: bool
 
 
 @overload

@@ -6,66 +6,44 @@ import asyncio
 import gc
 import inspect
 import sys
-import types
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections import deque
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from types import CoroutineType
+from typing import Any
 
+from .checks import check_all
 from .describe import describe, has_begun, is_suspended, said, shown
-from .loop import Agenda, Loop, Task, loop_of, running, unheard
-from .run import Check, Run
+from .loop import Agenda, Loop, Task, first_of, loops_of, running, task_of, tell_raised, unheard
+from .reduction import Choice, Codes, Sleep
+from .run import Run
+from .schedule import (
+    BASE,
+    CANCEL,
+    DELIVER,
+    END,
+    KILL,
+    LATE,
+    NOTHING,
+    REORDER,
+    RUN,
+    STOP,
+    SWITCH,
+    TIMER,
+    Failure,
+    Fork,
+    MisfitError,
+    Rules,
+    Schedule,
+)
+from .schedule import (
+    KINDS as KINDS,
+)
 
 Scenario = Callable[[Run], object]
 """Starts tasks and returns None, or is a coroutine function, which then is the main task."""
-
-# What can be done besides going on. To go on is: run the next ready handle. If there is none, receive what
-# call_soon_threadsafe() sent; else start the next late task; else, if all that must finish has, stop the others;
-# else let time pass until the next timer.
-LATE, CANCEL, TIMER, DELIVER, REORDER, KILL, END, SWITCH = KINDS = range(8)
-STOP, RUN, NOTHING = range(8, 11)
-BASE: Final = 8
-
-Intervention = tuple[int, int]
-"""How many steps to go on before, and what to do then: its kind + BASE * the number of the task, handle or loop."""
-Schedule = tuple[Intervention, ...]
-Fork = tuple[int, tuple[int, ...], int, int]
-"""A point where interventions are possible: steps so far, which ones; length of the queue, and of the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is explored, and what is right."""
-
-    budgets: tuple[int, ...]
-    """How many interventions of each kind."""
-    cancel_main: bool
-    swallow_ok: bool
-    max_steps: int
-    cancel_created: bool = True
-    belated: list[tuple[Schedule, dict[str, Any]]] = field(default_factory=list)
-    """What asyncio complained about when the run it belongs to was over and forgotten."""
-
-
-class Failure(Exception):  # noqa: N818  # not an error of ours
-    """The run went wrong."""
-
-    def __init__(self, kind: str, message: str, cause: BaseException | None = None) -> None:
-        super().__init__(kind, message)
-        self.kind = kind
-        self.message = message
-        self.cause = cause
-        self.steps = 0
-        """How many steps it took."""
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}"
-
-
-class MisfitError(Exception):
-    """The schedule cannot be carried out, as the scenario behaves differently from the run it was made from."""
 
 
 class Execution:
@@ -78,11 +56,18 @@ class Execution:
         self.steps = 0
         self.forks: list[Fork] = []
         """Where more interventions are possible, after those of the schedule."""
+        self.choices: list[Choice] = []
+        """For each of the forks, which of its interventions need not be tried."""
         self.failure: Failure | None = None
         self._scenario = scenario
         self._rules = rules
         self._left = list(rules.budgets)
         self._shielded: asyncio.Task[Any] | None = None  # from interventions: the main task
+        self._hit: list[Task[Any]] = []  # which tasks were cancelled by an intervention, and have not run since
+        self._codes: tuple[int, ...] = ()
+        self._version = -1  # of the agenda when nothing but these was possible: to cancel
+        self._cancellable: list[Task[Any]] = []
+        self._killed: list[Task[Any]] = []  # by closing their coroutines
         self._any_hit = False  # by an intervention that makes tasks raise CancelledError
         self._stopped = False
         self._closing: Failure | None = None
@@ -93,11 +78,19 @@ class Execution:
         """What the scenario logged."""
         return self.run._log
 
-    def execute(self, schedule: Schedule, expected: Fork | None = None, all_forks: bool = False) -> None:
+    def execute(
+        self,
+        schedule: Schedule,
+        expected: Fork | None = None,
+        all_forks: bool = False,
+        asleep: Codes | None = None,
+    ) -> None:
         """Go through the schedule, then on to the end, taking note of the forks: of all, or only of the first one.
 
         expected: the fork at which the last intervention was found. Raises MisfitError if it is different now.
+        asleep: what slept there, to take note of the choices as well; None to do without.
         """
+        sleep = None
         try:
             asyncio._set_running_loop(self.run._loops[0])
             self._begin()
@@ -109,8 +102,16 @@ class Execution:
                 self._go_to(step)
                 if expected is not None and expected != self._fork():
                     raise MisfitError(f"what was possible at step {step} no longer is")
-                self._intervene(code)
-            self._go_on(all_forks)
+                if asleep is not None and self._may_fork_after(code):
+                    sleep = Sleep(self.run, asleep)
+                    sleep.before_intervention(code)
+                    self._intervene(code)
+                    sleep.after_intervention(code)
+                else:
+                    self._intervene(code)
+            elif asleep is not None:
+                sleep = Sleep(self.run, asleep)
+            self._go_on(all_forks, sleep)
             self._judge()
         except Failure as failure:
             failure.steps = self.steps
@@ -131,11 +132,13 @@ class Execution:
             main = self._scenario(self.run)
         except Exception as exc:
             raise Failure("exception", f"the scenario raised {shown(exc)}", exc) from exc
-        if inspect.isgenerator(main) or inspect.isasyncgen(main):  # nothing of it would ever run
+        if main is None:
+            pass
+        elif inspect.isgenerator(main) or inspect.isasyncgen(main):  # nothing of it would ever run
             raise TypeError(
                 f"a scenario is a function that starts tasks, or a coroutine function, and has no yield: {main!r}"
             )
-        if isinstance(main, Coroutine):
+        elif type(main) is CoroutineType or isinstance(main, Coroutine):
             task = self.run._start("main", True, main, self.run._loops[0])
             self._shielded = None if self._rules.cancel_main else task
         for task in self.agenda.tasks:
@@ -146,51 +149,90 @@ class Execution:
         if step < self.steps:
             raise MisfitError(f"step {step} is over after step {self.steps}")
         while self.steps < step:
-            if not self._advance():
+            if not self._advance(step):
                 raise MisfitError(f"it was over after {self.steps} steps")
 
-    def _go_on(self, all_forks: bool) -> None:
-        search = any(self._left)
+    def _go_on(self, all_forks: bool, sleep: Sleep | None) -> None:
+        agenda, run, left, log = self.agenda, self.run, self._left, self.run._log
+        ready: deque[Any] = agenda.ready
+        search = any(left)
+        always = any(left[CANCEL:TIMER]) or any(left[REORDER:])
         while True:
-            self._check()
-            if search:
-                fork = self._fork()
-                if fork[1]:
-                    self.forks.append(fork)
+            if run._invariants or (run._at_rest and (not ready or ready[0]._cancelled)):
+                self._check()
+            codes: tuple[int, ...] = ()
+            may_fork = search and (always or run._expected or agenda.timers or agenda.inbox)
+            if may_fork:
+                codes = self._possible()
+                if codes:
+                    self.forks.append((self.steps, codes, len(ready), len(log)))
                     search = all_forks
-            if not self._advance():
+            if sleep is not None:
+                choice = sleep.between_steps(codes)
+                if codes:
+                    self.choices.append(choice)
+            step_by_step = may_fork or sleep is not None or run._invariants
+            if not self._advance(self.steps + 1 if step_by_step else self._rules.max_steps):
                 return
 
-    def _advance(self) -> bool:
-        """Go on by one step; return False if there is nothing left to do."""
+    def _may_fork_after(self, code: int) -> bool:
+        """Whether more interventions are to be expected after this one."""
+        left, agenda = self._left, self.agenda
+        several = left[CANCEL] + sum(left[REORDER:]) - (code % BASE not in (LATE, TIMER, DELIVER))
+        return bool(several or self.run._expected or agenda.timers or agenda.inbox)
+
+    def _advance(self, until: int) -> bool:
+        """Go on by one step, or up to that one while something is ready; return False if there is nothing left."""
         agenda = self.agenda
-        ready = agenda.ready
-        if not ready or (ready[0].cancelled() and agenda.is_idle()):
-            kind = self._when_idle()
-            if kind == DELIVER:
-                ready.append(agenda.inbox.popleft())
-            elif kind == LATE:
-                self._start_late(self.run._expected[0])
-            elif kind == STOP:
-                self._cancel_rest()
-            elif kind == TIMER:
-                agenda.pass_time()
-            else:
+        ready: deque[Any] = agenda.ready
+        steps = self.steps
+        if not ready or (ready[0]._cancelled and agenda.is_idle()):
+            if not self._advance_idle():
                 return False
+            steps += 1
         else:
-            if self._any_hit:
-                note_step(ready[0])
-            if agenda.several:
-                asyncio._set_running_loop(loop_of(ready[0]))
-            try:
-                ready.popleft()._run()  # no local variable: tracebacks would keep it, and the task, until collected
-            except SystemExit as exc:  # a task has it already; to a user's program it would look like the end
-                raise Failure("exception", f"somebody wants to end the process: {shown(exc)}", exc) from exc
-        self.steps += 1
-        if self.steps >= self._rules.max_steps:
+            hit, several, version = self._hit, agenda.several, agenda.version
+            task: object = None
+            while True:
+                handle = ready.popleft()
+                if hit and (task := task_of(handle)) in hit:
+                    hit.remove(task)
+                    self._version = -1
+                if several:
+                    asyncio._set_running_loop(handle._loop)
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except SystemExit as exc:  # a task has it already; to a user's program it would look like the end
+                    self.steps, handle, task = steps, None, None
+                    raise Failure("exception", f"somebody wants to end the process: {shown(exc)}", exc) from exc
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as exc:
+                    tell_raised(handle, exc)
+                steps += 1
+                if steps >= until or not ready or ready[0]._cancelled or agenda.version != version:
+                    break
+            handle = task = None  # tracebacks would keep them until collected
+        self.steps = steps
+        if steps >= self._rules.max_steps:
             self._judge_tasks()
             unfinished = "; ".join(map(describe, self._unfinished()))
             raise Failure("livelock", f"not at rest after {self.steps} steps: {unfinished}")
+        return True
+
+    def _advance_idle(self) -> bool:
+        agenda = self.agenda
+        kind = self._when_idle()
+        if kind == DELIVER:
+            agenda.ready.append(agenda.inbox.popleft())
+        elif kind == LATE:
+            self._start_late(self.run._expected[0])
+        elif kind == STOP:
+            self._cancel_rest()
+        elif kind == TIMER:
+            agenda.pass_time()
+        else:
+            return False
         return True
 
     def _when_idle(self) -> int:
@@ -205,10 +247,12 @@ class Execution:
         return TIMER if unfinished and self.agenda.has_timer() else NOTHING
 
     def _unfinished(self) -> list[Task[Any]]:
-        return [task for task in self.agenda.tasks if not task.done() and not task.killed]
+        killed = self._killed
+        return [task for task in self.agenda.tasks if not (task.done() or (killed and task in killed))]
 
     def _cancel_rest(self) -> None:
         self._stopped = True
+        self._version = -1
         self._left[:] = [0] * len(self._left)
         for task in self._unfinished():
             cancel(task)
@@ -231,13 +275,14 @@ class Execution:
         run = self.run
         if run._invariants:
             check_all("invariant", run._invariants)
-        if run._at_rest and self.agenda.is_idle() and not self.agenda.inbox:
+        if run._at_rest and not self.agenda.inbox and self.agenda.is_idle():
             check_all("at rest", run._at_rest)
 
     def _judge(self) -> None:
         """Is this a good end?"""
         self._judge_tasks()
-        stuck = [task for task in self._unfinished() if not waits_for_killed(task)]
+        unfinished = self._unfinished()
+        stuck = unfinished and [task for task in unfinished if not waits_for_killed(task)]
         if stuck:
             raise Failure("deadlock", "nothing is left that would wake " + "; ".join(map(describe, stuck)))
         check_all("at end", self.run._at_end)
@@ -251,7 +296,7 @@ class Execution:
             message = said(context.get("message"))
             raise Failure("unhandled", message if cause is None else f"{message}: {shown(cause)}", cause)
         for task in self.agenda.tasks:
-            if task.done():
+            if task.done() and (task.hit or task.cancelled() or task._exception is not None):
                 self._judge_task(task)
         for future in self.agenda.futures:
             if future._log_traceback:
@@ -273,52 +318,81 @@ class Execution:
     # Interventions
 
     def _fork(self) -> Fork:
+        return self.steps, self._possible(), len(self.agenda.ready), len(self.run._log)
+
+    def _possible(self) -> tuple[int, ...]:
         """What could be done now instead of going on."""
         agenda = self.agenda
-        late, cancel, timer, deliver, reorder, kill, end, switch = self._left
-        anyway = self._when_idle() if agenda.is_idle() else RUN
+        ready: deque[Any] = agenda.ready
+        if ready and ready[0]._cancelled:
+            agenda.is_idle()
+        if ready and self._version == agenda.version:  # the usual case, in less time: all depends on who is done
+            for task in self._cancellable:
+                if task.done():
+                    break
+            else:
+                return self._codes
+        left, expected = self._left, self.run._expected
         codes: list[int] = []
-        if late and self.run._expected:
-            codes += [LATE + BASE * number for number in self.run._expected[anyway == LATE :]]
-        if cancel:
-            codes += [  # a task twice only with a step in between
-                CANCEL + BASE * task.index
-                for task in agenda.tasks
-                if not (task.done() or task.killed or task.hit_since_step or self._is_shielded(task))
-            ]
+        tasks = self._exposed() if left[CANCEL] or left[KILL] else []
+        others = bool(expected or agenda.timers or agenda.inbox) or left[REORDER:] != _NONE_OF_THEM
+        anyway = RUN
+        if others:
+            anyway = RUN if ready else self._when_idle()
+            if left[LATE]:
+                codes += [LATE + BASE * number for number in expected[anyway == LATE :]]
+        if left[CANCEL]:  # a task twice only with a step in between
+            hit = self._hit
+            codes += [CANCEL + BASE * task.index for task in tasks if not (hit and task in hit)]
+        if others:
+            self._add_others(codes, tasks, anyway)
+        self._codes = tuple(codes)
+        self._version = -1 if others else agenda.version
+        self._cancellable = tasks
+        return self._codes
+
+    def _add_others(self, codes: list[int], tasks: list[Task[Any]], anyway: int) -> None:
+        """What could be done besides starting or cancelling a task. anyway: what will be done if nothing is."""
+        agenda, ready = self.agenda, self.agenda.ready
+        _, _, timer, deliver, reorder, kill, end, switch = self._left
         if timer and agenda.timers and agenda.has_timer() and anyway not in (TIMER, NOTHING):
             codes.append(TIMER)
         if deliver and agenda.inbox:
             codes += [DELIVER + BASE * number for number in loops_of(agenda.inbox)[anyway == DELIVER :]]
         if reorder:
-            places = range(1, len(agenda.ready))
-            codes += [REORDER + BASE * place for place in places if not agenda.ready[place].cancelled()]
+            codes += [REORDER + BASE * place for place in range(1, len(ready)) if not ready[place].cancelled()]
         if kill:
-            codes += [
-                KILL + BASE * task.index
-                for task in agenda.tasks
-                if not (task.done() or task.killed or self._is_shielded(task)) and is_suspended(task)
-            ]
+            codes += [KILL + BASE * task.index for task in tasks if is_suspended(task)]
         if end:
             codes += [END + BASE * loop.number for loop in self.run._loops]
         if switch and agenda.several:
-            codes += [SWITCH + BASE * number for number in loops_of(agenda.ready)[1:]]
-        return self.steps, tuple(codes), len(agenda.ready), len(self.run._log)
+            codes += [SWITCH + BASE * number for number in loops_of(ready)[1:]]
 
-    def _is_shielded(self, task: Task[Any]) -> bool:
-        return task is self._shielded or not (task.spawned or self._rules.cancel_created)
+    def _exposed(self) -> list[Task[Any]]:
+        """The tasks that can be cancelled or closed."""
+        shielded, killed = self._shielded, self._killed
+        any_task = self._rules.cancel_created
+        return [
+            task
+            for task in self.agenda.tasks
+            if not task.done() and task is not shielded and (any_task or task.spawned) and task not in killed
+        ]
 
     def _intervene(self, code: int) -> None:
         number, kind = divmod(code, BASE)
         agenda = self.agenda
         ready, tasks = agenda.ready, agenda.tasks
         self._left[kind] -= 1
+        self._version = -1
         if kind == LATE and number in self.run._expected:
             self._start_late(number)
-        elif kind == CANCEL and number < len(tasks) and not is_over(tasks[number]):
-            task = tasks[number]
-            self._any_hit = task.hit = task.hit_since_step = True
-            cancel(task)
+        elif kind == CANCEL and number < len(tasks) and not is_over(task := tasks[number]):
+            self._any_hit = task.hit = True
+            self._hit.append(task)
+            if agenda.several:
+                cancel(task)
+            else:
+                _cancel(task)
         elif kind == TIMER and agenda.has_timer():
             agenda.pass_time()
         elif kind == DELIVER and number in loops_of(agenda.inbox):
@@ -345,6 +419,7 @@ class Execution:
     def _kill(self, task: Task[Any]) -> None:
         """Do to a task what the garbage collector does: close its coroutine, and never run it again."""
         self._any_hit = task.killed = True
+        self._killed.append(task)
         ready = [handle for handle in self.agenda.ready if task_of(handle) is not task]
         self.agenda.ready.clear()
         self.agenda.ready.extend(ready)
@@ -371,6 +446,9 @@ class Execution:
         A task stays if something that lives on, a primitive say, refers to the future that it awaits.
         """
         self._left[:] = [0] * len(self._left)
+        self._hit.clear()
+        self._killed.clear()
+        self._cancellable = []
         self._shielded = None
         self.run._expected.clear()
         self.run._invariants.clear()
@@ -387,6 +465,7 @@ class Execution:
     def _end_one(self, loop: Loop) -> None:
         """Let one of several loops end in that way. The others go on, without further interventions."""
         self._left[:] = [0] * len(self._left)
+        self._hit.clear()
         self.run._expected[:] = [number for number in self.run._expected if self.run._late[number][3] is not loop]
         self._close_loops([loop])
 
@@ -422,8 +501,8 @@ class Execution:
 
     def _dispose(self, schedule: Schedule) -> None:
         """Leave nothing for the collector but what the scenario left."""
-        tasks = self.agenda.tasks
-        for loop in self.run._loops:
+        tasks, run = self.agenda.tasks, self.run
+        for loop in run._loops:
             if not loop.is_closed():
                 loop.complain = partial(_complain, self._rules.belated, schedule)
                 loop.close()
@@ -436,42 +515,25 @@ class Execution:
                     task.get_coro().close()
         tasks.clear()
         self.agenda.futures.clear()
+        self._cancellable = []
         self._shielded = None
+        self._hit.clear()
+        self._killed.clear()
+        run._forget()
 
 
 def _complain(belated: list[tuple[Schedule, dict[str, Any]]], schedule: Schedule, context: dict[str, Any]) -> None:
     belated.append((schedule, context))
 
 
-def task_of(handle: asyncio.Handle) -> object:
-    """The task that a handle runs, if it does that."""
-    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
-
-
-def loops_of(handles: Iterable[asyncio.Handle]) -> list[int]:
-    """The numbers of the loops in which something would run, in the order of what is first in each."""
-    return list(dict.fromkeys(loop_of(handle).number for handle in handles))
-
-
-def first_of(handles: Iterable[asyncio.Handle], number: int) -> asyncio.Handle:
-    """What is first in the loop of that number. Raises LookupError if there is nothing."""
-    for handle in handles:
-        if loop_of(handle).number == number:
-            return handle
-    raise LookupError(f"nothing in event loop {number}")
-
-
 def cancel(task: Task[Any]) -> None:
     """Cancel it, in its own loop."""
     with running(task.get_loop()):
-        task.cancel()
+        _cancel(task)
 
 
-def note_step(handle: asyncio.Handle) -> None:
-    """Its task, if it has one, may be cancelled again."""
-    task = task_of(handle)
-    if isinstance(task, Task):
-        task.hit_since_step = False
+_NONE_OF_THEM = [0] * len(KINDS[REORDER:])
+_cancel = asyncio.Task.cancel  # Task.cancel() would take note
 
 
 def is_over(task: Task[Any]) -> bool:
@@ -482,19 +544,3 @@ def is_over(task: Task[Any]) -> bool:
 def waits_for_killed(task: Task[Any]) -> bool:
     """Whether it waits for ever, and is not to blame."""
     return getattr(task._fut_waiter, "killed", False)
-
-
-def check_all(kind: str, checks: Iterable[Check]) -> None:
-    """Make the checks, one after the other."""
-    for check in checks:
-        try:
-            good = check()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as exc:
-            raise Failure(kind, said(exc) or shown(exc), exc) from exc
-        if good is False:
-            raise Failure(kind, f"{getattr(check, '__name__', check)} was false")
-        if type(good) is types.CoroutineType:
-            good.close()
-            raise Failure(kind, f"{getattr(check, '__name__', check)} checks nothing: a check is a plain function")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from asyncio import format_helpers
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack, cast
 
 T = TypeVar("T")
@@ -16,24 +17,82 @@ Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 
 class Task(asyncio.Task[T]):
-    """The interpreter's Task. Its hash is its number, so that sets of tasks have the same order in every run."""
+    """The interpreter's Task. Its hash is its number, so that sets of tasks have the same order in every run.
+
+    It tells the agenda when somebody looks whether it is to be cancelled, or changes that: see reduction.py. Who drives
+    the run does so by asyncio.Task.cancel(task), which tells nobody.
+    """
 
     index: int
+    agenda: Agenda
     spawned = False
     """Whether the scenario started it, and no other task; its exception fails the run."""
     must_finish = False
     """Whether it is a fault if it waits for ever."""
     hit = False
     """Whether it was cancelled by an intervention."""
-    hit_since_step = False
-    """And has not run since."""
     killed = False
     """Whether its coroutine was closed, and it will not run again."""
     _fut_waiter: asyncio.Future[Any] | None
     _log_destroy_pending: bool
 
     def __hash__(self) -> int:
+        self.agenda.hashed = True
         return self.index
+
+    def cancel(self, msg: Any = None) -> bool:
+        self.agenda.touched.append(self.index)
+        return super().cancel(msg)
+
+    def uncancel(self) -> int:
+        self.agenda.touched.append(self.index)
+        return super().uncancel()
+
+    def cancelling(self) -> int:
+        self.agenda.touched.append(self.index)
+        return super().cancelling()
+
+    @property
+    def _must_cancel(self) -> bool:
+        self.agenda.touched.append(self.index)
+        return bool(super()._must_cancel)  # type: ignore[misc]  # the interpreter's has it
+
+    @property
+    def _cancel_message(self) -> Any:
+        self.agenda.touched.append(self.index)
+        return super()._cancel_message  # type: ignore[misc]
+
+    @_cancel_message.setter
+    def _cancel_message(self, message: Any) -> None:
+        self.agenda.touched.append(self.index)
+        asyncio.Task._cancel_message.__set__(self, message)  # type: ignore[attr-defined]
+
+
+class Handle(asyncio.Handle):
+    """asyncio's, made with fewer calls: a run makes one for each step of a task."""
+
+    __slots__ = ()
+    _callback: Callable[..., object]
+    _args: tuple[Any, ...]
+    _context: Context
+    _loop: Loop
+    _cancelled: bool
+    _repr: str | None
+    _source_traceback: None
+
+
+_new_handle = Handle.__new__
+_new_task = Task.__new__
+_init_task = asyncio.Task.__init__
+_get_running_loop = asyncio._get_running_loop
+
+
+def tell_raised(handle: asyncio.Handle, exc: BaseException) -> None:
+    """Say what asyncio says when a callback has raised something."""
+    handle = cast(Handle, handle)
+    source = format_helpers._format_callback_source(handle._callback, handle._args)
+    message = f"Exception in callback {source}"
+    handle._loop.call_exception_handler({"message": message, "exception": exc, "handle": handle})
 
 
 class Agenda:
@@ -54,12 +113,23 @@ class Agenda:
         self.futures: list[asyncio.Future[Any]] = []
         self.several = False
         """Whether there is more than one loop, each as if in a thread of its own."""
+        self.version = 0
+        """Grows when more can happen, or has to be looked at: something was sent, a task was made, and so on."""
+        self.dropped = 0
+        """How many handles were ready, and cancelled."""
+        self.touched: list[int] = []
+        """The numbers of tasks of which somebody asked, or changed, whether they are to be cancelled."""
+        self.hashed = False
+        """Whether a task was made a member of a set, as asyncio.all_tasks() does with all."""
+        self.timed = False
+        """Whether somebody looked at the clock, or at a timer."""
 
     def is_idle(self) -> bool:
         """Whether nothing is ready. Handles that were cancelled are dropped, as asyncio does without running them."""
         ready = self.ready
         while ready and ready[0].cancelled():
             ready.popleft()
+            self.dropped += 1
         return not ready
 
     def has_timer(self) -> bool:
@@ -78,11 +148,13 @@ class Agenda:
     def drop(self, loop: Loop) -> None:
         """Forget whatever was to happen in a loop. What that destroys may send something to another one."""
         for queue in (self.ready, self.inbox):
-            others = [handle for handle in queue if loop_of(handle) is not loop]
-            queue.clear()
-            queue.extendleft(reversed(others))
-        self.timers = [timer for timer in self.timers if loop_of(timer[2]) is not loop]
-        heapq.heapify(self.timers)
+            if queue:
+                others = [handle for handle in queue if loop_of(handle) is not loop]
+                queue.clear()
+                queue.extendleft(reversed(others))
+        if self.timers:
+            self.timers = [timer for timer in self.timers if loop_of(timer[2]) is not loop]
+            heapq.heapify(self.timers)
 
 
 class Loop(asyncio.AbstractEventLoop):
@@ -104,10 +176,17 @@ class Loop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        if self.agenda.several:
+        agenda = self.agenda
+        if agenda.several:
             self._check_thread()
-        handle = asyncio.Handle(callback, args, self, context)
-        self.agenda.ready.append(handle)
+        handle = _new_handle(Handle)
+        handle._callback = callback
+        handle._args = args
+        handle._context = copy_context() if context is None else context
+        handle._loop = self
+        handle._cancelled = False
+        handle._repr = handle._source_traceback = None
+        agenda.ready.append(handle)
         return handle
 
     def call_soon_threadsafe(
@@ -117,6 +196,7 @@ class Loop(asyncio.AbstractEventLoop):
             raise RuntimeError("Event loop is closed")
         handle = asyncio.Handle(callback, args, self, context)
         self.agenda.inbox.append(handle)
+        self.agenda.version += 1
         return handle
 
     def call_later(
@@ -132,6 +212,8 @@ class Loop(asyncio.AbstractEventLoop):
         agenda = self.agenda
         if agenda.several:
             self._check_thread()
+        agenda.timed = True
+        agenda.version += 1
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if when <= agenda.now:
             agenda.ready.append(handle)
@@ -142,7 +224,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     def _check_thread(self) -> None:
         """Each of several loops has a thread of its own. Asleep, it would not notice a plain call from another."""
-        running = asyncio._get_running_loop()
+        running = _get_running_loop()
         if running is not self and running is not None:
             raise RuntimeError(
                 "another event loop was called from this one's thread: write call_soon_threadsafe() instead"
@@ -150,8 +232,10 @@ class Loop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Called by TimerHandle.cancel(); Agenda.has_timer() drops it."""
+        self.agenda.timed = True
 
     def time(self) -> float:
+        self.agenda.timed = True
         return self.agenda.now
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -173,13 +257,19 @@ class Loop(asyncio.AbstractEventLoop):
             if self._factory is not getattr(asyncio, "eager_task_factory", None):
                 raise NotImplementedError("of the task factories, only asyncio.eager_task_factory can be explored")
             options.setdefault("eager_start", True)
-        tasks = self.agenda.tasks
-        task: Task[T] = Task.__new__(Task)
+        agenda = self.agenda
+        tasks = agenda.tasks
+        task: Task[T] = _new_task(Task)
         task.index = len(tasks)
+        task.agenda = agenda
         tasks.append(task)
+        agenda.version += 1
         try:
             name = f"Task-{len(tasks)}" if name is None else str(name)
-            asyncio.Task.__init__(task, coro, loop=self, name=name, context=context, **options)
+            if options or context is not None:
+                _init_task(task, coro, loop=self, name=name, context=context, **options)
+            else:
+                _init_task(task, coro, loop=self, name=name)
         except BaseException:
             tasks.remove(task)
             raise
@@ -212,8 +302,7 @@ class Loop(asyncio.AbstractEventLoop):
         else:
             self._handler(self, context)
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)  # False: each task and each future asks
 
     def is_running(self) -> bool:
         return asyncio._get_running_loop() is self or (self.agenda.several and not self._closed)
@@ -230,6 +319,24 @@ def loop_of(handle: asyncio.Handle) -> Loop:
     """Where a handle runs."""
     loop: Loop = handle._loop  # type: ignore[attr-defined]
     return loop
+
+
+def task_of(handle: asyncio.Handle) -> object:
+    """The task that a handle runs, if it does that."""
+    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+
+
+def loops_of(handles: Iterable[asyncio.Handle]) -> list[int]:
+    """The numbers of the loops in which something would run, in the order of what is first in each."""
+    return list(dict.fromkeys(loop_of(handle).number for handle in handles))
+
+
+def first_of(handles: Iterable[asyncio.Handle], number: int) -> asyncio.Handle:
+    """What is first in the loop of that number. Raises LookupError if there is nothing."""
+    for handle in handles:
+        if loop_of(handle).number == number:
+            return handle
+    raise LookupError(f"nothing in event loop {number}")
 
 
 @contextmanager

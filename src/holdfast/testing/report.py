@@ -40,17 +40,19 @@ class Report:
     bounds: Mapping[str, int | None]
     """The most interventions of each kind; None is no limit."""
     schedules: int
-    """How many were run."""
+    """How many were covered: run, or seen to do the same as one that was run."""
     seconds: float
-    """How long that took."""
+    """How long that took, by the clock on the wall."""
     exhausted: bool
-    """Whether every schedule within the bounds was run. False if the time was over, or one failed."""
+    """Whether every schedule within the bounds was covered. False if the time was over, or one failed."""
     interventions: int
-    """Every schedule with at most so many interventions was run."""
+    """Every schedule with at most so many interventions was covered."""
     counterexample: Counterexample | None
     """A schedule that fails, with as few interventions as possible."""
     replayed: bool = False
     """Whether this was one given schedule, and no search."""
+    runs: int = 0
+    """How many of the schedules were run."""
 
     @property
     def passed(self) -> bool:
@@ -66,7 +68,7 @@ class Report:
             raise ExplorationError(f"{self}\n{found}") from found.exception
 
     def __str__(self) -> str:
-        """One line: the verdict, the number of schedules, the seconds, the bounds."""
+        """One line: the verdict, the number of schedules, how many of them were run, the seconds, the bounds."""
         bounds = ", ".join(f"{name}={'any' if n is None else n}" for name, n in self.bounds.items() if n != 0)
         found = self.counterexample
         if found is not None:
@@ -77,6 +79,7 @@ class Report:
             verdict = "passed, exhausted"
         else:
             verdict = f"not exhausted: only the schedules of up to {self.interventions} interventions are complete"
-        return f"{self.scenario}: {verdict}; {self.schedules:,} schedules in {self.seconds:.2f} s" + (
+        run = f" ({self.runs:,} run)" if self.runs < self.schedules else ""
+        return f"{self.scenario}: {verdict}; {self.schedules:,} schedules{run} in {self.seconds:.2f} s" + (
             f" ({bounds})" if bounds else ""
         )

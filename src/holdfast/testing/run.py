@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
+from functools import partial
+from types import CoroutineType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 from .loop import Loop, Task, running
@@ -21,6 +24,7 @@ class Run:
 
     def __init__(self, loop: Loop) -> None:
         self._loops = [loop]
+        self._agenda = loop.agenda
         self._late: list[tuple[str, bool, Callable[[], Coroutine[Any, Any, Any]], Loop]] = []
         self._expected: list[int] = []  # which of them have not come yet
         self._invariants: list[Check] = []
@@ -47,7 +51,7 @@ class Run:
         must_finish: False for a task that may wait for ever. When those that must finish have, and nothing is
             ready, all others are cancelled, as asyncio.run() does; as are all tasks that tasks have created.
         """
-        where = self._known(loop)
+        where = self._loops[0] if loop is None else self._known(loop)
         return self._start(self._name(function, name), must_finish, function(*args), where)
 
     def late(
@@ -61,7 +65,8 @@ class Run:
         """Start a task like `spawn()`, but at any moment; at the latest when nothing else can run."""
         where = self._known(loop)
         self._expected.append(len(self._late))
-        self._late.append((self._name(function, name), must_finish, lambda: function(*args), where))
+        self._agenda.version += 1
+        self._late.append((self._name(function, name), must_finish, partial(function, *args), where))
 
     def another_loop(self) -> asyncio.AbstractEventLoop:
         """Make one more event loop, which runs as if in a thread of its own: see `spawn(loop=)`.
@@ -72,15 +77,17 @@ class Run:
         call_soon_threadsafe() raises RuntimeError, as in the debug mode of asyncio.
         """
         first = self._loops[0]
-        loop = Loop(first.agenda, len(self._loops))  # type: ignore[abstract]  # the rest raises
+        loop = Loop(self._agenda, len(self._loops))  # type: ignore[abstract]  # the rest raises
         loop.complain = first.complain
-        first.agenda.several = True
+        self._agenda.several = True
+        self._agenda.version += 1
         self._loops.append(loop)
         return loop
 
     def invariant(self, check: Check) -> None:
         """Make `check` after each step, that is, whenever no task is running."""
         self._invariants.append(check)
+        self._agenda.version += 1
 
     def at_rest(self, check: Check) -> None:
         """Make `check` whenever nothing is going to happen unless time passes or somebody new comes.
@@ -105,6 +112,14 @@ class Run:
         """Note that something happened. The story shows it; equal schedules must give equal logs."""
         self._log.append(event)
 
+    def _forget(self) -> None:
+        """Let go of the functions of the scenario, which mostly refer to this run."""
+        self._late.clear()
+        self._invariants.clear()
+        self._at_rest.clear()
+        self._at_end.clear()
+        self._afterwards = None
+
     def _known(self, loop: asyncio.AbstractEventLoop | None) -> Loop:
         if loop is None:
             return self._loops[0]
@@ -112,12 +127,21 @@ class Run:
             raise ValueError(f"loop must be one that another_loop() made in this run, not {loop!r}")
         return loop
 
+    def _is_plain(self, number: int) -> bool:
+        """Whether to start this late task runs nothing of the scenario: its first step comes when it is its turn."""
+        _, _, function, loop = self._late[number]
+        function = function.func if isinstance(function, partial) else function
+        return loop.get_task_factory() is None and is_coroutine_function(function)
+
     def _start(self, name: str, must_finish: bool, coroutine: Coroutine[Any, Any, T], loop: Loop) -> Task[T]:
-        if not isinstance(coroutine, Coroutine):
+        if type(coroutine) is not CoroutineType and not isinstance(coroutine, Coroutine):
             raise TypeError(f"{name!r} is no coroutine function: it returned {coroutine!r}")
         try:
-            with running(loop):
+            if loop is asyncio._get_running_loop():
                 task = loop.create_task(coroutine, name=name)
+            else:
+                with running(loop):
+                    task = loop.create_task(coroutine, name=name)
         except BaseException:  # it is closed
             coroutine.close()
             raise
@@ -129,3 +153,10 @@ class Run:
         name = str(wanted or getattr(function, "__name__", type(function).__name__))
         number = self._names[name] = self._names.get(name, 0) + 1
         return name if number == 1 else f"{name}-{number}"
+
+
+def is_coroutine_function(function: object) -> bool:
+    """Whether to call it makes a coroutine, and runs nothing of it."""
+    if isinstance(function, MethodType):
+        function = function.__func__
+    return isinstance(function, FunctionType) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)

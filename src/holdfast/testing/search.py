@@ -9,21 +9,24 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from .branches import NO_BRANCHES, Branches, Origin
 from .describe import said, shown
-from .execution import Execution, Failure, Fork, MisfitError, Rules, Scenario, Schedule
+from .execution import Execution, Scenario
+from .limit import Limit
 from .progress import Progress
 from .report import Counterexample, Report
 from .run import Run
+from .schedule import BASE, CANCEL, Failure, MisfitError, Rules, Schedule
 from .story import Told
 
 _BATCH: Final = 256
 """After so many schedules, the collector runs."""
-_ROOM: Final = 50_000
-"""Of so many schedules the forks are remembered, which takes some 30 MB."""
+_ROOM: Final = 200_000
+"""So many schedules and forks of schedules are remembered, which takes some 40 MB."""
 _OTHERS: Final = 1000
 """How many schedules to try for a shorter story."""
 _NO_LIMIT: Final = 1 << 30
@@ -47,8 +50,9 @@ def explore(
     time_limit: float = 60.0,
     max_steps: int = 10_000,
     replay: Sequence[int] | None = None,
+    reduce: bool = True,
 ) -> Report:
-    """Run a scenario under every schedule within bounds; return what came out.
+    """Try a scenario under every schedule within bounds; return what came out.
 
     A run goes on as asyncio does, first come, first served, without I/O, and with a clock that stands still
     while something is ready and then jumps to the next timer. Interventions come in between, at any step; the
@@ -72,9 +76,12 @@ def explore(
     cancel_created: False to cancel and close only tasks of `Run.spawn()` and `Run.late()`, not what other tasks create:
         the background tasks of a library, say, that nobody else gets hold of.
     swallow_ok: let a task that was cancelled finish as if it had not been.
-    time_limit: stop after so many seconds; the report then says that the search is not exhausted.
+    time_limit: stop after so many seconds of CPU time of this process, not of the clock on the wall, so that a machine
+        that is busy with other things makes no difference; the report then says that the search is not exhausted.
     max_steps: a run that takes so many steps fails.
     replay: run only this schedule, from `Counterexample.replay`.
+    reduce: False to run also the schedules that can be seen to do the same as one that was run, because what they do in
+        another order does not touch. What is found is the same. With `against`, all are run.
 
     Raises RuntimeError if an event loop is running, ValueError if `replay` does not fit the scenario or a number is
     below 0, TypeError for what is no number.
@@ -97,13 +104,15 @@ def explore(
     rules = Rules(
         budgets if replay is None else (_NO_LIMIT,) * len(budgets), cancel_main, swallow_ok, max_steps, cancel_created
     )
-    search = _Search(_with_argument(scenario), against and _with_argument(against), rules, time_limit)
+    reduce = reduce and against is None
+    search = _Search(_with_argument(scenario), against and _with_argument(against), rules, time_limit, reduce)
     with _quiet_interpreter():
         found = search.search() if replay is None else search.replay(_schedule(replay))
     return Report(
         scenario=getattr(scenario, "__qualname__", repr(scenario)).replace("<locals>.", ""),
         bounds=bounds if replay is None else {},
         schedules=search.schedules,
+        runs=search.runs,
         seconds=time.perf_counter() - search.started,
         exhausted=search.exhausted,
         interventions=search.interventions,
@@ -112,54 +121,67 @@ def explore(
     )
 
 
+Candidate = tuple[Schedule, Origin | None, float]
+"""A schedule, where it comes from, and how much is done. None: it need not be run."""
+
+
 class _Search:
-    def __init__(self, scenario: Scenario, against: Scenario | None, rules: Rules, time_limit: float) -> None:
+    def __init__(
+        self, scenario: Scenario, against: Scenario | None, rules: Rules, time_limit: float, reduce: bool
+    ) -> None:
         self.schedules = 0
+        self.runs = 0
         self.interventions = 0
         self.exhausted = False
         self.started = time.perf_counter()
         self._scenario = scenario
         self._against = against
         self._rules = rules
-        self._time_limit = time_limit
-        self._known: dict[Schedule, list[Fork]] = {}
-        self._forks: dict[Fork, Fork] = {}  # each one once, as most schedules have the same
+        self._limit = Limit(time_limit)
+        self._reduce = reduce
+        self._known: dict[Schedule, Branches] = {}
+        self._room = _ROOM
 
     def search(self) -> Counterexample | None:
         """Run all schedules, those with fewer interventions first; return the first that fails."""
         try:
-            first = self._run((), all_forks=True)
-            self._compare_runs(first, self._run((), all_forks=True))
-            self.schedules = 1
+            first = self._run(())
+            self._compare_runs(first, self._run(()))
+            self.schedules = self.runs = 1
             if first.failure is not None:
                 if not isinstance(first.failure.cause, Exception | None):
                     raise first.failure.cause  # pytest.skip() and the like, which no schedule has to do with
                 return self._counterexample((), first.failure)
+            self._remember((), None, first)
             more = bool(first.forks)
             with Progress() as progress:
                 while more:
                     more = False
-                    schedules = self._extend((), first.forks, self.interventions, 0.0, 1.0)
-                    for schedule, fork, part in schedules:
-                        room = len(self._known) < _ROOM
-                        execution = self._run(schedule, fork, all_forks=room)
+                    candidates = self._extend(self._known[()], self.interventions, 0.0, 1.0)
+                    for schedule, origin, part in candidates:
                         self.schedules += 1
+                        if origin is None:
+                            continue
+                        room = self._room > 0
+                        execution = self._run(schedule, origin, all_forks=room)
+                        self.runs += 1
                         if execution.failure is not None:
-                            return self._counterexample(*self._find_shorter(schedule, execution.failure, schedules))
-                        more = more or bool(execution.forks)
+                            return self._counterexample(*self._find_shorter(schedule, execution.failure, candidates))
+                        if execution.forks:
+                            more = True
                         if room:
-                            self._known[schedule] = [self._forks.setdefault(fork, fork) for fork in execution.forks]
-                        if self._rules.belated or self.schedules % _BATCH == 0:
+                            self._remember(schedule, origin, execution)
+                        if self._rules.belated or self.runs % _BATCH == 0:
                             gc.collect(0)
                             if self._rules.belated:
                                 return self._belated()
                         now = time.perf_counter()
-                        if now > self.started + self._time_limit:
+                        if self._limit.is_over(now):
                             return None
                         if now > progress.due:
                             progress.show(now, self.interventions + 1, part, self.schedules)
                     self.interventions += 1
-            self._compare_runs(first, self._run((), all_forks=True))
+            self._compare_runs(first, self._run(()))
             gc.collect(0)
             if self._rules.belated:
                 return self._belated()
@@ -168,30 +190,75 @@ class _Search:
         except MisfitError as misfit:
             return self._nondeterminism(misfit)
 
-    def _extend(
-        self, schedule: Schedule, forks: list[Fork], between: int, start: float, width: float
-    ) -> Iterator[tuple[Schedule, Fork, float]]:
+    def _extend(self, found: Branches, between: int, start: float, width: float) -> Iterator[Candidate]:
         """All schedules with one more intervention and `between` before it, and how much is done, from `start` on.
 
         Those between have been run before. When there are too many to remember the forks they have, they are run
         again: they are few compared with the schedules that come of them.
         """
-        width /= sum(len(codes) for _, codes, *_ in forks) or 1
-        for fork in forks:
+        width /= sum(len(fork[1]) for fork in found.forks) or 1
+        for place, fork in enumerate(found.forks):
+            asleep, tried = found.choice(place)
             for code in fork[1]:
-                longer = (*schedule, (fork[0], code))
-                if between:
-                    deeper = self._known.get(longer)
-                    if deeper is None:
-                        deeper = self._run(longer, fork, all_forks=True).forks
-                    yield from self._extend(longer, deeper, between - 1, start, width)
+                longer = (*found.schedule, (fork[0], code))
+                if asleep >> code & 1:
+                    if between:
+                        yield from self._skip(found.tried_before(place, code), fork[0], between - 1, start)
+                    else:
+                        yield longer, None, start
+                elif between:
+                    deeper = self._branches(longer, (found, place, asleep))
+                    yield from self._extend(deeper, between - 1, start, width)
                 else:
-                    yield longer, fork, start
+                    yield longer, (found, place, asleep), start
+                if tried >> code & 1 or code % BASE == CANCEL:
+                    asleep |= 1 << code
                 start += width
+
+    def _skip(self, same: Schedule, since: int, between: int, start: float) -> Iterator[Candidate]:
+        """All schedules that come of one that was not run, and does the same from that step on as this one.
+
+        They need not be run, as those that come of this one are; only to be counted.
+        """
+        found = self._branches(same, None)
+        for place, fork in enumerate(found.forks):
+            if fork[0] < since:
+                continue
+            asleep, _ = found.choice(place)
+            for code in fork[1]:
+                longer = (*same, (fork[0], code))
+                if between:
+                    if asleep >> code & 1:
+                        longer = found.tried_before(place, code)
+                    yield from self._skip(longer, fork[0], between - 1, start)
+                else:
+                    yield longer, None, start
+
+    def all_branches(self) -> Iterable[Branches]:
+        """Of the schedules that are remembered, where they go on to others."""
+        return self._known.values()
+
+    def _branches(self, schedule: Schedule, origin: Origin | None) -> Branches:
+        """What is remembered of a schedule; else it is run again."""
+        known = self._known.get(schedule)
+        return self._remember(schedule, origin, self._run(schedule, origin)) if known is None else known
+
+    def _remember(self, schedule: Schedule, origin: Origin | None, execution: Execution) -> Branches:
+        """Keep the branches of a schedule if there is room."""
+        if not execution.forks:
+            branches = NO_BRANCHES
+        else:
+            inherited = origin[0].inherited_by(*origin[1:]) if origin is not None and execution.choices else {}
+            branches = Branches(schedule, execution.forks, execution.choices, inherited)
+        if self._room > 0 or not schedule:
+            self._room -= 1 + len(execution.forks)
+            self._known[schedule] = branches
+        return branches
 
     def replay(self, schedule: Schedule) -> Counterexample | None:
         """Run this schedule only."""
         self.schedules += 1
+        self.runs += 1
         told = Told(self._scenario, self._rules)
         try:
             told.execute(schedule)
@@ -203,9 +270,13 @@ class _Search:
             return self._belated()
         return None if told.failure is None else _tell(schedule, told, told.failure)
 
-    def _run(self, schedule: Schedule, fork: Fork | None = None, all_forks: bool = False) -> Execution:
+    def _run(self, schedule: Schedule, origin: Origin | None = None, all_forks: bool = True) -> Execution:
         execution = Execution(self._scenario, self._rules)
-        execution.execute(schedule, fork, all_forks)
+        fork, asleep = None, 0
+        if origin is not None:
+            found, place, asleep = origin
+            fork = found.forks[place]
+        execution.execute(schedule, fork, all_forks, asleep if self._reduce and all_forks else None)
         self._compare(schedule, execution)
         return execution
 
@@ -225,12 +296,15 @@ class _Search:
                     execution.failure = Failure("difference", f"the other scenario logs {there}, and this one {here}")
 
     def _find_shorter(
-        self, schedule: Schedule, failure: Failure, others: Iterator[tuple[Schedule, Fork, float]]
+        self, schedule: Schedule, failure: Failure, others: Iterator[Candidate]
     ) -> tuple[Schedule, Failure]:
         """Among some schedules with as many interventions, the one that fails alike in the fewest steps."""
-        for other, fork, _ in itertools.islice(others, _OTHERS):
+        for other, origin, _ in itertools.islice(others, _OTHERS):
             self.schedules += 1
-            found = self._run(other, fork).failure
+            if origin is None:
+                continue  # as many steps as the one that it does the same as
+            self.runs += 1
+            found = self._run(other, origin, all_forks=False).failure
             if found is not None and found.kind == failure.kind and found.steps < failure.steps:
                 schedule, failure = other, found
         return schedule, failure

@@ -6,22 +6,9 @@ import asyncio
 from typing import Any
 
 from .describe import has_begun, position, said, shown
-from .execution import (
-    BASE,
-    CANCEL,
-    DELIVER,
-    END,
-    KILL,
-    LATE,
-    REORDER,
-    STOP,
-    SWITCH,
-    TIMER,
-    Execution,
-    first_of,
-    task_of,
-)
-from .loop import Task, loop_of
+from .execution import Execution
+from .loop import Task, first_of, loop_of, task_of
+from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, STOP, SWITCH, TIMER
 
 TIME_PASSES = "time passes"
 
@@ -37,12 +24,12 @@ class Told(Execution):
         self._tell_log(0)
         self._check()
 
-    def _advance(self) -> bool:
+    def _advance(self, until: int) -> bool:
         logged = len(self.log)
         number = self.steps
         if self.agenda.is_idle():
             line = self._tell_idle()
-            going_on = super()._advance()
+            going_on = super()._advance(number + 1)
             if line:
                 self.lines.append(f"{number:5}  {line}{self._tell_time() if line == TIME_PASSES else ''}")
         else:
@@ -52,7 +39,7 @@ class Told(Execution):
             self.lines.append(f"{number:5}  {_callback(handle)} runs")
             place = len(self.lines) - 1
             try:
-                going_on = super()._advance()
+                going_on = super()._advance(number + 1)
             finally:
                 if isinstance(task, Task):
                     self.lines[place] = f"{number:5}  {task.get_name()} {verb}, {_outcome(task)}"
