@@ -123,7 +123,7 @@ async def test_the_server_is_killed_and_comes_back_without_its_data(server):
     server.start()
     async with asyncio.timeout(5):
         await grant.lost.wait()
-        with pytest.raises(SessionLost, match="has lost it|has lost data"):
+        with pytest.raises(SessionLost, match=r"has lost it|has lost data"):
             await waiter
     assert time.monotonic() - began < 4, "at once, and not when the ttl has passed"
     async with connect(server.url) as three, three.lock("x") as later:
