@@ -119,8 +119,8 @@ def test_break_asks_on_a_terminal(answer, code, said):
         master, slave = pty.openpty()
         command = [*HOLDFAST, "break", "x"]
         options = {"stdin": slave, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-        code_of = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); _, *cmd = sys.argv; "
-        code_of += "os.execv(cmd[0], cmd)"
+        code_of = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); _, *cmd = sys.argv; "
+        code_of += "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(cmd[0], cmd)"
         with subprocess.Popen([sys.executable, "-c", code_of, *command], **options) as process:
             asked = ""
             while not asked.endswith("[y/N]: "):

@@ -58,6 +58,8 @@ BETWEEN_FORKS = 0.5, 3.0
 """Seconds between two forks of one process."""
 VISITS = 5
 """Turns that a forked child takes."""
+CALLERS = 2
+"""Of the command line, at a time."""
 BETWEEN_CALLS = 0.2, 1.0
 """Seconds between two calls of the command line."""
 BETWEEN_CLEANINGS = 0.5
@@ -215,7 +217,7 @@ async def call(url, directory, caller):
     start = sys.executable, "-m", "holdfast"
     while True:
         await asyncio.sleep(caller.uniform(*BETWEEN_CALLS))
-        name = f"lock {caller.randrange(NAMES)}"
+        name = caller.choice([f"lock {caller.randrange(NAMES)}", "lock of commands"])  # where hundreds wait, and alone
         patience = caller.choice(["0", "1", "5"])
         run = sys.executable, "-S", "-c", CMD, directory, name
         calls = [
@@ -260,7 +262,7 @@ async def supervise(minutes, seed, on_server):
             return await asyncio.create_subprocess_exec(*command)
 
         processes = [await start() for _ in range(PROCESSES)]
-        bystanders = [asyncio.create_task(call(url, path, killer))]
+        bystanders = [asyncio.create_task(call(url, path, killer)) for _ in range(CALLERS)]
         if not on_server:
             bystanders.append(asyncio.create_task(clean(directory / "state")))
         began = shown = time.monotonic()

@@ -113,8 +113,8 @@ def test_a_session_that_has_expired_is_not_renewed_any_more(url):
 
 def test_expired_and_not_yet_evicted_is_dead_all_the_same(url):
     async def main():
-        one = await opened(url, ttl=0.2)
-        time.sleep(0.3)
+        one = await opened(url, ttl=0.6)
+        time.sleep(0.8)
         with pytest.raises(SessionLost):
             await one.engine.apply("l", lambda stored: ("", None))
         assert await one.engine.read("l") is None

@@ -62,6 +62,7 @@ def run_qasync(main: Main) -> None:
 
 def run_gbulb(main: Main) -> None:
     import gbulb
+    import gi  # noqa: F401  # without which gbulb can be imported, and not used
 
     run_in(gbulb.GLibEventLoop(), main)
 

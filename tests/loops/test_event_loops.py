@@ -29,6 +29,8 @@ def test_holds_in(loop, part, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     if done.returncode == NOT_INSTALLED:
         pytest.skip(done.stdout)
+    if loop == "qasync" and "none_dealloc" in done.stderr:
+        pytest.skip("PySide6 on Python 3.11 gives back more references to None than it has taken")
     assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
 
 
