@@ -58,7 +58,7 @@ async def connect(pool: Any, patience: float, limit: float) -> Any:
             is_full = False
             while True:
                 if not is_full:
-                    attempts.add(asyncio.create_task(pool.get_connection(), name="holdfast connects"))
+                    attempts.add(begin(asyncio.get_running_loop(), pool.get_connection, "holdfast connects"))
                 done, _ = await asyncio.wait(attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 for attempt in done:
                     attempts.discard(attempt)
@@ -68,6 +68,9 @@ async def connect(pool: Any, patience: float, limit: float) -> Any:
                     is_full = bool(attempts) and "Too many connections" in str(exc)  # in a pool that the user has given
                     if not is_full:
                         raise exc
+    except GeneratorExit:
+        attempts.clear()  # the loop has ended in the middle of it: nothing can be awaited any more
+        raise
     finally:
         for attempt in attempts:
             attempt.cancel()
