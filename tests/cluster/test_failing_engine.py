@@ -145,3 +145,35 @@ async def test_tasks_of_one_condition_object_wait_together(tmp_path):
     await asyncio.gather(*waiters)
     assert not await condition.locked()
     await session.close()
+
+
+async def test_the_dead_are_buried_though_the_change_that_was_to_do_it_has_failed(tmp_path):
+    """A barrier looks who is alive once, when all have come."""
+    engine, session = await opened(tmp_path)
+    _, other = await opened(tmp_path)
+    arrivals = [asyncio.create_task(each.barrier("x", 2).wait()) for each in (other,)]
+    await settle()
+    changes = 0
+    apply = engine.apply
+
+    async def failing(*args: Any, **options: Any) -> Any:
+        nonlocal changes
+        changes += 1
+        if changes == 1:
+            other.engine._end()
+        if changes == 2:  # the one that says who was alive
+            raise EngineError("for the test")
+        return await apply(*args, **options)
+
+    engine.apply = failing  # type: ignore[method-assign]
+    engine.watch = lambda *_: lambda: None  # type: ignore[method-assign]  # a death may be noticed later than this
+    barrier = session.barrier("x", 2)
+    arrivals.append(asyncio.create_task(barrier.wait()))
+    await settle()
+    assert changes >= 3
+    assert not arrivals[1].done()
+    async with asyncio.timeout(5):
+        assert {await barrier.wait(), await arrivals[1]} == {0, 1}
+    arrivals[0].cancel()
+    await asyncio.wait(arrivals)
+    await session.close()

@@ -182,8 +182,34 @@ print("done")
 """
 
 
-def program(url: str, how: str, *options: str) -> str:
-    command = [sys.executable, *options, "-c", PROGRAM, url, how]
+DROPS_AT_ITS_END = """
+import asyncio, sys
+import holdfast
+
+url, how = sys.argv[1:3]
+
+async def main():
+    session = await holdfast.connect(url, namespace=how).__aenter__()
+    for name in range(300):
+        await session.lock(str(name)).acquire()
+    if how == "runs":  # so the runner lets the loop run once more, and the session begins to end then
+        main.task = asyncio.create_task(asyncio.sleep(60))
+
+if how == "runs":
+    asyncio.run(main())
+else:
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    if how == "turns":
+        for _ in range(3):
+            loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+print("done")
+"""
+
+
+def program(url: str, how: str, *options: str, source: str = PROGRAM) -> str:
+    command = [sys.executable, *options, "-c", source, url, how]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env={**os.environ})
     assert done.stdout == "done\n", done.stderr
     assert done.returncode == 0
@@ -222,3 +248,31 @@ async def test_a_runner_gives_back_what_was_held(engine):
     await asyncio.to_thread(program, engine, "run")
     async with connect(engine, namespace="a program that does not close") as other:
         assert await other.lock("x").try_acquire()
+
+
+@pytest.mark.parametrize("how", ["runs", "turns", "closes"])
+def test_a_session_that_is_dropped_as_the_loop_ends_is_waited_for_or_let_go_in_silence(engine, how):
+    """It has begun to end, which takes some turns of the loop."""
+    assert program(engine, how, source=DROPS_AT_ITS_END) == ""
+
+
+async def test_what_a_session_held_that_is_dropped_as_the_loop_ends_is_given_back(engine):
+    if engine == "memory:":
+        pytest.skip("its sessions end with their process")
+    await asyncio.to_thread(program, engine, "runs", source=DROPS_AT_ITS_END)
+    async with connect(engine, namespace="runs") as other:
+        for name in range(0, 300, 50):
+            assert await other.lock(str(name)).try_acquire()
+
+
+async def test_the_end_of_a_dropped_session_is_cancelled_with_all_other_tasks(url):
+    async with connect(url) as other:
+        session = await opened(url)
+        await session.lock("x").acquire()
+        life = session._life
+        with pytest.warns(ResourceWarning, match="dropped"):
+            del session
+        life._leave()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await until_granted(other.lock("x"))

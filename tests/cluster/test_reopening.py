@@ -398,3 +398,32 @@ def test_the_engine_is_still_away(tmp_path):
         await session.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("how", ["evicted", "its record of being alive is gone"])
+@pytest.mark.parametrize("use", ["acquire", "try_acquire", "set", "names"])
+def test_one_that_was_lost_while_it_was_idle_has_nothing_to_tell(url, how, use):
+    """Without a ttl nothing looks after a session that holds nothing and waits for nothing."""
+
+    async def main():
+        async with connect(url, reopen=True) as session, connect(url) as other:
+            before = session.id
+            await session.event("e").set()
+            if how == "evicted":
+                assert await other.evict(before)
+            elif url.startswith("memory:"):
+                session.engine._end()
+            else:
+                os.unlink(session.engine._files.path / f"{before}.lock")
+            uses = {
+                "acquire": session.lock("x").acquire,
+                "try_acquire": session.lock("x").try_acquire,
+                "set": session.event("f").set,
+                "names": session.names,
+            }
+            await uses[use]()
+            assert session.over is None
+            if use != "names":
+                assert session.id != before
+
+    run(main)

@@ -712,3 +712,18 @@ async def test_an_idle_waiter_asks_once_for_all_its_names():
             assert 3 <= proxy.requests - before <= 6
             for task in waiting:
                 task.cancel()
+
+
+async def test_a_program_that_cancels_all_tasks_does_not_make_it_deaf():
+    """Else who waits is told with the next renewal, which comes a third of the ttl later."""
+    async with connect(shared().url, ttl=60) as session, connect(shared().url, ttl=60) as other:
+        lock = other.lock("deaf")
+        await lock.acquire()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        waiter = asyncio.create_task(session.lock("deaf").acquire())
+        await until_waiting(other, "deaf", 1)
+        await session.lock("another").acquire()
+        await lock.release()
+        async with asyncio.timeout(5):
+            await waiter

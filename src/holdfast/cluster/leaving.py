@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from .background import begin
 from .engines.contract import Engine
 from .errors import EngineError
 from .register import Register
@@ -45,10 +47,24 @@ async def _look(names: list[str], engine: Engine) -> Mapping[str, str | None]:
 
 async def _leave(registers: dict[str, Register], names: list[str]) -> None:
     for some in _parts(names, AT_ONCE):
-        await asyncio.gather(*(_leave_one(registers[name]) for name in some))
+        await _all_of([partial(_leave_one, registers[name]) for name in some])
         for name in some:
             del registers[name]  # one by one: to let go of all of them at once takes its time as well
         await asyncio.sleep(0)
+
+
+async def _all_of(work: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """At the same time, and in silence if the loop ends before they do."""
+    loop = asyncio.get_running_loop()
+    tasks = [begin(loop, each, "holdfast leaves a name") for each in work]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        raise
+    for task in tasks:
+        task.result()
 
 
 async def _leave_one(register: Register) -> None:

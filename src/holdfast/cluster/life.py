@@ -84,6 +84,7 @@ class Life:
         self._looked_at: set[str] = set()  # of those names, in this round
         self._pid = 0
         self._losing: asyncio.Task[None] | None = None
+        self._going: asyncio.Task[None] | None = None  # what closes it after the program has dropped it
         self._has_ended = False  # the engine as well
         self._keeper: AsyncGenerator[None] | None = None
         self._renewal: asyncio.Task[Seen] | None = None
@@ -127,7 +128,7 @@ class Life:
             await self.engine.renew()
         except BaseException as exc:
             self.lose(SessionLost(f"{self} could not be opened: {exc!r}"))
-            if self._losing is not None and not isinstance(exc, asyncio.CancelledError):
+            if self._losing is not None and isinstance(exc, Exception):
                 await asyncio.wait([self._losing], timeout=ENDING)
             raise
         return asked
@@ -272,6 +273,8 @@ class Life:
             await asyncio.wait([self._losing], timeout=ENDING)
 
     def _close_engine(self) -> None:
+        if self.loop.is_closed():
+            return  # in the middle of close(); then nothing can be awaited, and the engine has ended with the loop
         self._losing = begin(self.loop, self._end_engine, f"end of session {shown(self.label)}")
         # It may be cancelled by a program that cancels all tasks there are.
         self._losing.add_done_callback(lambda done: self._close_engine() if done.cancelled() else None)
@@ -292,12 +295,17 @@ class Life:
             self.loop.call_soon_threadsafe(self._leave)
 
     def _leave(self) -> None:
-        if self.over is None and not self.is_inherited():
-            begin(self.loop, partial(self.close, "was dropped without close()"), f"end of session {shown(self.label)}")
+        """Also once more, if a program that cancels all tasks there are has cancelled this one before it began."""
+        if self.over is None and not (self.is_inherited() or self.loop.is_closed()):
+            close = partial(self.close, "was dropped without close()")
+            self._going = begin(self.loop, close, f"end of session {shown(self.label)}")
+            self._going.add_done_callback(lambda done: self._leave())
 
     async def end_with_loop(self) -> None:
         """The loop is about to be closed: end in it, if the program has not seen to that."""
         self._keeper = None  # it is what calls this
+        if self._going is not None and self.over is not None:
+            await asyncio.wait([self._going], timeout=CLOSING + ENDING)
         if self.over is None:
             try:
                 warnings.warn(f"{self!r} was open when its loop ended; {HOW_TO_OPEN}", ResourceWarning, 2, source=self)
@@ -319,6 +327,16 @@ class Life:
         if self.over is None and monotonic() >= self._deadline:
             why = f": {self._failure}" if self._failure is not None else ""
             self.lose(SessionLost(f"{self} could not be renewed within its ttl of {self.engine.ttl} s{why}"))
+
+    async def look_if_idle(self) -> None:
+        """End the session if it is dead and has nothing to lose: without a ttl, nothing else looks after it then."""
+        if self.over is None and self.engine.ttl is None and not self._grants:
+            try:
+                await self.engine.renew()
+            except SessionLost as exc:
+                self.lose(exc)
+            except EngineError:
+                return  # whatever is asked for now tells
 
     def _extend(self, asked: float, ttl: float) -> None:
         """It was renewed by a request that was sent at `asked`."""

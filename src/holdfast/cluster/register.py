@@ -387,6 +387,7 @@ class Register:
         has_looked = False  # whether only the dead have any use for another value
         while True:
             batch, entries = self._sent or self._next_batch()
+            dead = frozenset[str]()
             try:
                 dead = await self._find_dead()
                 while self._doubted:
@@ -422,6 +423,7 @@ class Register:
             except EngineError as exc:
                 if self._session.over is not None:
                     raise SessionLost(str(self._session.over)) from exc
+                self._doomed |= dead  # they are to be buried all the same, the next time
                 if not self._doubted:
                     self._refuse(entries, exc)
                 if exc.errno in NO_DESCRIPTOR and pause >= longest:  # who waits here would never know of a death

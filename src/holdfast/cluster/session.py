@@ -276,6 +276,7 @@ class Session:
         if self._anew is not None and self.id and not self._closed:
             self._life.check_loop()
             self._life.look_at_clock()
+            await self._life.look_if_idle()
             while self.over is not None and not self._closed:
                 await self._reopen()
         self._check()

@@ -39,6 +39,10 @@ class _Store:
     """What the sessions of a namespace share."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew, as nobody had been here. Also while another thread, which is not there any more, is in here."""
         self.mutex = threading.RLock()
         self.texts: dict[str, str] = {}
         self.changed: dict[str, float] = {}
@@ -216,3 +220,13 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args:
     except RuntimeError:
         if not loop.is_closed():
             raise
+
+
+def _clear_in_child() -> None:
+    """The parent's sessions go on in the parent: here, nobody would ever give back what they have."""
+    for store in _stores.values():
+        store.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_clear_in_child)

@@ -217,7 +217,7 @@ class RedisEngine:
         _open.add(self)
         self._reach_until = monotonic() + OPENING * self._patience
         subscribed = self._loop.create_future()
-        self._listening = self._begin(partial(self._listen, subscribed))
+        self._begin_to_listen(subscribed)
         try:
             _check_server(await self._ask("INFO"), repr(self))
             _, late = await asyncio.wait(
@@ -752,6 +752,20 @@ class RedisEngine:
     def wake(self, session: str, name: str, message: str) -> None:
         if self._connection is not None and not self._closed:
             self._connection.request("PUBLISH", self._channel(session), self._packet(name, message))
+
+    def _begin_to_listen(self, subscribed: asyncio.Future[None]) -> None:
+        """And again where a program has cancelled all tasks there are, this one too."""
+
+        def ended(listening: asyncio.Task[None]) -> None:
+            if listening.cancelled() and subscribed.done() and not (self._closed or self._loop.is_closed()):
+                self._loop.call_later(PAUSE[0], again)
+
+        def again() -> None:
+            if not self._closed:
+                self._begin_to_listen(subscribed)
+
+        self._listening = self._begin(partial(self._listen, subscribed))
+        self._listening.add_done_callback(ended)
 
     async def _listen(self, subscribed: asyncio.Future[None]) -> None:
         """Keep a connection on which this session is woken. What was sent while there was none is lost."""

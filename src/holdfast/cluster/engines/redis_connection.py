@@ -68,6 +68,9 @@ async def connect(pool: Any, patience: float, limit: float) -> Any:
                     is_full = bool(attempts) and "Too many connections" in str(exc)  # in a pool that the user has given
                     if not is_full:
                         raise exc
+    except GeneratorExit:
+        attempts.clear()  # the loop has ended in the middle of it: nothing can be awaited any more
+        raise
     finally:
         for attempt in attempts:
             attempt.cancel()
