@@ -17,6 +17,7 @@ import pytest
 from tests.cluster.servers import shared
 
 import holdfast
+from holdfast.cluster.record import FORMAT
 
 from .running import BOUND, HOLD, HOLDFAST, STUBBORN, python, run, shown, started, until, until_waiting
 
@@ -121,7 +122,7 @@ def test_any_name_is_listed_as_it_is(name):
 
 
 def test_a_record_of_a_newer_version_is_refused_and_the_others_are_listed(directory):
-    newer = '{"format": 3, "kind": "lock"}'
+    newer = json.dumps({"format": FORMAT + 1, "kind": "lock"})
     for name in ("ready", "newer"):
         run("event", "set", name)
     with contextlib.closing(sqlite3.connect(directory / "state.db", isolation_level=None)) as database:

@@ -17,7 +17,7 @@ import pytest
 
 from holdfast.cli.guard import Guard, end_group
 
-from .running import BOUND, HOLDFAST, run, shown, started, until
+from .running import BOUND, HOLD, HOLDFAST, run, shown, started, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -131,7 +131,10 @@ def test_it_ends_with_cmd():
 
 
 def test_it_ends_with_a_holdfast_that_still_waits():
-    with started("lock", "x", "--", "cat"), started("lock", "x", "--", "true") as waiter:
+    with contextlib.ExitStack() as stack:
+        holder = stack.enter_context(started("lock", "x", *HOLD))
+        assert holder.stdout.readline() == "in\n"
+        waiter = stack.enter_context(started("lock", "x", "--", "true"))
         until(lambda: (one := shown("x")) and one["waiters"], "the waiter")
         guard = guard_of(waiter)
         waiter.kill()

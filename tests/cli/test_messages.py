@@ -160,14 +160,14 @@ DAMAGED = [
     "[]",
     "null",
     "\0",
-    '{"format": 1, "kind": "lock"}',
-    '{"format": 1, "kind": "semaphore of many"}',
-    '{"format": 1, "kind": "barrier"}',
-    '{"format": 1, "kind": "lock of 3"}',
-    '{"format": 1, "kind": []}',
+    '{"format": 2, "kind": "lock"}',
+    '{"format": 2, "kind": "semaphore of many"}',
+    '{"format": 2, "kind": "barrier"}',
+    '{"format": 2, "kind": "lock of 3"}',
+    '{"format": 2, "kind": []}',
     '{"format": 9, "kind": "\\ud800"}',
     "[" * 100_000,
-    '{"format": 1, "kind": "event", "made_by": "", "answers": {}, "line": [], "changed": NaN, "is_set": true}',
+    '{"format": 2, "kind": "event", "made_by": "", "answers": {}, "line": [], "changed": NaN, "is_set": true}',
 ]
 
 
@@ -229,7 +229,7 @@ def test_a_fault_of_holdfasts_own_has_its_own_exit_code():
 
 
 COMMANDS = [["lock"], ["semaphore"], ["event", "wait"], ["event", "set"], ["event", "clear"], ["event", "show"]]
-COMMANDS += [["barrier"], ["ls"], ["show"], ["demo"]]
+COMMANDS += [["barrier"], ["ls"], ["show"], ["break"], ["resize"], ["demo"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -258,3 +258,36 @@ def test_a_server_that_keeps_no_record_of_ours():
     assert listed.returncode == 125
     assert "fine" in listed.stdout
     assert listed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["redis://[::1", "http://[bad", "redis://app:se]cret[@host"])
+def test_a_url_with_a_stray_bracket(url):
+    result = run("ls", "--url", url)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("holdfast: the URL has a '['")
+    assert "cret" not in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_cmd_without_a_name():
+    result = run("lock", "x", "--", "")
+    assert result.returncode in (126, 127)
+    assert result.stderr.startswith("holdfast: '': ")
+
+
+@pytest.mark.parametrize("column", ["label", "host", "pid", "since", "command"])
+@pytest.mark.parametrize("value", [None, b"\xff", "no number", 1e308])
+def test_a_damaged_note_of_a_session(directory, column, value):
+    """Who holds it cannot be told then; that is a sentence, and nothing else."""
+    with started("lock", "x", *HOLD) as holder:
+        assert holder.stdout.readline() == "in\n"
+        with contextlib.closing(sqlite3.connect(directory / "state.db", isolation_level=None)) as database:
+            database.execute(f"UPDATE sessions SET {column} = ?", (value,))
+        for command in (["show", "x"], ["show", "x", "--json"], ["ls"], ["ls", "--json"]):
+            result = run(*command)
+            assert result.returncode in (0, 125), result
+            assert result.stderr.count("\n") == (result.returncode == 125), result
+            assert "fault of its own" not in result.stderr
+        assert run("lock", "x", "--timeout", "0", "--", "true").returncode == 124
+        holder.stdin.write("\n")
+        assert holder.wait(BOUND) == 0

@@ -64,6 +64,25 @@ def test_it_waits_for_others_who_hold_the_rest():
         assert other.wait(BOUND) == 0
 
 
+def test_a_semaphore_counts_the_permits_that_there_are_now():
+    """What the command line says may be an older number, which goes on to be understood."""
+    one, two = ["semaphore", "s", "1"], ["semaphore", "s", "2"]
+    fewer = shlex.join([*HOLDFAST, "resize", "s", "1"]) + ";" + shlex.join([*HOLDFAST, *two, "--", "echo", "in"])
+    result = run(*two, "--", "sh", "-c", fewer)
+    assert is_refused(result), result
+    more = (
+        shlex.join([*HOLDFAST, "resize", "t", "2"]) + ";" + shlex.join([*HOLDFAST, "semaphore", "t", "1", "--", "echo"])
+    )
+    result = run("semaphore", "t", *one[2:], "--", "sh", "-c", f"{more} in")
+    assert (result.returncode, result.stdout) == (0, "in\n"), result
+
+
+def test_a_long_name_is_not_repeated():
+    result = nested(["lock", "n" * 200], ["lock", "n" * 200])
+    assert is_refused(result), result
+    assert f"'{'n' * 57}...' is held" in result.stderr
+
+
 def test_other_namespaces_and_urls_are_other_names(tmp_path):
     for more in (["--namespace", "other"], ["--url", f"sqlite://{tmp_path}/others"], ["--url", shared().url]):
         assert nested(["lock", "x"], ["lock", "x", *more]).stdout == "in\n"

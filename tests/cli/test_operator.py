@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+
+from holdfast.cli import commands
 
 from .running import BOUND, HOLD, HOLDFAST, python, run, shown, started, until, until_waiting
 
@@ -195,3 +199,34 @@ def test_what_is_no_semaphore_is_not_resized(name):
     done = run("resize", name, "2")
     assert done.returncode == (1 if name == "nothing" else 125)
     assert ("is a lock, and no semaphore" if name == "lock" else "nobody uses 'nothing'") in done.stderr
+
+
+# Who asks
+
+
+NO_UTF_8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    "environment", [NO_UTF_8, {"LOGNAME": "n" * 300}, {"LOGNAME": "zürich"} | NO_UTF_8], ids=["locale", "long", "both"]
+)
+def test_break_whatever_the_environment_says(environment):
+    with started("lock", "x", *HOLD) as holder:
+        assert holder.stdout.readline() == "in\n"
+        result = run("break", "x", "--reason", "Züge", env={**os.environ, **environment})
+        assert result.returncode == 0, result
+        assert holder.wait(BOUND) == 123
+    (eviction,) = shown("x")["evictions"]
+    assert eviction["reason"] == "Züge"
+    if "LOGNAME" in environment:
+        assert eviction["by"].startswith(environment["LOGNAME"][:100] + "@")
+
+
+def test_break_by_a_user_without_a_name(monkeypatch):
+    """As in a container that runs under a number which its /etc/passwd lacks."""
+
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert commands._who_asks() == f"user {os.getuid()}@{socket.gethostname()}"

@@ -105,6 +105,17 @@ def test_sigchld_that_was_ignored_hides_no_exit_code():
     assert shown("x")["holders"] == []
 
 
+def test_sigchld_that_was_blocked_hides_no_end_of_cmd():
+    """Threads block signals, and what they start has them blocked as well."""
+
+    def block():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+
+    with started("lock", "x", "--", "sh", "-c", "exit 7", preexec_fn=block) as holder:
+        assert holder.wait(BOUND) == 7
+    assert shown("x")["holders"] == []
+
+
 def test_a_platform_without_these_signals_can_import_it():
     """As Windows, which has neither SIGHUP nor fork."""
     code = (

@@ -169,6 +169,18 @@ def test_ctrl_c_ends_a_cmd_that_has_no_ear_for_it(shell):
     assert shown("x")["holders"] == []
 
 
+def test_ctrl_c_reaches_a_cmd_that_has_left_the_job(shell, tmp_path):
+    """As timeout(1) does, which is then not told by the terminal."""
+    (tmp_path / "cmd.py").write_text(
+        "import os, signal, time\nsignal.signal(signal.SIGINT, lambda *_: os._exit(9))\n"
+        "os.setpgid(0, 0)\nprint('in', flush=True)\ntime.sleep(60)"
+    )
+    shell.type(f"{H} lock x -- {sys.executable} cmd.py; echo code $?\n")
+    shell.until("in\n")
+    shell.type("\x03")
+    shell.until("code 9\n")
+
+
 def test_ctrl_backslash_goes_to_cmd_as_well(shell, tmp_path):
     """Java prints its threads then, and goes on: with its lock."""
     (tmp_path / "cmd.py").write_text(

@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from . import exit_codes
-from .messages import complain, show_warnings_as_lines
+from .messages import complain, saying, show_warnings_as_lines
 
 
 def main() -> int:
@@ -32,7 +32,8 @@ def main() -> int:
         complain(f"cannot write: {exc.strerror or exc}")
         return exit_codes.FAILED
     except Exception as exc:  # a fault of ours: not with Python's 1, which here says "no"
-        traceback.print_exc()
+        with saying():
+            traceback.print_exc()
         complain(f"failed, by a fault of its own: {exc!r}")
         return exit_codes.FAILED
 

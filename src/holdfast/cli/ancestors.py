@@ -26,14 +26,17 @@ def have_ancestors() -> bool:
     return bool(_sessions())
 
 
-def deadlock(found: Inspection, n: int) -> str | None:
-    """Why none of the `n` permits could ever be had here, if so."""
+def deadlock(found: Inspection) -> str | None:
+    """Why nothing of it could ever be had here, if so. It counts how many permits there are now: what the command line
+    says may be an older number."""
+    n = found.state.get("value", 1)
     ancestors = _sessions()
     held = [holding for holding in found.holders if holding.session.id in ancestors]
     if sum(holding.permits for holding in held) < n:
         return None
     who = ", ".join(dict.fromkeys(f"process {holding.session.pid}" for holding in held))
-    what = f"{found.name!r} is" if n == 1 else f"all {n} permits of {shortened(found.name)!r} are"
+    name = shortened(found.name)
+    what = f"{name!r} is" if n == 1 else f"all {n} permits of {name!r} are"
     return (
         f"{what} held by {who}, of which this command is a part: it would wait for its own end. "
         "Use another name, or leave out the inner one"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ async def run_command(
         try:
             child = Child(command, told, guard)
         except OSError as exc:
-            complain(f"{command[0]}: {exc.strerror or exc}")
+            complain(f"{shlex.quote(command[0])}: {exc.strerror or exc}")
             return exit_codes.NOT_FOUND if isinstance(exc, FileNotFoundError) else exit_codes.NOT_EXECUTABLE
         look(child)
         with child.getting_signals():
@@ -120,6 +121,7 @@ class Child:
             children.append(child)
             look()
 
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])  # whoever started holdfast may have blocked it
         handle(signal.SIGCHLD, look)
         try:
             yield begin
@@ -179,9 +181,15 @@ class Child:
                 handle(number, lambda _: None)
 
     def _pass_on(self, number: int) -> None:
-        from_terminal = number in (signal.SIGINT, signal.SIGQUIT) and not self._leads_group and is_in_foreground()
-        if not from_terminal:  # else it was sent to both
+        if number not in (signal.SIGINT, signal.SIGQUIT) or not self._shares_foreground():
             self.signal(number)
+
+    def _shares_foreground(self) -> bool:
+        """Whether the terminal sends Ctrl-C to CMD as well. CMD may have left the group, as timeout(1) does."""
+        try:
+            return os.getpgid(self._process.pid) == os.getpgrp() and is_in_foreground()
+        except ProcessLookupError:
+            return False
 
 
 def guard_if_needed(grace: float) -> contextlib.AbstractContextManager[Guard | None]:

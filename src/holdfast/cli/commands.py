@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import signal
 import socket
 import sys
@@ -22,9 +23,10 @@ from .ancestors import deadlock, have_ancestors, with_session
 from .child import guard_if_needed, run_command
 from .execution import Command, Failure, Patience, check_url, in_session
 from .guard import Guard
-from .messages import complain, shortened
+from .messages import complain, saying, shortened
 from .options import (
     RunsCommand,
+    Text,
     command_options,
     count_argument,
     json_option,
@@ -34,6 +36,9 @@ from .options import (
 )
 from .reports import as_json, print_name, print_names
 from .waits import who_it_is
+
+LONGEST_USER = 100
+"""Characters of a user's name in a note."""
 
 
 def run() -> int:
@@ -46,7 +51,8 @@ def run() -> int:
     except click.Abort:
         return exit_codes.BY_SIGNAL + signal.SIGINT
     except click.ClickException as exc:
-        exc.show()
+        with saying():
+            exc.show()
         return exc.exit_code
     except Failure as exc:
         complain(str(exc))
@@ -80,14 +86,14 @@ def cli() -> None:
 
 
 def run_under(
-    primitive: Callable[[Session], Lock | Semaphore], permits: int, *, url: str | None, namespace: str, **options: Any
+    primitive: Callable[[Session], Lock | Semaphore], *, url: str | None, namespace: str, **options: Any
 ) -> int:
-    """Run CMD while one of so many permits is held."""
+    """Run CMD while a permit of it is held."""
 
     async def hold(session: Session, patience: Patience, guard: Guard | None) -> int:
         leased = primitive(session)
         if have_ancestors():
-            await _check_ancestors(session, options["name"], permits)
+            await _check_ancestors(session, options["name"])
         grant = await (leased.acquire() if patience.waits else leased.try_acquire())
         if grant is None:
             raise TimeoutError
@@ -99,9 +105,9 @@ def run_under(
         return callback(url, namespace, **options)
 
 
-async def _check_ancestors(session: Session, name: str, permits: int) -> None:
+async def _check_ancestors(session: Session, name: str) -> None:
     found = await _inspect(session, name)
-    reason = None if found is None else deadlock(found, permits)
+    reason = None if found is None else deadlock(found)
     if reason is not None:
         raise Failure(reason, exit_codes.FAILED)
 
@@ -120,7 +126,7 @@ def lock(name: str, **options: Any) -> int:
     CMD finds NAME in the environment variable HOLDFAST_NAME. In HOLDFAST_TOKEN it finds a number that is higher each
     time: what CMD writes to can refuse who comes with a lower one than the last, and is too late.
     """
-    return run_under(lambda session: session.lock(name), 1, name=name, **options)
+    return run_under(lambda session: session.lock(name), name=name, **options)
 
 
 @cli.command(cls=RunsCommand, short_help="Run CMD while at most N run under this name.")
@@ -135,7 +141,7 @@ def semaphore(name: str, n: int, **options: Any) -> int:
     \b
     Example: holdfast semaphore convert 4 -- flac song.wav
     """
-    return run_under(lambda session: session.semaphore(name, n), n, name=name, **options)
+    return run_under(lambda session: session.semaphore(name, n), name=name, **options)
 
 
 # Events and barriers
@@ -282,7 +288,7 @@ def show(name: str, as_text: bool) -> Command:
     async def command(session: Session, patience: Patience) -> int:
         one = await _inspect(session, name)
         if one is None:
-            raise Failure(f"nobody uses {name!r} in the namespace", exit_codes.NO)
+            raise Failure(f"nobody uses {shortened(name)!r} in the namespace", exit_codes.NO)
         if as_text:
             click.echo(as_json(one))
         elif not print_name(one):
@@ -294,8 +300,10 @@ def show(name: str, as_text: bool) -> Command:
 
 @cli.command(name="break", short_help="End the sessions that hold a name.")
 @name_argument
-@click.option("--session", "only", metavar="ID", help="End only this one of them; `show --json` has the ID.")
-@click.option("--reason", metavar="TEXT", default="", help="Why; those who lose something by it are told.")
+@click.option(
+    "--session", "only", type=Text(), metavar="ID", help="End only this one of them; `show --json` has the ID."
+)
+@click.option("--reason", type=Text(), metavar="TEXT", default="", help="Why; those who lose something by it are told.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask whether this is meant.")
 @session_options
 def break_(name: str, only: str | None, reason: str, yes: bool, **options: Any) -> int:
@@ -317,7 +325,7 @@ def break_(name: str, only: str | None, reason: str, yes: bool, **options: Any) 
         return exit_codes.OK
 
     async def end(session: Session, patience: Patience) -> int:
-        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        by = _who_asks()
         ended = [each for each in holders if await session.evict(each.id, reason=reason, by=by)]
         for each in ended:
             complain(f"ended the session of {who_it_is(each)}")
@@ -334,6 +342,15 @@ def break_(name: str, only: str | None, reason: str, yes: bool, **options: Any) 
         if not click.confirm(f"{shortened(name)!r} is held by {named}. End it?", err=True):
             raise Failure("nothing was ended", exit_codes.NO)
     return in_session()(lambda: end)(**options)
+
+
+def _who_asks() -> str:
+    """The user and the host. A user may have no name, as in a container."""
+    try:
+        user = Text.read(getpass.getuser())
+    except (ImportError, KeyError, OSError):
+        user = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
+    return f"{user[:LONGEST_USER]}@{socket.gethostname()}"
 
 
 @cli.command(short_help="Change how many permits a semaphore has.")

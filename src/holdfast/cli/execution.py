@@ -108,7 +108,11 @@ def execute(
 
 def check_url(url: str | None) -> None:
     """Refuse what would exclude nobody: the sessions of memory: are those of one process, and each command is one."""
-    if urlsplit(url or os.environ.get("HOLDFAST_URL") or "").scheme == "memory":
+    try:
+        scheme = urlsplit(url or os.environ.get("HOLDFAST_URL") or "").scheme
+    except ValueError:
+        return  # connect() says what is wrong with it
+    if scheme == "memory":
         raise Failure(
             "memory: is seen by one process alone, so a command would exclude nobody with it; leave --url out, or name "
             "a directory or a server: sqlite:///DIRECTORY, redis://HOST",

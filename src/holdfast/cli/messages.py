@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import warnings
+from collections.abc import Iterator
 
 _LONGEST = 60
 """Characters of a name in a message."""
@@ -12,7 +15,18 @@ _LONGEST = 60
 def complain(message: str) -> None:
     """A line."""
     if sys.stderr is not None:
-        print(f"holdfast: {printable(' '.join(message.splitlines()))}", file=sys.stderr, flush=True)  # noqa: T201
+        with saying():
+            print(f"holdfast: {printable(' '.join(message.splitlines()))}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def saying() -> Iterator[None]:
+    """For what is written to stderr. If that is full, or nobody reads it any more, it is left unsaid: nothing else may
+    fail for that, and the exit code tells."""
+    try:
+        yield
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # else it is tried once more when the interpreter ends
 
 
 def show_warnings_as_lines() -> None:

@@ -30,6 +30,11 @@ class Text(click.types.StringParamType):
     """A text in UTF-8, whatever the locale says: under LC_ALL=C a name is the same as elsewhere."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return self.read(value)
+
+    @staticmethod
+    def read(value: str) -> str:
+        """What the system has given, as a text in UTF-8. What is none stays surrogates, as in Python."""
         return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 

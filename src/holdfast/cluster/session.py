@@ -331,7 +331,13 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
                 f"not {shown(url)}"
             )
         return _redis_engine(url, ttl, namespace)
-    parts = urlsplit(url or "sqlite:")
+    try:
+        parts = urlsplit(url or "sqlite:")
+    except ValueError:  # which may have a password in its message
+        raise ValueError(
+            "the URL has a '[', a ']' or another sign that cannot stand in the name of a host; an address of IPv6 is "
+            "written as in redis://[::1]:6379, and in a password '[' is %5B and ']' is %5D"
+        ) from None
     if parts.scheme in ("redis", "rediss", "unix"):
         return _redis_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":

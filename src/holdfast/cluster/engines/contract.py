@@ -25,8 +25,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
+
+from holdfast.cluster.errors import FormatError
 
 if TYPE_CHECKING:
     from .evictions import Eviction
@@ -81,6 +83,15 @@ class SessionInfo:
     """Whether it lived when it was asked for."""
     stopped: bool = False
     """Whether its process was stopped then, as by Ctrl-Z, as far as this machine can tell."""
+
+    @classmethod
+    def read(cls, id: str, name: object, host: object, pid: Any, since: Any, command: object, alive: bool) -> Self:
+        """From what an engine has kept. Raises FormatError if somebody else has written it."""
+        try:
+            moment = datetime.fromtimestamp(since, UTC)
+            return cls(id, str(name), str(host), int(pid), moment, str(command), alive)
+        except (TypeError, ValueError, OverflowError, OSError) as exc:
+            raise FormatError(f"the record of session {id} is not one of holdfast's. Nothing was changed") from exc
 
 
 Change = Callable[[Stored], tuple[str, T]]

@@ -22,7 +22,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary, ref
@@ -250,7 +249,7 @@ class EmbeddedEngine:
     def _described(self, row: tuple[Any, ...]) -> SessionInfo:
         id, label, host, pid, since, command, ttl, renewed = row
         alive = not self._is_dead(id) and (ttl is None or renewed + ttl >= monotonic())
-        return SessionInfo(id, label, host, pid, datetime.fromtimestamp(since, UTC), command, alive)
+        return SessionInfo.read(id, label, host, pid, since, command, alive)
 
     async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
         def transaction() -> bool:

@@ -28,7 +28,6 @@ import secrets
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -52,7 +51,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from holdfast._refusals import shown
 from holdfast.cluster.background import begin
 from holdfast.cluster.command_line import command_line
-from holdfast.cluster.errors import EngineError, FormatError, SessionLost
+from holdfast.cluster.errors import EngineError, SessionLost
 
 from .clock import monotonic
 from .contract import (
@@ -874,10 +873,10 @@ def _describe(session: str, row: bytes) -> SessionInfo:
     """It lives, as its key is there; what that says, somebody else may have written."""
     try:
         who = json.loads(row.partition(b" ")[2])
-        since = datetime.fromtimestamp(who["since"], UTC)
-        return SessionInfo(session, str(who["name"]), str(who["host"]), int(who["pid"]), since, str(who["command"]))
-    except (KeyError, TypeError, ValueError, OverflowError, OSError) as exc:
-        raise FormatError(f"the record of session {session} is not one of holdfast's. Nothing was changed") from exc
+        name, host, pid, since, command = (who[each] for each in ("name", "host", "pid", "since", "command"))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        name = host = pid = since = command = None
+    return SessionInfo.read(session, name, host, pid, since, command, alive=True)
 
 
 def _evicted(kept: bytes) -> Eviction | None:
