@@ -76,11 +76,24 @@ async def test_a_session_that_closes_looks_at_a_few_old_names_only(place, monkey
     await old(place, numbered("used", 300))
     monkeypatch.setattr(life_module, "KEPT", 0.0)
     monkeypatch.setattr(life_module, "AT_CLOSE", 100)
+    monkeypatch.setattr(life_module, "GOING_ON", 0.0)
     await settle()
     async with place.connect():
         pass
     async with place.connect() as session:
         assert len(await session.names()) == 200
+
+
+async def test_and_goes_on_for_a_moment_where_there_are_many(place, monkeypatch):
+    await old(place, numbered("used", 300))
+    monkeypatch.setattr(life_module, "KEPT", 0.0)
+    monkeypatch.setattr(life_module, "AT_CLOSE", 100)
+    monkeypatch.setattr(life_module, "GOING_ON", 30.0)
+    await settle()
+    async with place.connect():
+        pass
+    async with place.connect() as session:
+        assert await session.names() == []
 
 
 async def test_the_loop_goes_on_while_names_are_removed(place):

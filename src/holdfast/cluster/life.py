@@ -54,6 +54,8 @@ KEPT = 3600.0
 """Seconds that a record is kept in which nothing is held, waited for or set."""
 AT_CLOSE = 200
 """Old names, at most, that a session looks at which closes: so many short sessions remove more than they make."""
+GOING_ON = 0.2
+"""Seconds that it goes on with the next ones, at most, as long as half of them could be removed."""
 IDLE = 10.0
 """Seconds that the register of a name is kept, at least, which the user has no object of any more."""
 MANY = 1000
@@ -265,12 +267,17 @@ class Life:
                     async with asyncio.timeout(CLOSING):
                         await _in_slices(telling)
                         await leave_all(self._in_use, self.engine)
-                        await remove_some(self.engine, KEPT, AT_CLOSE)
+                        await self._remove_some()
             finally:
                 deque(telling, maxlen=0)  # the rest
                 self._close_engine()
         if self._losing is not None:
             await asyncio.wait([self._losing], timeout=ENDING)
+
+    async def _remove_some(self) -> None:
+        until = monotonic() + GOING_ON
+        while await remove_some(self.engine, KEPT, AT_CLOSE) >= AT_CLOSE // 2 and monotonic() < until:
+            await asyncio.sleep(0)
 
     def _close_engine(self) -> None:
         if self.loop.is_closed():
