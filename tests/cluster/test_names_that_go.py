@@ -184,7 +184,12 @@ async def test_what_a_session_remembers_of_a_server_is_bounded(tmp_path, monkeyp
         grants = [await lock.acquire() for lock in locks]
         assert len(session.engine._versions) == 10
         waiting = [asyncio.create_task(other.lock(name).acquire()) for name in numbered("held", 40)]
-        second = [asyncio.create_task(session.lock(name).acquire()) for name in numbered("held", 40)]
+
+        async def turn(name):  # before the others or after them
+            async with session.lock(name):
+                pass
+
+        second = [asyncio.create_task(turn(name)) for name in numbered("held", 40)]
         await asyncio.sleep(2.0)  # they are looked at meanwhile
         assert not [grant for grant in grants if grant.lost.is_set()]
         await asyncio.gather(*(lock.release() for lock in locks))

@@ -276,8 +276,10 @@ class Life:
 
     async def _remove_some(self) -> None:
         until = monotonic() + GOING_ON
-        while await remove_some(self.engine, KEPT, AT_CLOSE) >= AT_CLOSE // 2 and monotonic() < until:
-            await asyncio.sleep(0)
+        while True:
+            removed = await remove_some(self.engine, KEPT, AT_CLOSE)
+            if removed < AT_CLOSE // 2 or monotonic() >= until:
+                return
 
     def _close_engine(self) -> None:
         if self.loop.is_closed():
