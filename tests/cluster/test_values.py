@@ -240,6 +240,30 @@ def test_objects_made_with_either_value_go_on_and_others_do_not(url):
     run(main)
 
 
+def test_a_session_that_holds_it_learns_of_another_ones_resize(url):
+    """With its next look at what it holds, and no later than by its own next change."""
+
+    async def main():
+        async with connect(url, ttl=1.5) as session, connect(url) as operator:
+            old = session.semaphore("api", 10)
+            await old.acquire()
+            await operator.semaphore("api", 10).resize(20)
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        new = session.semaphore("api", 20)
+                        break
+                    except NameConflict:
+                        await asyncio.sleep(0.02)
+            async with new:
+                assert (await session.inspect("api")).state["free"] == 18
+            with pytest.raises(NameConflict):
+                session.semaphore("api", 30)
+            await old.release()
+
+    run(main)
+
+
 def test_a_bounded_semaphore_keeps_its_bound(url):
     async def main():
         async with connect(url) as session:

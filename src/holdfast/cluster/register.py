@@ -203,8 +203,11 @@ class Register:
 
     def serves(self, wanted: Record) -> bool:
         """Whether who uses the name as `wanted` may do so here: the record is known to accept both values."""
-        text, record = self._made
-        return text is not None and type(wanted) is type(self.initial) and record.accepts(wanted)
+        if type(wanted) is not type(self.initial):
+            return False
+        found = (self._made, self._seen)  # the first may be from before another session's resize(), the second older
+        both = wanted, self.initial
+        return any(text is not None and all(map(record.accepts, both)) for text, record in found)
 
     @property
     def is_unused(self) -> bool:
