@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import subprocess
+import sys
 
 import pytest
 from tests.cluster.servers import shared
+
+import holdfast
 
 from .running import BOUND, HOLDFAST, run, shown, started, until
 
@@ -75,6 +79,31 @@ def test_a_semaphore_counts_the_permits_that_there_are_now():
     )
     result = run("semaphore", "t", *one[2:], "--", "sh", "-c", f"{more} in")
     assert (result.returncode, result.stdout) == (0, "in\n"), result
+
+
+def test_a_semaphore_that_has_no_permits_for_now():
+    """Whoever holds none of it waits until somebody gives it some."""
+    make = "import asyncio, holdfast\nasync def main():\n    async with holdfast.connect() as session:\n"
+    make += "        await session.semaphore('s', 0).try_acquire()\n        await session.semaphore('s', 0).acquire()\n"
+    with started("lock", "other", "--", sys.executable, "-c", make + "asyncio.run(main())"):
+        until(lambda: (found := shown("s")) and found["waiters"], "somebody who waits")
+        result = nested(["lock", "x"], ["semaphore", "s", "1", "--timeout", "0"])
+        assert result.returncode in (124, 125)
+        assert "it would wait for its own end" not in result.stderr
+    with started("semaphore", "t", "1", "--", "sh", "-c", f"read line; {shlex.join([*HOLDFAST, *TAKE])}") as outer:
+        until(lambda: (found := shown("t")) and found["holders"], "the outer one")
+        asyncio.run(_no_permits("t"))
+        outer.stdin.write("\n")
+        assert outer.wait(BOUND) == 125
+        assert "it would wait for its own end" in outer.stderr.read()
+
+
+TAKE = ["semaphore", "t", "1", "--", "true"]
+
+
+async def _no_permits(name):
+    async with holdfast.connect() as session:
+        await session.semaphore(name, 1).resize(0)
 
 
 def test_a_long_name_is_not_repeated():

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,11 @@ def test_break_what_nobody_holds(more):
         assert result.stderr == f"holdfast: {'no session nobody' if more else 'nobody'} holds {name!r}\n"
 
 
+def is_asleep(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at a process in /proc")
 @pytest.mark.parametrize(
     ("answer", "code", "said"), [("n\n", 1, "nothing was ended"), ("y\n", 0, "ended the session of"), ("\x03", 130, "")]
 )
@@ -131,6 +137,7 @@ def test_break_asks_on_a_terminal(answer, code, said):
                 asked += process.stderr.read(1)
             assert "'x' is held by " in asked
             assert f":{holder.pid} (" in asked
+            until(lambda: is_asleep(process.pid), "that it reads")  # input() does not see a Ctrl-C that comes before
             os.write(master, answer.encode())
             assert process.wait(BOUND) == code
             assert said in process.stderr.read()

@@ -111,7 +111,7 @@ def test_sigchld_that_was_blocked_hides_no_end_of_cmd():
     def block():
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
 
-    with started("lock", "x", "--", "sh", "-c", "exit 7", preexec_fn=block) as holder:
+    with started("lock", "x", "--", "sh", "-c", "sleep 0.3; exit 7", preexec_fn=block) as holder:
         assert holder.wait(BOUND) == 7
     assert shown("x")["holders"] == []
 

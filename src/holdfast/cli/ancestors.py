@@ -32,11 +32,11 @@ def deadlock(found: Inspection) -> str | None:
     n = found.state.get("value", 1)
     ancestors = _sessions()
     held = [holding for holding in found.holders if holding.session.id in ancestors]
-    if sum(holding.permits for holding in held) < n:
+    if not held or sum(holding.permits for holding in held) < n:
         return None
     who = ", ".join(dict.fromkeys(f"process {holding.session.pid}" for holding in held))
     name = shortened(found.name)
-    what = f"{name!r} is" if n == 1 else f"all {n} permits of {name!r} are"
+    what = f"{name!r} is" if n <= 1 else f"all {n} permits of {name!r} are"
     return (
         f"{what} held by {who}, of which this command is a part: it would wait for its own end. "
         "Use another name, or leave out the inner one"

@@ -256,7 +256,7 @@ def barrier(name: str, n: int, as_text: bool) -> Command:
 @session_options
 @in_session()
 def ls(as_text: bool) -> Command:
-    """List the names that are in use: what each is, who holds it, how many wait for it."""
+    """List the names that are in use, or were within the last hour: what each is, who holds it, how many wait."""
 
     async def command(session: Session, patience: Patience) -> int:
         found, code = [], exit_codes.OK

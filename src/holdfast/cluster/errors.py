@@ -14,7 +14,7 @@ class EngineError(OSError):
 
 
 class FormatError(EngineError):
-    """What is stored was written by another version of holdfast, which this one does not understand."""
+    """What is stored was written by somebody else, or by another version of holdfast, and this one does not know it."""
 
 
 class NameConflict(ValueError):  # noqa: N818  # see above

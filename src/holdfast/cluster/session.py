@@ -207,7 +207,7 @@ class Session:
         Cancellation: raises at once; the session may have been ended.
         """
         await self._ready()
-        if id == self.id:
+        if _checked(id, "a session's id") == self.id:
             raise ValueError(f"{self!r} cannot evict itself; use close()")
         for text, what in ((reason, "a reason"), (by, "'by'")):
             if text:
