@@ -1,9 +1,11 @@
 """The reports of the searches at the end of pytest's output, in whatever process they were made."""
 
+import math
 from typing import NamedTuple
 
 import pytest
 
+from holdfast.cluster import life
 from holdfast.testing import Report
 
 from .size import SIZE
@@ -22,6 +24,12 @@ class Search(NamedTuple):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Summary())
+
+
+@pytest.fixture(autouse=True)
+def no_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that closes lets the loop run every few milliseconds: on a busy machine, not at the same steps again."""
+    monkeypatch.setattr(life, "SLICE", math.inf)
 
 
 @pytest.fixture
