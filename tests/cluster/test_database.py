@@ -226,6 +226,7 @@ async def test_closing_does_not_wait_for_a_process_that_is_stopped_in_a_change(u
         assert not (tmp_path / "locks" / "s" / f"{session.id}.lock").exists()
         assert await other.engine.dead([session.id]) == {session.id}
         stopped.go_on()
+        await session.close()
 
 
 # The log
