@@ -153,7 +153,7 @@ def test_in_pyodide(tmp_path):
     with zipfile.ZipFile(tmp_path / "holdfast.zip", "w") as archive:
         for file in PACKAGE.rglob("*.py"):
             archive.write(file, file.relative_to(PACKAGE.parent))
-    code = dedent(USE).replace('print(holdfast.connect("redis://localhost"))', 'print("Session")')
+    code = dedent(USE).replace('print(holdfast.connect("redis://localhost"))', 'print("a Session")')
     code = code.replace("loop.run_until_complete(main())", "await main()").replace("loop.close()", "")
     script = dedent(IN_PYODIDE).format(
         pyodide=json.dumps(pyodide()),

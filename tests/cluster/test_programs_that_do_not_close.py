@@ -276,3 +276,14 @@ async def test_the_end_of_a_dropped_session_is_cancelled_with_all_other_tasks(ur
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await until_granted(other.lock("x"))
+
+
+async def test_a_session_that_was_dropped_has_ended_at_once(url):
+    """What ends it waits neither for itself nor for the end of the loop."""
+    session = await opened(url)
+    life = session._life
+    with pytest.warns(ResourceWarning, match="dropped"):
+        del session
+    async with asyncio.timeout(0.5):
+        while life._going is None or not life._going.done():
+            await asyncio.sleep(0)

@@ -313,7 +313,7 @@ class Life:
     async def end_with_loop(self) -> None:
         """The loop is about to be closed: end in it, if the program has not seen to that."""
         self._keeper = None  # it is what calls this
-        if self._going is not None and self.over is not None:
+        if self._going is not None and self.over is not None and not self._has_ended:
             await asyncio.wait([self._going], timeout=CLOSING + ENDING)
         if self.over is None:
             try:
