@@ -129,6 +129,8 @@ def test_who_is_not_alive_cannot_be_evicted(connect):
                 await operator.evict(operator.id)
             with pytest.raises(ValueError, match="a reason is a text of 1 to 200"):
                 await operator.evict("nobody", reason="x" * 201)
+            with pytest.raises(ValueError, match="a session's id is a text"):
+                await operator.evict(None)
 
     asyncio.run(main())
 
