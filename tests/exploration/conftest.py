@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def no_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session that closes lets the loop run every few milliseconds. On a busy machine those are other steps each time."""
+    """A session that closes lets the loop run every few milliseconds: on a busy machine at other steps each time."""
     monkeypatch.setattr(life, "SLICE", math.inf)
 
 
