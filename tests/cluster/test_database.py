@@ -19,6 +19,7 @@ from holdfast.cluster.engines import database as database_module
 from holdfast.cluster.engines import embedded
 from holdfast.cluster.engines.connection import Connection
 
+from .engines import run  # noqa: F401
 from .worker import Worker
 
 BOUND = 40
@@ -29,18 +30,6 @@ SHORT_LOG = 1 << 20
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite://{tmp_path}/locks"
-
-
-@pytest.fixture(autouse=True)
-def run():
-    def run(main):
-        async def bounded():
-            async with asyncio.timeout(BOUND):
-                await main
-
-        asyncio.run(bounded())
-
-    return run
 
 
 # Opening and closing
@@ -253,11 +242,11 @@ async def test_the_log_stays_short_with_only_short_sessions_beside_one_that_does
 async def test_a_short_session_waits_for_the_log_to_be_cut(url, monkeypatch):
     """Else its process would end in the middle, and the log be cut by nobody."""
     monkeypatch.setattr(database_module, "_LONGEST_LOG", 0)
-    run, go, done = database_module._Checkpoint.run, threading.Event(), []
+    real, go, done = database_module._Checkpoint.run, threading.Event(), []
 
     def slowly(self):
         go.wait(BOUND)
-        run(self)
+        real(self)
         done.append(self)
 
     monkeypatch.setattr(database_module._Checkpoint, "run", slowly)
@@ -292,10 +281,10 @@ async def test_nobody_waits_for_a_reader_that_stays_and_the_log_is_cut_when_it_h
             await write(session, 20)
 
 
-def spying(run, seconds):
+def spying(real, seconds):
     def timed(self):
         began = time.monotonic()
-        run(self)
+        real(self)
         seconds.append(time.monotonic() - began)
 
     return timed

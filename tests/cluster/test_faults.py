@@ -20,6 +20,7 @@ import holdfast
 from holdfast.cluster import EngineError, SQLiteFence
 from holdfast.cluster.engines import database
 
+from .engines import run  # noqa: F401
 from .history import Turn, overtaken, stale, violations
 from .worker import Worker, WorkerError, holders, until_waiting, waiters
 
@@ -49,18 +50,6 @@ HOLD = """
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite://{tmp_path}/locks"
-
-
-@pytest.fixture(autouse=True)
-def run():
-    def run(main):
-        async def bounded():
-            async with asyncio.timeout(BOUND):
-                await main
-
-        asyncio.run(bounded())
-
-    return run
 
 
 def turns_of(*workers):

@@ -19,6 +19,7 @@ from holdfast.cluster.engines import connection as connection_module
 from holdfast.cluster.engines.embedded import EmbeddedEngine
 from holdfast.testing.engine_suite import count
 
+from .engines import run  # noqa: F401
 from .worker import Worker, until_waiting
 
 BOUND = 30
@@ -30,18 +31,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite://{tmp_path}/locks"
-
-
-@pytest.fixture(autouse=True)
-def run():
-    def run(main):
-        async def bounded():
-            async with asyncio.timeout(BOUND):
-                await main
-
-        asyncio.run(bounded())
-
-    return run
 
 
 CHILD = """

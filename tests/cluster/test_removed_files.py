@@ -14,9 +14,9 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, SessionLost
 
+from .engines import run  # noqa: F401
 from .worker import Worker, WorkerError, until_waiting
 
-BOUND = 30
 """Seconds that a test may take."""
 SOON = 1.5
 """Seconds within which a holder is told, also on a busy machine."""
@@ -28,18 +28,6 @@ each_set = pytest.mark.parametrize("suffixes", SETS, ids=lambda each: " ".join(n
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite://{tmp_path}/locks"
-
-
-@pytest.fixture(autouse=True)
-def run():
-    def run(main):
-        async def bounded():
-            async with asyncio.timeout(BOUND):
-                await main
-
-        asyncio.run(bounded())
-
-    return run
 
 
 def paths(tmp_path, suffixes):

@@ -18,6 +18,7 @@ from holdfast.cluster.engines import watching
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.watching import FAILURES, LATEST, Life, Watching
 
+from .engines import run  # noqa: F401
 from .worker import Worker, WorkerError, until_waiting
 
 BOUND = 40
@@ -40,18 +41,6 @@ NOBODY_LOOKS = f"""
     from holdfast.cluster import life as life_module
     life_module.LOOK_AGAIN = {10 * BOUND}
 """
-
-
-@pytest.fixture(autouse=True)
-def run():
-    def run(main):
-        async def bounded():
-            async with asyncio.timeout(BOUND):
-                await main
-
-        asyncio.run(bounded())
-
-    return run
 
 
 class Watched:
