@@ -250,6 +250,8 @@ async def test_what_an_older_record_says_is_held_here_is_let_go_by_who_uses_it(p
 @leased
 async def test_who_is_granted_something_while_it_looks_is_not_told_that_it_is_lost(place, make):
     """The record that it reads is older than the wake-up, which came first."""
+    if place.engine == "embedded":
+        pytest.skip("its wake-ups are not believed: each has the record read anew")
     async with place.connect() as one, place.connect() as two:
         held = [make(one), make(one)]
         for each in held[: 1 if make is LEASED["lock"] else 2]:
