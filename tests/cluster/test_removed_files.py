@@ -17,7 +17,6 @@ from holdfast.cluster import EngineError, SessionLost
 from .engines import run  # noqa: F401
 from .worker import Worker, WorkerError, until_waiting
 
-"""Seconds that a test may take."""
 SOON = 1.5
 """Seconds within which a holder is told, also on a busy machine."""
 

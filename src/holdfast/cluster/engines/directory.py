@@ -4,7 +4,8 @@
     s/              the files of the sessions
 
 Whoever can open one of its files can stop all changes with a lock on it, and whoever can write to it can end sessions.
-So all of it is its user's alone, whatever the umask, and nothing on the way to it is in a stranger's hands.
+So all of it is its user's alone, whatever the umask; and on the way to it is no symlink of a stranger's, and nothing
+that everybody may write to.
 """
 
 from __future__ import annotations
