@@ -426,7 +426,8 @@ async def test_what_async_with_calls_is_a_bound_method(make) -> None:
     assert repr(enter).startswith("<bound method ")
     names = list(inspect.signature(leave).parameters)
     assert names == ["exc_type", "exc", "tb"]
-    assert asyncio.iscoroutinefunction(enter)
+    asked = inspect if sys.version_info >= (3, 12) else asyncio  # which is deprecated from 3.14 on
+    assert asked.iscoroutinefunction(enter)
     with pytest.raises(AttributeError):
         enter.nothing  # noqa: B018
     for arguments, keywords in [((None, None, None), {}), ((None, None), {"tb": None}), ((), dict.fromkeys(names))]:

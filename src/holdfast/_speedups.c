@@ -1536,6 +1536,19 @@ coroutine_get_suspended(PyObject *object, void *Py_UNUSED(closure))
     return PyBool_FromLong(!self->running && self->stage != CREATED && self->stage != ENDED);
 }
 
+#if PY_VERSION_HEX >= 0x030f0000
+/* What inspect.getcoroutinestate() asks for. */
+static PyObject *
+coroutine_get_state(PyObject *object, void *Py_UNUSED(closure))
+{
+    Coroutine *self = (Coroutine *)object;
+    return PyUnicode_FromString(self->running ? "CORO_RUNNING"
+                                : self->stage == CREATED ? "CORO_CREATED"
+                                : self->stage == ENDED ? "CORO_CLOSED"
+                                : "CORO_SUSPENDED");
+}
+#endif
+
 static PyObject *
 coroutine_get_awaited(PyObject *object, void *Py_UNUSED(closure))
 {
@@ -1585,6 +1598,9 @@ static PyGetSetDef coroutine_getset[] = {
     {"cr_origin", get_none, NULL, NULL, NULL},
     {"cr_running", coroutine_get_running, NULL, NULL, NULL},
     {"cr_suspended", coroutine_get_suspended, NULL, NULL, NULL},
+#if PY_VERSION_HEX >= 0x030f0000
+    {"cr_state", coroutine_get_state, NULL, NULL, NULL},
+#endif
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -199,3 +199,14 @@ def test_wait_for_runs_out_of_time(timeout, waited, waits):
 def test_wait_for_what_is_true_needs_no_lock(waits):
     assert threads.Condition().sync.wait_for(lambda: "already") == "already"
     assert waits == []
+
+
+@pytest.mark.parametrize("wait", ["wait", "wait_for"])
+def test_a_timeout_that_is_no_number_is_refused_and_nobody_waits(wait):
+    condition = threads.Condition()
+    with condition.sync:
+        with pytest.raises(ValueError, match="NaN"):
+            condition.sync.wait(float("nan")) if wait == "wait" else condition.sync.wait_for(bool, float("nan"))
+        assert "waiters" not in repr(condition)
+        assert condition.locked()
+    assert is_free(condition)
