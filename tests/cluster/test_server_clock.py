@@ -57,7 +57,7 @@ async def test_the_clock_goes_forward_by_more_than_a_ttl(server):
         server.clock.write_text("+3600")
         async with asyncio.timeout(TTL):
             await grant.lost.wait()
-        with pytest.raises(SessionLost, match="has been evicted, was not renewed"):
+        with pytest.raises(SessionLost, match="was not renewed"):
             await session.lock("x").acquire()
     async with holdfast.connect(server.url, ttl=TTL) as session:
         assert (await session.lock("x").acquire()).token > grant.token
