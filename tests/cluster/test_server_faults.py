@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 import ssl
@@ -595,6 +596,38 @@ async def test_what_somebody_else_publishes_in_the_place_of_wake_ups_is_passed_o
             waiter = asyncio.create_task(two.lock("x").acquire())
             await until_waiting(one, "x")
             assert await client.publish(f"holdfast:{{noise}}:wake:{two.id}", noise) == 1
+        async with asyncio.timeout(TTL / 4):  # it is woken, and does not have to look
+            await waiter
+
+
+@pytest.mark.parametrize(("name", "message"), [([], ""), ({}, "x"), ("x", 1), (None, None), ("x", ["x"])])
+async def test_a_wake_up_of_another_shape_is_passed_over(name, message):
+    """It names the right server, and its name or its word is no text."""
+    async with (
+        redis.asyncio.Redis(port=shared().port) as client,
+        connect(shared().url, namespace="shapes") as one,
+        connect(shared().url, namespace="shapes") as two,
+        client.pubsub(ignore_subscribe_messages=True) as heard,
+    ):
+        channel = f"holdfast:{{shapes}}:wake:{two.id}"
+        await heard.subscribe(channel)
+
+        async def take():
+            async with two.lock("x"):
+                pass
+
+        async with one.lock("x"):
+            waiter = asyncio.create_task(take())
+            await until_waiting(one, "x")
+        await waiter
+        async with asyncio.timeout(TTL):
+            while (packet := await heard.get_message(timeout=TTL)) is None:
+                pass  # that of the subscription
+        server, *_ = json.loads(packet["data"].partition(b"\n")[0])
+        async with one.lock("x"):
+            waiter = asyncio.create_task(take())
+            await until_waiting(one, "x")
+            assert await client.publish(channel, json.dumps([server, name, message]) + "\n1") == 2
         async with asyncio.timeout(TTL / 4):  # it is woken, and does not have to look
             await waiter
 

@@ -806,6 +806,8 @@ class RedisEngine:
             incarnation, name, message = json.loads(head)
         except (TypeError, ValueError):
             return  # anybody can publish there, and the next wake-up is to be heard all the same
+        if not (isinstance(name, str) and isinstance(message, str)):
+            return
         if incarnation != self._incarnation:
             return  # another server said so, and its data may be lost
         if stored and name in self._versions:
