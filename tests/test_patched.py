@@ -53,8 +53,8 @@ async def three_blocks(mutex: Any) -> None:
     assert not mutex.locked()
 
 
-@contextmanager
-def by_mock(owner: Any, calls: list[str]) -> Iterator[None]:
+def tracking(owner: Any, calls: list[str]) -> tuple[Any, Any]:
+    """An acquire() and a release() that do the owner's, and write down that they were called."""
     acquire, release = owner.acquire, owner.release
 
     async def tracking_acquire(self: Any) -> Any:
@@ -65,23 +65,20 @@ def by_mock(owner: Any, calls: list[str]) -> Iterator[None]:
         calls.append("release")
         release(self)
 
-    with mock.patch.object(owner, "acquire", tracking_acquire), mock.patch.object(owner, "release", tracking_release):
+    return tracking_acquire, tracking_release
+
+
+@contextmanager
+def by_mock(owner: Any, calls: list[str]) -> Iterator[None]:
+    acquire, release = tracking(owner, calls)
+    with mock.patch.object(owner, "acquire", acquire), mock.patch.object(owner, "release", release):
         yield
 
 
 @contextmanager
 def by_hand(owner: Any, calls: list[str]) -> Iterator[None]:
     acquire, release = owner.acquire, owner.release
-
-    async def tracking_acquire(self: Any) -> Any:
-        calls.append("acquire")
-        return await acquire(self)
-
-    def tracking_release(self: Any) -> None:
-        calls.append("release")
-        release(self)
-
-    owner.acquire, owner.release = tracking_acquire, tracking_release
+    owner.acquire, owner.release = tracking(owner, calls)
     yield
     owner.acquire, owner.release = acquire, release
 

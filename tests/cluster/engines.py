@@ -7,6 +7,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -17,6 +18,7 @@ import holdfast
 from holdfast.cluster import Session
 from holdfast.cluster.engines.memory import MemoryEngine
 
+from .running import run_bounded
 from .servers import shared
 
 ENGINES = "memory", "embedded", "valkey"
@@ -77,14 +79,7 @@ class Place:
 def run():
     """How the tests of a module that imports this are run."""
 
-    def bounded(test):
-        async def main():
-            async with asyncio.timeout(40):
-                await test
-
-        asyncio.run(main())
-
-    return bounded
+    return partial(run_bounded, seconds=40)
 
 
 async def settle() -> None:

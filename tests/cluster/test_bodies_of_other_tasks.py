@@ -7,9 +7,9 @@ import contextlib
 
 import pytest
 
-from holdfast.cluster import LeaseLost, SessionLost
+from holdfast.cluster import LeaseLost
 
-from .test_lock import connect, opened, run, settle, url
+from .test_lock import connect, lose, opened, run, settle, url
 
 __all__ = ["url"]  # the fixture
 
@@ -19,10 +19,6 @@ KINDS = [
     lambda session: session.condition("x"),
 ]
 kinds = pytest.mark.parametrize("make", KINDS, ids=["lock", "semaphore", "condition"])
-
-
-def lose(session):
-    session._life.lose(SessionLost("evicted, for the test"))
 
 
 async def in_a_task(work):

@@ -17,6 +17,7 @@ import pytest
 import holdfast
 from holdfast.cluster.engines import embedded
 
+from .running import run_bounded
 from .worker import Worker
 
 BOUND = 30
@@ -32,11 +33,7 @@ def directory(tmp_path):
 
 
 def run(main):
-    async def bounded():
-        async with asyncio.timeout(BOUND):
-            await main
-
-    asyncio.run(bounded())
+    run_bounded(main, BOUND)
 
 
 def connect(directory):

@@ -7,9 +7,9 @@ import contextlib
 
 import pytest
 
-from holdfast.cluster import LeaseLost, SessionLost
+from holdfast.cluster import LeaseLost
 
-from .test_lock import connect, opened, run, settle, url
+from .test_lock import connect, lose, opened, run, settle, url
 
 __all__ = ["url"]  # the fixture
 
@@ -100,7 +100,7 @@ def test_a_grant_whose_session_was_lost(url):
         session = await opened(url)
         grant = await session.lock("x").acquire()
         released = await session.lock("y").acquire()
-        session._life.lose(SessionLost("evicted, for the test"))
+        lose(session)
         for _ in range(2):
             with pytest.raises(LeaseLost, match="evicted, for the test"):
                 grant.check()
@@ -192,7 +192,7 @@ def test_a_condition_is_not_told_that_it_has_the_lock_again_when_the_session_is_
         await settle()
         [ticket] = session._life._registers["x"]._asked
         session._life._registers["x"]._grant(ticket, 7)
-        session._life.lose(SessionLost("evicted, for the test"))
+        lose(session)
         with pytest.raises(LeaseLost, match="evicted, for the test"):
             await task
         assert grants[0].lost.is_set()
@@ -214,7 +214,7 @@ def test_a_grant_whose_wait_ended_with_the_session(url):
 
         task = asyncio.create_task(wait())
         await settle()
-        session._life.lose(SessionLost("evicted, for the test"))
+        lose(session)
         await task
         with pytest.raises(LeaseLost, match="evicted, for the test"):
             grants[0].check()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 
 import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
 from holdfast.cluster.lock_record import LockRecord
+
+from .running import in_child, run_bounded
 
 
 @pytest.fixture(params=["memory", "embedded"])
@@ -48,11 +49,11 @@ async def start_body(session, *names):
 
 
 def run(test, *args):
-    async def bounded():
-        async with asyncio.timeout(20):
-            await test(*args)
+    run_bounded(test(*args), 20)
 
-    asyncio.run(bounded())
+
+def lose(session):
+    session._life.lose(SessionLost("evicted, for the test"))
 
 
 async def settle():
@@ -335,16 +336,14 @@ def test_the_directory_is_removed(tmp_path):
 def test_a_child_after_fork_is_refused_and_its_parent_unharmed(url):
     async def main():
         async with connect(url) as session:
+
+            def is_refused():
+                with pytest.raises(RuntimeError, match="after a fork"):
+                    session._check()
+                return True
+
             async with session.lock("x"):
-                pid = os.fork()
-                if not pid:
-                    try:
-                        session._check()
-                    except RuntimeError as exc:
-                        os._exit(0 if "after a fork" in str(exc) else 2)
-                    os._exit(1)
-                _, status = os.waitpid(pid, 0)
-                assert os.waitstatus_to_exitcode(status) == 0
+                assert in_child(is_refused)
             assert not await session.lock("x").locked()
 
     run(main)

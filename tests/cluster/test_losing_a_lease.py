@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.cluster import LeaseLost, SessionLost
 
-from .test_lock import connect, opened, run, settle, url
+from .test_lock import connect, lose, opened, run, settle, url
 
 __all__ = ["url"]  # the fixture
 
@@ -17,10 +17,6 @@ __all__ = ["url"]  # the fixture
 async def sleep_in(session, name="x"):
     async with session.lock(name):
         await asyncio.sleep(60)
-
-
-def lose(session):
-    session._life.lose(SessionLost("evicted, for the test"))
 
 
 async def lose_inside(session, body):

@@ -16,6 +16,7 @@ import holdfast
 from holdfast.cluster import EngineError, FormatError, SessionLost
 from holdfast.cluster.engines import mounts as mounts_module
 
+from .running import in_child
 from .test_lock import connect, opened, run, url
 from .worker import Worker, until_waiting
 
@@ -236,18 +237,15 @@ def test_a_child_that_goes_on_with_its_parents_timers_neither_renews_nor_ends_it
 
     async def main():
         async with holdfast.connect(directory, ttl=60) as session, session.lock("x") as grant:
-            child = os.fork()
-            if not child:
-                wrong = 0
-                try:
-                    session._life._renew()
-                    session._life._deadline = 0.0
-                    session._life.look_at_clock()
-                    session._life.lose(SessionLost("in the child"))
-                    wrong = int(session._life._renewal is not None or session._life._losing is not None)
-                finally:
-                    os._exit(wrong)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+            def does_nothing():
+                session._life._renew()
+                session._life._deadline = 0.0
+                session._life.look_at_clock()
+                session._life.lose(SessionLost("in the child"))
+                return session._life._renewal is None and session._life._losing is None
+
+            assert in_child(does_nothing)
             grant.check()
             await session.engine.renew()  # raises if it is dead
             assert len([*(tmp_path / "locks" / "s").glob("*.lock")]) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.cluster import LeaseLost, SessionLost
 
-from .test_lock import connect, opened, run, settle, url
+from .test_lock import connect, lose, opened, run, settle, url
 
 __all__ = ["url"]  # the fixture
 
@@ -21,10 +21,6 @@ EAGER = [False, True] if sys.version_info >= (3, 12) else [False]
 def expire(session):
     """Its deadline passes; nobody has looked at the clock since. What a blocked loop comes to."""
     session._life._deadline = 0.0
-
-
-def lose(session):
-    session._life.lose(SessionLost("evicted, for the test"))
 
 
 async def nothing_is_left():

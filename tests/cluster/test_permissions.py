@@ -21,6 +21,7 @@ from holdfast.cluster import EngineError
 from holdfast.cluster import life as life_module
 from holdfast.cluster.engines import directory as directory_module
 
+from .running import run_bounded
 from .worker import until_waiting
 
 BOUND = 30
@@ -39,11 +40,7 @@ def place():
 
 
 def run(main):
-    async def bounded():
-        async with asyncio.timeout(BOUND):
-            await main
-
-    asyncio.run(bounded())
+    run_bounded(main, BOUND)
 
 
 def connect(directory):

@@ -13,14 +13,11 @@ import pytest
 import holdfast
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
 
+from .running import in_child
 from .servers import Server
-from .test_lock import connect, opened, run, settle, url
+from .test_lock import connect, lose, opened, run, settle, url
 
 __all__ = ["url"]  # the fixture
-
-
-def lose(session):
-    session._life.lose(SessionLost("evicted, for the test"))
 
 
 @pytest.mark.parametrize("reopen", [False, True])
@@ -258,16 +255,13 @@ def test_a_child_does_not_open_it(url):
     async def main():
         async with connect(url, reopen=True) as session:
             lock = session.lock("x")
-            child = os.fork()
-            if not child:
-                code = 1
-                try:
+
+            def is_refused():
+                with pytest.raises(SessionLost, match="after a fork"):
                     lock.acquire().send(None)
-                except SessionLost as exc:
-                    code = 0 if "after a fork" in str(exc) else 2
-                finally:
-                    os._exit(code)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+                return True
+
+            assert in_child(is_refused)
 
     run(main)
 

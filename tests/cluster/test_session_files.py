@@ -21,6 +21,7 @@ from holdfast.cluster.engines import directory as directory_module
 from holdfast.cluster.engines import session_files
 from holdfast.cluster.engines.session_files import SessionFiles
 
+from .running import run_bounded
 from .worker import Worker
 
 BOUND = 60
@@ -39,11 +40,7 @@ def url(directory):
 
 
 def run(main):
-    async def bounded():
-        async with asyncio.timeout(BOUND):
-            await main
-
-    asyncio.run(bounded())
+    run_bounded(main, BOUND)
 
 
 def names(directory):

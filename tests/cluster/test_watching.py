@@ -19,6 +19,7 @@ from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.watching import FAILURES, LATEST, Life, Watching
 
 from .engines import run  # noqa: F401
+from .running import in_child
 from .worker import Worker, WorkerError, until_waiting
 
 BOUND = 40
@@ -167,16 +168,13 @@ async def test_a_forked_child_that_stops_watching_does_not_stop_its_parent(url, 
         await holder.do("await session.lock('x').acquire()")
         waiting = asyncio.create_task(session.lock("x").acquire())
         await until_waiting(session, "x")
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                for stop in session._life._registers["x"]._watched.values():
-                    stop()
-                code = len([*session.engine._watching._watches])
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def watches_nothing():
+            for stop in session._life._registers["x"]._watched.values():
+                stop()
+            return not [*session.engine._watching._watches]
+
+        assert in_child(watches_nothing)
         holder.process.kill()
         await waiting
 

@@ -155,15 +155,6 @@ class Comparing(MemoryEngine):
 class Unaware(Comparing):
     """Nobody is told of additions."""
 
-    def _write_anew(self, name: str, revision: int, known: str, text: str) -> None:
-        """Every second time: nobody waits for it."""
-        place, stored = (self._namespace, name), self._store.texts[name]
-        current, opening = self._kept[place]
-        if revision == current and known.count("\n") % 2:
-            assert stored.startswith(known)
-            self._store.texts[name] = text + stored[len(known) :]
-            self._kept[place] = current + 1, opening
-
     def _tell(self, session: str, name: str, revision: int, text: str, message: str | None) -> None:
         if message:
             super()._tell(session, name, revision, text, message)

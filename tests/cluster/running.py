@@ -1,0 +1,33 @@
+"""Where a test runs: in an event loop of its own, within a bound, or in a forked child."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+def run_bounded(test: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Run it in a new event loop. Raises TimeoutError if it takes longer."""
+
+    async def main() -> None:
+        async with asyncio.timeout(seconds):
+            await test
+
+    asyncio.run(main())
+
+
+def in_child(check: Callable[[], bool]) -> bool:
+    """Whether the check holds in a forked child, which ends without any clean-up. It does not if it raises."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = 0 if check() else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
