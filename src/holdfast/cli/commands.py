@@ -286,9 +286,7 @@ def show(name: str, as_text: bool) -> Command:
     """Show who holds NAME, and who waits for it, in the order in which they will be served."""
 
     async def command(session: Session, patience: Patience) -> int:
-        one = await _inspect(session, name)
-        if one is None:
-            raise Failure(f"nobody uses {shortened(name)!r} in the namespace", exit_codes.NO)
+        one = await _inspect_used(session, name)
         if as_text:
             click.echo(as_json(one))
         elif not print_name(one):
@@ -369,9 +367,7 @@ def resize(name: str, n: int) -> Command:
     """
 
     async def command(session: Session, patience: Patience) -> int:
-        one = await _inspect(session, name)
-        if one is None:
-            raise Failure(f"nobody uses {shortened(name)!r} in the namespace", exit_codes.NO)
+        one = await _inspect_used(session, name)
         if "bounded" not in one.state:
             raise Failure(f"{shortened(name)!r} is {with_article(one.kind)}, and no semaphore", exit_codes.FAILED)
         make = session.bounded_semaphore if one.state["bounded"] else session.semaphore
@@ -379,6 +375,13 @@ def resize(name: str, n: int) -> Command:
         return exit_codes.OK
 
     return command
+
+
+async def _inspect_used(session: Session, name: str) -> Inspection:
+    one = await _inspect(session, name)
+    if one is None:
+        raise Failure(f"nobody uses {shortened(name)!r} in the namespace", exit_codes.NO)
+    return one
 
 
 async def _inspect(session: Session, name: str) -> Inspection | None:

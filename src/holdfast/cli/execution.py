@@ -34,12 +34,11 @@ class Patience:
     """What --timeout says. It counts from the start, so that an engine that does not answer is given up as well."""
 
     def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
         self.waits = seconds != 0
         """Whether to wait for others at all."""
         allowed = seconds if self.waits else ANSWER
         self._until = None if allowed is None else asyncio.get_running_loop().time() + allowed
-        self._clock = self.limit()
+        self._clock = asyncio.timeout_at(self._until)
 
     def limit(self) -> asyncio.Timeout:
         """For a block of what counts."""

@@ -15,6 +15,8 @@ import time
 from types import TracebackType
 from typing import Self
 
+from .signals import PASSED_ON
+
 PAUSE = 0.02
 """Seconds between two looks whether the group is still there. (No other group gets its number in that time: the kernel
 gives out all others before.)"""
@@ -68,7 +70,7 @@ class Guard:
 def _keep_watch(read: int, grace: float) -> None:
     """In the guard: wait for the end of holdfast, then end CMD."""
     os.setsid()  # out of the reach of Ctrl-C, of CMD's `kill 0`, and of the end of the terminal
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
+    for name in PASSED_ON:
         signal.signal(signal.Signals[name], signal.SIG_IGN)
     _keep_only(read)
     told = b""

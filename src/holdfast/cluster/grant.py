@@ -16,6 +16,7 @@ from .register import REPLACED
 
 if TYPE_CHECKING:
     from .life import Life
+    from .record import Record
     from .session import Session
 
 
@@ -125,8 +126,10 @@ class Grant:
 class Leased(Primitive):
     """A primitive that is acquired and released: a Lock, a Semaphore."""
 
-    _held: list[Grant]  # by acquire() and try_acquire(), the oldest first
-    _entered: list[Grant]  # by `async with`
+    def __init__(self, session: Session, name: str, initial: Record) -> None:
+        super().__init__(session, name, initial)
+        self._held: list[Grant] = []  # by acquire() and try_acquire(), the oldest first
+        self._entered: list[Grant] = []  # by `async with`
 
     if not TYPE_CHECKING:  # type checkers say it by themselves
 

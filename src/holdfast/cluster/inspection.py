@@ -13,7 +13,7 @@ from .engines.contract import SessionInfo
 from .engines.evictions import Eviction
 from .event_record import EventRecord
 from .lock_record import LockRecord
-from .record import Batch, Record, Step, decode, not_ours, parse, step
+from .record import Batch, Record, Step, decode_document, not_ours, parse, step
 from .semaphore_record import SemaphoreRecord
 
 
@@ -81,10 +81,10 @@ KINDS: tuple[type[Record], ...] = LockRecord, SemaphoreRecord, EventRecord, Barr
 
 def decode_any(text: str, name: str) -> Record:
     """A record as it was stored, of whatever kind. Raises FormatError if this version does not know it."""
-    kind = parse(text, name)["kind"]
-    for initial in (record.of_kind(kind) for record in KINDS):
+    document = parse(text, name)
+    for initial in (record.of_kind(document["kind"]) for record in KINDS):
         if initial is not None:
-            return decode(text, name, initial)
+            return decode_document(document, text, name, initial)
     raise not_ours(text, name)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from .background import begin
 from .engines.contract import Engine
 from .errors import EngineError
 from .register import Register
+from .tidying import slices
 
-T = TypeVar("T")
 LOOKED_AT = 100
 """Names, at most, that are looked at in one request."""
 AT_ONCE = 16
@@ -27,7 +26,7 @@ async def leave_all(registers: dict[str, Register], engine: Engine) -> None:
     Raises SessionLost if the session is dead already. What the engine fails to do is left to the others.
     """
     lonely: list[str] = []
-    for names in _parts([*registers], LOOKED_AT):
+    for names in slices([*registers], LOOKED_AT):
         texts = await _look(names, engine)
         company = {name for name in names if registers[name].has_company(texts.get(name))}
         lonely += [name for name in names if name not in company]
@@ -46,7 +45,7 @@ async def _look(names: list[str], engine: Engine) -> Mapping[str, str | None]:
 
 
 async def _leave(registers: dict[str, Register], names: list[str]) -> None:
-    for some in _parts(names, AT_ONCE):
+    for some in slices(names, AT_ONCE):
         await _all_of([partial(_leave_one, registers[name]) for name in some])
         for name in some:
             del registers[name]  # one by one: to let go of all of them at once takes its time as well
@@ -72,9 +71,3 @@ async def _leave_one(register: Register) -> None:
         await register.leave()
     except EngineError:
         return  # as if the session had died in it
-
-
-def _parts(items: list[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part

@@ -135,15 +135,12 @@ class Life:
             raise
         return asked
 
-    async def tidy(self, seconds: float) -> int:
-        """See Session.tidy()."""
-        return await self._tidy(seconds)
-
     def numbers(self) -> int:
         """The highest that any ticket or batch has got."""
         return max([self._numbers, *(register.numbers for register in self._registers.values())])
 
-    async def _tidy(self, seconds: float) -> int:
+    async def tidy(self, seconds: float) -> int:
+        """See Session.tidy()."""
         self._tidied = self.loop.time()
         idle = [entry for entry in self._in_use.items() if entry[1].idle_for(min(seconds, IDLE))]
         for some in slices(idle, AT_ONCE):
@@ -448,7 +445,7 @@ class Life:
 
     async def _keep_tidy(self) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then somebody else will do it
-            await self._tidy(KEPT)
+            await self.tidy(KEPT)
 
     def end_in_child(self) -> None:
         """After a fork: the session goes on in the parent, and nothing that runs here may renew or end it."""

@@ -21,8 +21,6 @@ class Lock(Leased):
 
     def __init__(self, session: Session, name: str) -> None:
         super().__init__(session, name, LockRecord())
-        self._held = []
-        self._entered = []
 
     async def locked(self) -> bool:
         """Whether anybody holds it, or it is on its way to somebody."""

@@ -15,14 +15,13 @@ What must hold here, besides what `record.py` names, and who broke it elsewhere:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 from . import shapes
 from .line import Line, Run, join, join_run, leave, line_of, size, stands_in, take, take_first, without
-from .record import Held, Record, Wake, document_of
+from .record import ENCODER, Held, Record, Wake, document_of
 from .shapes import Shape
 
 
@@ -43,10 +42,9 @@ class Room(NamedTuple):
 
     @classmethod
     def of(cls, condition: str, line: Line) -> Self:
-        return cls(line, _ENCODER.encode({condition: line}))
+        return cls(line, ENCODER.encode({condition: line}))
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _IS_LINE = shapes.some(shapes.run)
 
 

@@ -93,6 +93,10 @@ class Wake(NamedTuple):
     """How many. 0 says that the session is to read the record: it may have been granted something, or have others to
     watch than before."""
 
+    def message(self) -> str:
+        """What is sent to the session."""
+        return f"{self.ticket} {self.value} {self.tickets}"
+
 
 def wakes_for(line: Line, value: int) -> list[Wake]:
     """For all who wait there, who have got the same."""
@@ -256,7 +260,7 @@ _SHAPES: Mapping[str, Shape] = {
     "line": shapes.line,
     "changed": shapes.moment,
 }
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 R = TypeVar("R", bound=Record)
 
 
@@ -396,7 +400,7 @@ def added(record: Record, batch: Batch) -> str:
             rows[-1][2] += 1
         else:
             rows.append([name, operation.ticket, operation.ticket + 1])
-    return _ENCODER.encode([batch.session, batch.number, rows])
+    return ENCODER.encode([batch.session, batch.number, rows])
 
 
 @cache
@@ -406,7 +410,7 @@ def _names(kind: type[Record]) -> Mapping[type, str]:
 
 def left(record: Record, session: str) -> str:
     """What is stored behind a record of this kind in place of burying the session that asks for it; as added()."""
-    return "" if record.ONLY_JOINS else _ENCODER.encode([session])
+    return "" if record.ONLY_JOINS else ENCODER.encode([session])
 
 
 def _with_additions(record: R, rows: Iterable[str]) -> R | None:
@@ -455,7 +459,7 @@ def encode(record: Record) -> str:
         "changed": record.changed,
         **record.state(),
     }
-    return "\n".join((_ENCODER.encode(document), *record.parts()))
+    return "\n".join((ENCODER.encode(document), *record.parts()))
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -493,7 +497,11 @@ def decode(
             if record is None:
                 raise not_ours(text, name)
             return record
-    document = parse(text, name)
+    return decode_document(parse(text, name), text, name, initial, known)
+
+
+def decode_document(document: dict[str, Any], text: str, name: str, initial: R, known: R | None = None) -> R:
+    """The same, of a text that has been parsed."""
     kind = document["kind"]
     fresh = initial.of_kind(kind)
     if fresh is None:

@@ -212,8 +212,7 @@ class Register:
     @property
     def is_unused(self) -> bool:
         """Whether nothing is asked for here, and nothing held."""
-        at_work = self._pump is not None and not self._pump.done()
-        return not (at_work or self._asked or self._has_work() or self._session.tokens(self._name))
+        return not (self._is_busy() or self._session.tokens(self._name))
 
     def follow(self, other: Register) -> None:
         """Take the place of a register that is at rest, and was for another value."""
@@ -222,8 +221,12 @@ class Register:
     @property
     def is_forgotten(self) -> bool:
         """Whether the record knows nothing of the session, and nothing is asked for here."""
+        return not (self._is_busy() or self._answered)
+
+    def _is_busy(self) -> bool:
+        """Whether something is asked for here."""
         at_work = self._pump is not None and not self._pump.done()
-        return not (at_work or self._answered or self._asked or self._has_work())
+        return at_work or bool(self._asked) or self._has_work()
 
     @property
     def numbers(self) -> int:
@@ -472,7 +475,7 @@ class Register:
         """What this session had here is gone. What it is about to ask for does not depend on that."""
         self._session.forgo(self._name, REPLACED)
         lost = SessionLost(f"what {self._session} had in {shown(self._name)} is gone: {REPLACED}")
-        self._give_up_waiting(lost, but={entry.ticket for entry in (self._sent[1] if self._sent is not None else ())})
+        self._give_up_waiting(lost, but=self._sent_tickets())
         self._leaving = True  # something of it may be there all the same
         self._suspicious = True
 
@@ -485,9 +488,11 @@ class Register:
 
     def _is_at_stake(self) -> bool:
         """Whether this session has something here, or waits."""
-        return bool(self._tokens()) or not {*self._asked_so_far()} <= {
-            entry.ticket for entry in (self._sent[1] if self._sent is not None else ())
-        }
+        return bool(self._tokens()) or not {*self._asked_so_far()} <= self._sent_tickets()
+
+    def _sent_tickets(self) -> set[int]:
+        """Those of the batch of which the outcome is not known yet."""
+        return {entry.ticket for entry in self._sent[1]} if self._sent is not None else set()
 
     def _has_answered(self, record: Record) -> bool:
         """Whether the last batch that it knows of this session is that of which the outcome is known, or is not yet."""
@@ -642,10 +647,10 @@ class Register:
     def _notices(self, done: Step) -> Iterator[Notice]:
         """To the other sessions: what they were granted; and to the one that holds it, as it will release it."""
         told = {self._session.id}
-        for session, ticket, value, count in done.wakes:
-            if session != self._session.id:
-                told.add(session)
-                yield session, f"{ticket} {value} {count}"
+        for wake in done.wakes:
+            if wake.session != self._session.id:
+                told.add(wake.session)
+                yield wake.session, wake.message()
         holding = done.record.holding()
         if len(holding) == 1 and not holding & told:
             yield next(iter(holding)), None

@@ -25,8 +25,6 @@ class Semaphore(Leased):
     def __init__(self, session: Session, name: str, value: int) -> None:
         _check_value(value)
         super().__init__(session, name, SemaphoreRecord(value=value, bounded=self._bounded, free=value))
-        self._held = []
-        self._entered = []
 
     async def locked(self) -> bool:
         """Whether acquire() would have to wait."""

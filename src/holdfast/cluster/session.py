@@ -242,7 +242,7 @@ class Session:
             return encode(done.record), done
 
         def notices(done: Step) -> list[Notice]:
-            return [(each.session, f"{each.ticket} {each.value} {each.tickets}") for each in done.wakes]
+            return [(wake.session, wake.message()) for wake in done.wakes]
 
         with contextlib.suppress(KeyError, FormatError):  # somebody was faster
             await self.engine.apply(name, change, notices=notices)

@@ -67,7 +67,6 @@ class Execution:
         self._codes: tuple[int, ...] = ()
         self._version = -1  # of the agenda when nothing but these was possible: to cancel
         self._cancellable: list[Task[Any]] = []
-        self._killed: list[Task[Any]] = []  # by closing their coroutines
         self._any_hit = False  # by an intervention that makes tasks raise CancelledError
         self._stopped = False
         self._closing: Failure | None = None
@@ -247,8 +246,7 @@ class Execution:
         return TIMER if unfinished and self.agenda.has_timer() else NOTHING
 
     def _unfinished(self) -> list[Task[Any]]:
-        killed = self._killed
-        return [task for task in self.agenda.tasks if not (task.done() or (killed and task in killed))]
+        return [task for task in self.agenda.tasks if not (task.done() or task.killed)]
 
     def _cancel_rest(self) -> None:
         self._stopped = True
@@ -370,12 +368,11 @@ class Execution:
 
     def _exposed(self) -> list[Task[Any]]:
         """The tasks that can be cancelled or closed."""
-        shielded, killed = self._shielded, self._killed
-        any_task = self._rules.cancel_created
+        shielded, any_task = self._shielded, self._rules.cancel_created
         return [
             task
             for task in self.agenda.tasks
-            if not task.done() and task is not shielded and (any_task or task.spawned) and task not in killed
+            if not (task.done() or task.killed) and task is not shielded and (any_task or task.spawned)
         ]
 
     def _intervene(self, code: int) -> None:
@@ -419,7 +416,6 @@ class Execution:
     def _kill(self, task: Task[Any]) -> None:
         """Do to a task what the garbage collector does: close its coroutine, and never run it again."""
         self._any_hit = task.killed = True
-        self._killed.append(task)
         ready = [handle for handle in self.agenda.ready if task_of(handle) is not task]
         self.agenda.ready.clear()
         self.agenda.ready.extend(ready)
@@ -447,7 +443,6 @@ class Execution:
         """
         self._left[:] = [0] * len(self._left)
         self._hit.clear()
-        self._killed.clear()
         self._cancellable = []
         self._shielded = None
         self.run._expected.clear()
@@ -509,7 +504,7 @@ class Execution:
         if self._remains:
             tasks += filter(None, (remaining() for remaining in self._remains))
         for task in tasks:
-            if not task.done() and not task.killed:
+            if not is_over(task):
                 task._log_destroy_pending = False
                 with suppress(BaseException):  # the run has been judged; what is torn down now need not behave
                     task.get_coro().close()
@@ -518,7 +513,6 @@ class Execution:
         self._cancellable = []
         self._shielded = None
         self._hit.clear()
-        self._killed.clear()
         run._forget()
 
 

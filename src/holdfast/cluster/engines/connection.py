@@ -220,9 +220,8 @@ class _Forking:
 
 _forking = _Forking(os.getpid())
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=lambda: _forking.before(),
-        after_in_parent=lambda: _forking.after_in_parent(),
-        after_in_child=lambda: _forking.after_in_child(),
-    )
+os.register_at_fork(
+    before=lambda: _forking.before(),
+    after_in_parent=lambda: _forking.after_in_parent(),
+    after_in_child=lambda: _forking.after_in_child(),
+)

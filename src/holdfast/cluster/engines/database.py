@@ -211,11 +211,12 @@ class Database:
         as somebody has removed it. Tokens that are given out from now on are then above the microseconds since 1970,
         faster than which nobody grants.
         """
+        boot = _boot()
         rows = self._connection.execute("SELECT boot FROM boots")
-        if rows != [(_boot(),)] or not goes_on:
+        if rows != [(boot,)] or not goes_on:
             [(floor,)] = self._connection.execute("SELECT ifnull(max(floor), 0) FROM boots")
             self._connection.execute("DELETE FROM boots")
-            values = _boot(), max(floor, int(time.time() * 1_000_000))
+            values = boot, max(floor, int(time.time() * 1_000_000))
             self._connection.execute("INSERT INTO boots VALUES (?, ?)", values)
 
     def close(self) -> None:

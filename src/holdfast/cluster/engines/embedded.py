@@ -281,6 +281,8 @@ class EmbeddedEngine:
     async def _rows(self, columns: str, sessions: Iterable[str]) -> list[tuple[Any, ...]]:
         """What is known of these sessions."""
         ids = tuple(sessions)
+        if not ids:
+            return []
         query = f"SELECT {columns} FROM sessions WHERE id IN ({', '.join('?' * len(ids))})"
         return await self._database.read(lambda: self._database.execute(query, ids))
 

@@ -105,7 +105,7 @@ class MemoryEngine:
         with self._store.mutex:
             self._check_alive()
             self._renewed = monotonic()
-        return Seen({name: self._store.texts.get(name) for name in names}, await self.dead(sessions))
+        return await self.look(names, sessions)
 
     def _check_alive(self) -> None:
         if self._id not in self._store.sessions or self._has_died():

@@ -521,9 +521,8 @@ class RedisEngine:
 
         def then(answer: bytes | Exception) -> None:
             if isinstance(answer, bytes):
-                outcome, here, floor, time, unknown = answer.split(b"\n", 4)
-                self._learn(here, floor, time)
-                if outcome == b"done" and here.decode() == incarnation and name in self._versions:
+                outcome, unknown = self._learn_from(answer)
+                if outcome == b"done" and incarnation == self._incarnation and name in self._versions:
                     self._note(name, makes.with_added(unknown))
 
         incarnation = self._incarnation
@@ -535,12 +534,17 @@ class RedisEngine:
     def _next_version(self, version: _Version, text: str) -> _Version:
         return _Version(f"{version.number + 1}.{self._id}.{next(self._revisions)}", text)
 
-    def _read_answer(self, answer: bytes | Exception | None) -> tuple[bytes, bytes]:
+    def _learn_from(self, answer: bytes) -> tuple[bytes, bytes]:
         """What has come of a swap, and what is to be known besides."""
-        if not isinstance(answer, bytes):
-            raise answer or RedisConnectionError("there is no answer")
         outcome, here, floor, time, found = answer.split(b"\n", 4)
         self._learn(here, floor, time)
+        return outcome, found
+
+    def _read_answer(self, answer: bytes | Exception | None) -> tuple[bytes, bytes]:
+        """The same, of an answer that may be none, or that the swap could not be tried."""
+        if not isinstance(answer, bytes):
+            raise answer or RedisConnectionError("there is no answer")
+        outcome, found = self._learn_from(answer)
         if outcome == b"not all dead":
             raise EngineError(f"{self!r} may have lost data: a session that was dead is there again")
         if outcome == b"another connection":  # it could not say that it is the one now
@@ -674,8 +678,7 @@ class RedisEngine:
             answer: bytes = await self._run(SWAP, keys, arguments)
             return answer
 
-        outcome, *learned, found = (await self._insist(remove)).split(b"\n", 4)
-        self._learn(*learned)
+        outcome, found = self._learn_from(await self._insist(remove))
         return outcome == b"done" or (text is None and not found)
 
     async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
