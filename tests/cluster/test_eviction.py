@@ -268,7 +268,8 @@ def test_no_password_is_told_to_others(text, shown):
     assert without_passwords(text) == shown
 
 
-def test_the_notes_of_a_server_are_of_the_last_day_and_not_too_many(monkeypatch):
+@pytest.mark.parametrize("noise", ["not one of ours", pytest.param("2000000000000000 " + "[" * 60_000, id="deep")])
+def test_the_notes_of_a_server_are_of_the_last_day_and_not_too_many(noise, monkeypatch):
     from redis import Redis
 
     import holdfast.cluster.engines.redis as module
@@ -279,7 +280,7 @@ def test_the_notes_of_a_server_are_of_the_last_day_and_not_too_many(monkeypatch)
 
     async def main():
         with Redis(port=shared().port) as client:
-            client.zadd(key, {"1000000 an old one": 1_000_000, "not one of ours": 2_000_000_000_000_000})
+            client.zadd(key, {"1000000 an old one": 1_000_000, noise: 2_000_000_000_000_000})
             async with holdfast.connect(shared().url, namespace=namespace, name="operator") as operator:
                 for number in range(5):
                     async with holdfast.connect(shared().url, namespace=namespace, name=str(number)) as victim:

@@ -585,7 +585,9 @@ async def test_what_is_no_name_among_the_names_is_passed_over():
         assert await client.zrange("holdfast:{not a name}:names", 0, -1) == [b"\xff"]
 
 
-@pytest.mark.parametrize("noise", [b"hello", b"", b"\xff", b"[1]", b"7", b"[1,2,3,4]\n"])
+@pytest.mark.parametrize(
+    "noise", [b"hello", b"", b"\xff", b"[1]", b"7", b"[1,2,3,4]\n", pytest.param(b"[" * 60_000, id="deep")]
+)
 async def test_what_somebody_else_publishes_in_the_place_of_wake_ups_is_passed_over(noise):
     async with (
         redis.asyncio.Redis(port=shared().port) as client,

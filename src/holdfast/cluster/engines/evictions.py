@@ -48,5 +48,5 @@ def decode(text: str | bytes, at: float) -> Eviction | None:
         (id, name, host, pid, since, command), by, reason, held = json.loads(text)
         session = SessionInfo(id, name, host, pid, datetime.fromtimestamp(since, UTC), command, alive=False)
         return Eviction(session, by, reason, datetime.fromtimestamp(at, UTC), tuple(held))
-    except (TypeError, ValueError, OverflowError, OSError):
+    except (TypeError, ValueError, RecursionError, OverflowError, OSError):
         return None

@@ -807,7 +807,7 @@ class RedisEngine:
         head, _, stored = packet.partition(b"\n")
         try:
             incarnation, name, message = json.loads(head)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return  # anybody can publish there, and the next wake-up is to be heard all the same
         if not (isinstance(name, str) and isinstance(message, str)):
             return
