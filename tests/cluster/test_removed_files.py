@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import shutil
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, SessionLost
+from holdfast.cluster.engines import database_files
 
 from .engines import run  # noqa: F401
 from .worker import Worker, WorkerError, until_waiting
@@ -247,3 +249,13 @@ async def test_a_killed_process_is_no_obstacle_though_its_files_were_removed(url
             assert grant.token > token
         with pytest.raises(asyncio.CancelledError):
             await body
+
+
+def test_each_session_of_a_process_is_told_whether_the_files_stay_the_same(tmp_path, monkeypatch):
+    """They do not where descriptors cannot be locked: then they are others after a fork."""
+    monkeypatch.delattr(fcntl, "F_OFD_SETLK", raising=False)
+    shares = [database_files.hold(str(tmp_path / "state.db")) for _ in range(2)]
+    assert [share.lock() for share in shares] == [False, False]
+    for share in shares:
+        share.unlock()
+        share.release()

@@ -88,7 +88,7 @@ class Hold:
         """From now on nobody takes himself for the last one; return whether the system can do that."""
         with _mutex:
             self._lockers += 1
-            return self._lockers > 1 or self._set(fcntl.F_RDLCK)
+            return self._set(fcntl.F_RDLCK)  # once more does no harm
 
     def unlock(self) -> None:
         """Undo lock()."""
