@@ -1,8 +1,10 @@
-# Each target makes its own environment from nothing; all it takes is make and a Python 3.11 or later.
+# Each target makes its own environment from nothing. demo, test and check take make and a Python 3.11 or later; what
+# another one takes stands above it.
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check loops bench bench-cluster explore soak mutation debug-memory asan wheel clean
+.PHONY: demo test check docs pictures loops third-party free-threaded thread-sanitizer pypy pyodide bench bench-cluster \
+	explore soak mutation debug-memory asan dist clean
 
 demo: $(VENV)/demo
 	$(VENV)/demo/bin/python -m holdfast demo
@@ -11,12 +13,37 @@ demo: $(VENV)/demo
 test: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session test
 
+# The tasks' and the threads' tests without the GIL, on both twins, and their stress for so many minutes each. The interpreter
+# is that of PYTHON_FREE_THREADED=/path/to/python3.13t, or one on PATH; else Debian's source package is built, once.
+STRESS ?= 3
+free-threaded: $(VENV)/nox
+	python=$$($(PYTHON) tests/free_threaded/interpreter.py) && PYTHON_FREE_THREADED=$$python \
+		$(VENV)/nox/bin/nox --session free-threaded -- --minutes $(STRESS)
+
+# The compiled twin with ThreadSanitizer, in an interpreter that has it as well: PYTHON_THREAD_SANITIZER, or built, once.
+thread-sanitizer: $(VENV)/nox
+	python=$$($(PYTHON) tests/free_threaded/interpreter.py --thread-sanitizer) && PYTHON_THREAD_SANITIZER=$$python \
+		$(VENV)/nox/bin/nox --session thread-sanitizer
+
 check: $(VENV)/nox
-	$(VENV)/nox/bin/nox --session check
+	$(VENV)/nox/bin/nox --session check docs
+
+# The manual: build/docs/html/index.html.
+docs: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session docs
+
+# docs/pictures/, after a change of a Mermaid fence of the manual. Takes node, npm (which downloads 180 MB) and Chromium.
+pictures: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session pictures
 
 # What a program does with holdfast, in each event loop that can be installed; docs/compatibility.md has the table.
 loops: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session loops
+
+# Other people's suites as they are and with install(): test by test the same, on 3.11 and 3.13. An hour; ONLY=janus: that one.
+# Writes tests/third_party/results/, and the table in docs/compatibility.md.
+third-party: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session third-party --error-on-missing-interpreters -- $(if $(ONLY),--only $(ONLY))
 
 # Every schedule of every primitive, within larger bounds than in the tests; stops after so many minutes.
 MINUTES ?= 30
@@ -39,11 +66,21 @@ debug-memory: $(VENV)/nox
 asan: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session asan
 
-# dist/: the sdist, a wheel for this platform and one in pure Python; see docs/building.md.
-wheel: $(VENV)/nox
-	$(VENV)/nox/bin/nox --session wheel
+# The whole suite on PyPy: that of PYPY=…/bin/pypy3, else pypy3.11 or pypy3 of PATH. Takes an hour.
+pypy: $(VENV)/nox
+	$(if $(PYPY),PYPY='$(PYPY)') $(VENV)/nox/bin/nox --session pypy
 
-# Takes a while; writes benchmarks/results/.
+# The task tier, memory: and the explorer in Pyodide, which is how CPython runs in a browser; takes node and npm, which downloads 14 MB. From then
+# on it is part of make test.
+pyodide: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session pyodide
+
+# dist/: the sdist, a wheel for each Python of this machine and one in pure Python. They are checked, and the suite runs
+# against each wheel in an environment of its own, without the source at hand. Takes as long as make test.
+dist: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session dist installed dist-check
+
+# On 3.11, 3.13, 3.14 and 3.15, as far as they are there. Takes a while; writes benchmarks/results/.
 bench: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session bench
 
@@ -53,14 +90,16 @@ bench-cluster: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session bench-cluster
 
 $(VENV)/demo: pyproject.toml
+	@echo 'Once, an environment is made in $@: half a minute.'
 	$(PYTHON) -m venv --clear $@
 	$@/bin/python -m pip install --quiet --editable '.[cli]'
 	touch $@
 
 $(VENV)/nox: noxfile.py
+	@echo 'Once, an environment is made in $@: half a minute.'
 	$(PYTHON) -m venv --clear $@
 	$@/bin/python -m pip install --quiet 'nox>=2025.2.9'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -1,9 +1,9 @@
-"""An API client that never has more than so many requests under way.
+"""An API client with a limit on the number of requests under way, which a Semaphore keeps.
 
     python examples/capped_client.py 'http://127.0.0.1:8080/items/{}' --items 200 --limit 10
 
-It asks for items 0, 1, ... with a task for each, tries again where that may help, and prints what it got.
-Needs aiohttp.
+It fetches items 0, 1, ..., each in a task of its own, tries again where that may help, and prints a summary. It needs
+aiohttp.
 """
 
 import argparse
@@ -18,29 +18,29 @@ ATTEMPTS = 3
 
 
 async def fetch(session: aiohttp.ClientSession, url: str, permits: Semaphore) -> bytes:
-    """Return what is at `url`; raise aiohttp.ClientError or TimeoutError if the last attempt fails too."""
+    """Return the body at `url`. Raise aiohttp.ClientError or TimeoutError if all attempts fail."""
     attempt = 1
     while True:
         try:
-            # The permit is held until the body has been read, so a slow download counts as a request under way.
+            # The task holds its permit until it has read the body, so a slow download counts as a request under way.
             async with permits, session.get(url) as response:
                 response.raise_for_status()
                 return await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             if attempt == ATTEMPTS or not may_pass(error):
                 raise
-        # Here the permit is back: while this task pauses, another one uses it.
+        # The permit was released at the end of the block, so another task uses it during this pause.
         await asyncio.sleep(0.05 * 2**attempt)
         attempt += 1
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether another attempt may succeed: not if the server has said that the request itself is wrong."""
+    """Return whether another attempt may succeed. If the server says that the request itself is wrong, it cannot."""
     return not isinstance(error, aiohttp.ClientResponseError) or error.status == 429 or error.status >= 500
 
 
 async def fetch_all(template: str, items: int, limit: int, timeout: float) -> dict[int, bytes | Exception]:
-    """Fetch items 0 ... items-1, at most `limit` at a time; return for each its body, or the error."""
+    """Fetch items 0 to items - 1, at most `limit` at a time; return the body or the error of each."""
     permits = Semaphore(limit)
     results: dict[int, bytes | Exception] = {}
 
@@ -48,12 +48,12 @@ async def fetch_all(template: str, items: int, limit: int, timeout: float) -> di
         try:
             results[item] = await fetch(session, template.format(item), permits)
         except (aiohttp.ClientError, TimeoutError) as error:
-            results[item] = error  # one bad item is no reason to give up the others
+            results[item] = error  # one failure does not stop the other items
 
-    # aiohttp opens at most 100 connections unless told otherwise; here the semaphore is the only cap. Its time limit
-    # starts with the request, not with the wait for a permit.
+    # aiohttp opens at most 100 connections by default; limit=0 leaves the limit to the semaphore. The time limit starts
+    # with the request, and not with the wait for a permit.
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(timeout))
-    # On Ctrl-C the task group cancels its tasks and waits for them, then the session closes its connections.
+    # On Ctrl-C the task group cancels its tasks and waits for them. Then the session closes its connections.
     async with session, asyncio.TaskGroup() as group:
         for item in range(items):
             group.create_task(fetch_one(item))
@@ -61,8 +61,10 @@ async def fetch_all(template: str, items: int, limit: int, timeout: float) -> di
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Fetch many items from an API, so many at a time.")
-    parser.add_argument("url", help="where an item is; {} stands for its number")
+    parser = argparse.ArgumentParser(
+        description="Fetch many items from an API, with a limit on the requests at a time."
+    )
+    parser.add_argument("url", help="the URL of an item; {} stands for its number")
     parser.add_argument("--items", type=int, default=100, metavar="N", help="how many items (100)")
     parser.add_argument("--limit", type=int, default=10, metavar="N", help="requests under way at a time (10)")
     parser.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="for each request (10)")

@@ -1,8 +1,8 @@
-"""A connection pool on Condition, and a program that asks a line server many things at once through it.
+"""A connection pool built on Condition, and a program that sends many lines to a server through it.
 
     seq 100 | python examples/connection_pool.py 127.0.0.1 7 --size 4
 
-It sends each line of its input to the server with a task of its own, and prints the replies in the same order.
+It sends each line of its input to the server in a task of its own, and prints the replies in the order of the lines.
 """
 
 import argparse
@@ -18,27 +18,27 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ConnectionPool:
-    """At most `size` connections to one server. Each is used by one task at a time, and then by another."""
+    """At most `size` connections to one server. One task at a time uses a connection, and then another task does."""
 
     def __init__(self, host: str, port: int, size: int) -> None:
         self._address = (host, port)
         self._size = size
         self._idle: list[Connection] = []
         self._open = 0  # idle, in use, or being opened
-        # Tasks wait for two things that the same lock protects: with a condition for each, notify() wakes the right
-        # ones. Nobody awaits anything else while holding the lock, so it is free whenever a task runs, and giving
-        # back never has to wait for it: a cancelled user cannot be cut short there, and leak a connection.
+        # Tasks wait for two things that the same lock protects. With a condition for each, notify() wakes the right
+        # tasks. No task awaits anything else while it holds the lock, so the lock is free whenever another task runs.
+        # So _put_back() never has to wait, and a cancelled task cannot be interrupted there and leak a connection.
         lock = Lock()
         self._available = Condition(lock)
         self._all_back = Condition(lock)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for the time of an `async with` block. A block left by an exception has spoilt it."""
+        """Lend a connection for an `async with` block. If the block raises, the connection is not used again."""
         connection = await self._take()
         try:
             yield connection
-        except BaseException:  # CancelledError too: the reply may still arrive, and would be taken for the next one
+        except BaseException:  # also CancelledError: a late reply would be taken for that of the next request
             connection[1].transport.abort()
             await self._put_back(None)
             raise
@@ -46,7 +46,7 @@ class ConnectionPool:
 
     async def _take(self) -> Connection:
         async with self._available:
-            # Not just wait(): between notify() and here, somebody else may have taken what there was.
+            # wait() alone would not do: between notify() and here, another task may have taken the connection.
             await self._available.wait_for(lambda: self._idle or self._open < self._size)
             while self._idle:
                 reader, writer = self._idle.pop()  # the last one used is the least likely to have timed out
@@ -55,7 +55,7 @@ class ConnectionPool:
                 writer.close()
                 self._open -= 1
             self._open += 1
-        # Opening takes time, so the lock is free meanwhile; the place is reserved.
+        # Opening takes time, so the lock is released first. `_open` has reserved the place.
         try:
             return await asyncio.open_connection(*self._address)
         except BaseException:
@@ -63,7 +63,7 @@ class ConnectionPool:
             raise
 
     async def _put_back(self, connection: Connection | None) -> None:
-        """Let others have the connection, or, if it is None, its place."""
+        """Give the connection to other tasks; None gives them its place."""
         async with self._available:
             if connection is None:
                 self._open -= 1
@@ -76,19 +76,19 @@ class ConnectionPool:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Wait until every connection is back, and close them."""
+        """Wait until all connections are back, and close them."""
         async with self._all_back:
             await self._all_back.wait_for(lambda: len(self._idle) == self._open)
             writers = [writer for _, writer in self._idle]
         for writer in writers:
             writer.close()
         for writer in writers:
-            with contextlib.suppress(OSError):  # the server was quicker
+            with contextlib.suppress(OSError):  # the server has closed it first
                 await writer.wait_closed()
 
 
 async def ask(pool: ConnectionPool, line: str, patience: float) -> str:
-    """Return the server's reply to `line`, or why there is none."""
+    """Return the server's reply to `line`, or a text that says why there is none."""
     try:
         async with asyncio.timeout(patience), pool.connection() as (reader, writer):
             writer.write(f"{line}\n".encode())
@@ -102,7 +102,7 @@ async def ask(pool: ConnectionPool, line: str, patience: float) -> str:
 
 
 async def ask_all(host: str, port: int, size: int, lines: list[str], patience: float) -> list[str]:
-    """Ask the server every line, through at most `size` connections; return the replies in the same order."""
+    """Send all lines through at most `size` connections; return the replies in the order of the lines."""
     async with ConnectionPool(host, port, size) as pool:
         return await asyncio.gather(*(ask(pool, line, patience) for line in lines))
 

@@ -1,10 +1,10 @@
-"""A web service that accepts requests while it warms up, and answers them as soon as it can.
+"""A web service that accepts requests while it warms up, and answers them when it is ready.
 
     python examples/graceful_startup.py http://127.0.0.1:9000/rates.json --port 8080
 
 It converts an amount of money: GET /convert?amount=12.50&to=EUR. For that it needs the rates, a JSON object such as
-{"EUR": 0.92}, which it loads when it starts. Meanwhile /health says 503, so that a load balancer sends nobody; who
-comes nevertheless is not turned away, but waits on an Event. Needs aiohttp.
+{"EUR": 0.92}, which it loads when it starts. Until then /health answers 503, so that a load balancer sends no requests.
+A request that comes nevertheless waits on an Event. The program needs aiohttp.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from holdfast import Event
 
 
 class Converter:
-    """The service: its rates, and whether they are there."""
+    """The service: the rates, and the event that they have been loaded."""
 
     def __init__(self, rates_url: str, patience: float) -> None:
         self.rates_url = rates_url
@@ -27,7 +27,7 @@ class Converter:
         self.ready = Event()
 
     async def warm_up(self) -> None:
-        """Load the rates, trying for as long as it takes, and let all the waiting requests go."""
+        """Load the rates, with as many attempts as it takes, and let all waiting requests go on."""
         pause = 0.1
         async with aiohttp.ClientSession() as session:
             while not self.rates:
@@ -35,7 +35,7 @@ class Converter:
                     async with session.get(self.rates_url) as response:
                         response.raise_for_status()
                         self.rates = dict(await response.json())
-                except Exception as error:  # whatever it is, without rates there is no service
+                except Exception as error:  # any error: without rates there is no service
                     print(f"no rates yet, next attempt in {pause:g} s: {error}", flush=True)
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 10)
@@ -43,14 +43,14 @@ class Converter:
         print(f"ready with {len(self.rates)} rates", flush=True)
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
-        """Warm up beside the server, which starts to listen at the same time."""
+        """Warm up in a task beside the server, which starts to listen at the same time."""
         warming = asyncio.create_task(self.warm_up())
         yield
-        warming.cancel()  # the server is asked to stop, maybe before it was ready
+        warming.cancel()  # the server stops, perhaps before it was ready
         await asyncio.wait([warming])
 
     async def health(self, request: web.Request) -> web.Response:
-        """Say at once whether the service is ready: who asks that must not wait."""
+        """Answer at once whether the service is ready."""
         if self.ready.is_set():
             return web.Response(text="ready\n")
         return web.Response(status=503, text="warming up\n")
@@ -78,7 +78,7 @@ def main() -> None:
     app = web.Application()
     app.add_routes([web.get("/health", converter.health), web.get("/convert", converter.convert)])
     app.cleanup_ctx.append(converter.run)
-    # Returns on Ctrl-C and on SIGTERM, after the requests under way have been answered or the time is up.
+    # This returns on Ctrl-C and SIGTERM, when the requests under way have been answered or the time is up.
     web.run_app(app, host="127.0.0.1", port=args.port, shutdown_timeout=5)
 
 

@@ -742,7 +742,7 @@ async def test_another_exception_takes_the_lock_before_it_comes_out(lock: Any, e
     assert not condition.locked()
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("exception", [asyncio.CancelledError, ValueError, Interruption])
 async def test_what_is_thrown_in_while_it_takes_the_lock_again_may_leave_the_future_as_it_is(
     exception: type[BaseException],
@@ -761,7 +761,7 @@ async def test_what_is_thrown_in_while_it_takes_the_lock_again_may_leave_the_fut
     assert not condition.locked()
 
 
-@pytest.mark.timeout(5)  # forgotten, it could not even be cancelled
+@pytest.mark.timeout(60)  # forgotten, it could not even be cancelled
 async def test_cancelled_while_it_takes_the_lock_again_it_keeps_its_place_when_others_are_swept_out() -> None:
     """More than half of those behind it in the line leave, and the line is made anew."""
     condition = Condition()

@@ -5,6 +5,7 @@ asyncio lets it pass, and it works there as long as the loop has something else 
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,8 +28,10 @@ from tests.test_loops import (
     wait_for_notification,
     wait_for_the_end_of_the_barrier,
 )
+from tests.threads.by_hand import at_line, lines
 
 from holdfast import Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, Semaphore
+from holdfast.tasks.twins import reference
 from holdfast.testing import Run, explore
 
 try:
@@ -369,6 +372,31 @@ def test_aborted_as_a_task_is_about_to_wait(moment: str, monkeypatch: pytest.Mon
         assert barrier._queue is None
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("cls", [Lock, Semaphore, Event])
+def test_without_the_gil_a_task_may_begin_to_wait_within_a_change(
+    cls: Any, other: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any line of the Python body; the compiled twin's is one step."""
+    python = reference(cls)
+    module = sys.modules[python.__repr__.__module__]
+    monkeypatch.setattr(module, "ONE_AT_A_TIME", False)
+
+    def scenario(number: int) -> bool:
+        primitive = python()
+        waiters: list[asyncio.Task[Any]] = []
+        if cls is Event:
+            wait, change = primitive.wait, primitive.set
+        else:
+            wait, change = primitive.acquire, primitive.release
+            assert primitive.try_acquire()
+        there = at_line(number, lambda: waiters.append(other.start(wait())), change)
+        for waiter in waiters:
+            assert other.result(waiter) is True
+        return there
+
+    lines(scenario)
 
 
 class InterruptedLoop(asyncio.SelectorEventLoop):

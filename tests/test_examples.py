@@ -7,7 +7,6 @@ import importlib.util
 import json
 import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -16,9 +15,10 @@ from types import ModuleType
 import aiohttp
 import pytest
 from aiohttp import web
+from interpreters import BOUND
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-TIMEOUT = 20
 
 
 def load(name: str) -> ModuleType:
@@ -40,12 +40,12 @@ async def start(name: str, *arguments: object) -> asyncio.subprocess.Process:
 async def finish(process: asyncio.subprocess.Process, text: str = "") -> tuple[int, str, str]:
     """Give the program its input; return its exit code, output and errors."""
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(BOUND):
             out, err = await process.communicate(text.encode())
     except TimeoutError:
         process.kill()
         out, err = await process.communicate()
-        pytest.fail(f"the program did not end within {TIMEOUT} s: {out.decode()} {err.decode()}")
+        pytest.fail(f"the program did not end within {BOUND} s: {out.decode()} {err.decode()}")
     return process.returncode, out.decode(), err.decode()
 
 
@@ -54,9 +54,15 @@ async def run(name: str, *arguments: object, text: str = "") -> tuple[int, str, 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(BOUND):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def iterations() -> None:
+    """Have the loop read what has arrived, and act on it."""
+    for _ in range(50):
+        await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager
@@ -153,12 +159,12 @@ def test_the_capped_client_never_exceeds_its_cap_and_uses_all_of_it(limit: int) 
 def test_the_capped_client_goes_on_when_requests_time_out() -> None:
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/2":
-            await asyncio.sleep(TIMEOUT)
+            await asyncio.sleep(BOUND)
         return web.Response(text="hello")
 
     async def main() -> None:
         async with http_server(answer) as url:
-            code, out, err = await run("capped_client", url + "/{}", "--items", 5, "--limit", 1, "--timeout", 0.5)
+            code, out, err = await run("capped_client", url + "/{}", "--items", 5, "--limit", 1, "--timeout", 5)
         assert (code, err) == (1, "")
         first, failure = out.splitlines()
         assert first == "fetched 4 of 5 items, 20 bytes"
@@ -244,7 +250,7 @@ def test_the_pool_survives_broken_connections_and_impatient_users() -> None:
         lines = [f"{words[number % 5]} {number}" for number in range(50)]
         async with echo.on_free_port() as port:
             code, out, err = await run(
-                "connection_pool", "127.0.0.1", port, "--size", 20, "--patience", 1.5, text="\n".join(lines)
+                "connection_pool", "127.0.0.1", port, "--size", 20, "--patience", 5, text="\n".join(lines)
             )
         assert (code, err) == (0, "")
         assert echo.peak <= 20
@@ -268,10 +274,10 @@ def test_the_pool_does_not_hand_out_what_the_server_has_closed() -> None:
         echo = EchoServer()
         async with echo.on_free_port() as port, pool_module.ConnectionPool("127.0.0.1", port, 1) as pool:
             for number in range(3):
-                assert await pool_module.ask(pool, f"last {number}", TIMEOUT) == f"last {number}"
+                assert await pool_module.ask(pool, f"last {number}", BOUND) == f"last {number}"
                 await until(lambda: echo.connections == 0)
-                await asyncio.sleep(0.05)  # until the news has come
-            assert await pool_module.ask(pool, "hello", TIMEOUT) == "hello"
+                await iterations()  # until the news has come
+            assert await pool_module.ask(pool, "hello", BOUND) == "hello"
             assert (echo.connections, echo.peak, echo.total) == (1, 1, 4)
 
     asyncio.run(main())
@@ -292,7 +298,7 @@ def test_cancelled_users_and_broken_connections_leak_nothing(seed: int) -> None:
 
     async def main() -> None:
         echo = EchoServer()
-        async with asyncio.timeout(TIMEOUT), echo.on_free_port() as port:
+        async with asyncio.timeout(BOUND), echo.on_free_port() as port:
             async with pool_module.ConnectionPool("127.0.0.1", port, size) as pool:
                 lines = [f"{rng.choice(words)} {number}" for number in range(200)]
                 users = [asyncio.create_task(pool_module.ask(pool, line, 0.5)) for line in lines]
@@ -311,7 +317,7 @@ def test_cancelled_users_and_broken_connections_leak_nothing(seed: int) -> None:
                 assert echo.peak <= size
 
                 # All of the pool is there: so many can hold a connection at the same time, and each of them works.
-                await asyncio.sleep(0.05)  # until the pool knows which ones the server has closed
+                await iterations()  # until the pool knows which ones the server has closed
                 together = asyncio.Barrier(size)
 
                 async def use_together(number: int) -> None:
@@ -344,12 +350,6 @@ class Rates:
         return web.Response(text=json.dumps({"EUR": 0.5, "CHF": 0.75}), content_type="application/json")
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextlib.asynccontextmanager
 async def converter(
     rates_url: str, *arguments: object
@@ -364,7 +364,7 @@ async def converter(
 
         process = await start("graceful_startup", rates_url, "--port", port, *arguments)
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(BOUND):
                 while True:
                     try:
                         await get("/health")
@@ -412,7 +412,7 @@ def test_early_requests_do_not_wait_longer_than_their_patience() -> None:
         async with http_server(rates.serve) as url, converter(url, "--patience", 0.1) as (_, get):
             assert await get("/convert?amount=1&to=EUR") == (503, "still warming up\n")
             rates.available.set()
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(BOUND):
                 while (await get("/health"))[0] != 200:
                     await asyncio.sleep(0.02)
             assert await get("/convert?amount=1&to=EUR") == (200, "0.50\n")
@@ -477,7 +477,7 @@ def test_a_worker_that_fails_does_not_leave_the_others_at_the_barrier(monkeypatc
     monkeypatch.setattr(heat.Plate, "compute", fail_later)
 
     async def main() -> None:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(BOUND):
             await heat.solve(size=18, workers=4, tolerance=0.05)
 
     with pytest.raises(ExceptionGroup) as failure:

@@ -11,6 +11,7 @@ from collections import Counter
 import aiohttp
 import pytest
 from aiohttp import web
+from interpreters import BOUND
 
 import holdfast
 
@@ -267,8 +268,8 @@ async def talk_over_http() -> dict[str, object]:
 
         # One connection is held still. The service is too slow for one request, another gets no connection.
         seen["timeouts"] = await end_of(
-            asyncio.create_task(get("slow to answer", timeout=aiohttp.ClientTimeout(total=0.5))),
-            asyncio.create_task(get("no connection", timeout=aiohttp.ClientTimeout(connect=0.2))),
+            asyncio.create_task(get("slow to answer", timeout=aiohttp.ClientTimeout(total=3))),
+            asyncio.create_task(get("no connection", timeout=aiohttp.ClientTimeout(connect=1))),
         )
         seen["after timeouts"] = await get("again")
 
@@ -319,7 +320,7 @@ async def talk_over_a_websocket() -> dict[str, object]:
         tasks[2].cancel()
         seen["sent"] = await asyncio.gather(*tasks, return_exceptions=True)
         seen["sent"] = [type(end).__name__ for end in seen["sent"]]
-        seen["echoed"] = [len(big) - int(await socket.receive_str(timeout=10)) for _ in range(len(tasks) - 1)]
+        seen["echoed"] = [len(big) - int(await socket.receive_str(timeout=BOUND)) for _ in range(len(tasks) - 1)]
         await socket.close()
         seen["closed"] = socket.close_code
     return seen

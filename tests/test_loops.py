@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import pytest
+from interpreters import BOUND, closing, collect_in_pypy
 
 from holdfast import Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, Semaphore
 
-PATIENCE = 10  # seconds until a test gives up on another thread
+PATIENCE = BOUND  # seconds until a test gives up on another thread
 
 
 def run_without_waiting(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -593,6 +594,7 @@ def test_collector_in_another_thread_gives_back(held: tuple[Any, list[Any], Kind
     assert primitive.locked()
 
 
+@closing
 def test_collector_ends_a_cycle_in_another_thread(other: LoopThread) -> None:
     lock = Lock()
     holder = hold_for_ever(lock)
@@ -650,6 +652,7 @@ def test_giving_back_to_a_loop_that_closes_before_it_notices(held: tuple[Any, li
     go_on.set()
     thread.join(PATIENCE)
     loop.close()
+    collect_in_pypy()
     assert not primitive.locked()
     del stopping
     gc.collect()
@@ -852,7 +855,7 @@ def test_what_is_closed_in_another_thread_reaches_a_waiter_whose_loop_sleeps() -
     thread.start()
     assert waits.wait(PATIENCE)
     holder.close()
-    told = got_it.wait(1)
+    told = got_it.wait(PATIENCE)
     loop.call_soon_threadsafe(lambda: None)  # so that it ends, told or not
     thread.join(PATIENCE)
     assert told

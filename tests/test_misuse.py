@@ -249,3 +249,27 @@ def test_taking_the_lock_again_when_another_loop_has_got_the_line(
         assert await other
 
     here.run_until_complete(main())
+
+
+# Arguments of other libraries
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (Lock, "acquire"),
+        (Semaphore, "acquire"),
+        (BoundedSemaphore, "acquire"),
+        (Condition, "acquire"),
+        (Condition, "wait"),
+        (Event, "wait"),
+        (lambda: Barrier(2), "wait"),
+    ],
+)
+def test_a_timeout_is_refused_in_the_words_of_python(make: Callable[[], Any], name: str) -> None:
+    """docs/troubleshooting.md has these words, and says what to write. To refuse it ourselves would slow every call."""
+    primitive = make()
+    before = state(primitive)
+    with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument 'timeout'$"):
+        getattr(primitive, name)(timeout=1)
+    assert state(primitive) == before

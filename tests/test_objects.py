@@ -18,6 +18,7 @@ from typing import Any
 from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
+from interpreters import drop, refcounting
 
 import holdfast
 from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore, threads
@@ -57,14 +58,14 @@ def test_calling_without_awaiting_changes_nothing_and_warns(name: str) -> None:
     make, call = COROUTINES[name]
     primitive = make()
     before = repr(primitive), primitive.statistics()
-    coroutine = call(primitive)
-    assert isinstance(coroutine, collections.abc.Coroutine)
-    assert asyncio.iscoroutine(coroutine)
-    assert inspect.isawaitable(coroutine)
+    coroutines = [call(primitive)]
+    assert isinstance(coroutines[0], collections.abc.Coroutine)
+    assert asyncio.iscoroutine(coroutines[0])
+    assert inspect.isawaitable(coroutines[0])
     assert (repr(primitive), primitive.statistics()) == before
     awaited_never = f"coroutine '.*{name.split('.')[1]}' was never awaited"
     with pytest.warns(RuntimeWarning, match=awaited_never):
-        coroutine = None
+        drop(coroutines)
     assert (repr(primitive), primitive.statistics()) == before
 
 
@@ -527,6 +528,15 @@ def test_statistics_are_frozen_and_of_one_moment(make: Callable[[], Any]) -> Non
         assert statistics != primitive.statistics()
 
 
+@pytest.mark.parametrize("cls", [Lock, Semaphore, Event, Condition, Barrier])
+def test_before_its_init_it_has_nothing(cls: Any) -> None:
+    """As a class in Python: it can be copied, and what is not there raises."""
+    blank = cls.__new__(cls)
+    assert vars(copy.copy(blank)) == {}
+    with pytest.raises(AttributeError):
+        _ = blank._queue
+
+
 # try_acquire()
 
 
@@ -588,6 +598,7 @@ def test_signatures_are_asyncios_with_loop() -> None:
     assert [*inspect.signature(Barrier).parameters] == ["parties"]
 
 
+@refcounting
 @pytest.mark.parametrize("make", [*LOCKS, Event])
 async def test_idle_primitive_needs_no_collector(make: Callable[[], Any]) -> None:
     primitive = make()

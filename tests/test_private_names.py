@@ -76,7 +76,7 @@ def test_a_bound_primitive_stays_bound() -> None:
 
 
 def test_nothing_can_be_put_into_waiters(primitive: Any) -> None:
-    with pytest.raises(AttributeError, match="can be emptied"):
+    with pytest.raises(AttributeError, match="can only be set to None"):
         primitive._waiters = deque([object()])
 
 

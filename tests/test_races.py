@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from holdfast import Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, Semaphore
-from holdfast.barrier import BarrierStatistics
-from holdfast.semaphore import SemaphoreStatistics
+from holdfast.tasks.barrier import BarrierStatistics
+from holdfast.tasks.semaphore import SemaphoreStatistics
 
 try:
     import uvloop

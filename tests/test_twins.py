@@ -19,9 +19,12 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from interpreters import BOUND, in_c, refcounting
 
 import holdfast
 from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore
+from holdfast.tasks import context_manager
+from holdfast.tasks.twins import why_pure
 
 needs_compiled = pytest.mark.skipif(not holdfast.accelerated, reason="there is no compiled twin here")
 
@@ -33,7 +36,7 @@ def run(program: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=BOUND,
         env=os.environ | environment,
     )
     assert result.stderr == ""
@@ -45,27 +48,54 @@ def run(program: str, **environment: str) -> str:
 
 @pytest.mark.parametrize("value", ["1", "yes"])
 def test_the_environment_asks_for_pure_python(value: str) -> None:
-    program = "import sys, holdfast; print(holdfast.accelerated, 'holdfast._speedups' in sys.modules)"
+    program = "import sys, holdfast; print(holdfast.accelerated, 'holdfast.tasks._speedups' in sys.modules)"
     assert run(program, HOLDFAST_PURE_PYTHON=value) == "False False"
 
 
 def test_an_empty_variable_asks_for_nothing() -> None:
     program = (
         "import importlib.util, holdfast\n"
-        "print(holdfast.accelerated == (importlib.util.find_spec('holdfast._speedups') is not None))"
+        "print(holdfast.accelerated == (importlib.util.find_spec('holdfast.tasks._speedups') is not None))"
     )
     assert run(program, HOLDFAST_PURE_PYTHON="") == "True"
 
 
 def test_without_the_library_it_is_pure_python() -> None:
     program = (
-        "import sys; sys.modules['holdfast._speedups'] = None\n"
+        "import sys; sys.modules['holdfast.tasks._speedups'] = None\n"
         "import asyncio, holdfast\n"
         "async def main():\n"
         "    async with holdfast.Lock(): print(holdfast.accelerated)\n"
         "asyncio.run(main())"
     )
     assert run(program, HOLDFAST_PURE_PYTHON="") == "False"
+
+
+@pytest.mark.parametrize(
+    ("before", "pure", "why"),
+    [
+        ("", "1", "HOLDFAST_PURE_PYTHON is set"),
+        ("sys.implementation.name = 'pypy'", "", "the compiled part is for CPython"),
+        ("sys.modules['holdfast.tasks._speedups'] = None", "", "it was installed without a C compiler"),
+        ("sys.meta_path.insert(0, Spoilt())", "", "the compiled part cannot be loaded: undefined symbol: x"),
+    ],
+    ids=["asked for", "PyPy", "no compiler", "another system"],
+)
+def test_it_says_why_it_is_pure_python(before: str, pure: str, why: str) -> None:
+    program = (
+        "import sys; sys.implementation.name = 'cpython'\n"
+        "class Spoilt:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.endswith('_speedups'): raise ImportError('undefined symbol: x')\n"
+        f"{before}\n"
+        "from holdfast.tasks.twins import accelerated, why_pure\n"
+        "print(accelerated, why_pure)"
+    )
+    assert run(program, HOLDFAST_PURE_PYTHON=pure).startswith(f"False {why}")
+
+
+def test_the_compiled_twin_needs_no_reason() -> None:
+    assert holdfast.accelerated is (why_pure == "")
 
 
 # What the classes look like
@@ -155,10 +185,15 @@ async def test_semaphore_of_any_size() -> None:
 # What a coroutine can do
 
 
-async def test_life_of_a_coroutine() -> None:
+@pytest.mark.parametrize("foreseen", [True, False])
+async def test_life_of_a_coroutine(foreseen: bool) -> None:
+    """Made when it can be seen that it will wait, and before."""
     lock = Lock()
-    await lock.acquire()
+    if foreseen:
+        assert lock.try_acquire()
     coroutine = lock.acquire()
+    if not foreseen:
+        assert lock.try_acquire()
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
     with pytest.raises(TypeError, match="can't send non-None value to a just-started coroutine"):
         coroutine.send(1)
@@ -243,6 +278,7 @@ async def test_coroutines_let_go_of_their_method() -> None:
     assert sys.getrefcount(Event.wait) < before + 100
 
 
+@refcounting
 def test_all_of_it_is_let_go_of() -> None:
     program = """
         import asyncio, gc, sys
@@ -345,10 +381,11 @@ def test_the_loop_makes_the_waiters(own: str) -> None:
         loop.close()
 
 
+@in_c
 async def test_a_waiting_coroutine_awaits_its_waiter() -> None:
     lock = Lock()
-    await lock.acquire()
     coroutine = lock.acquire()
+    assert lock.try_acquire()  # only now: a coroutine that is going to wait may have a frame, see test_visible.py
     waiter = coroutine.send(None)
     assert lock._waiters == (waiter,)
     assert waiter._asyncio_future_blocking
@@ -405,7 +442,7 @@ async def test_a_release_that_the_class_is_given_later_is_used(make, monkeypatch
             pass
         assert not primitive.locked()
     with monkeypatch.context() as patch:
-        patch.setattr(holdfast.lock.ContextManager, "release", lambda self: calls.append(self), raising=False)
+        patch.setattr(context_manager.ContextManager, "release", lambda self: calls.append(self), raising=False)
         async with primitive:
             pass
     assert not primitive.locked()
@@ -445,12 +482,66 @@ async def test_what_async_with_calls_is_a_bound_method(make) -> None:
     assert copy.deepcopy(enter).__self__ is not primitive
 
 
-def test_a_bound_method_that_its_primitive_keeps_is_collected_with_it() -> None:
-    lock = Lock()
-    lock.enter, gone = lock.__aenter__, weakref.ref(lock)
-    del lock
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        *((make, name) for make in (Lock, Semaphore, Condition) for name in ("acquire", "locked", "__aenter__")),
+        (Lock, "try_acquire"),
+        (Condition, "wait"),
+        (Event, "wait"),
+        (lambda: Barrier(2), "wait"),
+    ],
+)
+async def test_a_bound_method_is_one(make, name: str) -> None:
+    primitive = make()
+    method = getattr(primitive, name)
+    assert inspect.ismethod(method)
+    assert isinstance(method, types.MethodType)
+    assert method == getattr(primitive, name)
+    assert method != getattr(make(), name)
+    assert repr(method) == f"<bound method {method.__qualname__} of {method.__self__!r}>"
+    assert type(method)(method.__func__, method.__self__) == method
+    weak, gone = weakref.WeakMethod(method), weakref.ref(method)
+    assert weak() == method
+    if type(method.__self__) is type(primitive):  # a Condition may have those of its lock
+        assert copy.deepcopy(method).__self__ is not primitive
+    kept = getattr(primitive, name) is method  # a Condition in Python keeps its lock's
+    del method
     gc.collect()
-    assert gone() is None
+    assert (gone() is None) is not kept
+    assert weak() == getattr(primitive, name)
+    with pytest.raises(TypeError):
+        getattr(primitive, name)(1, 2, 3, 4)
+    with pytest.raises(TypeError):
+        getattr(primitive, name)(nothing=1)
+
+
+async def test_a_method_that_is_bound_once_is_called_often() -> None:
+    lock, event, condition = Lock(), Event(), Condition()
+    acquire, wait, release = lock.acquire, event.wait, condition.release
+    event.set()
+    for _ in range(100):  # so that the interpreter takes its short ways, and spares are used again
+        coroutine = acquire()
+        assert await coroutine is True
+        assert lock.locked()
+        lock.release()
+        assert await wait() is True
+        assert await condition.acquire() is True
+        release()
+    assert lock.try_acquire()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(acquire(), 0.001)
+    with pytest.raises(RuntimeError):
+        release()
+
+
+def test_a_bound_method_that_its_primitive_keeps_is_collected_with_it() -> None:
+    for name in ("__aenter__", "acquire"):
+        lock = Lock()
+        lock.method, gone = getattr(lock, name), weakref.ref(lock)
+        del lock
+        gc.collect()
+        assert gone() is None
 
 
 async def test_a_condition_that_has_lost_its_lock_says_so() -> None:
@@ -557,14 +648,14 @@ def test_misuse_by_threads_spoils_no_memory() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(50)
+        thread.join(BOUND)
     assert not any(thread.is_alive() for thread in threads)
 
 
 @needs_compiled
 def test_the_compiled_twin_was_compiled_for_speed():
     """CFLAGS replaces the interpreter's flags; what was built for a look at warnings must not stay behind."""
-    speedups = sys.modules["holdfast._speedups"]
+    speedups = sys.modules["holdfast.tasks._speedups"]
     compiler = platform.python_compiler().lower()
     if not ("gcc" in compiler or "clang" in compiler):
         pytest.skip(f"{compiler} does not tell")

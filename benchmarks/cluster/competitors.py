@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from holdfast.cluster.engines.contract import Change, T
-from holdfast.cluster.engines.embedded import EmbeddedEngine
+from holdfast.cluster.engines.embedded.engine import EmbeddedEngine
 from holdfast.cluster.session import Session
 
 
@@ -92,7 +92,7 @@ def port(directory: Path, server: str) -> int:
 
 @asynccontextmanager
 async def holdfast_on_server(directory: Path) -> AsyncIterator[Entrance]:
-    from holdfast.cluster.engines.redis import RedisEngine
+    from holdfast.cluster.engines.redis.engine import RedisEngine
 
     engine = RedisEngine(f"redis://127.0.0.1:{port(directory, 'redis')}", "default", 5)
     async with Session(engine, f"worker {os.getpid()}") as session:

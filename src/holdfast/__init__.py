@@ -1,18 +1,23 @@
-"""asyncio's synchronization primitives, drop-in: fair, cancellation-safe, and O(1) per waiter."""
+"""asyncio's Lock, Event, Condition, Semaphore and Barrier for tasks, threads, processes and machines.
+
+The classes here are for the tasks of one event loop. `holdfast.threads` has those for threads, and `connect()` opens a
+session that has those for processes. All are fair, and a cancellation at any moment loses nothing.
+"""
 
 from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
 from ._connect import connect as connect
-from ._install import install as install
-from ._install import uninstall as uninstall
-from ._twins import accelerated as accelerated
-from .barrier import Barrier as Barrier
-from .condition import Condition as Condition
-from .event import Event as Event
-from .lock import Lock as Lock
-from .semaphore import BoundedSemaphore as BoundedSemaphore
-from .semaphore import Semaphore as Semaphore
+from .tasks.barrier import Barrier as Barrier
+from .tasks.condition import Condition as Condition
+from .tasks.event import Event as Event
+from .tasks.install import install as install
+from .tasks.install import uninstall as uninstall
+from .tasks.lock import Lock as Lock
+from .tasks.semaphore import BoundedSemaphore as BoundedSemaphore
+from .tasks.semaphore import Semaphore as Semaphore
+from .tasks.twins import accelerated as accelerated
+from .tasks.twins import reference as _reference
 
 if TYPE_CHECKING:
     from .cluster.errors import EngineError as EngineError
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from .cluster.errors import NameConflict as NameConflict
     from .cluster.errors import SessionLost as SessionLost
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Barrier",
     "BoundedSemaphore",
@@ -38,11 +43,19 @@ __all__ = [
     "install",
     "uninstall",
 ]
+# repr() and pickles name a class as users import it. So does help(), also where holdfast.threads inherits from a Python
+# twin.
+for _public in (Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore):
+    _public.__module__ = __name__
+for _public in (Barrier, Condition, Event, Lock, Semaphore):
+    _reference(_public).__module__ = __name__
+del _public
+
 _OF_THE_CLUSTER_TIER = "EngineError", "LeaseLost", "NameConflict", "SessionLost"
 
 
 def __getattr__(name: str) -> object:
-    """What the cluster tier raises: that is loaded when somebody asks for it."""
+    """Load the errors of the cluster tier when the first of them is used."""
     if name in _OF_THE_CLUSTER_TIER:
         from .cluster import errors
 

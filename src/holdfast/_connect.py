@@ -1,4 +1,4 @@
-"""The door to the cluster tier, which is loaded when somebody goes through."""
+"""`holdfast.connect()`, which loads the cluster tier when it is first called."""
 
 from __future__ import annotations
 
@@ -21,25 +21,30 @@ def connect(
     name: str | None = None,
     reopen: bool = False,
 ) -> Session:
-    """Return a session, to be opened with `async with`, in which primitives are shared with other processes.
+    """Return a session, whose primitives are shared with other processes. Open it with `async with`.
 
-    url: where the state is: `sqlite:///DIRECTORY` for the processes of this machine (the directory is made if it is
-        missing; the path is absolute), `memory:` for this process alone, `redis://`, `rediss://` or `unix://` for a
-        server of Redis or Valkey, as redis-py reads them; or a client of `redis.asyncio`, which stays the caller's. By
-        default what HOLDFAST_URL says, else a directory of the user's.
-    ttl: seconds, 0.1 to 1e9, after which the session is dead if it could not be renewed, as when its process is
-        stopped or its event loop is blocked: what it holds then goes to the next. By default the engine's: for those
-        of one machine none, so a session lives as long as its process, and a stopped holder keeps what it has; on a
-        server 10.
-    namespace: sessions share what they name only within a namespace.
-    name: what the session is called in reports; by default host and pid.
-    reopen: whether the session, once it was lost, opens again when it or a primitive of it is next used. What it held
-        is lost all the same, and told once.
+    url: where the shared state is. `sqlite:///DIRECTORY`, with an absolute path, is for the processes of this machine;
+        the directory is made if it is missing. `memory:` is for this process alone. `redis://`, `rediss://` and
+        `unix://` are for a Redis or Valkey server, as redis-py reads them. A client of `redis.asyncio` may be given
+        instead; it remains the caller's to close. By default the URL in HOLDFAST_URL, else a directory that belongs to
+        the user.
+    ttl: the lease, in seconds, 0.1 to 1e9. A session that cannot be renewed for so long, because its process is stopped
+        or its event loop is blocked, is dead, and what it held goes to the next in line. By default 10 on a server. On
+        one machine there is none by default: a session lives as long as its process, and a stopped holder keeps what
+        it holds.
+    namespace: sessions share primitives of the same name only within a namespace.
+    name: the name of the session in reports; by default host and pid.
+    reopen: whether a session that was lost opens again when it, or a primitive of it, is next used. What it held is
+        lost all the same, and that is reported once.
 
-    Raises ValueError for a URL that no engine knows, or a ttl that is none; TypeError for what is neither a URL nor a
-    client of redis.asyncio; EngineError for a directory on a system that is not POSIX.
-    Opening raises EngineError if the engine cannot be used.
+    Raises ValueError for a URL that no engine knows, a ttl out of range, or a namespace or name that is no text of 1 to
+    200 characters; TypeError for a url that is neither a string nor a client of redis.asyncio; EngineError for a
+    directory on a system that is not POSIX; ImportError for a server without the extra `redis`. Opening the session
+    raises EngineError if the engine cannot be used.
+
+    Cancellation: connect() does not wait. If opening the session is cancelled, the session is not open, and may be
+    opened again. If closing it is cancelled, it ends all the same; see `Session.close()`.
     """
-    from .cluster.session import connect as connect_session
+    from .cluster.connecting import connect as connect_session
 
     return connect_session(url, ttl, namespace, name, reopen)

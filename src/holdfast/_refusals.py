@@ -1,4 +1,4 @@
-"""What the cluster tier says to what people write who come from other libraries: what to write here."""
+"""Error messages that tell users of other libraries what to write here in place of an argument of theirs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
-LONGEST = 60
-"""Characters of a text that a message repeats."""
 _LIMITS = "write 'async with asyncio.timeout(SECONDS):' around it"
 _INSTEAD = {
     "timeout": f"there is no timeout=; {_LIMITS}",
@@ -20,28 +18,21 @@ _INSTEAD = {
     "expire": "there is no expire=; write 'holdfast.connect(..., ttl=SECONDS)', which is for all that a session holds",
     "lock_timeout": "there is no lock_timeout=; write 'holdfast.connect(..., ttl=SECONDS)'",
 }
-
-
-def shown(text: object) -> str:
-    """For messages: a text in quotes, without its middle if it is long, or a number; of all else only the type."""
-    if isinstance(text, (float, type(None))) or (isinstance(text, int) and text.bit_length() <= LONGEST):
-        return repr(text)
-    if not isinstance(text, (str, bytes)):
-        return f"a {type(text).__name__}"
-    return repr(shortened(text) if isinstance(text, str) else text[:LONGEST])
-
-
-def shortened(text: str) -> str:
-    """Without its middle, if it is long."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
+_OF_MAKERS = {
+    "timeout": "there is no timeout=; what it is in redis-py is 'holdfast.connect(..., ttl=SECONDS)' here; to limit "
+    "the wait, write 'async with asyncio.timeout(SECONDS):' around what waits"
+}
+_MAKERS = {"lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier"}
+"""Methods of a session. In other libraries, such as redis-py, they are given what here is the session's."""
 
 
 def refusing(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a function say what to write in place of an argument that it does not have, and others do."""
+    """Decorate a function. For an argument that only other libraries have, it then says what to write instead."""
+    instead = _INSTEAD | _OF_MAKERS if function.__name__ in _MAKERS else _INSTEAD
 
     def check(options: dict[str, Any]) -> None:
-        for name in options.keys() & _INSTEAD.keys():
-            raise TypeError(f"{function.__name__}(): {_INSTEAD[name]}")
+        for name in options.keys() & instead.keys():
+            raise TypeError(f"{function.__name__}(): {instead[name]}")
 
     if inspect.iscoroutinefunction(function):
 

@@ -58,7 +58,7 @@ def test_a_semaphore_counts_its_levels():
 
 
 def test_it_waits_for_others_who_hold_the_rest():
-    """Only what is held by those who wait for this command can never be had."""
+    """Only what is held by commands that wait for this one can never be had."""
     two = ["semaphore", "s", "2"]
     with started(*two, "--", "cat") as other:
         until(lambda: (found := shown("s")) and found["holders"], "the other one's turn")
@@ -82,7 +82,7 @@ def test_a_semaphore_counts_the_permits_that_there_are_now():
 
 
 def test_a_semaphore_that_has_no_permits_for_now():
-    """Whoever holds none of it waits until somebody gives it some."""
+    """A command that holds none of it waits until another gives some back."""
     make = "import asyncio, holdfast\nasync def main():\n    async with holdfast.connect() as session:\n"
     make += "        await session.semaphore('s', 0).try_acquire()\n        await session.semaphore('s', 0).acquire()\n"
     with started("lock", "other", "--", sys.executable, "-c", make + "asyncio.run(main())"):
@@ -118,7 +118,7 @@ def test_other_namespaces_and_urls_are_other_names(tmp_path):
 
 
 def test_one_place_may_be_written_in_two_ways(tmp_path):
-    """The engine is asked who holds it; the URL is not compared."""
+    """The engine is asked for the holders; the URL is not compared."""
     (tmp_path / "link").symlink_to(tmp_path)
     assert is_refused(nested(["lock", "x"], ["lock", "x", "--url", f"sqlite://{tmp_path}/link/locks"]))
     port = shared().port

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.cli import commands
+from holdfast.cli.commands import break_
 
 from .running import BOUND, HOLD, HOLDFAST, python, run, shown, started, until, until_waiting
 
@@ -74,9 +74,10 @@ def test_break_ends_who_holds_and_the_next_one_has_it():
         with started("lock", "deploy", "--", "echo", "mine") as waiter:
             until_waiting("deploy")
             result = run("break", "deploy", "--reason", "hangs since noon")
-            assert (result.returncode, result.stdout) == (0, "")
-            assert result.stderr.startswith("holdfast: ended the session of ")
-            assert f":{holder.pid} (" in result.stderr
+            assert (result.returncode, result.stderr) == (0, "")
+            assert result.stdout.startswith("ended the session of ")
+            assert f":{holder.pid} (" in result.stdout
+            assert result.stdout.count("\n") == 1
             assert waiter.wait(BOUND) == 0
             assert waiter.stdout.read() == "mine\n"
         assert holder.wait(BOUND) == 123
@@ -105,6 +106,40 @@ def test_break_ends_all_holders_of_a_semaphore_or_the_one_that_is_meant():
             assert [two.wait(BOUND), three.wait(BOUND)] == [123, 123]
 
 
+def test_break_prints_what_it_did_in_any_encoding():
+    with started("lock", "x", "--", "sh", "-c", "echo in; read line; # zürich") as holder:
+        assert holder.stdout.readline() == "in\n"
+        result = run("break", "x", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.count("\n") == 1
+        assert "z\\xfcrich" in result.stdout
+        assert holder.wait(BOUND) == 123
+
+
+def test_what_the_kind_says_is_not_said_again():
+    code = (
+        "import asyncio, holdfast\n"
+        "async def main():\n"
+        "    async with holdfast.connect() as session:\n"
+        "        await session.semaphore('s', 10).resize(12)\n"
+        "        await session.bounded_semaphore('t', 3).resize(3)\n"
+        "        await session.barrier('u', 4).reset()\n"
+        "asyncio.run(main())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=BOUND).returncode == 0
+    header, *lines = run("ls").stdout.splitlines()
+    kind, state = header.index("kind"), header.index("state")
+    assert [line[kind : header.index("held by")].strip() for line in lines] == [
+        "semaphore of 12",
+        "bounded semaphore of 3",
+        "barrier of 4",
+    ]
+    assert [line[state:].strip() for line in lines] == ["free: 12", "free: 3", "arrived: 0, broken: no"]
+    assert run("show", "t").stdout.splitlines()[0].endswith("free: 3")
+    states = [one["state"] for one in json.loads(run("ls", "--json").stdout)]
+    assert [{*state} for state in states] == [{"value", "free", "bounded"}] * 2 + [{"parties", "arrived", "broken"}]
+
+
 @pytest.mark.parametrize("more", [[], ["--session", "nobody"]])
 def test_break_what_nobody_holds(more):
     run("event", "set", "e")
@@ -121,14 +156,17 @@ def is_asleep(pid):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at a process in /proc")
 @pytest.mark.parametrize(
-    ("answer", "code", "said"), [("n\n", 1, "nothing was ended"), ("y\n", 0, "ended the session of"), ("\x03", 130, "")]
+    ("answer", "code", "said", "printed"),
+    [("n\n", 1, "nothing was ended", ""), ("y\n", 0, "", "ended the session of"), ("\x03", 130, "", "")],
 )
-def test_break_asks_on_a_terminal(answer, code, said):
+def test_break_asks_on_a_terminal(answer, code, said, printed):
+    """The question is on stderr, and does not get between what is printed."""
     with started("lock", "x", *python("print('in'); import time; time.sleep(60)")) as holder:
         assert holder.stdout.readline() == "in\n"
         master, slave = pty.openpty()
         command = [*HOLDFAST, "break", "x"]
-        options = {"stdin": slave, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        options = {"stdin": slave, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        options["start_new_session"] = True
         code_of = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); _, *cmd = sys.argv; "
         code_of += "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(cmd[0], cmd)"
         with subprocess.Popen([sys.executable, "-c", code_of, *command], **options) as process:
@@ -141,6 +179,9 @@ def test_break_asks_on_a_terminal(answer, code, said):
             os.write(master, answer.encode())
             assert process.wait(BOUND) == code
             assert said in process.stderr.read()
+            text = process.stdout.read()
+            assert text.startswith(printed)
+            assert bool(text) is bool(printed)
         os.close(slave)
         os.close(master)
         assert (len(shown("x")["holders"]) == 1) is (code != 0)
@@ -163,7 +204,7 @@ def test_a_program_is_told(tmp_path):
             assert program.stdout.readline() == "in\n"
             assert run("break", "x", "--reason", "maintenance").returncode == 0
             _, said = program.communicate(timeout=BOUND)
-            assert said.splitlines()[-1].startswith("holdfast.cluster.errors.LeaseLost: ")
+            assert said.splitlines()[-1].startswith("holdfast.cluster.LeaseLost: ")
             assert said.splitlines()[-1].endswith(": maintenance")
 
 
@@ -205,7 +246,7 @@ def test_what_is_no_semaphore_is_not_resized(name):
     run("lock", "lock", "--", "true")
     done = run("resize", name, "2")
     assert done.returncode == (1 if name == "nothing" else 125)
-    assert ("is a lock, and no semaphore" if name == "lock" else "nobody uses 'nothing'") in done.stderr
+    assert ("is a lock, not a semaphore" if name == "lock" else "nobody uses 'nothing'") in done.stderr
 
 
 # Who asks
@@ -236,4 +277,4 @@ def test_break_by_a_user_without_a_name(monkeypatch):
         raise KeyError("getpwuid(): uid not found: 54321")
 
     monkeypatch.setattr(getpass, "getuser", nobody)
-    assert commands._who_asks() == f"user {os.getuid()}@{socket.gethostname()}"
+    assert break_._who_asks() == f"user {os.getuid()}@{socket.gethostname()}"

@@ -67,7 +67,8 @@ def test_what_was_ignored_does_not_end_a_wait(number, waits_for):
 
 
 def test_the_others_are_passed_on_all_the_same():
-    code = f"import signal, time; signal.signal({int(signal.SIGTERM)}, lambda *_: exit(9)); print('in')\ntime.sleep(60)"
+    code = f"import signal, time; signal.signal({int(signal.SIGTERM)}, lambda *_: exit(9)); print('in')\n"
+    code += "while 1: time.sleep(1)"
     with started_ignoring(signal.SIGHUP, "lock", "x", "--", sys.executable, "-u", "-c", code) as holder:
         holder.stdout.readline()
         holder.send_signal(signal.SIGHUP)

@@ -6,19 +6,18 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-QUIET = 0.006
-"""Seconds without a request, after which a wake-up that a server has sent has arrived."""
-
 
 class Requests:
-    """How many requests to an engine have been made, and are under way, and when the last one was."""
+    """How many requests to engines have been made, and are under way."""
 
     def __init__(self) -> None:
         self.made = 0
         self.under_way = 0
-        self.last = 0.0
+        self._reads: dict[Any, Callable[..., Coroutine[Any, Any, Any]]] = {}
+        """The method of each engine, not counted."""
 
     def count(self, engine: Any) -> None:
+        self._reads[engine] = engine.read
         for method in ("apply", "read", "look", "dead", "renew"):
             setattr(engine, method, self._counted(getattr(engine, method)))
 
@@ -30,12 +29,20 @@ class Requests:
                 return await call(*args, **options)
             finally:
                 self.under_way -= 1
-                self.last = asyncio.get_running_loop().time()
 
         return counted
 
-    async def over(self) -> None:
-        """Wait until nothing is under way, and nothing has been for a while."""
-        self.last = asyncio.get_running_loop().time()
-        while self.under_way or asyncio.get_running_loop().time() < self.last + QUIET:
-            await asyncio.sleep(QUIET / 4)
+    async def over(self, engines: list[Any], turns: int) -> None:
+        """Wait until nothing is under way, and the wake-ups that a server has sent for it have arrived.
+
+        A server answers the requests of a connection in their order, and has sent what it publishes for one when it
+        answers the second after it. What it has sent on this machine can be read, and the loop reads it in its turns.
+        """
+        before = -1
+        while self.under_way or before != self.made:
+            before = self.made
+            for _ in range(2):
+                for engine in engines:
+                    await self._reads[engine]("nobody's name")
+            for _ in range(turns):
+                await asyncio.sleep(0)

@@ -11,9 +11,11 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, Self
 
+from interpreters import BOUND
+
 import holdfast
 from holdfast.cluster import SQLiteFence
-from holdfast.cluster.inspection import decode_any
+from holdfast.cluster.records.any_kind import decode_any
 
 from .history import Turn, overtaken, stale, violations
 from .worker import Worker
@@ -25,12 +27,6 @@ TASKS = 2
 """Of each process."""
 HOLD = 0.01
 """Seconds."""
-LATENCY = 0.3
-"""Seconds within which a request has reached the engine, also on a busy machine."""
-AWAY = 1.5
-"""The same where the server is away now and then: the longest pause before a request is tried again, and a half."""
-DRAIN = 20
-"""Seconds within which all have ended, once they are told to."""
 
 PRELUDE = """
     import sqlite3, time
@@ -53,7 +49,7 @@ PRELUDE = """
     async def turn(hold):
         asked = time.monotonic()
         async with session.lock({name!r}) as grant:
-            report("in", grant.token, asked, time.monotonic())
+            report("in", grant.token, asked, time.monotonic(), arrived())
             await hold()
             write(grant.token)
             report("out", grant.token, time.monotonic())
@@ -126,7 +122,7 @@ class Crowd:
     def session(self) -> Any:
         return holdfast.connect(self.url, **self.options)
 
-    async def more_turns(self, turns: int = 3, within: float = DRAIN) -> None:
+    async def more_turns(self, turns: int = 3, within: float = BOUND) -> None:
         """Wait until each that takes turns and has not lost its session has had some more."""
         before = {worker: len(entered(worker)) for worker, done in self._turns.items() if not done.done()}
         async with asyncio.timeout(within):
@@ -146,7 +142,7 @@ class Crowd:
 
     async def end(self) -> None:
         """All drain, and close their sessions."""
-        async with asyncio.timeout(DRAIN):
+        async with asyncio.timeout(BOUND):
             for worker in self._turns:
                 if not self.is_over(worker):
                     await worker.do("globals().update(told_to_end=True)")
@@ -158,14 +154,14 @@ class Crowd:
                     await worker.end()
 
     def history(self) -> list[Turn]:
-        """Of all processes. Until when somebody held it who has lost it, nobody knows: only the writes can tell."""
+        """Of all processes. Nothing says until when a process held what it has lost: only the writes can tell."""
         turns, lost = [], self.lost()
         for worker in self.workers:
             ended = {event[1]: event[2] for event in worker.reported if event[0] == "out"}
             idle = self.idle_since.get(worker.pid, float("inf"))
-            for token, asked, began in entered(worker):
+            for token, asked, began, arrived in entered(worker):
                 left = min(ended.get(token, began if worker.pid in lost else idle), idle)
-                turns.append(Turn(str(worker.pid), began, left, asked, token))
+                turns.append(Turn(str(worker.pid), began, left, asked, token, arrived))
         return turns
 
     def written(self) -> list[int]:
@@ -173,16 +169,16 @@ class Crowd:
         with contextlib.closing(sqlite3.connect(self.path)) as resource:
             return [token for (token,) in resource.execute("SELECT token FROM writes ORDER BY number")]
 
-    async def wrong(self, latency: float = LATENCY) -> list[str]:
+    async def wrong(self) -> list[str]:
         """What is wrong with the merged history, with the writes, and with the record that is left."""
         history = self.history()
-        found = violations(history) + overtaken(history, latency)
+        found = violations(history) + overtaken(history)
         found += [f"a write with the old token {token} was accepted" for token in stale(self.written())]
         async with self.session() as session:
             left = await session.inspect(NAME)
             if left.holders or left.waiters:
                 found.append(f"left behind: {left}")
-            async with session.lock(NAME) as grant:  # which buries whoever is dead
+            async with session.lock(NAME) as grant:  # which buries the dead
                 if history and grant.token <= max(turn.token or 0 for turn in history):
                     found.append(f"the token {grant.token} is not new")
             record = decode_any(await session.engine.read(NAME) or "", NAME)
@@ -191,6 +187,6 @@ class Crowd:
         return found
 
 
-def entered(worker: Worker) -> list[tuple[int, float, float]]:
-    """The token of each turn, when it was asked for, and when it began."""
+def entered(worker: Worker) -> list[tuple[int, float, float, float]]:
+    """The token of each turn, when it was asked for, when it began, and by when the request had arrived."""
     return [tuple(event[1:]) for event in worker.reported if event[0] == "in"]

@@ -7,7 +7,6 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -22,8 +21,8 @@ from .running import run_bounded
 from .servers import shared
 
 ENGINES = "memory", "embedded", "valkey"
-TTL = 2.0
-"""Seconds, on the server."""
+TTL = 5.0
+"""Seconds, on the server: a process that stands still for a second or two on a busy machine does not lose its lease."""
 _numbers = count(1)
 
 
@@ -79,13 +78,19 @@ class Place:
 def run():
     """How the tests of a module that imports this are run."""
 
-    return partial(run_bounded, seconds=40)
+    return run_bounded
 
 
-async def settle() -> None:
-    """More than enough for every task to go as far as it gets."""
+async def settle(*sessions: Session) -> None:
+    """More than enough for every task to go as far as it gets with an engine that answers at once.
+
+    sessions: those whose requests have been answered by then, however long a server takes.
+    """
     for _ in range(60):
         await asyncio.sleep(0.001)
+    for session in sessions:
+        while any(register.at_rest is None for register in session._life.registers.in_use.values()):
+            await asyncio.sleep(0.001)
 
 
 async def die(session: Session) -> None:

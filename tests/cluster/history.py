@@ -17,7 +17,10 @@ class Turn:
     ended: float
     """When it began to give it back, or could not hold it any more."""
     asked: float = 0.0
+    """When it was asked for: not before, the request has reached the record."""
     token: int | None = None
+    arrived: float = float("inf")
+    """By when the request had surely reached it."""
 
 
 def violations(turns: Iterable[Turn], permits: int = 1) -> list[str]:
@@ -40,17 +43,17 @@ def violations(turns: Iterable[Turn], permits: int = 1) -> list[str]:
 
 
 def _key(moment: tuple[float, int, Turn]) -> tuple[float, int]:
-    return moment[:2]  # who leaves at the very moment at which another one enters left before
+    return moment[:2]  # a holder that leaves at the very moment at which another one enters left before
 
 
-def overtaken(turns: Iterable[Turn], latency: float) -> list[str]:
-    """Who had it before somebody that had asked earlier, by more than the time that a request may take to arrive."""
+def overtaken(turns: Iterable[Turn]) -> list[str]:
+    """The holders that overtook one whose request had arrived before they asked."""
     turns = [*turns]
     return [
         f"{late.who} overtook {early.who}"
         for early in turns
         for late in turns
-        if early.asked + latency < late.asked and late.began < early.began
+        if early.arrived < late.asked and late.began < early.began
     ]
 
 

@@ -1,54 +1,51 @@
 """Sessions, an engine and the mail between them in miniature: the whole protocol of a record, without tasks and loops.
 
 A World is a value, and each move gives a new one. So a hypothesis state machine can walk through worlds, and a search
-can visit all of them. A session does what `register.py` does: operations gather while a batch is on its way, a batch
+can visit all of them. A session does what `exchange.py` does: operations gather while a batch is on its way, a batch
 is sent until its outcome is known, and each answer is searched for grants whose wake-up may be lost. The moves:
 
     ask, tell, leave    a task asks for something, does something, or leaves before or after it has got it
     send                a batch is applied and answered; applied, and the answer lost; or lost; each may be a repetition
-                        also: applied without knowing of the last that have joined, who stay behind the record
+                        also: applied without knowing of the last that have joined, which stay behind the record
     add                 a batch is stored behind the record, and answered or not; or so again
     write anew          somebody writes the record anew with some of what is stored behind it
     deliver             a wake-up arrives, late or not; or is lost, or comes once more
-    die                 a session ends without a word, whatever is on its way; somebody who sends buries it, or not yet
+    die                 a session ends without a word, whatever is on its way; another that sends buries it, or not yet
 
 Beside the record goes a reference model (`reference.py`), which sees each batch once. Whatever a record does is
-compared with that: its contents, its outcomes, and whom it wakes.
+compared with that: its contents, its outcomes, and the sessions that it wakes.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
-from holdfast.cluster.barrier_record import Trip
-from holdfast.cluster.record import (
-    Answer,
-    Batch,
-    Record,
-    Step,
-    Withdraw,
-    added,
-    decode,
-    encode,
-    left,
-    step,
-    takes_additions,
-)
+from holdfast.cluster.records.additions import added, left, takes_additions
+from holdfast.cluster.records.barrier import Trip
+from holdfast.cluster.records.line import size
+from holdfast.cluster.records.record import Answer, Grants, Record, Withdraw
+from holdfast.cluster.records.step import Batch, Step, step
+from holdfast.cluster.records.stored import decode, encode
 
+ADDED = re.compile(r"\d+ \[")
+"""The beginning of a row that was stored behind a record."""
 Ticket = tuple[str, int]
 Woken = list[tuple[str, int, int]]
 """Session, ticket, and what that has got."""
+Letter = tuple[str, int, int, int]
+"""A wake-up: the session, the first ticket, what that has got, and how many tickets have got something."""
 
 
 class Model(Protocol):
     """What a primitive is, as simply as it can be said. A value."""
 
     def apply(self, session: str, operation: Any) -> tuple[Model, int, Woken]:
-        """The new model, the outcome, and who else does not wait any more."""
+        """The new model, the outcome, and the other tickets that no longer wait."""
 
     def bury(self, dead: frozenset[str]) -> tuple[Model, Woken]: ...
 
@@ -75,7 +72,7 @@ class Kind(Protocol):
         """What a task sends that leaves while it waits with this operation."""
 
     def agree(self, record: Any, model: Any) -> None:
-        """Check that they say the same, and that nobody waits who could have what he waits for."""
+        """Check that they say the same, and that no ticket waits for what it could have."""
 
     def believe(self, name: str, client: Client, model: Any) -> None:
         """Check that a session has what it believes to have."""
@@ -114,6 +111,10 @@ class Client(NamedTuple):
     """Tickets that wait as far as the session knows, and what they have sent last."""
     got: tuple[tuple[int, int], ...] = ()
     """Tickets that have got something and have not given it back, and what."""
+    run: Grants = Grants(0, 0, 0)
+    """What its tickets have in turn, as far as it knows; see `turns.py`."""
+    inside: int = 0
+    """The last ticket of the run that was let in."""
 
     def give_up(self, ticket: int) -> Client:
         return self._replace(got=tuple(entry for entry in self.got if entry[0] != ticket))
@@ -124,6 +125,26 @@ class Client(NamedTuple):
     def add(self, operation: Any) -> Client:
         return self._replace(pending=(*self.pending, operation))
 
+    def has_in_turn(self, ticket: int) -> bool:
+        return 0 <= ticket - self.run.ticket < self.run.tickets
+
+    def begin(self, run: Grants) -> tuple[Client, int]:
+        """It has been granted a run. Also returns the value with which that has to be given back, or 0."""
+        end, known = run.value + run.tickets, self.run.value + self.run.tickets
+        if end > known:
+            return self._replace(run=run, inside=run.ticket - 1).let_in_next()
+        in_now = self.run.value + self.inside - self.run.ticket
+        return self.let_in_next() if end == known and in_now < run.value < end else (self, 0)
+
+    def let_in_next(self) -> tuple[Client, int]:
+        end = self.run.ticket + self.run.tickets
+        waiting = [ticket for ticket, _ in self.asked if self.inside < ticket < end]
+        if not waiting:
+            return self._replace(inside=end), self.run.value + self.run.tickets - 1
+        ticket = min(waiting)
+        value = self.run.value + ticket - self.run.ticket
+        return self.forget(ticket)._replace(inside=ticket, got=(*self.got, (ticket, value))), 0
+
 
 class World(NamedTuple):
     kind: Kind
@@ -133,7 +154,7 @@ class World(NamedTuple):
     left: Left
     dead: frozenset[str] = frozenset()
     """Those that nobody has buried."""
-    mail: tuple[tuple[str, int, int], ...] = ()
+    mail: tuple[Letter, ...] = ()
 
     @classmethod
     def new(cls, kind: Kind, sessions: str, left: Left) -> World:
@@ -169,8 +190,9 @@ class World(NamedTuple):
                 for operation, given_up in self.kind.tells(client):
                     move(f"{name}: {operation}", self.tell, name, operation, given_up)
             for ticket, value in client.got:
-                operation = self.kind.give_back(ticket, value)
-                move(f"{name} gives back: {operation}", self.end, name, ticket, operation)
+                move(f"{name} gives back what ticket {ticket} has got", self.end, name, ticket, value)
+                if self.kind.initial.IN_TURN:
+                    move(f"{name} gives that back, and asks whether it lives", self.end_and_ask, name, ticket, value)
             for ticket, asked in client.asked:
                 for operation in self.kind.leaving(ticket, asked):
                     move(f"{name} leaves: {operation}", self.leave, name, ticket, operation)
@@ -206,16 +228,32 @@ class World(NamedTuple):
     def ask(self, name: str, operation: Any, given_up: int) -> World:
         client = dict(self.clients)[name].give_up(given_up).add(operation)
         client = client._replace(tickets=operation.ticket, asked=(*client.asked, (operation.ticket, operation)))
+        if given_up and self.kind.initial.IN_TURN:
+            client, rest = client.let_in_next()
+            if rest > operation.token:
+                client = client.add(self.kind.initial.ending(rest))
         return self.with_client(name, client).spending(asks=1)
 
     def tell(self, name: str, operation: Any, given_up: int) -> World:
         return self.with_client(name, dict(self.clients)[name].give_up(given_up).add(operation)).spending(tells=1)
 
-    def end(self, name: str, ticket: int, operation: Any) -> World:
-        return self.with_client(name, dict(self.clients)[name].give_up(ticket).add(operation))
+    def end(self, name: str, ticket: int, value: int) -> World:
+        client = dict(self.clients)[name].give_up(ticket)
+        if not self.kind.initial.IN_TURN:
+            return self.with_client(name, client.add(self.kind.give_back(ticket, value)))
+        client, rest = client.let_in_next()
+        return self.with_client(name, client.add(self.kind.initial.ending(rest)) if rest else client)
+
+    def end_and_ask(self, name: str, ticket: int, value: int) -> World:
+        """The next one is let in once the record has heard of the end."""
+        client = dict(self.clients)[name].give_up(ticket)
+        return self.with_client(name, client.add(self.kind.initial.ending(value)))
 
     def leave(self, name: str, ticket: int, operation: Any) -> World:
-        client = dict(self.clients)[name].add(operation)
+        client = dict(self.clients)[name]
+        if isinstance(operation, Withdraw) and client.has_in_turn(ticket):
+            return self.with_client(name, client.forget(ticket))  # it is passed over
+        client = client.add(operation)
         if isinstance(operation, Withdraw):
             return self.with_client(name, client.forget(ticket))
         asked = tuple((other, operation if other == ticket else old) for other, old in client.asked)
@@ -227,7 +265,7 @@ class World(NamedTuple):
         return self._put_on_the_way(name)._apply(name, dead, unknown)._answered(name)
 
     def add(self, name: str) -> World:
-        """It is stored behind the record, and the answer arrives, and whom it has woken is told."""
+        """It is stored behind the record, the answer arrives, and the sessions that it wakes are told."""
         return self._put_on_the_way(name)._add(name, is_answered=True)._answered(name)
 
     def add_in_vain(self, name: str) -> World:
@@ -243,14 +281,16 @@ class World(NamedTuple):
     def _answered(self, name: str) -> World:
         client = dict(self.clients)[name]
         assert client.sent is not None
-        for operation, outcome in zip(client.sent.operations, client.applied.outcomes, strict=True):
-            if isinstance(operation, self.kind.asking) and outcome:
-                client = self._get(client, operation.ticket, outcome)
+        sent, gathered = client.sent, {each.ticket for each in client.pending if isinstance(each, self.kind.asking)}
         client = client._replace(sent=None)
-        gathered = {operation.ticket for operation in client.pending if isinstance(operation, self.kind.asking)}
         asked = [ticket for ticket, _ in client.asked if ticket not in gathered]
-        for ticket, value in self.record.granted(name, asked).items():
-            client = self._get(client, ticket, value)
+        if self.kind.initial.IN_TURN:
+            client = self._get(client, self.record.granted(name, asked))
+        for operation, outcome in zip(sent.operations, client.applied.outcomes, strict=True):
+            if isinstance(operation, self.kind.asking) and outcome:
+                client = self._get_one(client, operation.ticket, outcome)
+        if not self.kind.initial.IN_TURN:
+            client = self._get(client, self.record.granted(name, asked))
         due = self.record.due()
         if due is not None and due[0] == name and not any(isinstance(each, Trip) for each in client.pending):
             client = client.add(due[1])
@@ -268,18 +308,19 @@ class World(NamedTuple):
         world = self._replace(clients=clients, dead=self.dead | {name}, mail=mail)
         return world.spending(faults=1, sessions=len(successors))
 
-    def deliver(self, letter: tuple[str, int, int]) -> World:
+    def deliver(self, letter: Letter) -> World:
         return self.double(letter).lose(letter)._replace(left=self.left)
 
-    def lose(self, letter: tuple[str, int, int]) -> World:
+    def lose(self, letter: Letter) -> World:
         mail = [*self.mail]
         mail.remove(letter)
         return self._replace(mail=tuple(mail)).spending(faults=1)
 
-    def double(self, letter: tuple[str, int, int]) -> World:
+    def double(self, letter: Letter) -> World:
         """It arrives, and will again."""
-        name, ticket, value = letter
-        return self.with_client(name, self._get(dict(self.clients)[name], ticket, value)).spending(faults=1)._checked()
+        name, *granted = letter
+        client = self._get(dict(self.clients)[name], [Grants(*granted)])
+        return self.with_client(name, client).spending(faults=1)._checked()
 
     # How a batch is applied
 
@@ -293,8 +334,7 @@ class World(NamedTuple):
 
     def _rows(self) -> list[str]:
         """What is stored behind the record."""
-        _, *rows = (self.text or "").split("\n")
-        return [row for row in rows if not row.startswith("{")]
+        return [row for row in (self.text or "").split("\n") if ADDED.match(row)]
 
     def _unknown(self, name: str) -> int:
         """How many of them the session need not know of: those after its own last word."""
@@ -326,7 +366,7 @@ class World(NamedTuple):
         return f"\n0 {row}" if row else ""
 
     def _apply(self, name: str, dead: frozenset[str], unknown: int = 0) -> World:
-        world, woken = self._told_to_model(name, dead)
+        world, woken = self._told_to_model(name, dead, unknown)
         done = self.step(name, dead, unknown)
         assert done.outcomes == dict(world.clients)[name].applied.outcomes, (
             "another outcome than the model's, or than at the first time"
@@ -339,19 +379,21 @@ class World(NamedTuple):
             before, after = self.record.watches(), world.record.watches()
             for session, others in after.items():
                 is_told = any(wake.session == session for wake in done.wakes) or session == name
-                assert is_told or others <= before[session], f"{session} does not know whom to watch"
+                assert is_told or others <= before[session], f"{session} does not know which sessions to watch"
         return world._checked()
 
-    def _mail(self, done: Step, woken: Woken) -> tuple[tuple[str, int, int], ...]:
+    def _mail(self, done: Step, woken: Woken) -> tuple[Letter, ...]:
         """What is under way once those are told that a step has woken."""
+        in_turn = self.kind.initial.IN_TURN
         told = [
-            (wake.session, ticket, wake.value)
+            (wake.session, wake.ticket + number, wake.value + number * in_turn)
             for wake in done.wakes
-            for ticket in range(wake.ticket, wake.ticket + wake.tickets)
+            for number in range(wake.tickets)
         ]
         assert sorted(told) == sorted(woken), "it wakes others than it should"
+        letters = [(*wake,) for wake in done.wakes if wake.tickets] if in_turn else [(*each, 1) for each in told]
         living = dict(self.clients)
-        return tuple(sorted([*self.mail, *(letter for letter in told if letter[0] in living)]))
+        return tuple(sorted([*self.mail, *(letter for letter in letters if letter[0] in living)]))
 
     def _add(self, name: str, is_answered: bool) -> World:
         world, woken = self._told_to_model(name, frozenset())
@@ -362,12 +404,16 @@ class World(NamedTuple):
         assert world.record == done.record, "it is not as if it had been applied"
         return world._checked()
 
-    def _told_to_model(self, name: str, dead: frozenset[str]) -> tuple[World, Woken]:
-        """The world in which the model knows of the batch, which it sees once; and whom that wakes."""
+    def _told_to_model(self, name: str, dead: frozenset[str], unknown: int = 0) -> tuple[World, Woken]:
+        """The world in which the model knows of the batch, which it sees once; and the sessions that this wakes."""
         client = dict(self.clients)[name]
         batch = client.sent
         assert batch is not None
-        model, woken = self.model.bury(dead)
+        model = self.model
+        if self.kind.initial.IN_TURN:  # a run ends with the last ticket that the session knows of
+            known = decode(self._split(unknown)[0], "x", self.kind.initial)
+            model = model._replace(unknown=size(self.record.line) - size(known.line))
+        model, woken = model.bury(dead)
         if batch.number != client.applied.batch or not batch.operations:
             outcomes: dict[int, int] = {}
             for _, operations in groupby(enumerate(batch.operations), lambda entry: isinstance(entry[1], Withdraw)):
@@ -376,17 +422,30 @@ class World(NamedTuple):
                     woken += others
             applied = Answer.of(batch.number, [outcome for _, outcome in sorted(outcomes.items())])
             client = client._replace(applied=applied)
+        if self.kind.initial.IN_TURN:
+            model = model._replace(unknown=0)
         return self._replace(model=model).with_client(name, client), woken
 
     @staticmethod
     def _in_order(name: str, model: Any, operations: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
-        """Operations with their indices. Of withdrawals in succession, those of who waits come first."""
+        """Operations with their indices. Of withdrawals in succession, those of waiting tickets come first."""
         if not isinstance(operations[0][1], Withdraw):
             return operations
         waiting = {ticket for other, ticket in model.waiting() if other == name}
         return sorted(operations, key=lambda entry: (entry[1].ticket not in waiting, entry[1].ticket))
 
-    def _get(self, client: Client, ticket: int, value: int) -> Client:
+    def _get(self, client: Client, granted: Iterable[Grants]) -> Client:
+        """The session learns what its tickets were granted."""
+        for each in granted:
+            if self.kind.initial.IN_TURN:
+                client, rest = client.begin(each)
+                client = client.add(self.kind.initial.ending(rest)) if rest else client
+            else:
+                for ticket in range(each.ticket, each.ticket + each.tickets):
+                    client = self._get_one(client, ticket, each.value)
+        return client
+
+    def _get_one(self, client: Client, ticket: int, value: int) -> Client:
         """A ticket does not wait any more; nothing if it has been withdrawn, or has got it before."""
         if ticket in dict(client.asked):
             client = client.forget(ticket)
@@ -405,6 +464,7 @@ class World(NamedTuple):
                 gathered = {operation.ticket for operation in client.pending if hasattr(operation, "ticket")}
                 asked = {ticket for ticket, _ in client.asked}
                 waiting = {ticket for other, ticket in self.model.waiting() if other == name}
+                asked = {ticket for ticket in asked if not client.has_in_turn(ticket)}
                 assert asked - gathered <= waiting, "it sleeps although it was granted"
                 assert waiting - gathered <= asked, "it has left something behind"
         return self
@@ -423,7 +483,7 @@ class World(NamedTuple):
             busy = False
             for name, client in world.clients:
                 for ticket, value in client.got:
-                    world, busy = world.end(name, ticket, self.kind.give_back(ticket, value)), True
+                    world, busy = world.end(name, ticket, value), True
                 for ticket, asked in client.asked:
                     if leaving := [*self.kind.leaving(ticket, asked)]:
                         world, busy = world.leave(name, ticket, leaving[-1]), True
@@ -446,7 +506,7 @@ class World(NamedTuple):
         return world
 
     def perish(self) -> None:
-        """Everybody dies. Who buries them must find the record as in the beginning, but for what outlives a session."""
+        """All sessions die. Buried, they leave the record as in the beginning, but for what outlives a session."""
         record = step(self.record, Batch("last", 0, ()), self.dead | {name for name, _ in self.clients}).record
         assert not record.sessions(), f"left behind: {record}"
         assert not record.line, f"left behind: {record}"

@@ -10,13 +10,16 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from holdfast.cluster import barrier_record, event_record, lock_record, semaphore_record
-from holdfast.cluster.barrier_record import BROKEN, BarrierRecord
-from holdfast.cluster.event_record import EventRecord
-from holdfast.cluster.line import tickets
-from holdfast.cluster.lock_record import LockRecord
-from holdfast.cluster.record import Withdraw
-from holdfast.cluster.semaphore_record import SemaphoreRecord
+from holdfast.cluster.records import barrier as barrier_record
+from holdfast.cluster.records import event as event_record
+from holdfast.cluster.records import lock as lock_record
+from holdfast.cluster.records import semaphore as semaphore_record
+from holdfast.cluster.records.barrier import BROKEN, BarrierRecord
+from holdfast.cluster.records.event import EventRecord
+from holdfast.cluster.records.line import tickets
+from holdfast.cluster.records.lock import LockRecord
+from holdfast.cluster.records.record import Withdraw
+from holdfast.cluster.records.semaphore import SemaphoreRecord
 
 from .protocol import Client, Ticket, Woken
 
@@ -33,20 +36,39 @@ def split_off(woken: Woken, session: str, ticket: int) -> tuple[int, Woken]:
 
 
 class LockModel(NamedTuple):
-    holder: tuple[str, int, int] | None = None
+    holder: tuple[str, int, int, int] | None = None
+    """The session, its first ticket, the token of that, and how many tickets have the lock in turn."""
     line: Line = ()
     rooms: tuple[tuple[str, int, str], ...] = ()
-    """Who waits in a condition."""
+    """The waiters in a condition."""
     tokens: int = 0
+    unknown: int = 0
+    """How many of the last in the line are not known to the session that acts."""
 
     def serve(self) -> tuple[LockModel, Woken]:
         if self.holder or not self.line:
             return self, []
-        holder = (*self.line[0], self.tokens + 1)
-        return self._replace(holder=holder, line=self.line[1:], tokens=self.tokens + 1), [holder]
+        (session, first), count = self.line[0], 1
+        while count < len(self.line) - self.unknown and self.line[count] == (session, first + count):
+            count += 1
+        holder = (session, first, self.tokens + 1, count)
+        woken = [(session, first + number, self.tokens + 1 + number) for number in range(count)]
+        return self._replace(holder=holder, line=self.line[count:], tokens=self.tokens + count), woken
+
+    def has(self) -> dict[tuple[str, int], int]:
+        """The tickets that have the lock in turn, and their tokens."""
+        session, ticket, token, tickets = self.holder or ("", 0, 0, 0)
+        return {(session, ticket + number): token + number for number in range(tickets)}
 
     def holds(self, token: int) -> bool:
-        return self.holder is not None and self.holder[2] == token
+        return token in self.has().values()
+
+    def end(self, token: int) -> tuple[LockModel, Woken]:
+        session, ticket, first, tickets = self.holder or ("", 0, 0, 0)
+        ended = token - first + 1
+        if ended < tickets:
+            return self._replace(holder=(session, ticket + ended, token + 1, tickets - ended)), []
+        return self._replace(holder=None).serve()
 
     def apply(self, session: str, operation: Any) -> tuple[LockModel, int, Woken]:
         match operation:
@@ -56,12 +78,12 @@ class LockModel(NamedTuple):
             case lock_record.TryAcquire(ticket):
                 return (self, -1, []) if self.holder else self.apply(session, lock_record.Acquire(ticket))
             case lock_record.Release(token) if self.holds(token):
-                model, woken = self._replace(holder=None).serve()
+                model, woken = self.end(token)
                 return model, 1, woken
             case lock_record.Release():
                 return self, 0, []
             case lock_record.Wait(ticket, room, token) if self.holds(token):
-                model, woken = self._replace(holder=None, rooms=(*self.rooms, (session, ticket, room))).serve()
+                model, woken = self._replace(rooms=(*self.rooms, (session, ticket, room))).end(token)
                 return model, 0, woken
             case lock_record.Notify(room, n, token) if self.holds(token):
                 inside = [entry for entry in self.rooms if entry[2] == room]
@@ -75,8 +97,9 @@ class LockModel(NamedTuple):
             case lock_record.Wait() | lock_record.Notify() | lock_record.Relock():
                 return self, -1, []
             case Withdraw(ticket):
-                if self.holder and self.holder[:2] == (session, ticket):
-                    model, woken = self._replace(holder=None).serve()
+                if (session, ticket) in self.has():
+                    alone = len(self.has()) == 1
+                    model, woken = self._replace(holder=None).serve() if alone else (self, [])
                     return model, 1, woken
                 left = self._replace(
                     line=tuple(entry for entry in self.line if entry != (session, ticket)),
@@ -129,7 +152,8 @@ class LockKind:
         yield Withdraw(ticket)
 
     def agree(self, record: LockRecord, model: LockModel) -> None:
-        assert (record.holder and record.holder[:3]) == model.holder
+        holder = record.holder
+        assert (holder and (*holder[:3], holder.tickets)) == model.holder
         assert (*tickets(record.line),) == model.line
         rooms = {entry[2] for entry in model.rooms}
         assert {room: [*tickets(line)] for room, (line, _) in record.rooms.items()} == {
@@ -140,7 +164,8 @@ class LockKind:
 
     def believe(self, name: str, client: Client, model: LockModel) -> None:
         for ticket, token in client.got:
-            assert model.holder == (name, ticket, token), "two believe that they hold the lock"
+            assert model.has().get((name, ticket)) == token, "it believes to hold the lock, and does not"
+        assert len(client.got) <= 1, "two of one session believe that they hold the lock"
 
     def give_back(self, ticket: int, value: int) -> Any:
         return lock_record.Release(value)

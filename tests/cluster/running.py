@@ -8,12 +8,14 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from interpreters import BOUND
 
-def run_bounded(test: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Run it in a new event loop. Raises TimeoutError if it takes longer."""
+
+def run_bounded(test: Coroutine[Any, Any, None]) -> None:
+    """Run it in a new event loop. Raises TimeoutError if it takes longer than BOUND."""
 
     async def main() -> None:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(BOUND):
             await test
 
     asyncio.run(main())

@@ -51,7 +51,7 @@ LIFE = 0.5, 4.0
 LIFE_ON_SERVER = 2.0, 10.0
 """The same, where a kill is noticed only after the ttl."""
 TTL = 10.0
-"""Seconds, on a server: so long the others wait for who was killed."""
+"""Seconds, on a server: so long the others wait for a session that was killed."""
 DRAIN = 60.0
 """Seconds within which all must have ended."""
 BETWEEN_FORKS = 0.5, 3.0

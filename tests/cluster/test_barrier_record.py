@@ -1,4 +1,4 @@
-"""A Barrier trips when all have come and a session says who of them was alive: by example; and a session that dies
+"""A Barrier trips when all have come and a session says which of them were alive: by example; and a session that dies
 when it was about to say so."""
 
 from __future__ import annotations
@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from interpreters import BOUND
 
 from holdfast.cluster import SessionLost
-from holdfast.cluster.barrier_record import Arrive, BarrierRecord, Place, Trip
-from holdfast.cluster.line import tickets
-from holdfast.cluster.record import Batch, Wake, step
+from holdfast.cluster.records.barrier import Arrive, BarrierRecord, Place, Trip
+from holdfast.cluster.records.line import tickets
+from holdfast.cluster.records.record import Wake
+from holdfast.cluster.records.step import Batch, step
 
 from .test_lock import connect, opened, run, url
 from .worker import until_waiting
@@ -84,7 +86,7 @@ def test_who_would_say_so_dies(url):
             await dying.engine.close()
             await asyncio.sleep(0.1)
             assert not first.done()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(BOUND):
                 assert await two.barrier("b", 2).wait() == 1
                 assert await first == 0
             gone.cancel()

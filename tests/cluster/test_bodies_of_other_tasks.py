@@ -27,7 +27,7 @@ async def in_a_task(work):
 
 @kinds
 def test_the_task_that_entered_has_ended(url, make):
-    """Nobody is cancelled; who leaves the body is told."""
+    """No task is cancelled; the task that leaves the body is told."""
 
     async def main():
         session = await opened(url)
@@ -130,7 +130,7 @@ def test_an_exit_stack_that_is_closed_elsewhere(url):
 
 
 def test_the_task_that_entered_still_runs(url):
-    """It is the one that is cancelled; who leaves the body is told as well."""
+    """It is the one that is cancelled; the task that leaves the body is told as well."""
 
     async def main():
         session = await opened(url)
@@ -167,7 +167,7 @@ def test_the_task_that_entered_is_not_cancelled_after_another_one_has_left(url):
 
         entering = asyncio.create_task(enter())
         await settle()
-        session._life._deadline = 0.0
+        session._life.expiry.deadline = 0.0
         with pytest.raises(LeaseLost):
             await stack.aclose()
         assert await entering == "not cancelled"

@@ -13,15 +13,14 @@ import weakref
 from pathlib import Path
 
 import pytest
+from interpreters import BOUND
 
 import holdfast
-from holdfast.cluster.engines import embedded
+from holdfast.cluster.engines.embedded import engine as embedded_engine
 
 from .running import run_bounded
 from .worker import Worker
 
-BOUND = 30
-"""Seconds that a test may take."""
 LONG_AGO = time.time() - 30 * 86400
 YOUNG = 60
 """Seconds."""
@@ -33,7 +32,7 @@ def directory(tmp_path):
 
 
 def run(main):
-    run_bounded(main, BOUND)
+    run_bounded(main)
 
 
 def connect(directory):
@@ -116,7 +115,7 @@ def test_all_that_a_session_needs_looks_used_when_it_is_opened(directory):
 
 
 def test_and_looks_used_as_long_as_it_is_open(directory, monkeypatch):
-    monkeypatch.setattr(embedded, "_PROTECTED", (0.01, 0.01))
+    monkeypatch.setattr(embedded_engine, "_PROTECTED", (0.01, 0.01))
 
     async def main():
         async with connect(directory) as session, session.lock("x"):
@@ -140,7 +139,7 @@ def test_not_more_often_than_once_an_hour(directory):
 
 
 def test_a_cleaner_that_is_at_work_holds_up_nobody_and_is_kept_out_later(directory, monkeypatch):
-    monkeypatch.setattr(embedded, "_PROTECTED", (3600, 0.01))
+    monkeypatch.setattr(embedded_engine, "_PROTECTED", (3600, 0.01))
 
     async def main():
         async with connect(directory):
@@ -195,7 +194,7 @@ def test_systemd_tmpfiles_leaves_the_files_of_an_open_session_alone(directory, t
 @pytest.mark.skipif(shutil.which("tmpreaper") is None, reason="tmpreaper is not installed")
 def test_tmpreaper_leaves_the_files_of_an_open_session_alone(directory, monkeypatch):
     """It goes by age, and knows no locks."""
-    monkeypatch.setattr(embedded, "_PROTECTED", (0.2, 0.2))
+    monkeypatch.setattr(embedded_engine, "_PROTECTED", (0.2, 0.2))
 
     async def main():
         async with connect(directory) as session, session.lock("x") as grant:

@@ -7,13 +7,24 @@ with the square of the number.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import pytest
+from interpreters import without_the_collector
 
-from holdfast.cluster import barrier_record, event_record, lock_record, record, semaphore_record
-from holdfast.cluster.line import size
-from holdfast.cluster.record import Batch, Withdraw, decode, encode, step
+from holdfast.cluster.engines.contract import Stored
+from holdfast.cluster.records import barrier as barrier_record
+from holdfast.cluster.records import event as event_record
+from holdfast.cluster.records import lock as lock_record
+from holdfast.cluster.records import semaphore as semaphore_record
+from holdfast.cluster.records import stored
+from holdfast.cluster.records.additions import added
+from holdfast.cluster.records.line import size
+from holdfast.cluster.records.record import Withdraw
+from holdfast.cluster.records.step import Batch, step
+from holdfast.cluster.records.stored import decode, encode
+from holdfast.cluster.session_life.known_record import KnownRecord
 
 from .test_lock import connect, run, url
 from .worker import until_waiting
@@ -34,13 +45,15 @@ ORDERS = {
 }
 
 
-class Stopwatch:
+class Stopwatch(contextlib.ExitStack):
     def __enter__(self):
+        self.enter_context(without_the_collector())
         self.start = time.process_time()
         return self
 
     def __exit__(self, *exc):
         self.seconds = time.process_time() - self.start
+        return super().__exit__(*exc)
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
@@ -138,10 +151,20 @@ def test_of_thousands_of_conditions_only_those_that_change_are_read_and_written(
 def test_what_is_behind_a_text_that_is_known_is_read_alone(monkeypatch):
     event = event_record.EventRecord()
     text = encode(event)
-    rows = [f"\n0 {record.added(event, Batch(f's{n}', 1, (event_record.Wait(1),)))}" for n in range(3)]
+    rows = [f"\n0 {added(event, Batch(f's{n}', 1, (event_record.Wait(1),)))}" for n in range(3)]
     seen = text + rows[0], decode(text + rows[0], "x", event)
-    monkeypatch.setattr(record, "parse", None)
+    monkeypatch.setattr(stored, "parse", None)
     assert decode("".join([text, *rows]), "x", event, seen=seen).answers.keys() == {"s0", "s1", "s2"}
+
+
+def test_what_is_behind_the_text_of_the_last_change_is_read_alone(monkeypatch):
+    event = event_record.EventRecord()
+    known = KnownRecord("x", event)
+    batch = Batch("me", 1, (event_record.Wait(1),))
+    text, _ = known.changed(Stored(None, 1.0, 0), batch, (), "label", lambda record: None)
+    monkeypatch.setattr(stored, "parse", None)
+    row = f"\n1000000 {added(event, batch._replace(session='another'))}"
+    assert known.decoded(text + row).answers.keys() == {"me", "another"}
 
 
 def test_two_sessions_take_turns_in_hundreds_of_conditions(url):

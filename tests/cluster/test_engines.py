@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from holdfast.cluster.engines.clock import monotonic
-from holdfast.cluster.engines.embedded import EmbeddedEngine
+from holdfast.cluster.engines.embedded.engine import EmbeddedEngine
 from holdfast.cluster.engines.memory import MemoryEngine
-from holdfast.cluster.engines.redis import RedisEngine
+from holdfast.cluster.engines.redis.engine import RedisEngine
 from holdfast.testing.engine_suite import EngineSuite
 
 from .servers import REDIS, shared

@@ -9,27 +9,23 @@ import shutil
 import signal
 import sqlite3
 import tempfile
-import time
 from pathlib import Path
-from statistics import median
 from textwrap import dedent
 
 import pytest
+from interpreters import BOUND, RARELY
 
 import holdfast
 from holdfast.cluster import EngineError, SQLiteFence
-from holdfast.cluster.engines import database
+from holdfast.cluster.engines.embedded import database, write_ahead_log
+from holdfast.cluster.session_life import renewal
 
 from .engines import run  # noqa: F401
 from .history import Turn, overtaken, stale, violations
 from .worker import Worker, WorkerError, holders, until_waiting, waiters
 
-BOUND = 40
-"""Seconds that a test may take."""
-TTL = 0.6
+TTL = 2.0
 """Seconds."""
-LATENCY = 0.1
-"""Seconds within which a request has reached the engine, also on a busy machine."""
 
 TAKE_TURNS = """
     import time
@@ -37,9 +33,9 @@ TAKE_TURNS = """
     for _ in range({turns}):
         asked = time.monotonic()
         async with lock as grant:
-            began = time.monotonic()
+            began, there = time.monotonic(), arrived()
             await asyncio.sleep({hold})
-            report(asked, began, time.monotonic(), grant.token)
+            report(asked, began, time.monotonic(), grant.token, there)
 """
 HOLD = """
     await session.lock("x").acquire()
@@ -54,9 +50,9 @@ def url(tmp_path):
 
 def turns_of(*workers):
     return [
-        Turn(str(worker.pid), began, ended, asked, token)
+        Turn(str(worker.pid), began, ended, asked, token, there)
         for worker in workers
-        for asked, began, ended, token in worker.reported
+        for asked, began, ended, token, there in worker.reported
     ]
 
 
@@ -75,7 +71,8 @@ async def test_four_processes_never_overlap_and_are_served_in_order(url):
         tokens = sorted(turn.token for turn in turns)
         assert tokens == [*range(tokens[0], tokens[0] + 40)]
         assert not violations(turns)
-        assert not overtaken(turns, LATENCY)
+        assert not overtaken(turns)
+        assert len([turn for turn in turns if turn.arrived < turn.began]) > 20, "most have waited after that"
         await assert_nothing_is_left(session, "x")
 
 
@@ -93,8 +90,10 @@ async def test_many_tasks_of_some_processes_never_overlap(url):
 # SIGKILL
 
 
-async def test_a_killed_holder_is_buried_at_once(url):
-    waits = []
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="without a pidfd a death is noticed in 3 seconds")
+async def test_a_killed_holder_is_buried_at_once(url, monkeypatch):
+    """How soon, the benchmark says."""
+    monkeypatch.setattr(renewal, "LOOK_AGAIN", RARELY)  # the waiter is told, or waits for ever
     async with holdfast.connect(url) as session:
         for _ in range(5):
             async with Worker(url) as worker:
@@ -104,12 +103,8 @@ async def test_a_killed_holder_is_buried_at_once(url):
                 waiting = asyncio.create_task(lock.acquire())
                 await until_waiting(session, "x")
                 worker.process.kill()
-                killed = time.monotonic()
-                async with asyncio.timeout(10):
-                    await waiting
-                waits.append(time.monotonic() - killed)
+                await waiting
                 await lock.release()
-    assert median(waits) < 1, waits  # the benchmark says how much less
 
 
 async def test_a_killed_waiter_holds_up_nobody(url):
@@ -168,7 +163,7 @@ async def test_a_process_is_killed_in_the_middle_of_a_change(url, inside, operat
                 await until_waiting(session, "x")
             gate.write_bytes(b"\n")
         assert await victim.process.wait() == -signal.SIGKILL
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND):
             if waiting is None:
                 waiting = worker.begin("grant = await session.lock('x').acquire(); return grant.token")
             token = await waiting
@@ -198,7 +193,7 @@ async def test_a_stopped_holder_without_a_ttl_keeps_the_lock(url):
         await worker.event()
         worker.stop()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(4):  # longer than whoever waits takes to look for itself
+            async with asyncio.timeout(4):  # longer than a waiter takes to look for itself
                 await session.lock("x").acquire()
         worker.go_on()
         assert await held is True
@@ -227,11 +222,13 @@ WRITE = """
 @pytest.mark.parametrize("fenced", [True, False])
 async def test_a_holder_that_was_paused_for_longer_than_its_ttl(url, tmp_path, fenced):
     """Its late write is refused by a fenced resource. One without a fence accepts it, and the check must see that."""
-    resource = sqlite3.connect(tmp_path / "resource.db")
-    resource.execute("CREATE TABLE writes (number INTEGER PRIMARY KEY, token INTEGER)")
-    SQLiteFence(resource, "x")
-    write = dedent(WRITE.format(path=str(tmp_path / "resource.db"), fenced=fenced))
-    async with Worker(url, ttl=TTL) as paused, Worker(url, ttl=TTL) as other:
+    path = tmp_path / "resource.db"
+    write = dedent(WRITE.format(path=str(path), fenced=fenced))
+    async with contextlib.AsyncExitStack() as stack:
+        resource = stack.enter_context(contextlib.closing(sqlite3.connect(path)))
+        resource.execute("CREATE TABLE writes (number INTEGER PRIMARY KEY, token INTEGER)")
+        SQLiteFence(resource, "x")
+        paused, other = [await stack.enter_async_context(Worker(url, ttl=TTL)) for _ in range(2)]
         first = paused.begin(write + dedent(PAUSED_BEFORE_ITS_WRITE))
         what, token = await paused.event()
         assert what == "holds"
@@ -248,7 +245,6 @@ async def test_a_holder_that_was_paused_for_longer_than_its_ttl(url, tmp_path, f
         else:
             assert "LeaseLost" in str(caught.value)
             assert stale(accepted) == [token], "the check does not see a stale write"
-    resource.close()
 
 
 async def test_a_paused_holder_is_told_when_it_goes_on(url):
@@ -277,8 +273,8 @@ async def test_a_paused_holder_is_told_when_it_goes_on(url):
 
 async def test_who_misses_every_wake_up_is_served_all_the_same(url):
     deaf = """
-        import holdfast.cluster.life
-        holdfast.cluster.life.LOOK_AGAIN = 0.1
+        import holdfast.cluster.session_life.renewal
+        holdfast.cluster.session_life.renewal.LOOK_AGAIN = 0.1
         session.engine.wake = lambda *args: None
     """
     async with Worker(url) as one, Worker(url) as two, Worker(url) as three, holdfast.connect(url) as session:
@@ -320,7 +316,7 @@ async def test_a_fork_neither_uses_nor_keeps_its_parents_session(url):
         token = await parent.do("return grant.token")
         parent.process.kill()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BOUND):
                 assert (await session.lock("x").acquire()).token == token + 1
         finally:
             os.kill(child, signal.SIGKILL)  # it was alive
@@ -349,7 +345,7 @@ async def test_a_full_disk_changes_nothing_and_releases_wait_for_room(url):
 
 
 async def test_all_are_told_when_the_directory_is_removed(url, tmp_path):
-    """Those who come then begin with a new one, so those who were there must not believe in theirs."""
+    """Sessions that come then begin with a new one, so those that were there must not believe in theirs."""
     async with Worker(url) as holder, Worker(url) as waiter:
         body = holder.begin("async with session.lock('x'): report('in'); await asyncio.sleep(60)")
         await holder.event()
@@ -418,7 +414,7 @@ async def test_a_directory_that_i_may_not_write_is_refused(tmp_path):
 
 
 async def test_a_directory_that_becomes_read_only_is_refused_to_who_comes_and_kept_by_who_is_there():
-    """Who is there has its files open."""
+    """The sessions that are there have their files open."""
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
     with public_directory() as path, tempfile.TemporaryDirectory() as other:
@@ -447,15 +443,15 @@ async def test_a_directory_that_becomes_read_only_is_refused_to_who_comes_and_ke
 
 
 async def test_the_log_of_the_database_is_cut_when_it_is_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "_LONGEST_LOG", 2 << 20)
-    monkeypatch.setattr(database, "_CHECKPOINT_EVERY", 20)
-    monkeypatch.setattr(database, "_CHECKPOINT_PAUSE", 0)
+    monkeypatch.setattr(write_ahead_log, "_LONGEST_LOG", 2 << 20)
+    monkeypatch.setattr(database, "CHECKPOINT_EVERY", 20)
+    monkeypatch.setattr(write_ahead_log, "_CHECKPOINT_PAUSE", 0)
     log = tmp_path / "state.db-wal"
     async with holdfast.connect(f"sqlite://{tmp_path}") as session:
         lock = session.lock("l")
         for _ in range(2):  # and again
             longest = 0
-            async with asyncio.timeout(BOUND / 2):
+            async with asyncio.timeout(BOUND):
                 while log.stat().st_size >= longest:
                     longest = log.stat().st_size
                     async with lock:

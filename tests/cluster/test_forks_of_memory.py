@@ -9,6 +9,7 @@ import threading
 import traceback
 
 import pytest
+from interpreters import BOUND
 
 import holdfast
 from holdfast.cluster.engines import memory
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 async def use(session):
-    async with asyncio.timeout(5), session as mine:
+    async with asyncio.timeout(BOUND), session as mine:
         async with mine.lock("x") as grant:
             grant.check()
         assert not await mine.event("e").is_set()
@@ -40,7 +41,7 @@ def in_child(work):
             traceback.print_exc()
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever a plugin does with it
-    signal.alarm(30)
+    signal.alarm(int(BOUND))
     for _ in range(3):  # so that the next one has no number that a thread of the parent has had
         threading.Thread(target=signal.pause, daemon=True).start()
     thread = threading.Thread(target=run)
@@ -67,7 +68,7 @@ async def test_another_thread_is_in_the_middle_of_a_change():
     def change():
         with store.mutex:
             taken.set()
-            done.wait(30)
+            done.wait(BOUND)
 
     thread = threading.Thread(target=change)
     thread.start()

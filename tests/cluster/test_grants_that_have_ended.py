@@ -190,8 +190,8 @@ def test_a_condition_is_not_told_that_it_has_the_lock_again_when_the_session_is_
 
         task = asyncio.create_task(wait())
         await settle()
-        [ticket] = session._life._registers["x"]._asked
-        session._life._registers["x"]._grant(ticket, 7)
+        [ticket] = session._life.registers.by_name["x"]._waiters.futures
+        session._life.registers.by_name["x"]._waiters.grant(ticket, 7)
         lose(session)
         with pytest.raises(LeaseLost, match="evicted, for the test"):
             await task

@@ -25,10 +25,11 @@ def test_violations(turns, permits, found):
 
 
 def test_overtaken():
-    turns = [Turn("a", 5, 6, asked=0), Turn("b", 4, 5, asked=1)]
-    assert overtaken(turns, 0.5) == ["b overtook a"]
-    assert overtaken(turns, 1.5) == []
-    assert overtaken([Turn("a", 4, 5, asked=0), Turn("b", 5, 6, asked=1)], 0) == []
+    later = Turn("b", 4, 5, asked=1, arrived=2)
+    assert overtaken([Turn("a", 5, 6, asked=0, arrived=0.5), later]) == ["b overtook a"]
+    assert overtaken([Turn("a", 5, 6, asked=0, arrived=1.5), later]) == []
+    assert overtaken([Turn("a", 5, 6, asked=0), later]) == [], "nobody knows when it has arrived"
+    assert overtaken([Turn("a", 4, 5, asked=0, arrived=0.5), Turn("b", 5, 6, asked=1, arrived=2)]) == []
 
 
 def test_stale():

@@ -7,17 +7,24 @@ import subprocess
 import sys
 
 import pytest
+from interpreters import BOUND, RARELY
 
 from .servers import shared
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
 
-SOON = 0.5
-"""Seconds. A connection that has to be made anew takes a third of a ttl, which is 3 here; a lost wake-up as long."""
+NO_LOOP_RUNS_IN_A_CHILD = sys.version_info >= (3, 14)
+"""Nor does a task there. So asyncio fails when the task that was forked leaves its step, whatever it did: it tells its
+loop so once, and what ends the program (SystemExit) is lost."""
+NOT_RUNNING = "is not the running loop"
 
 PROGRAM = """
-import asyncio, os, sys, time
+import asyncio, os, sys
 import holdfast
+from holdfast.cluster.session_life import renewal
+
+# Whoever has to look for itself waits for ever: on a server for a third of its ttl, else for these.
+renewal.LOOK_AGAIN = renewal.CHECKED = RARELY
 
 async def leave(how):
     if how == "exit":
@@ -28,9 +35,8 @@ async def leave(how):
 
 async def main(url, place, how):
     child = None
-    async with holdfast.connect(url, namespace=str(os.getpid())) as session, holdfast.connect(
-        url, namespace=str(os.getpid())
-    ) as other:
+    options = {"namespace": str(os.getpid()), "ttl": RARELY if url.startswith("redis:") else None}
+    async with holdfast.connect(url, **options) as session, holdfast.connect(url, **options) as other:
         waiting = asyncio.create_task(session.event("set by the other").wait())
         at_condition = asyncio.create_task(wait_at(session.condition("another")))
         await asyncio.sleep(0.2)
@@ -42,16 +48,14 @@ async def main(url, place, how):
                 await leave(how)
                 return
             code = await wait_for(child)
-            started = time.monotonic()
             grant.check()
             async with session.lock("y"):
                 pass
             await other.event("set by the other").set()
             await waiting
-            print("code", code, "took", time.monotonic() - started)
-        started = time.monotonic()
+            print("code", code)
         async with other.lock("x"), other.lock("outer"):
-            print("then", time.monotonic() - started)
+            print("done")
         at_condition.cancel()
         await asyncio.wait([at_condition])
 
@@ -68,8 +72,8 @@ async def wait_for(child):
 
 
 def run(url: str, place: str, how: str) -> tuple[str, str]:
-    program = PROGRAM + f"asyncio.run(main({url!r}, {place!r}, {how!r}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    program = f"RARELY = {RARELY}\n{PROGRAM}asyncio.run(main({url!r}, {place!r}, {how!r}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=BOUND, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
@@ -79,20 +83,19 @@ def url(request, tmp_path):
     return f"sqlite://{tmp_path}/locks" if request.param == "embedded" else shared().url + "?"
 
 
-def figures(out: str) -> tuple[int, float, float]:
-    words = out.split()
-    return int(words[1]), float(words[3]), float(words[-1])
-
-
 @pytest.mark.parametrize("place", ["lock", "semaphore", "condition"])
-@pytest.mark.parametrize("how", ["exit", "error", "end"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("exit", marks=pytest.mark.skipif(NO_LOOP_RUNS_IN_A_CHILD, reason="asyncio loses it there")),
+        "error",
+        "end",
+    ],
+)
 def test_what_the_child_raises_passes_and_the_parent_is_as_quick_as_before(url, place, how):
     out, err = run(url, place, how)
-    code, first, then = figures(out)
-    assert code == {"exit": 7, "error": 1, "end": 0}[how], err
-    assert max(first, then) < SOON
-    if how == "error":
-        assert "KeyError: 'what the child raised'" in err
-        assert err.count("Traceback") == 1
-    else:
-        assert err == ""
+    assert out == f"code { {'exit': 7, 'error': 1, 'end': 0}[how] }\ndone\n", err
+    if NO_LOOP_RUNS_IN_A_CHILD:
+        assert err.count(NOT_RUNNING) == 1, err
+    assert ("KeyError: 'what the child raised'" in err) == (how == "error")
+    assert err.count("Traceback") == NO_LOOP_RUNS_IN_A_CHILD + (how == "error"), err

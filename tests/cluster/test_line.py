@@ -8,7 +8,18 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.cluster.line import TOGETHER, Run, join, leave, size, stands_in, take, take_first, tickets, tickets_of
+from holdfast.cluster.records.line import (
+    TOGETHER,
+    Run,
+    join,
+    leave,
+    size,
+    stands_in,
+    take,
+    take_first,
+    tickets,
+    tickets_of,
+)
 
 from .test_lock import connect, run, url
 from .worker import until_waiting
@@ -46,8 +57,9 @@ def test_a_line_is_a_list_of_tickets(moves):
                 assert [*tickets(taken)] == model[:n]
                 model = model[n:]
             case ("first",) if model:
-                *first, line = take_first(line)
-                assert tuple(first) == model.pop(0)
+                session, ticket, count, line = take_first(line)
+                assert [(session, ticket + each) for each in range(count)] == model[:count]
+                model = model[count:]
         assert [*tickets(line)] == model
         assert size(line) == len(model)
         for run_ in line:

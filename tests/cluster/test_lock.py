@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 
 import pytest
+from interpreters import BOUND
 
 import holdfast
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
-from holdfast.cluster.lock_record import LockRecord
+from holdfast.cluster.records.lock import LockRecord
 
 from .running import in_child, run_bounded
 
@@ -49,7 +50,7 @@ async def start_body(session, *names):
 
 
 def run(test, *args):
-    run_bounded(test(*args), 20)
+    run_bounded(test(*args))
 
 
 def lose(session):
@@ -128,7 +129,7 @@ def test_a_cancelled_acquire_leaves_nothing_behind(url, moment):
                 await task
             if not moment % 2:
                 await other.release()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(BOUND):
                 await other.acquire()
                 await other.release()
                 await settle()
@@ -146,7 +147,7 @@ def test_a_cancelled_release_still_releases(url):
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            async with asyncio.timeout(5), two.lock("x"):
+            async with asyncio.timeout(BOUND), two.lock("x"):
                 assert True
 
     run(main)
@@ -159,7 +160,7 @@ def test_a_timeout_around_it_is_safe(url):
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.02), two.lock("x"):
                         pass
-            async with asyncio.timeout(5), two.lock("x"):
+            async with asyncio.timeout(BOUND), two.lock("x"):
                 pass
 
     run(main)
@@ -202,7 +203,7 @@ def test_closing_a_session_gives_back_what_it_holds_and_ends_what_waits(url):
                 grant.check()
             with pytest.raises(SessionLost, match=r"^session '.*' \w+ was closed$"):
                 await waiting
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(BOUND):
                 assert (await next_one).token > grant.token
             with pytest.raises(SessionLost):
                 await one.lock("x").acquire()

@@ -7,9 +7,13 @@ import json
 import pytest
 
 from holdfast.cluster import FormatError
-from holdfast.cluster.line import Run
-from holdfast.cluster.lock_record import Acquire, Holder, LockRecord, Notify, Operation, Release, TryAcquire, Wait
-from holdfast.cluster.record import Answer, Batch, Wake, Withdraw, added, decode, encode, step
+from holdfast.cluster.records.additions import added
+from holdfast.cluster.records.json_text import FORMAT
+from holdfast.cluster.records.line import Run
+from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Notify, Operation, Release, TryAcquire, Wait
+from holdfast.cluster.records.record import Answer, Wake, Withdraw
+from holdfast.cluster.records.step import Batch, step
+from holdfast.cluster.records.stored import decode, encode
 
 
 def apply(record: LockRecord, session: str, number: int, *operations: Operation, dead: tuple[str, ...] = ()):
@@ -21,9 +25,9 @@ def test_a_release_names_the_next_owner_in_the_same_change():
     queued = apply(held, "b", 1, Acquire(1), Acquire(2)).record
     assert queued.line == (Run("b", (1, 3)),)
     record, outcomes, wakes, _ = apply(queued, "a", 2, Release(1))
-    assert record.holder == Holder("b", 1, 2)
+    assert record.holder == Holder("b", 1, 2, tickets=2)
     assert outcomes == (1,)
-    assert wakes == (Wake("b", 1, 2),)
+    assert wakes == (Wake("b", 1, 2, 2),)
 
 
 def test_a_ticket_in_the_middle_of_a_run_is_withdrawn():
@@ -54,7 +58,7 @@ def test_who_waits_for_whom():
     assert record.watches() == {"b": {"a"}, "c": {"b"}}
 
 
-# Who joins without a change
+# Joining without a change
 
 NOW = 1764118000_000000
 
@@ -141,8 +145,15 @@ def test_what_is_no_batch_is_refused_behind_a_record(line):
             decode(f"{encode(step(HELD, B).record)}\n{row}", "x", LockRecord())
 
 
-@pytest.mark.parametrize("change", [{"format": 1}, {"format": 3}, {"kind": "ladder"}])
-def test_a_record_that_this_version_does_not_know_is_refused(change):
+EARLIER = "of an earlier version of holdfast.*End the programs with that version.*nothing was changed"
+LATER = "Upgrade holdfast here; nothing was changed"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"format": 1}, EARLIER), ({"format": 2}, EARLIER), ({"format": FORMAT + 1}, LATER), ({"kind": "ladder"}, LATER)],
+)
+def test_a_record_that_this_version_does_not_know_is_refused(change, told):
     document = json.loads(encode(LockRecord())) | change
-    with pytest.raises(FormatError, match=r"Upgrade holdfast here; nothing was changed"):
+    with pytest.raises(FormatError, match=told):
         decode(json.dumps(document), "deploy", LockRecord())

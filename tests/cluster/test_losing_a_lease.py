@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
+from interpreters import BOUND
 
 from holdfast.cluster import LeaseLost, SessionLost
 
@@ -315,7 +316,7 @@ def test_what_was_lost_is_the_next_ones_and_the_late_exit_takes_nothing_from_it(
                     await leave.wait()
 
             task = await lose_inside(session, body())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BOUND):
                 grant = await other.lock("x").acquire()
             leave.set()
             with pytest.raises(LeaseLost):

@@ -1,4 +1,4 @@
-"""What people write who come from other libraries, and the one line that says what to write here."""
+"""What users of other libraries write, and the one line that says what to write here."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def test_a_timeout_where_something_is_made(method, option):
     said = message(lambda: getattr(session, method)(*arguments, **{option: 1}))
     assert "async with asyncio.timeout(SECONDS):" in said
     assert option in said
+    assert ("connect(..., ttl=SECONDS)" in said) == (option == "timeout"), "as redis-py's lock(timeout=) is the expiry"
     getattr(session, method)(*arguments)
 
 
@@ -58,6 +59,7 @@ def test_a_timeout_where_it_is_waited(url, option):
             ):
                 said = await awaited(lambda method=method: method(**{option: 1}))
                 assert "async with asyncio.timeout(SECONDS):" in said
+                assert "ttl" not in said
             assert "try_acquire()" in await awaited(lambda: lock.acquire(blocking=False))
             assert not await lock.locked()
 
@@ -199,7 +201,7 @@ def test_they_are_loaded_when_somebody_asks_for_them():
 def test_the_examples_of_the_messages_work():
     async def main():
         async with holdfast.connect("memory:") as session:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(60):
                 async with session.lock("x"):
                     pass
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 import tempfile
@@ -11,14 +10,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from interpreters import BOUND, collect
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError, SessionLost
-from holdfast.cluster.engines import mounts as mounts_module
+from holdfast.cluster.engines.embedded import mounts as mounts_module
 
 from .running import in_child
 from .test_lock import connect, opened, run, url
-from .worker import Worker, until_waiting
+from .worker import NOBODY_LOOKS, Worker, until_waiting
 
 __all__ = ["url"]  # the fixture
 
@@ -111,7 +111,7 @@ def test_a_session_of_a_closed_loop_is_dead(url):
     loop.close()
 
     async def main():
-        async with connect(url) as other, asyncio.timeout(10):
+        async with connect(url) as other, asyncio.timeout(BOUND):
             await other.lock("x").acquire()
         with pytest.raises(RuntimeError):
             await session.lock("x").acquire()
@@ -130,10 +130,10 @@ def test_a_session_that_was_forgotten_with_its_loop_is_dead_for_other_processes(
         loop.close()
 
     leave()
-    gc.collect()
+    collect()
 
     async def main():
-        async with Worker(directory) as worker, asyncio.timeout(10):
+        async with Worker(directory) as worker, asyncio.timeout(BOUND):
             code = (
                 "import holdfast\nasync with holdfast.connect({0!r}, namespace={0!r}) as s: await s.lock('x').acquire()"
             )
@@ -143,17 +143,17 @@ def test_a_session_that_was_forgotten_with_its_loop_is_dead_for_other_processes(
 
 
 def test_a_path_that_is_too_long_for_a_socket(tmp_path):
-    """In bytes: in characters it is not."""
+    """In bytes: in characters it is not. The waiter is woken."""
 
     async def main():
         for name in ("\xe4" * 60, "a" * 120):
             directory = f"sqlite://{tmp_path}/{name}"
             async with holdfast.connect(directory) as session, Worker(directory) as worker:
                 async with session.lock("x"):
+                    await worker.do(NOBODY_LOOKS)
                     waiter = worker.begin("async with session.lock('x'): pass")
                     await until_waiting(session, "x")
-                async with asyncio.timeout(1.5):  # woken, and not by looking
-                    await waiter
+                await waiter
 
     with tempfile.TemporaryDirectory(prefix="hf") as short:
         tmp_path = Path(short)
@@ -199,10 +199,10 @@ def test_what_could_not_be_opened_is_opened_later(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        '{"format": 2, "kind": "lock"}',
-        '{"format": 2, "kind": "lock", "made_by": "", "answers": 3, "line": [], "changed": 0}',
-        '{"format": 2, "kind": "lock", "made_by": "", "answers": {}, "line": [], "changed": 0}',
-        '{"format": 2, "kind": "lock", "made_by": "", "answers": {}, "line": [1], "changed": 0}',
+        '{"format": 3, "kind": "lock"}',
+        '{"format": 3, "kind": "lock", "rows": [0, 0], "fields": ["", 0, 0]}',
+        '{"format": 3, "kind": "lock", "rows": [0, 0], "fields": ["", 0, "0", null]}',
+        '{"format": 3, "kind": "lock", "rows": [1, 0], "fields": ["", 0, 0, null]}',
     ],
 )
 def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):
@@ -223,7 +223,7 @@ def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):
 def test_a_kind_that_is_none_is_refused(url, kind):
     async def main():
         async with connect(url) as session:
-            await session.engine.apply("x", lambda stored: (f'{{"format": 2, "kind": "{kind}"}}', None))
+            await session.engine.apply("x", lambda stored: (f'{{"format": 3, "kind": "{kind}"}}', None))
             with pytest.raises(FormatError, match="Nothing was changed"):
                 await session.inspect("x")
 
@@ -239,11 +239,11 @@ def test_a_child_that_goes_on_with_its_parents_timers_neither_renews_nor_ends_it
         async with holdfast.connect(directory, ttl=60) as session, session.lock("x") as grant:
 
             def does_nothing():
-                session._life._renew()
-                session._life._deadline = 0.0
-                session._life.look_at_clock()
+                session._life.renewal.begin()
+                session._life.expiry.deadline = 0.0
+                session._life.expiry.look()
                 session._life.lose(SessionLost("in the child"))
-                return session._life._renewal is None and session._life._losing is None
+                return session._life.renewal.task is None and session._life._ending is None
 
             assert in_child(does_nothing)
             grant.check()
@@ -259,6 +259,6 @@ async def test_exec_gives_back_what_was_held(tmp_path):
         worker.begin("await session.lock('x').acquire(); os.execvp('sleep', ['sleep', '60'])")
         while not (await session.names()):
             await asyncio.sleep(0.005)
-        first = (await session.inspect("x")).state["tokens"]  # who held it may be dead by now
-        async with asyncio.timeout(15):
+        first = (await session.inspect("x")).state["tokens"]  # the session that held it may be dead by now
+        async with asyncio.timeout(BOUND):
             assert (await session.lock("x").acquire()).token == first + 1

@@ -20,7 +20,7 @@ EAGER = [False, True] if sys.version_info >= (3, 12) else [False]
 
 def expire(session):
     """Its deadline passes; nobody has looked at the clock since. What a blocked loop comes to."""
-    session._life._deadline = 0.0
+    session._life.expiry.deadline = 0.0
 
 
 async def nothing_is_left():
@@ -29,11 +29,11 @@ async def nothing_is_left():
     for _ in range(3):
         await asyncio.sleep(0)
     await asyncio.sleep(0.001)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await asyncio.sleep(0)
     async with asyncio.TaskGroup() as group:
         group.create_task(asyncio.sleep(0))
-    assert await asyncio.wait_for(asyncio.sleep(0, "done"), 1) == "done"
+    assert await asyncio.wait_for(asyncio.sleep(0, "done"), 60) == "done"
 
 
 # How the loss is noticed by the task itself
@@ -229,7 +229,7 @@ def test_nothing_is_left_of_the_cancellation(url, surroundings, body, eager):
 
 @pytest.mark.parametrize("body", [check, leave, swallow_and_wait, wait])
 def test_in_a_task_group(url, body):
-    """Its task gets LeaseLost, and who has the group goes on."""
+    """Its task gets LeaseLost, and the task that has the group goes on."""
 
     async def main():
         session = await opened(url, ttl=60)
@@ -347,13 +347,13 @@ def test_a_body_that_is_left_meanwhile_is_not_cancelled_and_the_next_one_neither
 
 def test_a_loop_that_was_blocked_for_longer_than_the_ttl(url):
     async def main():
-        session = await opened(url, ttl=0.2)
+        session = await opened(url, ttl=1)
         for body in (check, leave):
             if session.over is not None:
-                session = await opened(url, ttl=0.2)
+                session = await opened(url, ttl=1)
             with pytest.raises(LeaseLost):  # noqa: PT012
                 async with session.lock("x") as grant:
-                    time.sleep(0.25)
+                    time.sleep(1.1)
                     if body is check:
                         grant.check()
             await nothing_is_left()

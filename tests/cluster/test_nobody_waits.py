@@ -1,6 +1,6 @@
-"""What the dead have held and waited for where nobody waits: who only tries gets it, who only looks does not see it.
+"""What the dead have held and waited for where nobody waits: a try gets it, and a look does not see it.
 
-As long as nobody waits, nobody has a reason to watch them; so who tries looks after them when it is refused.
+As long as nobody waits, nobody has a reason to watch them; so a session that tries looks after them when it is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from .counting import Requests
-from .engines import ENGINES, TTL, Place, die, run, settle
+from .engines import ENGINES, Place, die, run, settle
 from .worker import Worker, until_waiting
 
 __all__ = ["run"]  # the fixture
@@ -86,7 +86,7 @@ async def test_all_permits_of_the_dead_are_free_again(place):
 
 @leased
 async def test_a_living_waiter_behind_dead_ones_is_not_overtaken(place, make):
-    """Who tries buries the dead for it, and is refused."""
+    """A session that tries buries the dead for it, and is refused."""
     async with place.connect() as session, place.connect() as living:
         holder, before = await place.opened(), await place.opened()
         await make(holder).acquire()
@@ -196,7 +196,7 @@ async def test_a_try_that_is_cancelled_while_it_looks_for_the_dead_has_taken_not
             await asyncio.wait([attempt])
             if not attempt.cancelled():
                 break
-            await settle()
+            await settle(session)
             assert not await session.lock("x").locked()
         assert await session.lock("x").try_acquire() if attempt.cancelled() else attempt.result()
 
@@ -211,8 +211,16 @@ async def main():
     await session.bounded_semaphore("bounded").acquire()
     arrived = asyncio.create_task(session.barrier("barrier", 2).wait())
     waiting = asyncio.create_task(session.event("event").wait())
-    await asyncio.sleep(0.2)
+    for name in ("barrier", "event"):
+        while not await is_waited_for(session, name):
+            await asyncio.sleep(0.005)
     {end}
+
+async def is_waited_for(session, name):
+    try:
+        return (await session.inspect(name)).waiters
+    except KeyError:
+        return False
 
 asyncio.run(main())
 """
@@ -225,13 +233,20 @@ ENDS = {
 }
 
 
+async def until_its_lease_is_over(place):
+    """A server that is busy may do what the process has sent last, and so renew it, when that has long ended."""
+    if place.engine == "valkey":
+        async with place.connect() as session:
+            while (await session.inspect("lock")).holders:
+                await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
 async def test_a_process_that_has_ended_without_closing(far, end):
     code = HOLDING.format(url=far.url, options=far.options(), end=end)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=subprocess.DEVNULL)
     await process.wait()
-    if far.engine == "valkey":
-        await asyncio.sleep(TTL)
+    await until_its_lease_is_over(far)
     async with far.connect() as session:
         assert not await session.lock("lock").locked()
         assert await session.barrier("barrier", 2).n_waiting == 0
@@ -247,8 +262,7 @@ async def test_the_command_line_gets_what_a_killed_process_held(far):
         await victim.do("await session.lock('lock').acquire(); await session.semaphore('semaphore').acquire()")
         await victim.do("asyncio.create_task(session.barrier('barrier', 2).wait()); await asyncio.sleep(0.1)")
         await victim.kill()
-    if far.engine == "valkey":
-        await asyncio.sleep(TTL)
+    await until_its_lease_is_over(far)
     options = ["--url", far.url, "--namespace", far.namespace, "--timeout", "0"]
 
     async def execute(*arguments):

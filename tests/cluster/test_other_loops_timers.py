@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import subprocess
 import sys
 import time
 
 import pytest
+from interpreters import BOUND, RARELY
+from tests.loops.program import NOT_INSTALLED
 
 from holdfast.cluster import EngineError, LeaseLost
-from holdfast.cluster.engines import contract
+from holdfast.cluster.session_life import renewal
 
 from .test_lock import connect, opened, url
 
 __all__ = ["url"]  # the fixture
 
-TTL = 1.0
+TTL = 1.5
 
 
 class Plain(asyncio.SelectorEventLoop):
@@ -76,7 +77,7 @@ LOOPS = [Plain, Floor, TwentiethEarly, HalfTheTime, AlwaysTooEarly]
 
 def run_in(make, main):
     async def bounded():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND):
             await main()
 
     loop = make()
@@ -96,16 +97,21 @@ def test_a_body_is_told_when_its_lease_has_run_out(make, url):
     """No renewal succeeds, and nothing else looks at the clock."""
 
     async def main():
+        began, loop = time.monotonic(), asyncio.get_running_loop()
         session = await opened(url, ttl=TTL)
         session.engine.renew = failing
-        began = time.monotonic()
+        # A timer of this loop that rings in time. If the machine stands still until both have passed, it comes second.
+        in_time = loop.create_future()
+        punctual = asyncio.SelectorEventLoop.call_at
+        punctual(loop, loop.time() + 1.5 * TTL, lambda: in_time.set_result(session.over is not None))
         with pytest.raises(LeaseLost, match="could not be renewed"):
             async with session.lock("x"):
-                await asyncio.sleep(10)
-        assert 0.5 * TTL < time.monotonic() - began < 1.5 * TTL
+                await asyncio.sleep(60)
+        assert time.monotonic() - began > 0.5 * TTL
+        assert await in_time
 
     loop = run_in(make, main)
-    assert loop.called < 60  # the alarm's and the tries to renew
+    assert loop.called < 90  # the alarm's and the tries to renew
 
 
 @pytest.mark.parametrize("make", LOOPS)
@@ -113,7 +119,7 @@ def test_an_alarm_that_comes_too_early_ends_nothing(make, url):
     async def main():
         async with connect(url, ttl=10 * TTL) as session, session.lock("x") as grant:
             for _ in range(5):
-                session._life._on_alarm()
+                session._life.expiry.on_alarm(session._life.loop)
                 grant.check()
                 await asyncio.sleep(TTL / 10)
             assert session.over is None
@@ -122,17 +128,16 @@ def test_an_alarm_that_comes_too_early_ends_nothing(make, url):
 
 
 @pytest.mark.parametrize("make", LOOPS)
-def test_who_waits_for_a_session_that_has_expired_is_next(make, url):
-    """Whose own timer has looked before that was so."""
+def test_who_waits_for_a_session_that_has_expired_is_next(make, url, monkeypatch):
+    """Whose own timer has looked before that was so. It is told, and does not look for itself."""
+    monkeypatch.setattr(renewal, "LOOK_AGAIN", RARELY)
 
     async def main():
         one = await opened(url, ttl=TTL)
         one.engine.renew = failing
         await one.lock("x").acquire()
         async with connect(url) as two:
-            began = time.monotonic()
             await two.lock("x").acquire()
-            assert time.monotonic() - began < TTL + 10 * contract.LATER + 0.5
 
     run_in(make, main)
 
@@ -159,18 +164,19 @@ def test_the_longest_ttl_needs_no_timer_that_a_loop_cannot_have(url):
 
 
 PROGRAM = """
-import asyncio, sys, time
+import asyncio, sys
 import holdfast
 from holdfast.cluster import EngineError, LeaseLost
 
-async def hold(url, n, lost):
+async def hold(url, n, sessions, lost):
     async def failing(*args):
         raise EngineError("no answer")
     try:
         async with holdfast.connect(url, ttl=2) as session:
             async with session.lock(f"lock-{n}"):
                 session.engine.renew = failing
-                await asyncio.sleep(8)
+                sessions.append(session)
+                await asyncio.sleep(60)
     except LeaseLost:
         lost.append(n)
 
@@ -180,39 +186,47 @@ async def main(url):
             waiter = asyncio.create_task(b.lock("x").acquire())
             await asyncio.sleep(0.05)
         await waiter
-    lost = []
-    began = time.monotonic()
-    await asyncio.gather(*(hold(url, n, lost) for n in range(20)))
-    print(len(lost), time.monotonic() - began)
+    sessions, lost = [], []
+    holders = [asyncio.create_task(hold(url, n, sessions, lost)) for n in range(20)]
+    while len(sessions) < 20:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(4)
+    for _ in range(3):  # if the machine has stood still, not all timers may have come that were due
+        await asyncio.sleep(0.1)
+    in_time = sum(session.over is not None for session in sessions)
+    await asyncio.gather(*holders)
+    print(in_time, len(lost))
 
 url, kind = sys.argv[1:]
-if kind == "qasync":
-    from PySide6.QtCore import QCoreApplication
-    import qasync
-    application = QCoreApplication([])
-    loop = qasync.QEventLoop(application)
-else:
-    loop = __import__(kind).new_event_loop()
+try:
+    if kind == "qasync":
+        from PySide6.QtCore import QCoreApplication
+        import qasync
+        application = QCoreApplication([])
+        loop = qasync.QEventLoop(application)
+    else:
+        loop = __import__(kind).new_event_loop()
+except ImportError as exc:  # as well if PySide6 is installed, and a library of the system that it needs is not
+    print(f"{kind} is not installed: {exc}")
+    sys.exit(NOT_INSTALLED)
 asyncio.set_event_loop(loop)
-loop.run_until_complete(asyncio.wait_for(main(url), 20))
+loop.run_until_complete(asyncio.wait_for(main(url), 80))
 """
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop", "qasync"])
 @pytest.mark.parametrize("engine", ["memory", "embedded"])
 def test_a_real_loop(kind, engine, tmp_path):
-    if importlib.util.find_spec(kind) is None or (kind == "qasync" and importlib.util.find_spec("PySide6") is None):
-        pytest.skip(f"{kind} is not installed")
     url = "memory:" if engine == "memory" else f"sqlite://{tmp_path}/locks"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, url, kind],
+        [sys.executable, "-c", f"NOT_INSTALLED = {NOT_INSTALLED}\n{PROGRAM}", url, kind],
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=BOUND,
         check=False,
     )
+    if done.returncode == NOT_INSTALLED:
+        pytest.skip(done.stdout)
     assert done.returncode == 0, done.stderr
-    lost, seconds = done.stdout.split()
-    assert int(lost) == 20
-    assert float(seconds) < 5
+    assert done.stdout.split() == ["20", "20"]

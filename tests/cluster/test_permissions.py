@@ -15,17 +15,16 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from interpreters import BOUND, RARELY
 
 import holdfast
 from holdfast.cluster import EngineError
-from holdfast.cluster import life as life_module
-from holdfast.cluster.engines import directory as directory_module
+from holdfast.cluster.engines.embedded import directory as directory_module
+from holdfast.cluster.session_life import renewal
 
 from .running import run_bounded
 from .worker import until_waiting
 
-BOUND = 30
-"""Seconds that a test may take."""
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
@@ -40,7 +39,7 @@ def place():
 
 
 def run(main):
-    run_bounded(main, BOUND)
+    run_bounded(main)
 
 
 def connect(directory):
@@ -48,7 +47,7 @@ def connect(directory):
 
 
 def use(directory):
-    """Open a session there and use it; return who may do what with each file, while it is open."""
+    """Open a session there and use it; return which users may do what with each file, while it is open."""
 
     async def main():
         async with connect(directory) as session, session.lock("x"):
@@ -129,7 +128,7 @@ def test_nor_something_of_another_kind(place):
     refused(directory, "s is a file, where holdfast keeps its sessions; remove it")
     (directory / "s").unlink()
     os.mkfifo(directory / "state.db")
-    refused(directory, "state.db is something else than a file")
+    refused(directory, "state.db is something other than a file")
     (directory / "state.db").unlink()
     (directory / "state.db").mkdir()
     refused(directory, "state.db is a directory")
@@ -194,7 +193,7 @@ def by_another(code):
 @as_root
 def test_the_user_is_the_effective_one():
     code = f"""
-        from holdfast.cluster.engines.directory import default_directory
+        from holdfast.cluster.engines.embedded.directory import default_directory
         os.seteuid({NOBODY})
         print(os.getuid(), default_directory())
     """
@@ -321,7 +320,7 @@ PACKETS = [
 
 
 def test_no_datagram_harms_the_loop(place, monkeypatch):
-    monkeypatch.setattr(life_module, "LOOK_AGAIN", 10 * BOUND)  # it hears all the same, or waits for ever
+    monkeypatch.setattr(renewal, "LOOK_AGAIN", RARELY)  # it hears all the same, or waits for ever
 
     async def main():
         wrong = []

@@ -1,27 +1,20 @@
-"""Where something is missing that POSIX has: Windows, Pyodide, a Python without sqlite3. And other event loops."""
+"""Where something is missing that POSIX has: Windows, a Python without sqlite3. And other event loops."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
 import subprocess
 import sys
-import zipfile
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from interpreters import BOUND, RARELY
 
 import holdfast
 from holdfast.cluster import EngineError
-from holdfast.cluster import life as life_module
-from holdfast.cluster.engines import clock, requirements
-
-BOUND = 60
-"""Seconds that a process may take."""
-PACKAGE = Path(holdfast.__file__).parent
+from holdfast.cluster.engines import clock
+from holdfast.cluster.engines.embedded import requirements
+from holdfast.cluster.session_life import renewal
 
 LIKE_WINDOWS = {
     "modules": ["fcntl", "resource", "pwd", "grp", "termios"],
@@ -91,13 +84,13 @@ def test_memory_and_redis_work_and_the_embedded_engine_says_what_it_lacks(what):
     assert len(refused) == 2
     for sentence in refused:
         assert "for POSIX systems" in sentence
-        assert "here is no " in sentence
+        assert "this one lacks " in sentence
         assert "Use redis://HOST, or memory: within one process" in sentence
 
 
 def test_platforms_that_only_have_the_names_are_refused(monkeypatch):
     monkeypatch.setattr(requirements.sys, "platform", "emscripten")
-    with pytest.raises(EngineError, match="here is no processes"):
+    with pytest.raises(EngineError, match="this one lacks processes"):
         holdfast.connect()
     holdfast.connect("memory:")
 
@@ -129,43 +122,6 @@ def test_the_clock_is_the_best_that_there_is(monkeypatch, lacks):
     assert {*clocks} == ({clock.time.CLOCK_MONOTONIC} if lacks.startswith("CLOCK_BOOTTIME") else set())
 
 
-IN_PYODIDE = """
-    import {{ loadPyodide }} from {pyodide};
-    import fs from "fs";
-    const pyodide = await loadPyodide();
-    pyodide.unpackArchive(new Uint8Array(fs.readFileSync({archive})), "zip", {{extractDir: "/home/pyodide"}});
-    await pyodide.runPythonAsync({code});
-"""
-
-
-def pyodide():
-    """Where node finds it: beside this directory, or where PYODIDE says."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
-    places = [os.environ.get("PYODIDE", ""), *(f"{each}/node_modules/pyodide" for each in Path(__file__).parents)]
-    for place in places:
-        if place and (Path(place) / "pyodide.mjs").exists():
-            return str(Path(place) / "pyodide.mjs")
-    pytest.skip("pyodide is not installed: npm install pyodide, and PYODIDE=…/node_modules/pyodide")
-
-
-def test_in_pyodide(tmp_path):
-    with zipfile.ZipFile(tmp_path / "holdfast.zip", "w") as archive:
-        for file in PACKAGE.rglob("*.py"):
-            archive.write(file, file.relative_to(PACKAGE.parent))
-    code = dedent(USE).replace('print(holdfast.connect("redis://localhost"))', 'print("a Session")')
-    code = code.replace("loop.run_until_complete(main())", "await main()").replace("loop.close()", "")
-    script = dedent(IN_PYODIDE).format(
-        pyodide=json.dumps(pyodide()),
-        archive=json.dumps(str(tmp_path / "holdfast.zip")),
-        code=json.dumps("import asyncio\n" + code),
-    )
-    (tmp_path / "run.mjs").write_text(script)
-    token, _, *refused = run("node", "--no-warnings", str(tmp_path / "run.mjs"))
-    assert int(token) > 0
-    assert [("here is no processes" in sentence) for sentence in refused] == [True, True]
-
-
 class NumbersOnly(asyncio.SelectorEventLoop):
     """As rloop: files are given by their numbers."""
 
@@ -187,11 +143,11 @@ def rloop():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rloop leaves its own sockets open
 @pytest.mark.parametrize("make", [NumbersOnly, rloop], ids=["numbers only", "rloop"])
 def test_a_loop_that_takes_file_numbers_only(tmp_path, make, monkeypatch):
-    monkeypatch.setattr(life_module, "LOOK_AGAIN", 10 * BOUND)  # it is woken, or waits for ever
+    monkeypatch.setattr(renewal, "LOOK_AGAIN", RARELY)  # it is woken, or waits for ever
     url = f"sqlite://{tmp_path}/locks"
 
     async def main():
-        async with asyncio.timeout(20), holdfast.connect(url) as one, holdfast.connect(url) as two:
+        async with asyncio.timeout(BOUND), holdfast.connect(url) as one, holdfast.connect(url) as two:
             lock = one.lock("x")
             await lock.acquire()
             waiting = asyncio.ensure_future(two.lock("x").acquire())

@@ -11,13 +11,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from interpreters import BOUND
 
 import holdfast
-from holdfast.cluster.engines import embedded, mounts, private_tmp
-from holdfast.cluster.engines.private_tmp import PrivateTmpWarning
+from holdfast.cluster import PrivateTmpWarning
+from holdfast.cluster.engines.embedded import engine as embedded_engine
+from holdfast.cluster.engines.embedded import mounts, private_tmp
 
-BOUND = 30
-"""Seconds that a process may take."""
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
 PROC = "23 22 0:21 / /proc rw shared:2 - proc proc rw"
 TMPFS = "30 22 0:35 / /tmp rw shared:9 - tmpfs tmpfs rw"
@@ -68,8 +68,8 @@ def test_whose_tmp_it_is_is_told_from_the_mounts(tables, own, first, expected):
 def default(tmp_path, monkeypatch):
     monkeypatch.setattr(private_tmp, "_told", False)
     monkeypatch.delenv("HOLDFAST_URL", raising=False)
-    monkeypatch.setattr(embedded, "default_directory", lambda: tmp_path / "locks")
-    monkeypatch.setattr("holdfast.cluster.engines.directory.default_directory", lambda: tmp_path / "locks")
+    monkeypatch.setattr(embedded_engine, "default_directory", lambda: tmp_path / "locks")
+    monkeypatch.setattr("holdfast.cluster.engines.embedded.directory.default_directory", lambda: tmp_path / "locks")
     return tmp_path
 
 
@@ -93,6 +93,24 @@ def test_a_process_is_warned_once_and_told_what_to_write(tables, default):
     assert "HOLDFAST_URL=sqlite:///var/lib/NAME" in str(warning.message)
     assert str(default / "locks") in str(warning.message)
     assert not asyncio.run(use())
+
+
+def test_the_warning_has_a_public_class_to_filter_by(tables, default):
+    assert (PrivateTmpWarning.__module__, PrivateTmpWarning.__bases__) == ("holdfast.cluster", (RuntimeWarning,))
+    tables([ROOT, f"64 22 8:1 /private{default} {default} rw - ext4 /dev/sda1 rw"], [ROOT])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=PrivateTmpWarning)
+        asyncio.run(open_and_close())
+
+
+def test_a_filter_can_make_it_an_error(tables, default):
+    tables([ROOT, f"64 22 8:1 /private{default} {default} rw - ext4 /dev/sda1 rw"], [ROOT])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=PrivateTmpWarning)
+        for _ in range(2):
+            with pytest.raises(PrivateTmpWarning, match="HOLDFAST_URL=sqlite:///var/lib/NAME"):
+                asyncio.run(open_and_close())
 
 
 def test_who_has_named_a_directory_is_not_warned(tables, default):

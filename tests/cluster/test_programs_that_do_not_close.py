@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
 import os
 import subprocess
@@ -11,8 +10,10 @@ import sys
 import warnings
 
 import pytest
+from interpreters import BOUND, RARELY, collect, collect_in_pypy, drop
 
 from holdfast.cluster import SessionLost
+from holdfast.cluster.session_life import life, renewal
 
 from .servers import shared
 from .test_lock import connect, opened, settle, url
@@ -29,8 +30,14 @@ NOISE = (
 )
 
 
+@pytest.fixture(autouse=True)
+def nobody_looks(monkeypatch):
+    """For itself: who waits is told, or waits for ever."""
+    monkeypatch.setattr(renewal, "LOOK_AGAIN", RARELY)
+
+
 async def until_granted(lock):
-    async with asyncio.timeout(2.5):  # less than the time after which who waits looks for himself
+    async with asyncio.timeout(BOUND):
         return await lock.acquire()
 
 
@@ -43,8 +50,9 @@ async def test_a_session_that_is_dropped_ends_and_says_so(url):
         await session.lock("x").acquire()
         waiter = asyncio.create_task(until_granted(other.lock("x")))
         await settle()
-        with pytest.warns(ResourceWarning, match=r"'the one that was dropped' .* was dropped without close\(\)"):
+        with pytest.warns(ResourceWarning, match=r"'the one that was dropped' .* was dropped without close\(\)"):  # noqa: PT031
             del session
+            collect_in_pypy()
         await waiter
 
 
@@ -63,8 +71,9 @@ async def test_timers_and_readers_do_not_keep_it(url, ttl):
         del waiting
         await settle()
         life = session._life
-        with pytest.warns(ResourceWarning, match="dropped"):
+        with pytest.warns(ResourceWarning, match="dropped"):  # noqa: PT031
             del session
+            collect_in_pypy()
         await until_granted(other.lock("x"))
         assert "dropped without close" in str(life.over)
 
@@ -98,7 +107,7 @@ async def test_what_was_made_by_it_keeps_it(url, kept):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             del session
-            gc.collect()
+            collect()
             await settle()
         assert await other.lock("x").locked()
         assert await other.lock("x").try_acquire() is None
@@ -107,7 +116,7 @@ async def test_what_was_made_by_it_keeps_it(url, kept):
                 keep.cancel()
                 await asyncio.wait([keep])
             del keep
-            gc.collect()
+            collect()
         await until_granted(other.lock("x"))
 
 
@@ -120,7 +129,7 @@ async def test_a_session_that_was_closed_lost_or_never_opened_is_dropped_in_sile
         lost = await opened(url)
         lost._life.lose(SessionLost("for the test"))
         del lost
-        gc.collect()
+        collect()
         await settle()
 
 
@@ -130,7 +139,7 @@ async def test_it_is_dropped_in_another_thread(url):
         box = [await opened(url)]
         await box[0].lock("x").acquire()
         with pytest.warns(ResourceWarning, match="dropped"):
-            await asyncio.to_thread(box.clear)
+            await asyncio.to_thread(drop, box)
         await until_granted(other.lock("x"))
 
 
@@ -139,7 +148,7 @@ async def test_it_is_dropped_in_another_thread(url):
 PROGRAM = """
 import asyncio, sys
 import holdfast
-from holdfast.cluster.lock_record import LockRecord
+from holdfast.cluster.records.lock import LockRecord
 
 url, how = sys.argv[1:3]
 kept = []
@@ -210,7 +219,7 @@ print("done")
 
 def program(url: str, how: str, *options: str, source: str = PROGRAM) -> str:
     command = [sys.executable, *options, "-c", source, url, how]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env={**os.environ})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=False, env={**os.environ})
     assert done.stdout == "done\n", done.stderr
     assert done.returncode == 0
     return done.stderr
@@ -270,20 +279,24 @@ async def test_the_end_of_a_dropped_session_is_cancelled_with_all_other_tasks(ur
         session = await opened(url)
         await session.lock("x").acquire()
         life = session._life
-        with pytest.warns(ResourceWarning, match="dropped"):
+        with pytest.warns(ResourceWarning, match="dropped"):  # noqa: PT031
             del session
-        life._leave()
+            collect_in_pypy()
+        life._close_abandoned()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await until_granted(other.lock("x"))
 
 
-async def test_a_session_that_was_dropped_has_ended_at_once(url):
+async def test_a_session_that_was_dropped_has_ended_at_once(url, monkeypatch):
     """What ends it waits neither for itself nor for the end of the loop."""
+    monkeypatch.setattr(life, "CLOSING", RARELY)  # so that no clock ends what waits for itself
+    monkeypatch.setattr(life, "ENDING", RARELY)
     session = await opened(url)
-    life = session._life
-    with pytest.warns(ResourceWarning, match="dropped"):
+    ended = session._life
+    with pytest.warns(ResourceWarning, match="dropped"):  # noqa: PT031
         del session
-    async with asyncio.timeout(0.5):
-        while life._going is None or not life._going.done():
+        collect_in_pypy()
+    async with asyncio.timeout(BOUND):
+        while ended._closing is None or not ended._closing.done():
             await asyncio.sleep(0)

@@ -46,7 +46,7 @@ SMALL_WORLDS = {
 }
 
 
-@pytest.mark.timeout({"small": 60, "ci": 300, "deep": 6000}[SIZE])
+@pytest.mark.timeout({"small": 240, "ci": 600, "deep": 6000}[SIZE])
 @pytest.mark.parametrize("left", SMALL_WORLDS.values(), ids=SMALL_WORLDS.keys())
 @pytest.mark.parametrize("name", KINDS)
 def test_every_small_world(name: str, left: Left) -> None:

@@ -11,16 +11,14 @@ import sqlite3
 import time
 
 import pytest
+from interpreters import BOUND
 
 import holdfast
 from holdfast.cluster import EngineError, SessionLost
-from holdfast.cluster.engines import database_files
+from holdfast.cluster.engines.embedded import database_files
 
 from .engines import run  # noqa: F401
 from .worker import Worker, WorkerError, until_waiting
-
-SOON = 1.5
-"""Seconds within which a holder is told, also on a busy machine."""
 
 SETS = [["-wal"], ["-shm"], ["-wal", "-shm"], ["", "-wal", "-shm"], [""], ["", "-wal"], ["", "-shm"]]
 each_set = pytest.mark.parametrize("suffixes", SETS, ids=lambda each: " ".join(name or "state.db" for name in each))
@@ -64,22 +62,21 @@ HOLD = """
 @pytest.mark.parametrize("do", [remove, replace])
 @each_set
 async def test_the_holder_is_told_before_anybody_else_holds_it(url, tmp_path, do, suffixes):
-    """Who comes waits until the old ones have gone, and never meets an error that comes from what was removed."""
+    """A new session waits until the old ones have gone, and never meets an error that comes from what was removed."""
     async with Worker(url) as holder:
         body = holder.begin(HOLD)
         [token] = await holder.event()
         do(tmp_path, suffixes)
-        removed = time.monotonic()
         async with holdfast.connect(url) as session, session.lock("x") as grant:
             granted = time.monotonic()
             assert grant.token > token
             told = await body
             [ended] = await holder.event()
-            assert ended < granted < removed + 2 * SOON
+            assert ended < granted
             assert told.startswith("LeaseLost: ")
             assert await session.names() == ["x"]
             grant.check()
-            async with holdfast.connect(url) as other:  # who comes later shares the state with the first
+            async with holdfast.connect(url) as other:  # a later session shares the state with the first
                 assert [held.token for held in (await other.inspect("x")).holders] == [grant.token]
 
 
@@ -89,7 +86,7 @@ async def test_the_holder_is_told_also_if_nobody_comes(url, tmp_path, suffixes):
         body = holder.begin(HOLD)
         await holder.event()
         remove(tmp_path, suffixes)
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(BOUND):
             told = await body
         assert f"state.db{suffixes[0]} has been removed or replaced" in told
 
@@ -103,9 +100,8 @@ async def test_an_idle_session_is_told_at_its_next_use_and_holds_up_nobody(url, 
         for reading in (event.is_set, idle.names, lambda: idle.inspect("e"), lambda: idle.tidy(0)):
             with pytest.raises(SessionLost, match=f"state.db{suffixes[0]} has been removed or replaced"):
                 await reading()
-        began = time.monotonic()
-        async with holdfast.connect(url) as session, session.lock("x"):
-            assert time.monotonic() < began + 1
+        async with asyncio.timeout(BOUND), holdfast.connect(url) as session, session.lock("x"):
+            pass
         with pytest.raises(SessionLost):
             await event.set()
 

@@ -17,8 +17,9 @@ __all__ = ["run"]  # the fixture
 
 LONG = 300
 """Seconds of a ttl, so that no renewal is among them."""
-MOST = 3.0
-"""Scripts for each session."""
+MOST = 4.0
+"""Scripts for each session. By how requests happen to arrive it is now and then more than 3; what grows with the number
+of sessions is many more."""
 CROWDS = 20, 60
 
 
@@ -44,7 +45,9 @@ class Crowd:
         before = await self.scripts()
         await act()
         async with asyncio.timeout(20):
-            while any(register._pump for session in self.sessions for register in session._life._registers.values()):
+            while any(
+                register._pump for session in self.sessions for register in session._life.registers.by_name.values()
+            ):
                 await asyncio.sleep(0.001)
         return (await self.scripts() - before) / len(self.sessions)
 

@@ -1,4 +1,4 @@
-"""A resource in Redis that refuses old tokens, also those of who was stopped for longer than its lease."""
+"""A resource in Redis that refuses old tokens, also those of a holder that was stopped for longer than its lease."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .worker import Worker, WorkerError
 
 __all__ = ["run"]  # the fixture
 
-TTL = 1.0
+TTL = 3.0
 """Seconds."""
 
 
 @pytest.mark.parametrize("decode", [False, True])
 async def test_older_tokens_are_refused_and_the_same_is_not(decode):
     async with redis.asyncio.Redis(port=shared().port, decode_responses=decode) as client:
-        fence = RedisFence(client, f"fence {decode}")
+        fence = RedisFence(client, f"fence, decoded {decode}")
         for token in (3, 3, 1795564756874984):
             await fence.check(token)
         with pytest.raises(StaleToken, match="token 1795564756874983 is older than 1795564756874984, which 'fence"):

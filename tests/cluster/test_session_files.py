@@ -14,18 +14,17 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from interpreters import BOUND
 
 import holdfast
 from holdfast.cluster import SessionLost
-from holdfast.cluster.engines import directory as directory_module
-from holdfast.cluster.engines import session_files
-from holdfast.cluster.engines.session_files import SessionFiles
+from holdfast.cluster.engines.embedded import directory as directory_module
+from holdfast.cluster.engines.embedded import session_files
+from holdfast.cluster.engines.embedded.session_files import SessionFiles
 
 from .running import run_bounded
 from .worker import Worker
 
-BOUND = 60
-"""Seconds that a test may take."""
 IN_MEMORY = "/dev/shm"
 
 
@@ -40,7 +39,7 @@ def url(directory):
 
 
 def run(main):
-    run_bounded(main, BOUND)
+    run_bounded(main)
 
 
 def names(directory):
@@ -61,8 +60,9 @@ def in_memory():
 KILLED_AT_EACH_LINE = """
     import asyncio, os, signal, sys, time
     import holdfast
-    import holdfast.cluster.engines.embedded
+    import holdfast.cluster.engines.embedded.engine
 
+    OURS = "embedded/engine.py", "session_files.py", "open_directory.py", "doorbell.py"
     url, every = sys.argv[1], int(sys.argv[2])
 
     async def open_and_close():
@@ -74,7 +74,7 @@ KILLED_AT_EACH_LINE = """
 
         def trace(frame, event, argument):
             nonlocal lines
-            if not frame.f_code.co_filename.endswith(("embedded.py", "session_files.py", "doorbell.py")):
+            if not frame.f_code.co_filename.endswith(OURS):
                 return None
             lines += event == "line"
             if lines > line:
@@ -98,11 +98,11 @@ KILLED_AT_EACH_LINE = """
 """
 
 
-@pytest.mark.timeout(5 * BOUND)
+@pytest.mark.timeout(3 * BOUND)
 def test_killed_at_any_moment_of_opening_and_closing_nothing_is_left_for_long(in_memory):
     directory, url = in_memory, f"sqlite://{in_memory}"
     code = dedent(KILLED_AT_EACH_LINE)
-    done = subprocess.run([sys.executable, "-c", code, url, "3"], capture_output=True, text=True, timeout=4 * BOUND)
+    done = subprocess.run([sys.executable, "-c", code, url, "3"], capture_output=True, text=True, timeout=2 * BOUND)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
 
@@ -144,7 +144,7 @@ def test_those_who_open_and_close_at_the_same_time_do_not_harm_each_other(direct
 
 @pytest.fixture
 def two(directory):
-    """Who opens, and who sweeps."""
+    """The session that opens, and the one that sweeps."""
     directory_module.prepare(directory)
     files = SessionFiles(directory), SessionFiles(directory)
     yield files

@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 
 import pytest
+from interpreters import BOUND, RARELY
 
 from holdfast.cluster import NameConflict
-from holdfast.cluster.semaphore_record import MOST_VALUES
+from holdfast.cluster.records.semaphore import MOST_VALUES
+from holdfast.cluster.session_life import renewal
 
 from . import test_lock
 from .servers import shared
 from .test_lock import connect, opened, run
 from .worker import until_waiting
-
-SOON = 2
-"""Seconds: before anybody looks who has missed a wake-up."""
 
 
 @pytest.fixture(params=["memory", "embedded", "valkey"])
@@ -26,12 +25,16 @@ def url(request, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def namespace(tmp_path, monkeypatch):
-    """Of each test, as a server has nothing else to tell them apart."""
+def namespace(url, tmp_path, monkeypatch):
+    """Of each test, as a server has nothing else to tell them apart. Nobody looks: who waits is told, or not at all."""
     make = test_lock.holdfast.connect
-    monkeypatch.setattr(
-        test_lock.holdfast, "connect", lambda url, **options: make(url, **options | {"namespace": str(tmp_path)})
-    )
+    own = {"namespace": str(tmp_path)}
+    monkeypatch.setattr(test_lock.holdfast, "connect", lambda url, **options: make(url, **rare | options | own))
+    rare = {}
+    if url.startswith("redis:"):
+        rare["ttl"] = RARELY
+    else:
+        monkeypatch.setattr(renewal, "LOOK_AGAIN", RARELY)
 
 
 async def dead(url, use):
@@ -129,7 +132,7 @@ def test_the_dead_are_no_use(url, use, call):
     async def main():
         async with connect(url) as new:
             gone = await dead(url, {"hold": hold, "wait": wait}[use])
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(BOUND):
                 semaphore = new.semaphore("api", 2)
                 arguments = (3,) if call == "resize" else ()
                 assert bool(await getattr(semaphore, call)(*arguments)) is (call in ("acquire", "try_acquire"))
@@ -168,12 +171,12 @@ def test_growing_wakes_who_waits(url):
                 waiters.append(asyncio.create_task((one, two)[number % 2].semaphore("api", 1).acquire()))
                 await until_waiting(one, "api", number + 1)
             await two.semaphore("api", 1).resize(3)
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(BOUND):
                 await asyncio.gather(*waiters[:2])
             assert [waiter.done() for waiter in waiters] == [True, True, False, False]
             assert await semaphore.locked()
             await semaphore.release()
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(BOUND):
                 await waiters[2]
             assert (await one.inspect("api")).kind == "semaphore of 3"
             waiters[3].cancel()
@@ -197,7 +200,7 @@ def test_shrinking_lets_those_finish_who_hold_it(url):
                 await semaphore.release()
                 assert not waiter.done()
             await semaphore.release()
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(BOUND):
                 await waiter
             assert await two.semaphore("api", 3).locked()
 
@@ -244,11 +247,11 @@ def test_a_session_that_holds_it_learns_of_another_ones_resize(url):
     """With its next look at what it holds, and no later than by its own next change."""
 
     async def main():
-        async with connect(url, ttl=1.5) as session, connect(url) as operator:
+        async with connect(url, ttl=5) as session, connect(url) as operator:
             old = session.semaphore("api", 10)
             await old.acquire()
             await operator.semaphore("api", 10).resize(20)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BOUND):
                 while True:
                     try:
                         new = session.semaphore("api", 20)

@@ -11,7 +11,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError
-from holdfast.cluster.engines.database import SCHEMA
+from holdfast.cluster.engines.embedded.schema import SCHEMA
 
 LIKE_SCHEMA_3 = """
 CREATE TABLE sessions (id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL);

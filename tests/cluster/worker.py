@@ -10,13 +10,43 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import holdfast
 from holdfast.cluster import SessionInfo
+from holdfast.cluster.session_life.exchange import Exchange
 
 # In the worker
+
+
+def note_arrivals() -> Callable[[], float]:
+    """Note when each request has surely reached the record: when it was answered, at the latest.
+
+    Return what tells it to the task that has made a request, of its last one. It is now if there was no answer yet: the
+    task may have heard of its grant in another way.
+    """
+    asking: dict[tuple[str, int], Any] = {}
+    arrived: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+    submit, answer = Exchange._submit, Exchange._answer
+
+    def submitting(self: Exchange, entry: Any) -> None:
+        if entry.ticket and (task := asyncio.current_task()) is not None:
+            arrived.pop(task, None)
+            asking[self._name, entry.ticket] = task
+        submit(self, entry)
+
+    def answering(self: Exchange, entries: Any, done: Any) -> None:
+        for entry in entries:
+            if (task := asking.pop((self._name, entry.ticket), None)) is not None:
+                arrived[task] = time.monotonic()
+        answer(self, entries, done)
+
+    Exchange._submit, Exchange._answer = submitting, answering  # type: ignore[method-assign]
+    return lambda: arrived.get(asyncio.current_task(), time.monotonic())
 
 
 async def serve(url: str, options: dict[str, Any]) -> None:
@@ -25,6 +55,7 @@ async def serve(url: str, options: dict[str, Any]) -> None:
     async with holdfast.connect(url, **options) as session:
         answer({"session": session.id})
         scope = {"session": session, "report": report, "tasks": {}, "asyncio": asyncio, "os": os, "signal": signal}
+        scope["arrived"] = note_arrivals()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             number, code = json.loads(line)
             exec("async def main():\n" + textwrap.indent(code, "    "), scope)  # the test's own
@@ -49,6 +80,12 @@ def answer(message: dict[str, Any]) -> None:
 
 
 # In the test
+
+NOBODY_LOOKS = """
+    from holdfast.cluster.session_life import renewal
+    renewal.LOOK_AGAIN = 1e6
+"""
+"""Code for a worker without a ttl: what waits in it is told, or waits for ever."""
 
 
 class WorkerError(Exception):
@@ -137,7 +174,12 @@ class Worker:
 
     async def until_stopped(self) -> None:
         """Wait until it stands still."""
-        await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        if hasattr(os, "waitid"):
+            await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+            return
+        status = Path(f"/proc/{self.pid}/stat")  # PyPy
+        while status.read_text().rpartition(")")[2].split()[0] != "T":
+            await asyncio.sleep(0.01)
 
     async def kill(self) -> None:
         if self.process.returncode is None:

@@ -1,4 +1,4 @@
-"""The only thing that the conformance suite knows of a tier."""
+"""The interface through which the conformance suite uses a tier."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 
 class Tier(ABC):
-    """Makes primitives, and hides that some tiers have a coroutine where others have a plain method."""
+    """Makes the primitives of a tier. Hides that some tiers have coroutines where others have plain methods."""
 
     name: str
     without: Mapping[str, str] = MappingProxyType({})
-    """Tests that cannot apply here, by name, with the reason."""
+    """The reasons why some tests do not apply here, by the name of the test."""
     is_asyncio = False
-    """Whether these are asyncio's own classes, which check the suite rather than the other way round."""
+    """Whether these are asyncio's own classes. Their tests check the suite, and not the other way round."""
 
     @abstractmethod
     def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -25,7 +25,7 @@ class Tier(ABC):
 
     @abstractmethod
     async def settle(self) -> None:
-        """Return when every task has gone as far as it gets without this one."""
+        """Return when all other tasks wait or have ended."""
 
     @abstractmethod
     def lock(self) -> Any: ...
@@ -46,21 +46,21 @@ class Tier(ABC):
     def barrier(self, parties: int) -> Any: ...
 
     async def do(self, call: Callable[..., Any], *args: Any) -> Any:
-        """The result of `call(*args)`, awaited if this tier makes it a coroutine."""
+        """Return the result of `call(*args)`, awaited if it is a coroutine in this tier."""
         result = call(*args)
         return await result if inspect.isawaitable(result) else result
 
     async def get(self, primitive: Any, attribute: str) -> Any:
-        """The value of an attribute such as `n_waiting`."""
+        """Return the value of an attribute such as `n_waiting`."""
         return await self.do(getattr, primitive, attribute)
 
     async def start(self, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
-        """A new task that has gone as far as it gets."""
+        """Start a task, and return it when it waits or has ended."""
         task = asyncio.ensure_future(awaitable)
         assert isinstance(task, asyncio.Task)
         await self.settle()
         return task
 
     async def start_all(self, *awaitables: Awaitable[Any]) -> list[asyncio.Task[Any]]:
-        """New tasks, each started when the one before had gone as far as it gets."""
+        """Start tasks one by one, each when the one before waits or has ended."""
         return [await self.start(awaitable) for awaitable in awaitables]

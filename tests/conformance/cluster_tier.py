@@ -1,4 +1,4 @@
-"""The cluster tier: one session, or several that take turns, in this process or one here and one elsewhere."""
+"""The cluster tier for the suite: one session, or several that take turns, in this process or in two processes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from tests.cluster.counting import Requests
 from tests.cluster.servers import shared
 
 import holdfast
-from holdfast.cluster.barrier_record import BarrierRecord
-from holdfast.cluster.event_record import EventRecord
-from holdfast.cluster.lock_record import LockRecord
-from holdfast.cluster.record import Record, decode
-from holdfast.cluster.semaphore_record import SemaphoreRecord
+from holdfast.cluster.records.barrier import BarrierRecord
+from holdfast.cluster.records.event import EventRecord
+from holdfast.cluster.records.lock import LockRecord
+from holdfast.cluster.records.record import Record
+from holdfast.cluster.records.semaphore import SemaphoreRecord
+from holdfast.cluster.records.stored import decode
+from holdfast.cluster.session_life.exchange import GATHERING
 
 from .adapter import Tier
 from .elsewhere import SessionElsewhere
 
 MORE_THAN_ENOUGH = 100
-"""Iterations of the loop: those engines that are no server answer within the iteration in which they are asked."""
+"""How many iterations of the loop settle() waits. An engine without a server answers in the iteration of a request."""
 
 WITHOUT = {
     "test_wait_for_calls_the_predicate_with_the_lock": "locked() is a coroutine here, and a predicate cannot await",
@@ -36,7 +38,7 @@ WITHOUT_ON_A_SERVER_IN_TWO = {
     "test_several_releases_at_once_with_late_comers": "whose request arrives first, of two at once, is for the network",
 }
 WITHOUT_IN_PROCESSES = {
-    "test_first_come_first_served": "who is granted at once runs in parallel; test_crowd.py judges the order",
+    "test_first_come_first_served": "tasks that are granted together run in parallel; test_crowd.py judges the order",
     "test_several_releases_at_once_with_late_comers": "as above",
     "test_cancelled_and_filled_at_the_same_time": "whether a cancellation there or an arrival here is first, is open",
     **dict.fromkeys(
@@ -53,7 +55,7 @@ WITHOUT_IN_PROCESSES = {
 
 
 class ByTurns:
-    """One primitive in several sessions: each call goes to the next one's object."""
+    """One primitive in several sessions. Each call goes to the object of the next session."""
 
     def __init__(self, objects: list[Any]) -> None:
         self.objects = objects
@@ -66,22 +68,22 @@ class ByTurns:
         return await self.objects[next(self.turns)].__aenter__()
 
     async def __aexit__(self, *exc: object) -> None:
-        """Of a Barrier, the only one that gets here: nothing is left to do."""
+        """Do nothing: only a Barrier comes here."""
 
 
 class LeasedByTurns(ByTurns):
-    """A Lock or a Semaphore: what one object has acquired, that one releases."""
+    """A Lock or a Semaphore. It is released by the object that has acquired it."""
 
     def __init__(self, objects: list[Any]) -> None:
         super().__init__(objects)
         self.acquired: list[int] = []
-        """By which objects, the oldest first."""
+        """The objects that have acquired it by acquire() or try_acquire(), the oldest first."""
         self.entered: dict[asyncio.Task[Any] | None, list[int]] = {}
         self.inside: list[int] = []
-        """By which objects tasks are in `async with` bodies, and not in a condition's wait()."""
+        """The objects by which tasks are in `async with` blocks, without those that are in a condition's wait()."""
 
     def holder(self) -> int:
-        """The object by which the running task holds it, or any task; some object if nobody does."""
+        """Return the object by which the running task holds it, or else another task; any object if no task does."""
         entered = self.entered.get(asyncio.current_task())
         return entered[-1] if entered else [*self.acquired[:1], *self.inside[-1:], 0][0]
 
@@ -114,7 +116,7 @@ class LeasedByTurns(ByTurns):
 
 
 class ConditionByTurns:
-    """A Condition: who holds the lock by an object of one session waits and notifies in that session."""
+    """A Condition. A task that holds the lock by an object of one session waits and notifies in that session."""
 
     def __init__(self, lock: LeasedByTurns, conditions: list[Any]) -> None:
         self._lock = lock
@@ -152,7 +154,7 @@ class ConditionByTurns:
 
 
 class ClusterTier(Tier):
-    """One primitive has one name in all sessions. At the end of a test no record may name any of them."""
+    """A primitive has the same name in all sessions. At the end of a test, no record may name any session."""
 
     def __init__(self, name: str, sessions: int, processes: int = 1) -> None:
         self.name = name
@@ -199,20 +201,21 @@ class ClusterTier(Tier):
                 record = decode(await observer.engine.read(name), name, initial)
                 assert not record.sessions(), f"left behind: {record}"
             left = asyncio.all_tasks() - {asyncio.current_task()}
-            return {task for task in left if not task.get_name().startswith("holdfast")}  # the observer's own
+            return {task for task in left if not task.get_name().startswith("holdfast")}  # tasks of the observer
 
     async def settle(self) -> None:
+        await asyncio.sleep(2 * GATHERING)  # requests that gather are sent before this timer comes
         for _ in range(MORE_THAN_ENOUGH):
             await asyncio.sleep(0)
         if self.is_server:
-            await self._requests.over()
+            await self._requests.over([session.engine for session in self._sessions], MORE_THAN_ENOUGH)
         elsewhere = [session for session in self._sessions if isinstance(session, SessionElsewhere)]
         before: object = None
         while elsewhere and before != (before := await self._look_around(elsewhere)):
             pass
 
     async def _look_around(self, elsewhere: list[SessionElsewhere]) -> object:
-        """The same thing twice only if nothing has been asked for or has ended meanwhile, here or there."""
+        """Return a value that is the same twice only if meanwhile no request has begun or ended, here or there."""
         there = [await session.pass_by(MORE_THAN_ENOUGH) for session in elsewhere]
         for _ in range(MORE_THAN_ENOUGH):
             await asyncio.sleep(0)

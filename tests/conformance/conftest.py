@@ -1,4 +1,4 @@
-"""Runs each test of the suite once in each tier."""
+"""Runs each test of the suite once for each tier."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _expect_failure(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
-    """Let the tier run the test."""
+    """Have the tier run the test."""
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     pyfuncitem.funcargs["tier"].run(lambda: pyfuncitem.obj(**arguments))
     return True

@@ -1,4 +1,4 @@
-"""A session in another process, as the suite needs it: what is called here happens there, in a task of its own."""
+"""A session in another process, for the suite. Each call made here is carried out there, in a task of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ RAISED = {
 SET_UP = """
     import inspect
     from counting import Requests
+    from holdfast.cluster.session_life.exchange import GATHERING
 
     objects, requests = {}, Requests()
     requests.count(session.engine)
@@ -29,6 +30,7 @@ SET_UP = """
         return result if isinstance(result, (bool, int, type(None))) else True  # a grant
 
     async def pass_by(iterations):
+        await asyncio.sleep(2 * GATHERING)  # as in `cluster_tier.settle()`
         for _ in range(iterations):
             await asyncio.sleep(0)
         return [requests.made, requests.under_way]
@@ -38,7 +40,7 @@ SET_UP = """
 
 
 class SessionElsewhere:
-    """Use it with `async with`."""
+    """A session in another process. Use it with `async with`."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.worker = Worker(url, **options)
@@ -54,7 +56,7 @@ class SessionElsewhere:
         await self.worker.__aexit__(*exc)
 
     async def pass_by(self, iterations: int) -> tuple[int, int]:
-        """Let that loop run so often; return how many requests have been made there, and are under way."""
+        """Let the loop there run so many iterations; return how many requests were made there, and are under way."""
         made, under_way = await self.worker.do(f"return await pass_by({iterations})")
         return made, under_way
 
@@ -80,12 +82,12 @@ class SessionElsewhere:
 
     def _make(self, expression: str) -> Elsewhere:
         made = Elsewhere(self.worker, next(self._numbers))
-        self.worker.begin(f"objects[{made.number}] = {expression}")  # done before what is begun later
+        self.worker.begin(f"objects[{made.number}] = {expression}")  # carried out before the calls that follow
         return made
 
 
 class Elsewhere:
-    """A primitive there."""
+    """A primitive of that session."""
 
     parties = 0
 
@@ -97,7 +99,7 @@ class Elsewhere:
         return self._call(name) if name in ("n_waiting", "broken") else functools.partial(self._call, name)
 
     async def _call(self, name: str, *args: Any) -> Any:
-        """Cancelled, it cancels what runs there, and does what that does."""
+        """Make the call there. If this is cancelled, cancel the task there, and return or raise what that does."""
         there = self._worker.begin(f"return await call({self.number}, {name!r}, *{args!r})")
         while not there.done():
             try:

@@ -1,4 +1,4 @@
-"""Barrier: row P1."""
+"""Barrier: row P1 of docs/spec.md."""
 
 import asyncio
 from typing import Any
@@ -148,7 +148,7 @@ async def test_wait_for_that_runs_out_of_time(tier: Tier) -> None:
     barrier = tier.barrier(2)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(barrier.wait(), 0.01)
-    await tier.settle()  # elsewhere one that arrives before the other has left meets it
+    await tier.settle()  # in another process, a task that comes before the other has left would meet it
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01), barrier:
             pytest.fail("passed alone")

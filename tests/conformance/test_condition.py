@@ -1,4 +1,7 @@
-"""Condition: rows N1 to N6. In the task tier also over an asyncio.Lock, and over a subclass of holdfast.Lock."""
+"""Condition: rows N1 to N6 of docs/spec.md.
+
+In the task tier also over an asyncio.Lock, and over a subclass of holdfast.Lock.
+"""
 
 import asyncio
 from typing import Any
@@ -9,7 +12,7 @@ from .adapter import Tier
 
 
 async def wait(condition: Any, log: list[Any], name: Any) -> Any:
-    """Wait once to be notified, and note when that returned or raised."""
+    """Wait once to be notified, and note when the wait has returned or raised."""
     async with condition:
         try:
             result = await condition.wait()
@@ -21,14 +24,14 @@ async def wait(condition: Any, log: list[Any], name: Any) -> Any:
 
 
 async def notify(tier: Tier, condition: Any, n: int = 1) -> None:
-    """Notify, and return when all who can go have gone."""
+    """Notify, and return when the woken tasks wait again or have ended."""
     async with condition:
         await tier.do(condition.notify, n)
     await tier.settle()
 
 
 async def finish(tier: Tier, condition: Any, waiters: list[asyncio.Task[Any]]) -> None:
-    """Let those go who still wait, and check that all leave and the lock is free in the end."""
+    """Wake the tasks that still wait, and check that all of them end and the lock is free."""
     async with condition:
         await tier.do(condition.notify_all)
     await tier.settle()
@@ -323,7 +326,7 @@ async def test_several_notified_and_cancelled_pass_each_on(tier: Tier) -> None:
 
 @pytest.mark.wrong_in_asyncio("it goes to the end of the line")
 async def test_notified_and_cancelled_waiter_keeps_its_place_in_the_line_for_the_lock(tier: Tier) -> None:
-    """Only with the tier's own lock: an asyncio.Lock loses the place of who is cancelled."""
+    """This needs the tier's own lock: in the queue of an asyncio.Lock, a cancelled waiter loses its place."""
     condition = tier.condition(tier.lock())
     log: list[Any] = []
     waiter = await tier.start(wait(condition, log, "a"))

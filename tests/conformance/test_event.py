@@ -1,4 +1,4 @@
-"""Event: rows E1 to E4."""
+"""Event: rows E1 to E4 of docs/spec.md."""
 
 import asyncio
 

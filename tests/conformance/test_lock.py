@@ -1,4 +1,4 @@
-"""Lock: rows L1 to L4."""
+"""Lock: rows L1 to L4 of docs/spec.md."""
 
 import asyncio
 
@@ -162,7 +162,7 @@ async def test_cancelling_a_waiter_leaves_the_others_in_line(tier: Tier, positio
 @pytest.mark.parametrize("release_first", [True, False])
 @pytest.mark.parametrize("others", range(3))
 async def test_release_and_cancellation_at_the_same_time(tier: Tier, others: int, release_first: bool) -> None:
-    """bpo-27585, bpo-32734: the lock goes to exactly one of those who still want it."""
+    """bpo-27585, bpo-32734: the lock goes to exactly one of the tasks that still want it."""
     lock = tier.lock()
     await lock.acquire()
     first, *rest = await tier.start_all(*(lock.acquire() for _ in range(1 + others)))
@@ -173,7 +173,7 @@ async def test_release_and_cancellation_at_the_same_time(tier: Tier, others: int
         first.cancel()
         await tier.do(lock.release)
     await tier.settle()
-    if not first.cancelled():  # a tier may have let it have the lock before the cancellation
+    if not first.cancelled():  # in some tiers it may have got the lock before the cancellation
         assert first.result()
         await tier.do(lock.release)
         await tier.settle()

@@ -1,4 +1,4 @@
-"""Semaphore and BoundedSemaphore: rows S1 to S5, B1, B2."""
+"""Semaphore and BoundedSemaphore: rows S1 to S5, B1 and B2 of docs/spec.md."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ NewSemaphore = Callable[[int], Any]
 
 @pytest.fixture(params=["Semaphore", "BoundedSemaphore"])
 def new(request: pytest.FixtureRequest, tier: Tier) -> NewSemaphore:
-    """What makes the semaphore: a BoundedSemaphore does all that a Semaphore does."""
+    """The function that makes the semaphore. A BoundedSemaphore has to pass the tests of a Semaphore too."""
     return tier.semaphore if request.param == "Semaphore" else tier.bounded_semaphore
 
 
@@ -211,7 +211,7 @@ async def test_cancelling_a_waiter_leaves_the_others_in_line(tier: Tier, new: Ne
 async def test_release_and_cancellation_at_the_same_time(
     tier: Tier, new: NewSemaphore, permits: int, others: int, release_first: bool
 ) -> None:
-    """gh-90155: no permit is lost, none is made."""
+    """gh-90155: permits are neither lost nor made."""
     semaphore = new(permits)
     await take(tier, semaphore, permits)
     first, *rest = await tier.start_all(*(semaphore.acquire() for _ in range(1 + others)))

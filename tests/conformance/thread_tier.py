@@ -1,4 +1,4 @@
-"""The thread tier in several places: a second event loop in a thread of its own, and threads that block."""
+"""The thread tier for the suite, used from several places: this loop, a loop in another thread, threads that block."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from holdfast import threads
-from holdfast.threads._waiter import ThreadWaiter
+from holdfast.threads.thread_waiter import ThreadWaiter
 
 from .adapter import Tier
 
 HERE, LOOP, THREAD = "here", "another loop", "a thread"
 READING = {"locked", "is_set", "try_acquire", "n_waiting", "parties", "broken", "statistics"}
 HOPS = 25
-"""How often something may go from one loop to the other and back until all are at rest: once for each who waits."""
-NEVER_AT_REST = 30.0
+"""How often the loops must be found at rest in a row. A wake-up may go from one to the other once for each waiter."""
+NEVER_AT_REST = 90.0
 """Seconds after which a test that does not come to rest fails."""
 
 CANNOT_BE_CANCELLED = "a blocked thread cannot be cancelled; tests/threads has its timeouts and signals"
-AT_ONCE = "who is granted at once runs in parallel here; tests/threads/test_order.py has the order of the grants"
+AT_ONCE = (
+    "tasks that are granted together run in parallel here; tests/threads/test_order.py has the order of the grants"
+)
 WITHOUT_IN_SEVERAL = dict.fromkeys(
     [
         "test_wakes_in_order",
@@ -38,12 +40,12 @@ WITHOUT_IN_SEVERAL = dict.fromkeys(
 WITHOUT_IN_THREADS = {
     **WITHOUT_IN_SEVERAL,
     "test_async_with_gives_the_index": "threading.Barrier has no `with`",
-    "test_given_lock_is_the_one_used": "the lock and the condition would take turns each by itself",
+    "test_given_lock_is_the_one_used": "the lock and the condition would take turns independently",
 }
 
 
 class ByTurns:
-    """One primitive, each of whose calls is made in the next place."""
+    """One primitive. Each call is made in the next place."""
 
     def __init__(self, tier: ThreadTier, primitive: Any) -> None:
         self.primitive = primitive
@@ -104,7 +106,7 @@ class ThreadTier(Tier):
         return asyncio.all_tasks() - {asyncio.current_task()}
 
     async def call(self, primitive: Any, name: str, *args: Any) -> Any:
-        """The result of a method, called in the next place."""
+        """Call a method in the next place, and return its result."""
         place = next(self._turns)
         if place == LOOP:
             return await self._in_loop(primitive, name, *args)
@@ -120,7 +122,7 @@ class ThreadTier(Tier):
         return await result if asyncio.iscoroutine(result) else result
 
     async def _in_loop(self, primitive: Any, name: str, *args: Any) -> Any:
-        """Cancelled, it cancels what runs there, and does what that does."""
+        """Make the call in the second loop. If cancelled, cancel the task there; return or raise what that does."""
 
         async def call() -> Any:
             result = getattr(primitive, name)(*args)
@@ -169,9 +171,9 @@ class ThreadTier(Tier):
             assert asyncio.get_running_loop().time() < deadline
 
     def _threads_are_blocked(self) -> bool:
-        """Whether each call made in a thread waits there.
+        """Whether all calls made in threads are blocked.
 
-        A call that its thread has not begun, or whose result is still on its way here, is not in `_busy`.
+        A call that its thread has not begun, or whose result has not arrived here, is not in `_busy`.
         """
         busy = tuple(self._busy)
         return len(busy) == self._calls_in_threads and all(map(_is_blocked, busy))
@@ -196,7 +198,7 @@ class ThreadTier(Tier):
 
 
 class WithoutCancelling(dict[str, str]):
-    """The tests that cannot be made where threads wait."""
+    """The tests that do not apply where threads wait."""
 
     def get(self, name: str, default: Any = None) -> Any:
         if "cancel" in name or "runs_out_of_time" in name:
@@ -210,10 +212,11 @@ async def _pass_by() -> None:
 
 
 def _is_blocked(thread: int) -> bool:
-    """Whether a thread waits for somebody to wake it."""
+    """Whether the thread waits, and has not been granted."""
     frame = sys._current_frames().get(thread)
     if frame is None or frame.f_code is not ThreadWaiter.wait.__code__:
         return False
+    # The gate does not tell: a woken thread has taken it again already when it still waits for the GIL.
     with contextlib.suppress(KeyError):
-        return bool(frame.f_locals["self"].gate.locked())
+        return not frame.f_locals["self"].granted
     return False

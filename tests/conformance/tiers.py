@@ -1,4 +1,4 @@
-"""The tiers that the suite runs over. A new one is added here, and nowhere else."""
+"""The tiers that the suite runs over. A new tier is added here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ except ImportError:
     uvloop = None  # type: ignore[assignment]
 
 MORE_THAN_ENOUGH = 100
-"""Iterations of the loop: no program of the suite needs a third of them to come to rest."""
+"""How many iterations of the loop settle() waits. No test of the suite needs a third of them."""
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 OriginalLock = asyncio.Lock
@@ -85,7 +85,7 @@ class TaskTier(Tier):
 
 
 class LockWithOwnAcquire(holdfast.Lock):
-    """What a user's subclass may look like: a Condition has to go through these methods."""
+    """A subclass as users write it. A Condition has to go through these methods."""
 
     async def acquire(self) -> bool:
         return await super().acquire()

@@ -15,20 +15,22 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from holdfast.cluster import EngineError, Session, SessionLost
-from holdfast.cluster.barrier_record import BarrierRecord
 from holdfast.cluster.engines.contract import Addition, Change, Notice, Opening, Stored, T
 from holdfast.cluster.engines.memory import MemoryEngine
-from holdfast.cluster.event_record import EventRecord
-from holdfast.cluster.lock_record import LockRecord
-from holdfast.cluster.record import Batch, Record, decode, step
-from holdfast.cluster.semaphore_record import SemaphoreRecord
+from holdfast.cluster.records.barrier import BarrierRecord
+from holdfast.cluster.records.event import EventRecord
+from holdfast.cluster.records.lock import LockRecord
+from holdfast.cluster.records.record import Record
+from holdfast.cluster.records.semaphore import SemaphoreRecord
+from holdfast.cluster.records.step import Batch, step
+from holdfast.cluster.records.stored import decode
 from holdfast.testing import Run
 
 from .scenarios import Ledger, Setup
 
 NAME = "x"
 AT_REST = 30
-"""Seconds: each wake-up that is lost costs less than four, and time passes only when nothing else can happen."""
+"""The time that a scenario waits, in seconds. A lost wake-up costs less than four, and time passes only at rest."""
 _namespaces = (f"explored {number}" for number in itertools.count())
 
 
@@ -43,7 +45,7 @@ class Distant(MemoryEngine):
 
 
 class Near(MemoryEngine):
-    """Requests take no time, and anybody can send a wake-up: it is not believed."""
+    """Requests take no time. Anybody can send a wake-up, so a session does not believe one."""
 
     vouches = False
 
@@ -52,7 +54,7 @@ class Silent(Distant):
     """All wake-ups are lost."""
 
     def wake(self, session: str, name: str, message: str) -> None:
-        """Somebody else will have to look."""
+        """Lose the wake-up: the session that was to be woken has to look for itself."""
 
 
 class Lossy(MemoryEngine):
@@ -71,14 +73,16 @@ class Lossy(MemoryEngine):
 
 
 class Deaf(Lossy, Distant):
-    """Over an engine that makes changes itself."""
+    """A session over an engine that makes changes itself."""
 
 
 class Comparing(MemoryEngine):
     """Compares texts, as an engine on a server does: each session changes what it knows of. Makes additions."""
 
+    makes_additions = True
+    is_near = False
     _kept: ClassVar[dict[tuple[str, str], tuple[int, Opening | None]]] = {}
-    """Of each namespace and name: the revision, and whether it is open."""
+    """The revision of each namespace and name, and whether it is open."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__(namespace)
@@ -131,7 +135,7 @@ class Comparing(MemoryEngine):
             self._known[name] = current, stored
 
     def _write_anew(self, name: str, revision: int, known: str, text: str) -> None:
-        """Every second time: nobody waits for it."""
+        """Do it every second time only: nobody waits for it."""
         place, stored = (self._namespace, name), self._store.texts[name]
         current, opening = self._kept[place]
         if revision == current and known.count("\n") % 2:
@@ -153,7 +157,7 @@ class Comparing(MemoryEngine):
 
 
 class Unaware(Comparing):
-    """Nobody is told of additions."""
+    """An engine that tells nobody of additions."""
 
     def _tell(self, session: str, name: str, revision: int, text: str, message: str | None) -> None:
         if message:
@@ -161,7 +165,7 @@ class Unaware(Comparing):
 
 
 class DeafComparing(Lossy, Comparing):
-    """Additions may be made twice."""
+    """An engine that may make an addition twice."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +179,11 @@ class Cluster:
     closes: bool = False
     """Whether the last session is closed at any moment."""
     cancels_background: bool = False
-    """Whether the tasks that a session has created are cancelled like any other."""
+    """Whether the tasks that a session has created are cancelled like all others."""
 
     @property
     def is_prompt(self) -> bool:
-        """Whether at rest nobody waits who could be served: those who have missed something look later."""
+        """Whether nobody waits at rest that could be served. A session that has missed something looks later."""
         return self.engine in (Distant, Near, Comparing, Unaware)
 
     @property
@@ -188,7 +192,7 @@ class Cluster:
 
 
 class Stage:
-    """The sessions of one run, and who is in them."""
+    """The sessions of one run, and the tasks that use them."""
 
     def __init__(self, run: Run, cluster: Cluster, initial: Record) -> None:
         random.seed(0)  # the jitter of the timers, the same in each run
@@ -206,7 +210,7 @@ class Stage:
         before_closing: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
         more: int = 0,
     ) -> None:
-        """Let the tasks act, each on the primitive of one of the sessions, and see what is left in the end."""
+        """Let each task use the primitive of one of the sessions, and check what is left in the end."""
         for session in self.sessions:
             await session.__aenter__()
         primitives = [make(session) for session in self.sessions]
@@ -231,14 +235,14 @@ class Stage:
         for session in self.sessions:
             await session.close()
         record = decode(await MemoryEngine(self.namespace).read(NAME), NAME, self.initial)
-        if self.cluster.closes:  # if close() was cancelled, or its answer lost, what is left is for others to bury
+        if self.cluster.closes:  # if close() was cancelled or its answer lost, other sessions bury what is left
             record = step(record, Batch("who comes later", 0, ()), [session.id for session in self.sessions]).record
         assert record.is_initial(), f"left behind: {record}"
         assert not record.sessions(), f"left behind: {record}"
 
 
 async def insist(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-    """Ask until the answer is not lost."""
+    """Ask again until the answer is not lost."""
     done = False
     while not done:
         with suppress(EngineError):
@@ -251,7 +255,7 @@ Builder = Callable[[Cluster], Scenario]
 
 
 def exclusion(make: Callable[[Session], Any], initial: Record, permits: int = 1, tries: bool = False) -> Builder:
-    """Tasks that go in for a moment; the late ones perhaps only if it is free."""
+    """Tasks hold the lock or a permit for a moment. Late ones may take it only if it is free."""
 
     def build(cluster: Cluster) -> Scenario:
         async def scenario(run: Run) -> None:
@@ -305,7 +309,7 @@ def exclusion(make: Callable[[Session], Any], initial: Record, permits: int = 1,
 
 
 def condition(cluster: Cluster) -> Scenario:
-    """Consumers of one item each. Who brings them is among those who may be cancelled."""
+    """Consumers take one item each. The producer, too, may be cancelled."""
 
     async def scenario(run: Run) -> None:
         stage = Stage(run, cluster, LockRecord())
@@ -361,7 +365,7 @@ def condition(cluster: Cluster) -> Scenario:
 
 
 def event(cluster: Cluster) -> Scenario:
-    """Tasks that wait until a late one sets it, or the main task does, for a moment only."""
+    """Tasks wait until a late task, or the main task, sets the event for a moment."""
 
     async def scenario(run: Run) -> None:
         stage = Stage(run, cluster, EventRecord())
@@ -391,7 +395,7 @@ def event(cluster: Cluster) -> Scenario:
 
 
 def barrier(cluster: Cluster) -> Scenario:
-    """More tasks than parties; who is left over is sent home."""
+    """There are more tasks than parties. A task that is left over is sent home."""
 
     async def scenario(run: Run) -> None:
         stage = Stage(run, cluster, BarrierRecord(parties=2))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from holdfast.cluster import life
+from holdfast.cluster.session_life import life
 from holdfast.testing import Report
 
 from .size import SIZE

@@ -21,11 +21,11 @@ import holdfast
 from holdfast.testing import Run
 
 CLOSING = 1000
-"""Seconds, after all timeouts: time passes only when nothing else can happen, so everybody is at rest by then."""
+"""A time after all timeouts, in seconds. Time passes only at rest, so every task is at rest by then."""
 
 
 async def plainly(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
-    """Wait as long as it takes."""
+    """Wait without a timeout."""
     return await coroutine
 
 
@@ -36,7 +36,7 @@ async def timeout(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
 
 
 async def wait_for(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
-    """Wait with `asyncio.wait_for`, which in 3.11 makes a task of its own for what it awaits."""
+    """Wait with `asyncio.wait_for`, which in 3.11 makes a task for what it awaits."""
     return await asyncio.wait_for(coroutine, seconds)
 
 
@@ -48,7 +48,7 @@ class Setup:
     late: int = 1
     around: Callable[[Coroutine[Any, Any, Any], float], Awaitable[Any]] = plainly
     in_order: bool = True
-    """Whether the order in which tasks run after they were granted says something: not if the explorer changes it."""
+    """Whether tasks run in the order in which they were granted. They do not if the explorer changes it."""
 
     keep_tasks: bool = True
     """Whether somebody refers to the waiting tasks. If not, the collector closes those that were granted when the loop
@@ -56,7 +56,7 @@ class Setup:
     eager: bool = False
     """Whether tasks start at once, as with `asyncio.eager_task_factory`."""
     two_loops: bool = False
-    """Whether the tasks are of two event loops by turns."""
+    """Whether every second task is of another event loop."""
 
     @property
     def timed(self) -> bool:
@@ -77,7 +77,7 @@ class Setup:
         self.spawn_late(run, late_function or function, loops)
 
     def loops(self, run: Run) -> Iterator[asyncio.AbstractEventLoop | None]:
-        """Where the next tasks run; None is the first loop."""
+        """The event loop of the next task; None for the first loop."""
         return itertools.cycle([run.another_loop(), None] if self.two_loops else [None])
 
     def prepare(self) -> None:
@@ -94,20 +94,20 @@ class Setup:
             run.late(function, f"late {number}", name=f"late {number}", loop=next(loops))
 
     def patience(self, name: str) -> float:
-        """After how many seconds a task gives up; B does when A, as a holder, ends its second."""
+        """The seconds after which a task gives up. B gives up when A ends its second as a holder."""
         return 1.5 if name.startswith("late") else 0.5 + 0.5 * string.ascii_uppercase.index(name)
 
 
 class Ledger:
-    """Who asked for something, and what became of them, written by the tasks themselves."""
+    """The tasks that asked for something, and what became of them. The tasks themselves write it."""
 
     def __init__(self, run: Run, setup: Setup, in_order: bool = True) -> None:
         self.line: dict[str, Callable[[], asyncio.Task[Any] | None]] = {}
-        """Who asked, and has neither got it nor left, in the order of asking."""
+        """The tasks that asked, and have neither got it nor left, in the order of asking."""
         self.inside: list[str] = []
         self.got_it = 0
         self.left = 0
-        """How many left by an exception, without having got it."""
+        """How many tasks left by an exception without having got it."""
         self._run = run
         self._in_order = in_order and setup.in_order
         self._keep_tasks = setup.keep_tasks
@@ -121,7 +121,7 @@ class Ledger:
         self.line[name] = (lambda: task) if self._keep_tasks else weakref.ref(task)
 
     def get(self, name: str, waited: bool = True) -> None:
-        """Note that a task got it; nobody may get it before those who asked earlier and were not cancelled."""
+        """Note that a task got it. No task may get it before one that asked earlier and was not cancelled."""
         self._run.log(f"{name} gets it")
         earlier = itertools.takewhile(lambda other: other != name, self.line)
         overtaken = [other for other in earlier if not self._is_cancelled(other)]
@@ -134,7 +134,7 @@ class Ledger:
         return task is None or task.cancelling() > 0
 
     def _forget_ended(self) -> None:
-        """Who waited in a loop that was ended has left, and could not say so."""
+        """Note that the tasks that waited in a loop have left: the loop was ended, so they could not say so."""
         for name, reference in [*self.line.items()]:
             task = reference()
             if task is None or task.get_loop().is_closed():
@@ -142,7 +142,7 @@ class Ledger:
                 self.left += 1
 
     def lose(self, name: str, exc: BaseException) -> None:
-        """Note that a task left without."""
+        """Note that a task left without it."""
         self._run.log(f"{name} leaves by {type(exc).__name__}")
         self.line.pop(name, None)
         self.left += 1
@@ -152,7 +152,7 @@ class Ledger:
         self.inside.append(name)
 
     def leave(self, name: str) -> None:
-        """Note that a task is out; one whose coroutine was closed may never have come in again."""
+        """Note that a task is out. A task whose coroutine was closed may not have come in again."""
         if name in self.inside:
             self._run.log(f"{name} out")
             self.inside.remove(name)
@@ -162,12 +162,12 @@ class Ledger:
 
 
 def on_the_way(primitive: Any) -> int:
-    """How many waiters have been granted, or notified, and have not run since."""
+    """Return how many waiters were granted or notified, and have not run since."""
     return sum(w is None or (w.done() and not w.cancelled()) for w in primitive._waiters or ())
 
 
 def free_permits(primitive: Any) -> int:
-    """How many can be had. asyncio's Lock counts as free while it is handed over (gh-138121)."""
+    """Return how many are free. asyncio's Lock counts as free while it is handed over (gh-138121)."""
     if isinstance(primitive, asyncio.Semaphore):
         return primitive._value
     if is_holdfast(primitive):
@@ -180,7 +180,7 @@ def is_holdfast(primitive: Any) -> bool:
 
 
 def must_be_idle(primitive: Any) -> None:
-    """Nobody waits, by whatever way one asks."""
+    """Check that nobody waits, in each way in which that can be asked."""
     if isinstance(primitive, asyncio.Barrier):
         assert primitive.n_waiting == 0
     else:
@@ -349,7 +349,7 @@ def signals(library: ModuleType, setup: Setup) -> Scenario:
                 run.log(f"{name} is out of time")
 
         async def afterwards() -> None:
-            semaphore.locked()  # this use takes back what a task was granted that never ran
+            semaphore.locked()  # this use takes back the grant of a task that never ran
             free = semaphore.statistics().value
             assert free == released - ledger.got_it, f"{free} are free; {released} were made, {ledger.got_it} taken"
             for _ in range(free):
@@ -390,7 +390,7 @@ def signals(library: ModuleType, setup: Setup) -> Scenario:
 
 
 def event(library: ModuleType, setup: Setup) -> Scenario:
-    """set() wakes who waits at that moment, although clear() follows at once, and nobody else; in order."""
+    """set() wakes the tasks that wait at that moment, in order, and no others, although clear() follows at once."""
 
     async def scenario(run: Run) -> None:
         flag = library.Event()
@@ -432,7 +432,7 @@ def event(library: ModuleType, setup: Setup) -> Scenario:
             assert not in_vain, f"set() did not wake {in_vain}"
 
         run.at_rest(nobody_waits_in_vain)
-        if not (setup.two_loops and setup.keep_tasks):  # else the repr may count who was woken and never runs
+        if not (setup.two_loops and setup.keep_tasks):  # else the repr may count a task that was woken and never runs
             run.at_end(lambda: must_be_idle(flag))
         run.afterwards(afterwards)
         setup.spawn(run, waiter)
@@ -443,7 +443,7 @@ def event(library: ModuleType, setup: Setup) -> Scenario:
             flag.clear()
             await asyncio.sleep(1 if setup.timed else 0)
         await asyncio.sleep(CLOSING)
-        flag.clear()  # which must not wake who waits
+        flag.clear()  # which must not wake a task that waits
         await asyncio.sleep(0)
         flag.set()
         sets += 1
@@ -482,7 +482,7 @@ class Monitor:
         await self._sleep(name, self.condition.wait)
 
     async def wait_until(self, name: str, predicate: Callable[[], object]) -> None:
-        """The same, in `wait_for()`."""
+        """Wait in `wait_for()`, in the same way."""
         if not predicate():
             await self._sleep(name, lambda: self.condition.wait_for(predicate))
 
@@ -503,7 +503,7 @@ class Monitor:
         await self._around(sleep(), self._patience(name))
 
     def notify(self, n: int | None = 1) -> None:
-        """Notify so many, or all."""
+        """Notify so many tasks, or all."""
         before = on_the_way(self.condition)
         if n is None:
             self.condition.notify_all()
@@ -531,7 +531,7 @@ class Monitor:
         must_be_idle(self.condition)
 
     async def use_afterwards(self) -> None:
-        """In a new loop: a task waits, another one notifies it."""
+        """In a new loop, let a task wait, and another one notify it."""
 
         async def wait() -> None:
             async with self.condition:
@@ -620,7 +620,7 @@ def consumers(make_lock: Callable[[ModuleType], Any], late_ones: bool = False) -
 
 
 def notify(make_lock: Callable[[ModuleType], Any]) -> Builder:
-    """notify() wakes as many as it is told to, and in order; who comes after it waits for the next one."""
+    """notify() wakes as many tasks as it is told to, in order. A task that comes later waits for the next one."""
 
     def build(library: ModuleType, setup: Setup) -> Scenario:
         async def scenario(run: Run) -> None:
@@ -665,7 +665,7 @@ def notify(make_lock: Callable[[ModuleType], Any]) -> Builder:
 
 
 def place_kept(library: ModuleType, setup: Setup) -> Scenario:
-    """Who is notified, or cancelled, in wait() gets the lock before those who ask for it afterwards.
+    """A task that is notified or cancelled in wait() gets the lock before those that ask for it later.
 
     Also one who is cancelled while it takes the lock again, which in asyncio goes to the end of the line.
     """
@@ -719,7 +719,7 @@ def place_kept(library: ModuleType, setup: Setup) -> Scenario:
 
 
 def broadcast(make_lock: Callable[[ModuleType], Any]) -> Builder:
-    """notify_all() and `wait_for()`: nobody sleeps whose predicate is true."""
+    """After notify_all(), no task sleeps in `wait_for()` whose predicate is true."""
 
     def build(library: ModuleType, setup: Setup) -> Scenario:
         async def scenario(run: Run) -> None:
@@ -763,7 +763,7 @@ def broadcast(make_lock: Callable[[ModuleType], Any]) -> Builder:
 
 
 def shared_lock(library: ModuleType, setup: Setup) -> Scenario:
-    """A buffer for one item: two conditions over one lock, which is kept for a moment after each change."""
+    """A buffer for one item has two conditions over one lock. The lock is kept for a moment after each change."""
 
     async def scenario(run: Run) -> None:
         lock = library.Lock()
@@ -900,7 +900,7 @@ def barrier(parties: int, intrusion: str | None = None) -> Builder:
                         run.log("aborted")
                         assert meeting.broken
                         await asyncio.sleep(0)
-                finally:  # whatever comes, it mends what it has broken
+                finally:  # it mends what it has broken in any case
                     aborted = False  # from here on, a task that asks may get through
                     if is_holdfast(meeting) and meeting.n_waiting:  # and no round is leaving; asyncio's may wait first
                         hit.update(in_this_round & {*ledger.line})
@@ -978,4 +978,4 @@ ONLY_HOLDFAST: dict[str, Builder] = {
     "Lock, try_acquire()": exclusion(lambda library: library.Lock(), 1, late_ones="try"),
     "Semaphore(2), try_acquire()": exclusion(lambda library: library.Semaphore(2), 2, late_ones="try"),
 }
-"""What asyncio does otherwise, or has no counterpart of."""
+"""What asyncio does in another way, or has nothing like."""

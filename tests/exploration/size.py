@@ -11,3 +11,6 @@ MINUTES = float(os.environ.get("HOLDFAST_EXPLORE_MINUTES") or 60)
 
 if SIZE not in SIZES:
     raise pytest.UsageError(f"HOLDFAST_EXPLORE must be one of {', '.join(SIZES)}, not {SIZE}")
+
+PROCESSES = (os.cpu_count() or 1) if SIZE == "deep" and hasattr(os, "fork") else 1
+"""That share each search. The smaller sizes are run by several processes of pytest, which costs less CPU time."""

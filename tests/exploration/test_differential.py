@@ -17,19 +17,20 @@ import pytest
 
 import holdfast
 from holdfast.testing import Run
-from holdfast.testing.execution import KINDS as KINDS_OF_INTERVENTION
-from holdfast.testing.execution import Execution, Rules, Schedule
+from holdfast.testing.execution import Execution
+from holdfast.testing.schedule import KINDS as KINDS_OF_INTERVENTION
+from holdfast.testing.schedule import Rules, Schedule
 
 from .scenarios import SCENARIOS, Scenario, Setup, timeout
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What the two did under one schedule, from where they parted."""
+    """What the two did under one schedule, from the point where they parted."""
 
     schedule: Schedule
     failure: str
-    """What is wrong with asyncio's, if anything is."""
+    """What is wrong with asyncio's run, if anything is."""
     before: list[str]
     ours: list[str]
     theirs: list[str]
@@ -42,7 +43,7 @@ class Difference:
 def differences(
     build: Callable[[ModuleType], Scenario], bounds: dict[str, int], other: ModuleType = asyncio
 ) -> Iterator[Difference]:
-    """Run all schedules within bounds on holdfast and on the other; yield the differences."""
+    """Run all schedules within bounds on holdfast and on the other library; yield the differences."""
     unlimited_late = {"late": 1 << 30}
     names = ("late", "cancels", "timers", "deliveries", "reorders", "kills", "ends", "switches")
     assert len(names) == len(KINDS_OF_INTERVENTION)
@@ -78,7 +79,7 @@ def _difference(schedule: Schedule, ours: Execution, theirs: Execution) -> Diffe
 
 
 def handed_over(library: ModuleType, setup: Setup) -> Scenario:
-    """What locked() says when a lock has been released and the next one has not run."""
+    """What locked() says when a lock was released and the next owner has not run."""
 
     def scenario(run: Run) -> None:
         lock = library.Lock()
@@ -109,12 +110,12 @@ KINDS: dict[str, tuple[Setup, dict[str, int]]] = {
 
 @dataclass(frozen=True)
 class Known:
-    """A sort of difference."""
+    """A kind of difference."""
 
     reason: str
     fits: Callable[[Difference], bool]
     where: dict[str, Collection[str]]
-    """In which scenarios, by kind."""
+    """The scenarios in which there is this difference, by kind."""
     since: tuple[int, int] = (3, 11)
     before: tuple[int, int] = (9, 9)
 
@@ -128,7 +129,7 @@ def fails(*parts: str) -> Callable[[Difference], bool]:
 
 
 def first(ours: str, theirs: str) -> Callable[[Difference], bool]:
-    """From the point where they part, these are the next events; in asyncio, ours comes later, if at all."""
+    """These are the next events where they part. In asyncio, that of holdfast comes later, if at all."""
 
     def fits(difference: Difference) -> bool:
         here, there = difference.ours[:1], difference.theirs[:1]
@@ -138,31 +139,31 @@ def first(ours: str, theirs: str) -> Callable[[Difference], bool]:
 
 
 def leaves_earlier(difference: Difference) -> bool:
-    """The next to go on is one who was cancelled; in asyncio, it goes on later."""
+    """The task that goes on next was cancelled. In asyncio it goes on later."""
     if difference.failure:
         return False
     return " leaves by CancelledError" in difference.ours[0] and difference.ours[0] in difference.theirs
 
 
 def is_not_woken(difference: Difference) -> bool:
-    """Somebody gets a notification who in asyncio gets none, or a later one, and nothing has failed."""
+    """A task gets a notification that gets none in asyncio, or a later one, and nothing has failed."""
     return not difference.failure and " gets it" in difference.ours[0] and "gets it" not in difference.theirs[0]
 
 
 def after_a_round(difference: Difference) -> bool:
-    """A round has left, or is leaving, when they part."""
+    """A round of the barrier has left, or is leaving, when they part."""
     return not difference.failure and any(" gets it" in event for event in (*difference.before, difference.ours[0]))
 
 
 def goes_on_without_the_cancelled(difference: Difference) -> bool:
-    """In asyncio a round goes on now, and not here: a task that counts there is about to leave."""
+    """A round goes on in asyncio, and not here: asyncio counts a task that is about to leave."""
     ours, theirs = difference.ours, difference.theirs
     goes_on = not difference.failure and " gets it" in theirs[0] and " gets it" not in ours[0]
     return goes_on and any(" leaves by CancelledError" in event for event in ours)
 
 
 def after(*events: str) -> Callable[[Difference], bool]:
-    """One of these has happened, or is the next that happens, when they part."""
+    """One of these events has happened, or is the next one, when they part."""
 
     def fits(difference: Difference) -> bool:
         happened = {*difference.before, *difference.ours[:1], *difference.theirs[:1]}

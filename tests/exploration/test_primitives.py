@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from interpreters import closing
 
 import holdfast
 from holdfast.testing import Run, explore
 
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout, wait_for
-from .size import MINUTES, SIZE
+from .size import MINUTES, PROCESSES, SIZE
 
 ALL = {**SCENARIOS, **ONLY_HOLDFAST}
 WAIT_FOR_MAKES_A_TASK = sys.version_info < (3, 12)
@@ -27,17 +28,17 @@ WAIT_FOR_MAKES_A_TASK = sys.version_info < (3, 12)
 
 @dataclass(frozen=True)
 class Kind:
-    """What is done to all scenarios."""
+    """What is done to all scenarios, and within which bounds."""
 
     setup: Setup
     bounds: dict[str, dict[str, Any]]
     """By size. `waiters` and `late_tasks` are how many there are, the rest is for `explore()`."""
     without: Callable[[str], bool] = lambda name: False
-    """Which scenarios it does not apply to."""
+    """Whether it does not apply to a scenario."""
 
 
 def over_asyncio_lock(name: str) -> bool:
-    """asyncio.Lock loses a grant whose task is closed, and stays with the event loop that once waited for it."""
+    """asyncio.Lock loses the grant of a task that is closed, and stays with the event loop that has waited for it."""
     return "over asyncio.Lock" in name
 
 
@@ -128,6 +129,11 @@ TRIMMED = {
 SIZES_OF_SETUP = {"waiters": "waiters", "late_tasks": "late"}
 
 
+def marks(bounds: dict[str, int]) -> list[pytest.MarkDecorator]:
+    """Return the marks that a search within these bounds needs."""
+    return [closing] if "ends" in bounds else []
+
+
 def searches() -> Iterator[Any]:
     for kind, rules in KINDS.items():
         for name in ALL:
@@ -136,14 +142,15 @@ def searches() -> Iterator[Any]:
                 if SIZE == "ci":
                     bounds |= TRIMMED.get(name, {})
                 sizes = {to: bounds.pop(by) for by, to in SIZES_OF_SETUP.items() if by in bounds}
-                yield pytest.param(kind, name, replace(rules.setup, **sizes), bounds, id=f"{kind}: {name}")
+                setup = replace(rules.setup, **sizes)
+                yield pytest.param(kind, name, setup, bounds, id=f"{kind}: {name}", marks=marks(bounds))
 
 
 SEARCHES = [*searches()]
-SECONDS = MINUTES * 60 / len(SEARCHES) if SIZE == "deep" else 50 if SIZE == "small" else 240
+SECONDS = MINUTES * 60 / len(SEARCHES) if SIZE == "deep" else 150 if SIZE == "small" else 600
 
 
-@pytest.mark.timeout(SECONDS * 1.5 + 60)
+@pytest.mark.timeout(SECONDS * 5 + 60)  # they are of CPU time
 @pytest.mark.parametrize(("kind", "name", "setup", "bounds"), SEARCHES)
 def test_every_schedule(kind, name, setup, bounds, keep):
     bounds = {"timers": 0, "deliveries": 0, **bounds}
@@ -154,7 +161,7 @@ def test_every_schedule(kind, name, setup, bounds, keep):
         bounds["swallow_ok"] = True
         if condition(name):
             bounds["cancels"] = 0
-    report = explore(ALL[name](holdfast, setup), time_limit=SECONDS, **bounds)
+    report = explore(ALL[name](holdfast, setup), time_limit=SECONDS, processes=PROCESSES, **bounds)
     keep(report)
     if SIZE != "deep" or report.counterexample is not None:
         report.check()
@@ -166,7 +173,7 @@ def test_every_schedule(kind, name, setup, bounds, keep):
     strict=True, reason="asyncio.Lock passes its grant on after CancelledError only, and wait() does not help"
 )
 def test_closed_while_an_asyncio_lock_is_granted_again():
-    """Who is closed in wait() when it has been granted the lock again does not keep the next one waiting."""
+    """A task that is closed in wait(), after it was granted the lock again, does not keep the next task waiting."""
 
     async def scenario(run: Run) -> None:
         lock = asyncio.Lock()

@@ -17,13 +17,15 @@ import holdfast
 from holdfast import threads
 from holdfast.testing import explore
 from holdfast.testing.execution import Execution
+from holdfast.testing.exploration import with_argument
+from holdfast.testing.interpreter import quiet_interpreter
 from holdfast.testing.reduction import codes_in
 from holdfast.testing.schedule import Rules, Schedule
-from holdfast.testing.search import _quiet_interpreter, _Search, _with_argument
+from holdfast.testing.search import Search
 
 from . import cluster_scenarios, test_primitives, test_threads
 from .size import SIZE
-from .test_primitives import WAIT_FOR_MAKES_A_TASK, condition
+from .test_primitives import WAIT_FOR_MAKES_A_TASK, condition, marks
 
 BOUNDS = ("late", "cancels", "timers", "deliveries", "reorders", "kills", "ends", "switches")
 
@@ -36,7 +38,7 @@ def searches() -> Iterator[Any]:
                 bounds = {"timers": 0, "deliveries": 0, **rules.bounds["small"]}
                 if kind == "wait_for" and WAIT_FOR_MAKES_A_TASK:
                     bounds |= {"swallow_ok": True, **({"cancels": 0} if condition(name) else {})}
-                yield pytest.param(build(holdfast, rules.setup), bounds, id=f"{kind}: {name}")
+                yield pytest.param(build(holdfast, rules.setup), bounds, id=f"{kind}: {name}", marks=marks(bounds))
     for name, build in test_primitives.ALL.items():
         late = {"late": 0} if name in test_primitives.TRIMMED else {}
         bounds = {"timers": 0, "deliveries": 0, "cancels": 2, **late}
@@ -44,7 +46,8 @@ def searches() -> Iterator[Any]:
     for kind, rules in test_threads.KINDS.items():
         for name, build in test_threads.ALL.items():
             bounds = {"timers": 0, **rules.bounds["small"]}
-            yield pytest.param(build(threads, rules.setup), bounds, id=f"two loops, {kind}: {name}")
+            scenario = build(threads, rules.setup)
+            yield pytest.param(scenario, bounds, id=f"two loops, {kind}: {name}", marks=marks(bounds))
     for name, make in cluster_scenarios.SCENARIOS.items():
         bounds = {"cancels": 1, "late": 0, "timers": 0, "deliveries": 0, "cancel_created": False}
         yield pytest.param(make(cluster_scenarios.Cluster()), bounds, id=f"cluster: {name}")
@@ -72,12 +75,12 @@ def done(scenario: Any, rules: Rules, schedule: Schedule, since: int) -> tuple[A
 @pytest.mark.parametrize(("scenario", "bounds"), SEARCHES)
 def test_a_schedule_that_is_not_run_does_the_same(scenario: Callable[..., object], bounds: dict[str, Any]) -> None:
     rules = rules_of(bounds)
-    search = _Search(_with_argument(scenario), None, rules, 200, True)
+    search = Search(with_argument(scenario), None, rules, 200, True)
     not_run = 0
-    with _quiet_interpreter():
+    with quiet_interpreter():
         assert search.search() is None
         assert search.exhausted
-        for branches in search.all_branches():
+        for branches in search.tree.all_branches():
             for place, fork in enumerate(branches.forks):
                 for code in codes_in(branches.choice(place)[0]):
                     if code in fork[1]:

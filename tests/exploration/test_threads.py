@@ -13,14 +13,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from interpreters import closing
 from tests.threads.by_hand import each_mutex
 
 from holdfast import threads
 from holdfast.testing import Run, explore
 
 from .scenarios import CLOSING, ONLY_HOLDFAST, SCENARIOS, Setup, timeout
-from .size import MINUTES, SIZE
-from .test_primitives import SIZES_OF_SETUP, Kind
+from .size import MINUTES, PROCESSES, SIZE
+from .test_primitives import SIZES_OF_SETUP, Kind, marks
 
 NOT_HERE = {
     "Condition over asyncio.Lock, consumers": "it takes a lock of this tier only",
@@ -73,17 +74,18 @@ def searches() -> Iterator[Any]:
         for name in ALL:
             bounds = dict(rules.bounds["deep" if SIZE == "deep" else "small"])  # more is for minutes
             sizes = {to: bounds.pop(by) for by, to in SIZES_OF_SETUP.items() if by in bounds}
-            yield pytest.param(name, replace(rules.setup, **sizes), bounds, id=f"two loops, {kind}: {name}")
+            setup = replace(rules.setup, **sizes)
+            yield pytest.param(name, setup, bounds, id=f"two loops, {kind}: {name}", marks=marks(bounds))
 
 
 SEARCHES = [*searches()]
-SECONDS = MINUTES * 60 / len(SEARCHES) if SIZE == "deep" else 50
+SECONDS = MINUTES * 60 / len(SEARCHES) if SIZE == "deep" else 150
 
 
-@pytest.mark.timeout(SECONDS * 1.5 + 60)
+@pytest.mark.timeout(SECONDS * 5 + 60)  # they are of CPU time
 @pytest.mark.parametrize(("name", "setup", "bounds"), SEARCHES)
 def test_every_schedule(name: str, setup: Setup, bounds: dict[str, int], keep: Callable[[object], None]) -> None:
-    report = explore(ALL[name](threads, setup), time_limit=SECONDS, **{"timers": 0, **bounds})
+    report = explore(ALL[name](threads, setup), time_limit=SECONDS, processes=PROCESSES, **{"timers": 0, **bounds})
     keep(report)
     if SIZE != "deep" or report.counterexample is not None:
         report.check()
@@ -92,14 +94,14 @@ def test_every_schedule(name: str, setup: Setup, bounds: dict[str, int], keep: C
 
 
 def was_told(task: asyncio.Task[Any]) -> bool:
-    """Whether it would run next if its loop did."""
+    """Return whether the task would run next if its loop did."""
     return task._fut_waiter is None or task._fut_waiter.done()
 
 
 @each_mutex
 @pytest.mark.parametrize("kept", [False, True], ids=["collected", "kept"])
 def test_a_grant_to_a_loop_that_ends_goes_to_the_next(make: Callable[[], Any], kept: bool) -> None:
-    """By itself, be it that the task is collected, or that the loop drops what was sent to it.
+    """It does so by itself when the task is collected, and when the loop drops what was sent to it.
 
     A task that somebody keeps, and that its loop has told and never run, gives it back at the next use.
     """
@@ -138,8 +140,9 @@ def test_a_grant_to_a_loop_that_ends_goes_to_the_next(make: Callable[[], Any], k
     gc.collect()
 
 
+@closing
 def test_a_notification_to_a_loop_that_ends_goes_to_the_next() -> None:
-    """Also if its task is in the line for the lock already, and kept by somebody."""
+    """It does so also if its task is already in the line for the lock, and something refers to the task."""
     ended = []
 
     def scenario(run: Run) -> object:
@@ -176,7 +179,7 @@ def test_a_notification_to_a_loop_that_ends_goes_to_the_next() -> None:
 
 
 def test_one_call_for_several_wake_ups() -> None:
-    """However the loops take turns, there is never more than one on its way, and nobody is left."""
+    """However the loops take turns, never more than one call is on its way, and no task is left."""
 
     def scenario(run: Run) -> None:
         semaphore = threads.Semaphore(0)

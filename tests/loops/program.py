@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import holdfast
 import holdfast.threads
 from holdfast.cluster import LeaseLost, SessionLost
+from holdfast.cluster.session_life import renewal
 
 Main = Callable[[], Coroutine[Any, Any, None]]
-AT_MOST = 20.0
+AT_MOST = 80.0
 """Seconds that a part may take."""
 NOT_INSTALLED = 77
 """The exit code if the loop cannot be imported."""
@@ -145,16 +146,15 @@ async def threads() -> None:
 
 
 async def cluster(url: str) -> None:
-    """Sessions: wake-ups, cancellation, closing."""
+    """Sessions: wake-ups, cancellation, closing. Who is not woken waits for ever, as nobody looks."""
+    renewal.LOOK_AGAIN = 10 * AT_MOST
     async with holdfast.connect(url) as first, holdfast.connect(url) as second:
         async with first.lock("x") as grant:
             waiting = asyncio.create_task(second.lock("x").acquire())
             given_up = asyncio.create_task(second.lock("x").acquire())
             await asyncio.sleep(0.05)
             given_up.cancel()
-        began = time.monotonic()
         assert (await waiting).token > grant.token
-        assert time.monotonic() < began + 1, "nobody was woken"
         third = asyncio.create_task(first.lock("x").acquire())
         await asyncio.sleep(0.05)
         await second.close()
@@ -169,30 +169,30 @@ async def cluster(url: str) -> None:
 
 async def lease(url: str) -> None:
     """A lease that cannot be renewed: each body is told when it has run out, whatever the loop's timers do."""
-    told = []
+    sessions = []
 
     async def hold(number: int, held: asyncio.Semaphore) -> None:
         with contextlib.suppress(SessionLost, LeaseLost):
-            async with holdfast.connect(url, ttl=2) as session, session.lock(f"lease {number}"):
+            async with holdfast.connect(url, ttl=3) as session, session.lock(f"lease {number}"):
                 held.release()
-                began = time.monotonic()
-                try:
-                    await asyncio.sleep(8)
-                finally:
-                    told.append(time.monotonic() - began)
+                sessions.append(session)
+                await asyncio.sleep(60)
+                raise AssertionError("it was not told")
 
     held = asyncio.Semaphore(0)
     holders = [asyncio.create_task(hold(number, held)) for number in range(8)]
     for _ in holders:
         await held.acquire()
-    database = sqlite3.connect(urlsplit(url).path + "/state.db", isolation_level=None, timeout=10)
-    database.execute("BEGIN IMMEDIATE")  # so nobody can be renewed
-    await asyncio.sleep(5)
-    database.execute("ROLLBACK")
-    database.close()
-    await asyncio.wait(holders)
-    assert len(told) == len(holders), told
-    assert max(told) < 3, told
+    path = urlsplit(url).path + "/state.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=AT_MOST)) as database:
+        database.execute("BEGIN IMMEDIATE")  # so nobody can be renewed
+        await asyncio.sleep(5)
+        for _ in range(3):  # if the machine has stood still, not all timers may have come that were due
+            await asyncio.sleep(0.1)
+        over = [session.over is not None for session in sessions]
+        database.execute("ROLLBACK")
+    await asyncio.gather(*holders)
+    assert over == [True] * len(holders), over
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from interpreters import BOUND
 from tests.cluster.servers import shared
 
 from .program import NOT_INSTALLED
@@ -26,7 +27,7 @@ def test_holds_in(loop, part, tmp_path):
         urls["redis"] = [shared().url]
     what = "cluster" if part == "redis" else part
     command = [sys.executable, "-W", "ignore", PROGRAM, loop, what, *urls.get(part, [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND)
     if done.returncode == NOT_INSTALLED:
         pytest.skip(done.stdout)
     if loop == "qasync" and "none_dealloc" in done.stderr:

@@ -21,7 +21,7 @@ class Step:
     """Something that a loop has to run."""
 
     actor: str | None
-    """Whose task goes on with it; None for what a primitive schedules for itself."""
+    """The actor whose task goes on with it; None for what a primitive schedules for itself."""
     loop: DrivenLoop
     handle: asyncio.Handle
 
@@ -31,7 +31,7 @@ class Step:
 
 
 class Stage:
-    """What is ready to run in the loops of a test, in the order in which it became so."""
+    """What is ready to run in the loops of a test, in the order in which it became ready."""
 
     def __init__(self) -> None:
         self._steps: list[Step] = []
@@ -49,11 +49,11 @@ class Stage:
         return self._steps
 
     def ready(self) -> list[str]:
-        """The actors that can go on, first come first."""
+        """The actors that can go on, in the order in which they became ready."""
         return list(dict.fromkeys(step.actor for step in self._live() if step.actor is not None))
 
     def run(self, actor: str | None) -> None:
-        """Let an actor go on until it waits; None: run what belongs to no actor."""
+        """Let an actor go on until it waits. None: run what belongs to no actor."""
         while steps := [step for step in self._live() if step.actor == actor]:
             self._steps.remove(steps[0])
             steps[0].run()
@@ -64,7 +64,7 @@ class Stage:
             self.run(steps[0].actor)
 
     def expire(self, actor: str) -> None:
-        """Let the timeout of an actor expire, if it has one that goes on."""
+        """Let the timeout of an actor expire, if one is running."""
         for step in self._timers:
             if step.actor == actor and not step.handle.cancelled():
                 self._timers.remove(step)
@@ -72,7 +72,7 @@ class Stage:
                 return
 
     def forget(self, actor: str | None) -> None:
-        """Never run what belongs to an actor (or, for None, to no actor)."""
+        """Drop what belongs to an actor, or for None, to no actor. It never runs."""
         self._steps = [step for step in self._steps if step.actor != actor]
         self._timers = [step for step in self._timers if step.actor != actor]
 
@@ -87,7 +87,7 @@ class DrivenLoop(asyncio.AbstractEventLoop):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The body runs as if this loop had called it."""
+        """Run the block as if this loop had called it."""
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         self._running = True
@@ -98,7 +98,7 @@ class DrivenLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(before)
 
     def start(self, actor: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Make a task, and run it up to where it waits, overtaking everything that is ready."""
+        """Make a task, and run it until it waits, before all that is ready."""
         context = copy_context()
         context.run(_actor.set, actor)
         task = asyncio.Task(coroutine, loop=self, context=context)
@@ -127,7 +127,7 @@ class DrivenLoop(asyncio.AbstractEventLoop):
         return self.call_at(delay, callback, *args, context=context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are passed over; there is nothing to update."""
+        """Do nothing: cancelled timers are passed over."""
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)

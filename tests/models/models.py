@@ -26,7 +26,7 @@ BROKEN: Final = "broken"
 
 
 class Model:
-    """Waiting in a line, being granted, and leaving: the same everywhere."""
+    """What all primitives share: actors wait in a line, are granted, and leave."""
 
     def __init__(self) -> None:
         self.line: list[Actor] = []
@@ -36,31 +36,31 @@ class Model:
         self.outcomes: list[tuple[Actor, object]] = []
 
     def finish(self, actor: Actor, outcome: object) -> None:
-        """The operation of an actor returns a value, or raises."""
+        """End the operation of an actor, with a value or an exception."""
         self.outcomes.append((actor, outcome))
 
     def grant(self, actor: Actor) -> None:
-        """An actor in the line gets what it waits for."""
+        """Grant an actor in the line what it waits for."""
         self.line.remove(actor)
         self.granted.append(actor)
         self.ready.append(actor)
 
     def take(self, actor: Actor) -> None:
-        """An actor that was granted goes on."""
+        """Let an actor that was granted go on."""
         self.finish(actor, True)
 
     def give_back(self) -> None:
-        """An actor that was granted leaves without it."""
+        """Let an actor that was granted leave without using it."""
 
     def cancel(self, actor: Actor) -> None:
-        """Cancel an actor that waits. From now on nothing is granted to it; it leaves when it runs."""
+        """Cancel an actor that waits. From now on nothing is granted to it. It leaves when it runs."""
         if actor in self.line:
             self.line.remove(actor)
             self.ready.append(actor)
         self.cancelled.add(actor)
 
     def close(self, actor: Actor) -> None:
-        """The coroutine of an actor that waits is closed, by the collector say: it is gone, without an outcome."""
+        """Close the coroutine of an actor that waits, as the collector does. The actor is gone, without an outcome."""
         for where in (self.line, self.ready):
             if actor in where:
                 where.remove(actor)
@@ -82,13 +82,13 @@ class Model:
             self.finish(actor, CANCELLED)
 
     def settle(self) -> None:
-        """Let everyone go on until nothing moves."""
+        """Let all actors go on until nothing moves."""
         while self.ready:
             self.run(self.ready[0])
 
 
 class Lock(Model):
-    """Held or free. It is handed to the first in the line, and held all the while."""
+    """A lock is held or free. It is handed to the first in the line, and is held all the while."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Lock(Model):
             self.line.append(actor)
 
     def release(self) -> None:
-        """Anyone may; who holds it is not recorded."""
+        """Release the lock. Any actor may, as its owner is not recorded."""
         if not self.locked:
             raise RuntimeError
         self.give_back()
@@ -120,7 +120,7 @@ class Lock(Model):
 
 
 class Event(Model):
-    """A flag. Setting it lets everyone go who waits at that moment, whatever happens to the flag afterwards."""
+    """A flag. To set it lets all actors go that wait at that moment, whatever happens to the flag afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Event(Model):
 
 
 class Semaphore(Model):
-    """`value` free permits. While a permit is on its way to an actor, nobody takes a free one at once."""
+    """`value` free permits. While a permit is on its way to an actor, no other actor takes a free one at once."""
 
     def __init__(self, value: int) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Semaphore(Model):
             self.line.append(actor)
 
     def release(self) -> None:
-        """May be called more often than acquire()."""
+        """Add a permit. It may be called more often than acquire()."""
         if self.line:
             self.grant(self.line[0])
         else:
@@ -180,7 +180,7 @@ class Semaphore(Model):
         self.hand_out()
 
     def hand_out(self) -> None:
-        """Those who queued behind a permit on its way get the free ones, now that it has arrived."""
+        """Grant the free permits to the actors that queued behind a permit on its way, as that has arrived."""
         while self.value and self.line:
             self.value -= 1
             self.grant(self.line[0])
@@ -200,7 +200,7 @@ class BoundedSemaphore(Semaphore):
 
 
 class Barrier(Model):
-    """Rounds of so many parties. Who comes while a round leaves is in the line for the next one.
+    """Rounds of so many parties. An actor that comes while a round leaves is in the line for the next one.
 
     A round leaves when its last party arrives. Those of it who were granted and have not run yet can still be hit by
     reset() or abort().
@@ -210,8 +210,8 @@ class Barrier(Model):
         super().__init__()
         self.parties = parties
         self.broken = False
-        self.results: dict[Actor, object] = {}  # of who is granted
-        self.spared: list[Actor] = []  # came while a round left, and no reset() hits them before they have run
+        self.results: dict[Actor, object] = {}  # of the actors that are granted
+        self.spared: list[Actor] = []  # they came while a round left: no reset() hits them before they have run
 
     def wait(self, actor: Actor) -> None:
         if self.broken:
@@ -223,14 +223,14 @@ class Barrier(Model):
             self.line.append(actor)
 
     def let_go(self) -> None:
-        """The first of the line leave as a complete round."""
+        """Let the first actors of the line leave, as a complete round."""
         self.spared = []
         for index, actor in enumerate(self.line[: self.parties]):
             self.results[actor] = index
             self.grant(self.line[0])
 
     def reset(self) -> None:
-        """Whoever is in the round leaves it with BROKEN: those who fill it, or else those who leave it."""
+        """Let all actors of the round leave with BROKEN: those that fill it, or else those that leave it."""
         self.broken = False
         if not self.granted:
             hit = [actor for actor in self.line if actor not in self.spared]
@@ -241,7 +241,7 @@ class Barrier(Model):
         self.begin_round()
 
     def abort(self) -> None:
-        """Everyone leaves with BROKEN, and so does whoever comes before the next reset()."""
+        """Let all actors leave with BROKEN. So does an actor that comes before the next reset()."""
         self.broken = True
         self.spared = []
         while self.line:
@@ -249,7 +249,7 @@ class Barrier(Model):
         self.results = dict.fromkeys(self.granted, BROKEN)
 
     def begin_round(self) -> None:
-        """If the round before has left, the next one begins with who is in the line."""
+        """Begin the next round with the actors in the line, if the round before has left."""
         if self.granted or self.broken:
             return
         if len(self.line) >= self.parties:
@@ -262,7 +262,7 @@ class Barrier(Model):
         self.begin_round()
 
     def give_back(self) -> None:
-        """The others of the round go on without the one that left."""
+        """Let the others of the round go on without the actor that left."""
         self.begin_round()
 
     def cancel(self, actor: Actor) -> None:
@@ -287,7 +287,7 @@ class Condition(Lock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.room: dict[Actor, int] = {}  # of everyone inside wait()
+        self.room: dict[Actor, int] = {}  # of all actors inside wait()
         self.waiting: list[Actor] = []  # to be notified
         self.notified: set[Actor] = set()
         self.steadfast: set[Actor] = set()  # cancelled in the lock's line: they keep their places there
@@ -295,7 +295,7 @@ class Condition(Lock):
         self.visitors: set[Actor] = set()
 
     def wait(self, actor: Actor, room: int = 0) -> None:
-        """Called by whoever holds the lock, and holds it again when this finishes."""
+        """Wait. The actor that calls this holds the lock, and holds it again in the end."""
         if not self.locked:
             raise RuntimeError
         self.room[actor] = room
@@ -322,7 +322,7 @@ class Condition(Lock):
         return [actor for actor in self.waiting if self.room[actor] == room]
 
     def grant(self, actor: Actor) -> None:
-        """In its turn, cancelled or not: who was cancelled in the line is going to run anyway."""
+        """Hand the lock to the next actor in turn, cancelled or not: one that was cancelled in the line runs anyway."""
         if actor in self.ready:
             self.line.remove(actor)
             self.granted.append(actor)
@@ -330,7 +330,7 @@ class Condition(Lock):
             super().grant(actor)
 
     def cancel(self, actor: Actor) -> None:
-        """Inside wait() it only leaves once it has the lock again."""
+        """Cancel an actor. Inside wait() it leaves only when it has the lock again."""
         if actor not in self.room:
             super().cancel(actor)
             return
@@ -343,7 +343,7 @@ class Condition(Lock):
             self.ready.append(actor)
 
     def close(self, actor: Actor) -> None:
-        """Inside wait() it leaves without the lock, unless that is free: then it is taken, for the block's exit."""
+        """Close an actor. Inside wait() it leaves without the lock; a free one is taken for the exit of the block."""
         super().close(actor)
         self.entering.pop(actor, None)
         if actor in self.room:
@@ -354,7 +354,7 @@ class Condition(Lock):
                 self.locked = True
 
     def run(self, actor: Actor) -> None:
-        """Inside wait(): take the lock, or stand in its line."""
+        """Take the lock again inside wait(), or stand in its line."""
         if actor not in self.room:
             super().run(actor)
             return
@@ -375,7 +375,7 @@ class Condition(Lock):
         self.finish(actor, CANCELLED if actor in self.cancelled else True)
 
     def leave_room(self, actor: Actor) -> None:
-        """Forget it; another one gets the notification that it has not used."""
+        """Forget an actor. Another one gets the notification that it has not used."""
         room = self.room.pop(actor)
         if actor in self.waiting:
             self.waiting.remove(actor)

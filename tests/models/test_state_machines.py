@@ -38,7 +38,7 @@ SETTINGS = settings(
     print_blob=False,
 )
 WHICH = st.integers(0, 7)
-"""Picks one of those whom a rule may be about: the n-th, going round."""
+"""Which of the actors that a rule may be about: the n-th, going round."""
 
 
 @dataclass
@@ -49,13 +49,13 @@ class Waiting:
     closable: bool
     task: asyncio.Task[None] = field(init=False)
     messages: list[str] = field(default_factory=list)
-    """Of the cancellations it was sent."""
+    """The cancellations that it was sent."""
     timed: bool = False
     expired: bool = False
 
 
 def attempt(call: Callable[[], Any]) -> Any:
-    """The result of a call, or the type of the error that a caller is meant to see."""
+    """Return the result of a call, or the type of the error that its caller is meant to see."""
     try:
         return call()
     except (RuntimeError, ValueError) as error:
@@ -63,7 +63,7 @@ def attempt(call: Callable[[], Any]) -> Any:
 
 
 class Machine(RuleBasedStateMachine):
-    """What the machines of all primitives share: actors that wait, are cancelled and closed, and loops that end."""
+    """What the machines of all primitives share: actors wait, are cancelled and closed, and loops end."""
 
     model: Any
     primitive: Any
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
         timed: bool = False,
         closable: bool = True,
     ) -> None:
-        """A new actor, which runs up to where it waits."""
+        """Add an actor, and run it until it waits."""
         actor = next(self.names)
         waiting = self.tasks[actor] = Waiting(self.loop, closable, timed=timed)
         waiting.task = self.loop.start(actor, self._play(actor, coroutine))
@@ -127,7 +127,7 @@ class Machine(RuleBasedStateMachine):
             return await coroutine
 
     def alive(self) -> list[Actor]:
-        """Who has not finished yet."""
+        """The actors that have not finished."""
         return [actor for actor, waiting in self.tasks.items() if not waiting.task.done()]
 
     def closable(self) -> list[Actor]:
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def wait_no_time_at_all(self) -> None:
-        """A timeout of zero never even starts what it is put around."""
+        """A timeout of zero does not even start what it is put around."""
         actor = next(self.names)
         task = self.loop.start(actor, asyncio.wait_for(self.waiting_call(), 0))
         assert isinstance(task.exception(), TimeoutError)
@@ -200,14 +200,14 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.stage.ready())
     @rule(which=WHICH)
     def run_one(self, which: int) -> None:
-        """Somebody who can go on does, in whatever order."""
+        """An actor that can go on does so, in any order."""
         actor = self.pick(which, self.stage.ready())
         self.stage.run(actor)
         self.model.run(actor)
 
     @rule()
     def settle(self) -> None:
-        """Everybody goes on until nothing moves."""
+        """All actors go on until nothing moves."""
         self.stage.settle()
         self.model.settle()
 
@@ -223,7 +223,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: all(self.tasks[actor].closable for actor in self.alive()))
     @rule(collect=st.booleans())
     def end_loop(self, collect: bool) -> None:
-        """The loop is closed with all that waits there; the coroutines may be collected much later."""
+        """The loop is closed with all that waits there. The coroutines may be collected much later."""
         collect = collect or not self.may_be_collected_late()
         self.before_ending_loop()
         self.loop.close()
@@ -277,7 +277,7 @@ class Machine(RuleBasedStateMachine):
     # The end
 
     def teardown(self) -> None:
-        """Everybody leaves; after that the primitive is free, and works in another loop."""
+        """All actors leave. Then the primitive is free, and works in another loop."""
         if sys.exc_info()[0] is not None or not hasattr(self, "primitive"):
             return
         while self.alive():
@@ -326,7 +326,7 @@ class LockMachine(Machine):
 
     @rule(inside=st.booleans())
     def release(self, inside: bool) -> None:
-        """Whoever holds it, and also if nobody does."""
+        """Release the lock, whoever holds it, and also if nobody does."""
         self.both(self.model.release, self.primitive.release, inside=inside)
 
     def compare(self) -> None:
@@ -368,6 +368,10 @@ class EventMachine(Machine):
     @rule(inside=st.booleans())
     def clear(self, inside: bool) -> None:
         self.both(self.model.clear, self.primitive.clear, inside=inside)
+
+    def may_be_collected_late(self) -> bool:
+        """The repr counts an actor that was woken until its coroutine has left."""
+        return not self.model.ready
 
     def compare(self) -> None:
         assert self.primitive.is_set() == self.model.is_set
@@ -463,7 +467,7 @@ class BarrierMachine(Machine):
         self.start(self.model.wait, call(), timed=timed)
 
     def let_early_ones_in(self) -> None:
-        """Those who came while the last round left have run, and are in the round like everybody else."""
+        """The actors that came while the last round left have run, and are in the round like all others."""
         self.stage.run(None)
         self.model.spared = []
 
@@ -476,7 +480,7 @@ class BarrierMachine(Machine):
         raise AssertionError("it waits")
 
     def close_one(self, actor: Actor, inside: bool) -> None:
-        """Within the loop: outside, there is no moment in which who came early has yet to run."""
+        """Call it within the loop. Outside, there is no moment at which an actor that came early has yet to run."""
         super().close_one(actor, inside=True)
 
     @rule()
@@ -525,7 +529,7 @@ class ConditionMachine(Machine):
     @precondition(lambda self: not self.model.granted)
     @rule(timed=st.booleans(), room=st.integers(0, 1))
     def wait(self, timed: bool, room: int) -> None:
-        """In the name of whoever holds the lock; an error if nobody does."""
+        """Notify in the name of the actor that holds the lock. It is an error if nobody does."""
         self.start(
             lambda actor: self.model.wait(actor, room), self.conditions[room].wait(), timed=timed, closable=False
         )
@@ -539,11 +543,11 @@ class ConditionMachine(Machine):
         self.start(lambda actor: self.model.visit(actor, room), self._visit(room), timed=timed)
 
     def closable(self) -> list[Actor]:
-        """Without `async with`, a coroutine closed in wait() owes an exit if somebody else holds the lock then."""
+        """A coroutine closed in wait() owes an exit, without `async with`, if another actor holds the lock then."""
         return [actor for actor in self.alive() if self.tasks[actor].closable or not self.model.locked]
 
     def may_be_collected_late(self) -> bool:
-        """Who has been notified and waits for the lock passes the notification on when it is collected."""
+        """An actor that was notified and waits for the lock passes the notification on when it is collected."""
         return not self.model.notified
 
     @rule(n=st.integers(-1, 3), room=st.integers(0, 1), inside=st.booleans())
@@ -561,7 +565,7 @@ class ConditionMachine(Machine):
     @precondition(lambda self: not self.model.granted)
     @rule(inside=st.booleans())
     def release(self, inside: bool) -> None:
-        """Whoever holds the lock; not in the name of somebody to whom it is on its way."""
+        """Release the lock for the actor that holds it, and not for one to which it is on its way."""
         self.both(self.model.release, self.conditions[0].release, inside=inside)
 
     def compare(self) -> None:

@@ -5,6 +5,7 @@ import gc
 import sys
 
 import pytest
+from interpreters import closing
 
 import holdfast
 from holdfast.testing import explore
@@ -397,12 +398,14 @@ async def hold(lock):
         await asyncio.sleep(0)
 
 
+@closing
 def test_our_lock_is_free_in_a_new_loop():
     report = explore(ended(holdfast.Lock, hold), ends=1)
     assert report.passed, report.counterexample
     assert report.schedules > 20
 
 
+@closing
 def test_asyncios_lock_is_not():
     report = explore(ended(asyncio.Lock, hold), ends=1, cancels=0)
     assert "bound to a different event loop" in report.counterexample.message
@@ -420,6 +423,7 @@ def test_a_lock_that_its_dead_holder_keeps_is_found():
     assert len(found.replay) == 2
 
 
+@closing
 def test_at_the_end_coroutines_are_collected_outside_of_any_loop():
     seen = []
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import inspect
+import os
 import unittest
 
 import pytest
 
 import holdfast
-from holdfast.testing import ExplorationError, Run, explored
+from holdfast.testing import ExplorationError, Run, decorator, explored
 
 from .toys import ForgetfulLock
 
@@ -145,3 +146,38 @@ def test_the_pytest_plugin_ends_with_a_summary(pytester, processes):
     result = pytester.runpytest("-p", "holdfast.testing.pytest_plugin", "-n", processes)
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(["=* explored schedules =*", r"test_it: passed, exhausted; \d+ schedules in .* s"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()")
+@pytest.mark.parametrize("workers", ["0", "1"], ids=["here", "elsewhere"])
+def test_the_pytest_plugin_sets_the_number_of_processes(pytester, workers):
+    pytester.makepyfile(
+        """
+        from holdfast.testing import decorator, explored
+
+        def forwarded(scenario, **options):
+            seen.append(options.get("processes"))
+            return explore(scenario, **options)
+
+        seen = []
+        explore, decorator.explore = decorator.explore, forwarded
+
+        @explored(cancels=1)
+        async def test_that_says_nothing():
+            pass
+
+        @explored(cancels=1, processes=1)
+        async def test_that_says_one():
+            pass
+
+        def test_what_was_seen():
+            assert seen == [2, 1]
+            decorator.explore = explore
+        """
+    )
+    options = ("-p", "holdfast.testing.pytest_plugin", "-n", workers, "-p", "no:randomly")
+    pytester.runpytest(*options, "--explore-processes", "2").assert_outcomes(passed=3)
+    assert decorator.defaults == {}
+    pytester.runpytest(*options, "--help").stdout.fnmatch_lines(["*--explore-processes=N*"])
+    result = pytester.runpytest(*options, "--explore-processes", "many")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR

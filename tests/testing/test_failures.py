@@ -5,6 +5,7 @@ import contextlib
 import random
 
 import pytest
+from interpreters import closing
 
 import holdfast
 from holdfast.testing import ExplorationError, explore
@@ -493,7 +494,7 @@ async def raises_when_it_is_closed():
         (raises_in_a_task_that_is_forgotten, {}),
         (gives_it_to_a_future, {}),
         (raises_in_a_check, {}),
-        (raises_when_it_is_closed, {"ends": 1, "cancels": 0, "timers": 0}),
+        pytest.param(raises_when_it_is_closed, {"ends": 1, "cancels": 0, "timers": 0}, marks=closing),
     ],
 )
 def test_an_exception_that_cannot_be_shown_is_told_like_any_other(scenario, bounds):

@@ -5,6 +5,7 @@ import contextvars
 import sys
 
 import pytest
+from interpreters import refcounting
 
 from holdfast.testing import explore
 
@@ -99,6 +100,7 @@ def test_a_queue():
     assert explore(scenario).counterexample.kind == "deadlock"
 
 
+@refcounting
 def test_an_asynchronous_generator_that_is_abandoned_is_closed_by_the_loop():
     def scenario(run):
         async def numbers():

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from interpreters import closing
 
 import holdfast
 from holdfast.testing import explore
@@ -16,6 +17,7 @@ def test_ours(scenario, bounds):
     explore(scenario(holdfast), **bounds).check()
 
 
+@closing
 @pytest.mark.parametrize("scenario", scenarios.ALL)
 def test_ours_at_the_end_of_the_loop(scenario):
     explore(scenario(holdfast), ends=1).check()

@@ -117,7 +117,7 @@ def test_an_invariant_that_looks_at_a_task_sees_it():
 
 
 class Loud(asyncio.Future):
-    """Somebody's own future, which tells when a task that waits for it is cancelled."""
+    """A future of the user's, which tells when a task that waits for it is cancelled."""
 
     def cancel(self, msg=None):
         self.tell()
@@ -226,7 +226,7 @@ def test_when_little_is_remembered_it_is_the_same(monkeypatch):
     """What is forgotten is run again."""
     whole = explore(three_users(holdfast.Lock), cancels=2, kills=1, reduce=False)
     much = explore(three_users(holdfast.Lock), cancels=2, kills=1)
-    monkeypatch.setattr("holdfast.testing.search._ROOM", 20)
+    monkeypatch.setattr("holdfast.testing.tree.ROOM", 20)
     little = explore(three_users(holdfast.Lock), cancels=2, kills=1)
     assert little.passed
     assert little.schedules == much.schedules == whole.schedules

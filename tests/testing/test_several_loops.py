@@ -91,7 +91,7 @@ def test_a_late_task_comes_in_its_loop():
 
 
 def two_letters(run):
-    """A letter to each loop, while a third task has steps to go."""
+    """Something is sent to each loop while a third task has steps to go."""
     other = run.another_loop()
     first = []
 
@@ -129,7 +129,7 @@ def test_what_is_sent_to_one_loop_keeps_its_order():
 
 
 def test_a_plain_call_of_another_loop_is_found():
-    """What asyncio's own primitives do: the other loop may be asleep, and would not notice."""
+    """asyncio's own primitives call the other loop, which may be asleep and would not notice."""
 
     def scenario(run):
         event = asyncio.Event()
@@ -236,7 +236,7 @@ def test_all_loops_end():
 
 
 def test_a_task_that_is_left_behind_by_the_end_of_its_loop_is_found():
-    """The others go on, and somebody waits for what only it could do."""
+    """The others go on, and a task waits for what only the ended loop could do."""
 
     def scenario(run):
         here = asyncio.get_running_loop()

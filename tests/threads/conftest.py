@@ -1,10 +1,10 @@
-"""What the tests that drive the schedule have in common."""
+"""Fixtures of the tests that decide themselves what comes first."""
 
 import pytest
 
-from holdfast.threads import lock, semaphore
-from holdfast.threads._section import ONE_AT_A_TIME
-from holdfast.threads._waiter import ThreadWaiter
+from holdfast.tasks.gil import ONE_AT_A_TIME
+from holdfast.threads import lock, semaphore, task_waiter
+from holdfast.threads.thread_waiter import ThreadWaiter
 
 from .by_hand import HandLoop, finish
 
@@ -18,14 +18,20 @@ def two_loops():
 
 @pytest.fixture(params=[True, False] if ONE_AT_A_TIME else [False], ids=lambda one: "GIL" if one else "no GIL")
 def either_way(request, monkeypatch):
-    """Also what is done without the GIL, which is right with it as well."""
+    """Run the test with and without the shortcuts that rely on the GIL."""
     for module in (lock, semaphore):
         monkeypatch.setattr(module, "ONE_AT_A_TIME", request.param)
 
 
+@pytest.fixture(name="woken_by_calls")
+def no_eventfd_without_the_gil(monkeypatch):
+    """Have loops woken by calls at first without the GIL too, where they get an eventfd with their first waiter."""
+    monkeypatch.setattr(task_waiter, "ONE_AT_A_TIME", True)
+
+
 @pytest.fixture(name="instead_of_waiting")
 def replace_wait(monkeypatch):
-    """Let threads do something instead of blocking; then their time is up, or an exception comes out."""
+    """Have threads do something instead of blocking. Then their time is up, or an exception comes out of the wait."""
 
     def replace(act):
         monkeypatch.setattr(ThreadWaiter, "wait", lambda self, timeout: act())

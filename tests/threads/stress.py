@@ -1,10 +1,11 @@
-"""Threads, each with an event loop of ten tasks and with blocking calls, contend for everything, and leave at random.
+"""A stress test: threads with event loops and threads that block contend for everything, and stop waiting at random.
 
     python -m tests.threads.stress [--minutes 1] [--seed N]
 
-Tasks are cancelled, blocking calls run out of time, and the interpreter switches between threads each microsecond.
-Checked all the time: nobody shares a lock, no more permits are out than there are. In the end: all are free again,
-and nothing of a queue is left. The seed is that of what each thread chooses; how they are switched it does not repeat.
+Each loop has ten tasks. Tasks are cancelled, blocking calls run out of time, and the interpreter switches between
+threads every microsecond. All the time, a lock must have at most one holder, and no more permits may be taken than
+there are. In the end, everything must be free again, and no queue may be left. The seed repeats what each thread
+chooses, but not how the interpreter switches between them.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ THREADS = 4
 TASKS = 10
 PERMITS = 3
 PATIENCE = 0.002
-"""Seconds until the hasty give up."""
+"""The timeout in seconds of the calls that have one."""
 DRAIN = 60.0
-"""Seconds within which all must have ended."""
+"""All tasks and threads must have ended after so many seconds."""
 
 
 class Stress:
-    """What they contend for, and what is known of it."""
+    """The primitives, and what must hold for them."""
 
     def __init__(self) -> None:
         self.lock = threads.Lock()
@@ -55,7 +56,7 @@ class Stress:
     def visit(self, crowd: list[object], most: int) -> None:
         me = self.enter(crowd, most)
         crowd.remove(me)
-        self.turns += 1  # of some interest only
+        self.turns += 1  # printed, not checked
 
     async def task(self, rng: random.Random, end: float) -> None:
         while time.monotonic() < end:
@@ -106,7 +107,7 @@ class Stress:
         await asyncio.gather(*tasks)
 
     def block(self, rng: random.Random, end: float) -> None:
-        """What a thread without a loop does."""
+        """The work of a thread without a loop."""
         while time.monotonic() < end:
             timeout = PATIENCE * rng.random()
             choice = rng.randrange(4)

@@ -1,4 +1,4 @@
-"""The Barrier where it is not like what one lets in at a time."""
+"""The Barrier: what the tests over all mutexes do not cover."""
 
 import threading
 
@@ -9,7 +9,7 @@ from holdfast import threads
 
 
 def meet(barrier, loops):
-    """A round of two tasks, of different loops."""
+    """Complete a round with two tasks of different loops."""
     tasks = [loop.start(barrier.wait()) for loop in loops]
     loops[0].turn()
     assert [task.result() for task in tasks] == [0, 1]

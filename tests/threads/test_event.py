@@ -1,4 +1,4 @@
-"""The Event where it is not like what one lets in at a time."""
+"""The Event: what the tests over all mutexes do not cover."""
 
 import asyncio
 import threading
@@ -7,11 +7,11 @@ import pytest
 from tests.test_idle import kept_by
 
 from holdfast import threads
-from holdfast.threads._section import Section
+from holdfast.threads.critical_section import Section
 
 
 class Entered(Section):
-    """Another thread is faster, just before the section is entered."""
+    """A section before which another thread does something, just as it is entered."""
 
     __slots__ = ("faster",)
 

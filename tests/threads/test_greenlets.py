@@ -1,4 +1,4 @@
-"""A greenlet beside a loop: it sees the loop of its thread, and does not block it, if gevent has replaced the locks."""
+"""A greenlet beside an event loop sees the loop of its thread. With gevent's locks it does not block that loop."""
 
 import asyncio
 import importlib.util
@@ -6,19 +6,20 @@ import subprocess
 import sys
 
 import pytest
+from interpreters import BOUND
 
 from holdfast import threads
-from holdfast.threads import _waiter
+from holdfast.threads import would_block
 
 
 @pytest.fixture
 def cooperative(monkeypatch):
-    monkeypatch.setattr(_waiter, "COOPERATIVE", True)
+    monkeypatch.setattr(would_block, "COOPERATIVE", True)
 
 
 @pytest.fixture
 def beside(loops):
-    """A loop that runs in this thread, and not on this stack, as a greenlet sees it."""
+    """Have a loop that runs in this thread, but not on this stack: as a greenlet sees it."""
     asyncio._set_running_loop(loops[0])
     yield loops[0]
     asyncio._set_running_loop(None)
@@ -85,7 +86,7 @@ async def main():
         await asyncio.sleep(0.05)
         print("released")
     await asyncio.sleep(0.05)
-    beside.join(5)
+    beside.join(60)
 
 def use():
     with lock.sync:
@@ -97,5 +98,5 @@ asyncio_gevent.EventLoop().run_until_complete(main())
 
 @pytest.mark.skipif(importlib.util.find_spec("asyncio_gevent") is None, reason="asyncio-gevent is not installed")
 def test_a_greenlet_of_gevent_waits_beside_a_loop():
-    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30)
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=BOUND)
     assert result.stdout.split("\n") == ["released", "got it", ""], result.stderr

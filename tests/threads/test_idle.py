@@ -1,4 +1,4 @@
-"""Nobody waits, nothing is on its way: then nothing is kept, also while the primitive is held."""
+"""A primitive without waiters and without grants under way keeps no memory for them, also while it is held."""
 
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +79,7 @@ def test_as_soon_as_a_loop_is_closed_under_the_last_one(make, loops):
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore, threads.BoundedSemaphore])
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_as_soon_as_one_asks_after_a_loop_was_closed(kind, cancelled, loops):
-    """Also of a task that was cancelled, and has not run since a release passed over it."""
+    """This includes a task that was cancelled, and has not run since a release passed over it."""
     mutex = kind()
     assert mutex.sync.acquire()
     idle = kept_by(mutex)

@@ -1,8 +1,9 @@
-"""The Lock in both of its ways: without the section as long as nobody waits, and within it."""
+"""The Lock on both of its paths: outside the critical section while there is no waiter, and inside it."""
 
 import contextlib
 import threading
 import types
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,15 +11,15 @@ from tests.test_idle import ByHand, kept_by
 
 from holdfast import threads
 from holdfast.threads import lock as lock_module
-from holdfast.threads._section import here
+from holdfast.threads.critical_section import this_thread
 
-from .by_hand import HandLoop, at_line, contended, is_free, lines, wait_once
+from .by_hand import HandLoop, OtherThreads, at_line, contended, is_free, lines, wait_once
 
 NOT_ACQUIRED = "Lock is not acquired"
 
 
 class Met:
-    """What a Lock is made of, with a look at both sides of the unlocking in release()."""
+    """Stands in for the `_held` of a Lock, and calls a function before and after release() unlocks it."""
 
     def __init__(self, lock, before=lambda: None, after=lambda: None):
         self.held = lock._held
@@ -41,20 +42,34 @@ def suspend():
     yield
 
 
-# A release has seen that nobody waits. Before it unlocks, the first one joins.
+# A release has seen that there is no waiter. Before it unlocks, another thread joins the queue. Without the GIL that
+# thread comes as far as the section, in which the release is.
 
 
-def test_who_joins_during_a_release_gets_it(loops):
+@pytest.mark.usefixtures("either_way")
+def test_who_comes_during_a_release_gets_it(loops):
     lock = threads.Lock()
-    tasks = []
+    others, tasks = OtherThreads(lock), {}
+
+    def come(loop):
+        tasks[loop] = loop.start(lock.acquire())
+
     assert lock.try_acquire()
-    Met(lock, before=lambda: tasks.extend(loop.start(lock.acquire()) for loop in loops))
+    Met(lock, before=lambda: [others.do(partial(come, loop)) for loop in loops])
     lock.release()
-    for loop, task in zip(loops, tasks, strict=True):
+    others.finish()
+    for loop in loops:
         loop.turn()
-        assert task.result()
-        assert lock.locked()
-        lock.release()
+    # Without the GIL all of them joined after the release, in the order in which they got the section.
+    first, second = loops if lock_module.ONE_AT_A_TIME or tasks[loops[0]].done() else reversed(loops)
+    assert tasks[first].result()
+    assert not tasks[second].done()
+    assert lock.locked()
+    lock.release()
+    second.turn()
+    assert tasks[second].result()
+    assert lock.locked()
+    lock.release()
     assert is_free(lock)
 
 
@@ -66,11 +81,16 @@ THREADS = {
 }
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_that_comes_just_after_that_does_not_overtake(name, loops):
-    """The lock is unlocked for a moment, and who comes then sees to it that the first in the line gets it."""
+    """A task that comes while the lock is unlocked for a moment hands it to the first waiter.
+
+    Without the GIL neither is in the queue by then, so one of the two gets the lock, and the other waits.
+    """
     lock = threads.Lock()
-    tasks = []
+    here, there = loops
+    others, tasks = OtherThreads(lock), []
 
     async def take():
         await TASKS[name](lock)
@@ -78,33 +98,47 @@ def test_a_task_that_comes_just_after_that_does_not_overtake(name, loops):
     assert lock.try_acquire()
     Met(
         lock,
-        before=lambda: tasks.append(loops[0].start(lock.acquire())),
-        after=lambda: tasks.append(loops[1].start(take())),
+        before=lambda: others.do(lambda: tasks.append((here, here.start(lock.acquire())))),
+        after=lambda: others.do(lambda: tasks.append((there, there.start(take())))),
     )
     lock.release()
+    others.finish()
+    tasks.sort(key=lambda task: task[0] is there)  # in the order in which they came
     for loop in loops:
-        loops[1].turn()
-        loops[0].turn()
-        assert [task.done() for task in tasks] == [True, loop is loops[1]]
-        assert lock.locked()
-        lock.release()
+        loop.turn()
+    done = [task.done() for _, task in tasks]
+    assert done == [True, False] if lock_module.ONE_AT_A_TIME else sorted(done) == [False, True]
+    assert lock.locked()
+    lock.release()
+    for loop, task in tasks:
+        loop.turn()
+        assert task.done()
+    assert lock.locked()
+    lock.release()
     assert is_free(lock)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("name", THREADS)
 def test_a_thread_that_comes_just_after_that_does_not_overtake(name, loops, instead_of_waiting):
     lock = threads.Lock()
-    tasks, taken = [], []
+    here, _ = loops
+    others, tasks, taken = OtherThreads(lock), [], []
     instead_of_waiting(lambda: None)
     assert lock.try_acquire()
     Met(
         lock,
-        before=lambda: tasks.append(loops[0].start(lock.acquire())),
-        after=lambda: taken.append(THREADS[name](lock)),
+        before=lambda: others.do(lambda: tasks.append(here.start(lock.acquire()))),
+        after=lambda: others.do(lambda: taken.append(THREADS[name](lock))),
     )
     lock.release()
-    assert taken == [False]
-    loops[0].turn()
+    others.finish()
+    here.turn()
+    assert taken == [not tasks[0].done()]
+    if taken == [True]:
+        assert not lock_module.ONE_AT_A_TIME
+        lock.release()
+        here.turn()
     assert tasks[0].result()
     lock.release()
     assert is_free(lock)
@@ -112,7 +146,7 @@ def test_a_thread_that_comes_just_after_that_does_not_overtake(name, loops, inst
 
 @pytest.mark.usefixtures("either_way")
 def test_with_a_waiter_it_is_never_unlocked_on_the_way():
-    """Nor is it without the GIL at any moment at which another thread might look for a queue."""
+    """Without the GIL this holds wherever another thread could look at the queue."""
 
     def scenario(number):
         loop = HandLoop()
@@ -133,7 +167,7 @@ def test_without_the_gil_it_is_unlocked_in_the_section():
     lock = threads.Lock()
     inside = []
     assert lock.try_acquire()
-    Met(lock, before=lambda: inside.append(here.me.inside))
+    Met(lock, before=lambda: inside.append(this_thread.state.inside))
     lock.release()
     assert inside == [not lock_module.ONE_AT_A_TIME]
     assert is_free(lock)
@@ -153,7 +187,7 @@ def test_release_of_a_lock_that_is_not_held():
 
 @pytest.mark.usefixtures("either_way")
 def test_handler_releases_within_a_release():
-    """Both count: the waiter has had it, and it is free."""
+    """Both releases count: the waiter has had the lock, and it is free in the end."""
 
     def scenario(number):
         loop = HandLoop()
@@ -189,7 +223,7 @@ def test_handler_releases_what_is_not_held_within_a_change_of_another():
 
 @pytest.mark.usefixtures("either_way")
 def test_handler_releases_twice_within_a_change_of_another():
-    """The second is an error, which nobody knows yet if the first has to be put off."""
+    """The second is an error. If the first is deferred, no error can be raised for the second yet."""
 
     def scenario(number):
         lock, semaphore = threads.Lock(), threads.Semaphore(0)
@@ -222,7 +256,7 @@ def in_another_thread(call):
 
 
 def leave_a_debt(condition, loop):
-    """A wait() without an `async with` is closed while somebody else holds the lock, and is owed an exit.
+    """Close a wait() that has no `async with` around it while another task holds the lock, so that an exit is owed.
 
     On return the lock is held.
     """
@@ -262,7 +296,7 @@ def test_debt_does_not_outlive_a_release(loops):
 
 
 def test_closed_while_the_lock_is_free_it_has_it_again(loops):
-    """So a `finally` may release it."""
+    """So a `finally` around the wait may release the lock."""
     condition = threads.Condition()
 
     async def wait():
@@ -285,7 +319,7 @@ def test_a_subclass_that_overrides_release_is_released_through_it_when_closed():
         released = 0
 
         def release(self):
-            assert not here.me.inside
+            assert not this_thread.state.inside
             self.released += 1
             super().release()
 
@@ -296,7 +330,7 @@ def test_a_subclass_that_overrides_release_is_released_through_it_when_closed():
 
 
 def test_closed_after_it_was_released_within_a_change_of_another():
-    """Whose change it is has nothing to do with that, and gets no error."""
+    """The interrupted thread has nothing to do with the lock, and gets no error."""
 
     def scenario(number):
         lock, other = threads.Lock(), threads.Semaphore(0)
@@ -310,11 +344,11 @@ def test_closed_after_it_was_released_within_a_change_of_another():
     lines(scenario)
 
 
-# A thread that takes it again after Condition.wait()
+# A thread that takes the lock again after Condition.wait()
 
 
 def test_thread_is_interrupted_while_it_takes_the_lock_again(loops, instead_of_waiting):
-    """It comes out when the lock is held, and the notification goes to another."""
+    """The exception comes out when the lock is held, and the notification goes to another waiter."""
     condition = threads.Condition()
     idle = kept_by(condition._lock)
     steps = []

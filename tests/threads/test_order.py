@@ -1,4 +1,4 @@
-"""One line for threads and tasks; how they are woken; what a blocking call in a coroutine says."""
+"""One queue for threads and tasks; how waiters are woken; the error of a blocking call in a coroutine."""
 
 import asyncio
 import re
@@ -7,14 +7,14 @@ import threading
 import pytest
 
 from holdfast import threads
-from holdfast.threads._waiter import ThreadWaiter
+from holdfast.threads.thread_waiter import ThreadWaiter
 
 from .by_hand import wait_once
 
 
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore, threads.BoundedSemaphore])
 def test_first_come_first_served(kind, loops, monkeypatch):
-    """Tasks of two loops and a thread, in the order in which they came."""
+    """Tasks of two loops and a thread get it in the order in which they asked."""
     mutex = kind()
     order = []
     joined = threading.Event()
@@ -67,6 +67,7 @@ def test_woken_in_its_own_loop_without_its_self_pipe(loops):
     assert loops[0].sent == 0
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 def test_several_of_one_loop_are_woken_with_one_call(loops):
     event, semaphore = threads.Event(), threads.Semaphore(0)
     for _ in range(5):
@@ -82,6 +83,7 @@ def test_several_of_one_loop_are_woken_with_one_call(loops):
     assert all(task.done() for task in tasks)
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 def test_of_different_primitives_too(loops):
     event, semaphore, lock = threads.Event(), threads.Semaphore(0), threads.Lock()
     assert lock.sync.acquire()

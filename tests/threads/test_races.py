@@ -1,4 +1,4 @@
-"""The schedules that lose a grant elsewhere, driven: who leaves (and how), at the moment at which it is granted."""
+"""The schedules in which other libraries lose a grant: a waiter stops waiting, in any way, just as it is granted."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,14 @@ import sys
 import threading
 
 import pytest
+from interpreters import collect_in_pypy
 from tests.test_idle import kept_by
 
 from holdfast import threads
-from holdfast.threads import _letter
-from holdfast.threads._section import ONE_AT_A_TIME, ReentryError, Section, here
-from holdfast.threads._waiter import ThreadWaiter
+from holdfast.tasks.gil import ONE_AT_A_TIME
+from holdfast.threads import wake_up_by_call
+from holdfast.threads.critical_section import ReentryError, Section, this_thread
+from holdfast.threads.thread_waiter import ThreadWaiter
 
 from .by_hand import (
     HandLoop,
@@ -32,7 +34,7 @@ from .by_hand import (
 
 @each_mutex
 def test_thread_whose_time_is_up_is_granted_at_the_same_moment(make, loops, instead_of_waiting):
-    """It has it."""
+    """The thread keeps the grant."""
     mutex = make()
     assert mutex.sync.acquire()
     instead_of_waiting(mutex.release)
@@ -96,7 +98,7 @@ def test_signal_interrupts_a_blocked_thread(make):
 @pytest.mark.parametrize("moment", ["cancelled first", "granted first", "told first"])
 @each_mutex
 def test_task_is_cancelled_when_another_thread_grants_it(make, moment, loops):
-    """asyncio's bpo-27585 and gh-90155, anyio's #1145 and #1170, between two loops: the grant goes to the next."""
+    """asyncio's bpo-27585 and gh-90155, anyio's #1145 and #1170, between two loops. The next waiter gets the grant."""
     here, there = loops
     mutex, first, second = contended(make, loops)
     if moment == "cancelled first":
@@ -132,12 +134,13 @@ def test_loop_closes_while_its_task_waits(make, loops):
 
 @each_mutex
 def test_loop_closes_with_the_grant_on_its_way(make, loops):
-    """Nobody else uses it: the closed loop drops what was sent, and that is enough."""
+    """The closed loop drops the wake-up that was sent, and that alone gives the grant to the next waiter."""
     here, there = loops
     mutex, first, second = contended(make, loops)
     first._log_destroy_pending = False
     mutex.release()
     here.close()
+    collect_in_pypy()
     there.turn()
     assert second.result()
     first.get_coro().close()
@@ -147,7 +150,7 @@ def test_loop_closes_with_the_grant_on_its_way(make, loops):
 
 
 def test_loop_closes_after_it_was_told_and_somebody_looks(loops):
-    """The task is ready, and never runs: nobody has the lock, nor will."""
+    """The task is ready and never runs, so locked() must see that nothing holds the lock."""
     lock, waiter = contended(threads.Lock, loops[:1])
     waiter._log_destroy_pending = False
     loops[0].once(lock.release)
@@ -158,7 +161,7 @@ def test_loop_closes_after_it_was_told_and_somebody_looks(loops):
 
 @pytest.mark.parametrize("then", ["contention", "release", "collected"])
 def test_loop_closes_after_it_was_told(then, loops):
-    """The task is ready, and never runs."""
+    """The task is ready and never runs."""
     here, there = loops
     semaphore = threads.Semaphore(1)
     assert semaphore.sync.acquire()
@@ -229,7 +232,7 @@ def test_cancelled_and_notified_from_elsewhere_keeps_its_place_and_passes_it_on(
 
 
 def test_closed_while_another_thread_holds_the_lock_does_not_release_it(loops):
-    """asyncio's, unreported: the `async with` around the wait released the lock of somebody else."""
+    """asyncio, unreported: the `async with` around the wait released the lock of another task."""
     condition = threads.Condition()
 
     coroutine = wait_once(condition)
@@ -245,9 +248,10 @@ def test_closed_while_another_thread_holds_the_lock_does_not_release_it(loops):
     assert is_free(condition)
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 @each_mutex
 def test_loop_closes_while_the_grant_is_sent(make, loops, monkeypatch):
-    """Between the grant, which saw it open, and the call that sends it."""
+    """The loop closes between the grant, which saw it open, and the call that sends the wake-up."""
     here, there = loops
     mutex, first, second = contended(make, loops)
     first._log_destroy_pending = False
@@ -311,7 +315,7 @@ def test_loop_closes_when_one_of_its_tasks_had_left_the_middle(loops):
 
 
 def test_loop_closes_and_the_notifications_of_other_loops_stay(loops):
-    """Two have been notified, and wait for the lock; the loop of one is closed, and only its notification goes on."""
+    """Two notified tasks wait for the lock. The loop of one is closed, and only its notification goes to another."""
     here, there = loops
     condition = threads.Condition()
 
@@ -329,7 +333,7 @@ def test_loop_closes_and_the_notifications_of_other_loops_stay(loops):
 
 
 def test_closed_while_another_is_closed_each_owes_its_exit(loops):
-    """A coroutine whose clean-up closes another one, with the lock in a thread's hands: it stays there."""
+    """The clean-up of one coroutine closes another one while a thread holds the lock. The thread keeps it."""
     condition = threads.Condition()
 
     async def wait(clean_up):
@@ -357,11 +361,11 @@ def test_closed_while_another_is_closed_each_owes_its_exit(loops):
     assert kept_by(condition) == kept_by(fresh)
 
 
-# Letters
+# Wake-ups by a call
 
 
 def interrupted_once(loop, monkeypatch):
-    """A signal handler raises when something is sent to the loop for the first time."""
+    """Have a signal handler raise when something is sent to the loop for the first time."""
     send = loop.call_soon_threadsafe
 
     def interrupt(*args):
@@ -371,8 +375,9 @@ def interrupted_once(loop, monkeypatch):
     monkeypatch.setattr(loop, "call_soon_threadsafe", interrupt)
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 def test_handler_raises_while_a_wake_up_is_sent(loops, monkeypatch):
-    """It comes out, and all have been woken before."""
+    """The exception comes out after all waiters have been woken."""
     event = threads.Event()
     tasks = [loop.start(event.wait()) for loop in loops]
     interrupted_once(loops[0], monkeypatch)
@@ -383,6 +388,7 @@ def test_handler_raises_while_a_wake_up_is_sent(loops, monkeypatch):
         assert task.result()
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 def test_handler_raises_after_a_thread_has_been_woken(loops, monkeypatch, instead_of_waiting):
     event = threads.Event()
     tasks = []
@@ -399,31 +405,33 @@ def test_handler_raises_after_a_thread_has_been_woken(loops, monkeypatch, instea
     assert tasks[0].result()
 
 
-def test_a_letter_is_opened_while_a_name_is_put_in(loops, monkeypatch):
-    """Between the look for it and the name: so another one is sent."""
+@pytest.mark.usefixtures("woken_by_calls")
+def test_the_loop_makes_the_call_while_a_task_joins_it(loops, monkeypatch):
+    """It does so after the task has found the call and before it has joined, so another call is sent."""
     here, _ = loops
     semaphore = threads.Semaphore(0)
     tasks = [here.start(semaphore.acquire()) for _ in range(2)]
     semaphore.release()
-    (handle,) = here._ready  # which keeps the letter
+    (handle,) = here._ready  # which keeps the call
 
-    class Opening(dict):
+    class Calling(dict):
         def get(self, loop, default=None):
             found = super().get(loop, default)
             here.turn()
             return found
 
-    letters = Opening(_letter.on_their_way)
-    _letter.on_their_way.clear()
-    monkeypatch.setattr(_letter, "on_their_way", letters)
+    calls = Calling(wake_up_by_call.calls_under_way)
+    wake_up_by_call.calls_under_way.clear()
+    monkeypatch.setattr(wake_up_by_call, "calls_under_way", calls)
     semaphore.release()
     here.turn()
     assert all(task.done() for task in tasks)
     del handle
 
 
-def test_an_opened_letter_that_somebody_keeps_says_nothing(loops):
-    """One call for the next two, although it goes in between."""
+@pytest.mark.usefixtures("woken_by_calls")
+def test_a_call_that_was_made_and_is_kept_by_somebody_does_nothing(loops):
+    """The next two tasks share one call, although the old one is dropped in between."""
     here, _ = loops
     semaphore = threads.Semaphore(0)
     tasks = [here.start(semaphore.acquire()) for _ in range(3)]
@@ -438,21 +446,23 @@ def test_an_opened_letter_that_somebody_keeps_says_nothing(loops):
     assert all(task.done() for task in tasks)
 
 
-def test_nothing_is_remembered_of_letters(loops):
+@pytest.mark.usefixtures("woken_by_calls")
+def test_nothing_is_remembered_of_calls_that_were_lost(loops):
     here, there = loops
     lock, first, second = contended(threads.Lock, loops)
     first._log_destroy_pending = False
     lock.release()
-    assert _letter.on_their_way
+    assert wake_up_by_call.calls_under_way
     here.close()
+    collect_in_pypy()
     there.turn()
     assert second.result()
-    assert not _letter.on_their_way
+    assert not wake_up_by_call.calls_under_way
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads")
 def test_signal_interrupts_a_thread_that_waits_for_the_section():
-    """It leaves without it, whoever has it, and it works afterwards."""
+    """The thread stops waiting for the section, which another thread holds, and the semaphore works afterwards."""
     semaphore = threads.Semaphore(0)
     entered, leave = threading.Event(), threading.Event()
 
@@ -472,7 +482,7 @@ def test_signal_interrupts_a_thread_that_waits_for_the_section():
     assert semaphore.try_acquire()
 
 
-# The same moments for those who wait for something that nobody takes away
+# The same moments for events, notifications and rounds, which one waiter does not take from another
 
 
 def test_thread_whose_time_is_up_and_set_at_the_same_moment(instead_of_waiting):
@@ -515,7 +525,7 @@ def test_thread_whose_time_is_up_and_barrier_complete_at_the_same_moment(loops, 
 @pytest.mark.parametrize("moment", ["cancelled first", "granted first", "told first"])
 @pytest.mark.parametrize("kind", ["event", "barrier"])
 def test_task_is_cancelled_when_another_loop_lets_it_go(kind, moment, loops):
-    """Those who were let go with it go on, and it is used again."""
+    """The tasks that were woken together with it go on, and the primitive can be used again."""
     here, there = loops
     shared = threads.Event() if kind == "event" else threads.Barrier(3)
     first, second = here.start(shared.wait()), there.start(shared.wait())
@@ -536,7 +546,7 @@ def test_task_is_cancelled_when_another_loop_lets_it_go(kind, moment, loops):
         assert second.result() is True
         assert "waiters" not in repr(shared)
         return
-    if moment == "cancelled first":  # it does not count, so another one has to come
+    if moment == "cancelled first":  # it is not a party, so another task has to come
         assert not second.done()
         here.start(shared.wait())
         there.turn()
@@ -570,7 +580,7 @@ def test_loop_closes_when_another_sets_the_event(moment, loops):
 
 @pytest.mark.parametrize("moment", ["while it waits", "with the grant on its way", "told", "in the line for the lock"])
 def test_loop_closes_when_its_task_is_notified(moment, loops):
-    """The notification goes to another task, although somebody keeps the first one."""
+    """The notification goes to another task, although the test keeps a reference to the first."""
     here, there = loops
     condition = threads.Condition()
 
@@ -607,7 +617,7 @@ def test_loop_closes_when_its_round_is_complete(moment, loops):
         assert there.start(barrier.wait()).result() == 1
     here.close()
     second = there.start(barrier.wait())
-    assert not second.done()  # who is gone does not count
+    assert not second.done()  # a task of a closed loop is not a party
     assert barrier.n_waiting == 1
     third = there.start(barrier.wait())
     assert {second.result(), third.result()} == {0, 1}
@@ -640,7 +650,7 @@ def test_barrier_action_that_fails_breaks_it(loops):
 # A finalizer or a signal handler, between any two lines of a change
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("waiters", range(3))
 def test_handler_releases_within_a_release(waiters):
@@ -658,7 +668,7 @@ def test_handler_releases_within_a_release(waiters):
     lines(scenario)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
 def test_handler_tries_to_acquire_within_a_change(kind):
@@ -680,7 +690,7 @@ def test_handler_tries_to_acquire_within_a_change(kind):
     lines(scenario)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize(
     ("make", "wait", "act"),
@@ -692,7 +702,7 @@ def test_handler_tries_to_acquire_within_a_change(kind):
     ids=["Lock.release", "BoundedSemaphore.release", "Condition.notify"],
 )
 def test_handler_that_fails_before_or_after_a_change_lets_it_count_never_or_once(make, wait, act):
-    """Its ReentryError, from a change somewhere else, comes out of what it has interrupted."""
+    """A ReentryError of the handler, from another change, comes out of the call that it has interrupted."""
 
     def scenario(number):
         loop = HandLoop()
@@ -705,7 +715,7 @@ def test_handler_that_fails_before_or_after_a_change_lets_it_count_never_or_once
         def handler():
             caller = sys._getframe(2)
             line = linecache.getline(caller.f_code.co_filename, caller.f_lineno)
-            if not (here.me.inside or line.strip() == "try:"):  # there the interpreter lets no handler run
+            if not (this_thread.state.inside or line.strip() == "try:"):  # there the interpreter lets no handler run
                 raise ReentryError
 
         def call():
@@ -726,6 +736,7 @@ def test_handler_that_fails_before_or_after_a_change_lets_it_count_never_or_once
     lines(scenario)
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 def test_handler_that_fails_as_the_loop_of_the_waiter_closes_is_heard():
     class Closing(HandLoop):
         def call_soon_threadsafe(self, *args, **kwargs):
@@ -741,11 +752,11 @@ def test_handler_that_fails_as_the_loop_of_the_waiter_closes_is_heard():
     assert is_free(lock)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore])
 def test_handler_takes_it_within_an_acquire(kind):
-    """One of the two has it, and never both."""
+    """Either the handler or the interrupted call gets it, and never both."""
 
     def scenario(number):
         mutex = kind()
@@ -762,7 +773,7 @@ def test_handler_takes_it_within_an_acquire(kind):
     lines(scenario)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 def test_handler_sets_within_a_set():
     def scenario(number):
@@ -779,10 +790,10 @@ def test_handler_sets_within_a_set():
     lines(scenario)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 def test_coroutine_is_closed_within_a_change():
-    """A finalizer closes a coroutine that has been granted: what it had goes on."""
+    """A finalizer closes a coroutine that was granted a permit, which goes to the next waiter."""
 
     def scenario(number):
         here, there = HandLoop(), HandLoop()
@@ -837,7 +848,7 @@ def test_acquire_that_would_have_to_wait_within_a_change_is_an_error():
 @pytest.mark.skipif(not ONE_AT_A_TIME, reason="without the GIL it is done in the section")
 @pytest.mark.parametrize("function", [threads.Semaphore._take, threads.Semaphore.release])
 def test_a_free_permit_is_taken_and_given_back_in_one_step(function):
-    """The interpreter lets other threads and handlers in at calls and at jumps back: none is within the statement."""
+    """The interpreter switches threads and runs handlers at calls and at backward jumps: the statement has neither."""
     instructions = [*dis.get_instructions(function)]
     names = [(instruction.opname, instruction.argval) for instruction in instructions]
     stores = [place for place, found in enumerate(names) if found == ("STORE_ATTR", "_value")]
@@ -846,9 +857,9 @@ def test_a_free_permit_is_taken_and_given_back_in_one_step(function):
     assert not [opname for opname in statement if "CALL" in opname or "BACKWARD" in opname or opname == "RESUME"]
 
 
-@pytest.mark.timeout(5)  # once it went round and round
+@pytest.mark.timeout(60)  # it once looped for ever
 async def test_what_is_thrown_in_by_hand_while_a_condition_takes_its_lock_again():
-    """A task marks a future that it was given as seen. Who drives a coroutine by hand need not."""
+    """A task resets `_asyncio_future_blocking` of a future. Code that drives a coroutine by hand need not do so."""
     condition = threads.Condition()
 
     waiter = wait_once(condition)

@@ -1,7 +1,7 @@
-"""The races that others shipped, as they can happen between loops and threads; who got them wrong stands in each test.
+"""Races that other libraries shipped, as they can happen between loops and threads. Each test names the library.
 
-The list is RACES.md, "In one process". Those that are a pair of a way to leave and a grant at the same moment are in
-test_races.py, and that nothing is lost when a loop ends is explored in tests/exploration/test_threads.py.
+The list is RACES.md, "In one process". The races in which a waiter stops waiting just as it is granted are in
+test_races.py. That nothing is lost when a loop ends is explored in tests/exploration/test_threads.py.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from holdfast import threads
-from holdfast.threads._waiter import TaskWaiter
+from holdfast.threads.task_waiter import TaskWaiter
 
 from .by_hand import HandLoop, contended, each_mutex, is_free, wait_once
 
@@ -18,7 +18,7 @@ from .by_hand import HandLoop, contended, each_mutex, is_free, wait_once
 @pytest.mark.parametrize("released_first", [True, False])
 @each_mutex
 def test_bpo_32734_cancel_and_release_at_once_wake_one(make, released_first, loops):
-    """asyncio: a second one was woken although one was on its way."""
+    """asyncio: a second waiter was woken although one was granted already."""
     here, there = loops
     mutex, first, second = contended(make, loops)
     third = here.start(mutex.acquire())
@@ -43,7 +43,7 @@ def test_bpo_32734_cancel_and_release_at_once_wake_one(make, released_first, loo
 
 @each_mutex
 def test_bpo_45997_the_releaser_does_not_overtake(make, loops):
-    """asyncio: `release(); acquire()` got it again, although others waited."""
+    """asyncio: `release(); acquire()` got the lock again, although others waited for it."""
     here, there = loops
     mutex = make()
     order = []
@@ -100,7 +100,7 @@ def test_gh_97028_gh_138121_locked_while_others_wait_and_while_it_is_on_its_way(
 
 @each_mutex
 def test_a_granted_waiter_that_is_closed_passes_it_on(make, loops):
-    """asyncio, unreported: GeneratorExit instead of CancelledError, and the next one slept for ever."""
+    """asyncio, unreported: after a GeneratorExit in place of CancelledError, the next waiter slept for ever."""
     here, there = loops
     mutex, first, second = contended(make, loops)
     first._log_destroy_pending = False
@@ -116,7 +116,7 @@ def test_a_granted_waiter_that_is_closed_passes_it_on(make, loops):
 @pytest.mark.parametrize("behind", [True, False])
 @each_mutex
 def test_gh_86296_time_is_up_when_another_loop_grants_it(make, behind, loops):
-    """asyncio before 3.12: wait_for() raised TimeoutError, and the lock was held by nobody."""
+    """asyncio before 3.12: wait_for() raised TimeoutError, and the lock stayed locked without a holder."""
     here, there = loops
     mutex = make()
     assert mutex.sync.acquire()
@@ -171,7 +171,7 @@ def test_gh_111693_the_error_that_comes_out_is_the_one_that_was_thrown_in(loops)
 
 
 def test_gh_112202_whom_nobody_notified_wakes_nobody(loops):
-    """asyncio since 3.13: each one that was cancelled woke another."""
+    """asyncio since 3.13: each waiter that was cancelled woke another one."""
     condition = threads.Condition()
     wake_ups = []
 
@@ -192,7 +192,7 @@ def test_gh_112202_whom_nobody_notified_wakes_nobody(loops):
 
 
 def test_anyio_884_cancelled_in_every_iteration_it_does_not_spin(loops):
-    """anyio: the task ran each time until the lock came free, and a core was busy."""
+    """anyio: until the lock was free the task ran in each iteration, and kept a core busy."""
     here, _ = loops
     condition = threads.Condition()
     runs = []
@@ -225,7 +225,7 @@ def test_anyio_884_cancelled_in_every_iteration_it_does_not_spin(loops):
         for _ in range(50):
             task.cancel()
             here.turn(1)
-        assert len(runs) <= 3  # it starts; it is cancelled, and waits for the lock; it is told again, at most once
+        assert len(runs) <= 3  # it starts; it is cancelled, and waits for the lock; it may be cancelled once more
     here.turn()
     assert task.cancelled()
     assert is_free(condition)
@@ -236,7 +236,7 @@ def test_anyio_884_cancelled_in_every_iteration_it_does_not_spin(loops):
 )
 @pytest.mark.parametrize("kind", [threads.Lock, threads.Semaphore, threads.Event])
 def test_cancelling_many_takes_linear_work_in_any_order(kind, order, loops, monkeypatch):
-    """Four times the tasks, four times the work. asyncio, by design: each is searched for from the oldest on."""
+    """Four times the tasks take four times the work. asyncio, by design: it looks for each one from the oldest on."""
     looked_at = []
 
     def count(self, other):
@@ -268,9 +268,10 @@ def test_cancelling_many_takes_linear_work_in_any_order(kind, order, loops, monk
     assert work(400) < 5 * few
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 @pytest.mark.parametrize("call", ["release", "set", "notify"])
 def test_a_waiting_task_notices_what_another_thread_does(call):
-    """asyncio, by design: its loop is asleep, and does not notice. Here it would never end."""
+    """asyncio, by design: the sleeping loop does not notice, and this test would never end."""
     joined = threading.Event()
 
     async def main():
@@ -304,7 +305,7 @@ def test_a_waiting_task_notices_what_another_thread_does(call):
         select = loop._selector.select
 
         def sleep(timeout):
-            """The loop has nothing to do but to wait for the other thread."""
+            """Let the other thread begin when the loop has nothing else to do than to wait for it."""
             if timeout is None:
                 joined.set()
             return select(timeout)

@@ -1,13 +1,15 @@
-"""The semaphores in both of their ways: in one step as long as nobody waits, and in the section."""
+"""The semaphores on both of their paths: in one step while there is no waiter, and in the critical section."""
 
 import asyncio
+import sys
+import threading
 from typing import ClassVar
 
 import pytest
 
 from holdfast import threads
 from holdfast.threads import semaphore as semaphore_module
-from holdfast.threads._section import Section
+from holdfast.threads.critical_section import Section
 
 from .by_hand import at_line, lines
 
@@ -42,7 +44,7 @@ def test_only_without_the_gil_it_changes_in_the_section():
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_comes_while_a_permit_is_on_its_way_does_not_overtake(kind, loops):
-    """Two permits, and one waiter: the second permit is for whoever comes, but not before the first one has run."""
+    """Two permits are released and one task waits. The second permit can be had only when that task has run."""
     here, there = loops
     semaphore = kind(2)
     assert semaphore.sync.acquire()
@@ -63,7 +65,7 @@ def test_who_comes_while_a_permit_is_on_its_way_does_not_overtake(kind, loops):
 
 
 class Entered(Section):
-    """Somebody is faster, just before the section is entered."""
+    """A section before which another thread does something, just as it is entered."""
 
     __slots__ = ("faster",)
 
@@ -72,6 +74,35 @@ class Entered(Section):
         if faster is not None:
             faster()
         return super().__enter__()
+
+
+@pytest.fixture
+def often():
+    """Have the interpreter switch between threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("often")
+def test_of_permits_that_threads_take_and_give_back_none_is_lost_or_made():
+    """This includes PyPy, which may switch threads in the middle of a statement."""
+    semaphore = threads.Semaphore(3)
+
+    def use():
+        for _ in range(50_000):
+            if semaphore.try_acquire():
+                semaphore.release()
+            with semaphore.sync:
+                pass
+
+    users = [threading.Thread(target=use) for _ in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert value_of(semaphore) == 3
 
 
 @pytest.fixture(name="no_gil")
@@ -117,7 +148,7 @@ def test_another_joins_first(call, loops):
 
 @pytest.mark.usefixtures("either_way")
 def test_within_a_change_of_another_it_enters_no_section():
-    """Two threads, each of which holds one and wants the other's, would wait for ever."""
+    """Otherwise two threads, each inside one section and waiting for the other's, would wait for ever."""
     semaphore, other = threads.Semaphore(1), threads.Lock()
     semaphore._section = Entered()
 
@@ -133,7 +164,7 @@ def test_within_a_change_of_another_it_enters_no_section():
 
 
 def test_handler_releases_a_bounded_one_within_a_change_of_another():
-    """Put off, or at once: it counts, and one too many is refused."""
+    """Whether the release is deferred or comes at once, it counts, and one too many is refused."""
 
     def scenario(number):
         semaphore, other = threads.BoundedSemaphore(1), threads.Semaphore(0)
@@ -173,7 +204,7 @@ def test_timeout_in_the_past_is_over_at_once(instead_of_waiting):
 
 @pytest.mark.parametrize("timeout", [-1, 0, 1])
 def test_no_timeout_without_blocking(timeout):
-    """As in threading."""
+    """threading refuses it too."""
     semaphore = threads.Semaphore(1)
     with pytest.raises(ValueError, match="timeout"):
         semaphore.sync.acquire(False, timeout)

@@ -1,7 +1,7 @@
 """A signal handler in the main thread wakes the loop that sleeps there.
 
-The handler runs in the middle of the loop's select(), which then goes on to sleep: what was only put into the loop's
-own line would wait for the next event.
+The handler runs in the middle of the loop's select(), which then sleeps on. A callback that the handler only added to
+the loop's ready queue would wait until something else wakes the loop.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import os
 import selectors
 import signal
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +19,17 @@ from holdfast import threads
 
 try:
     import uvloop
-except ImportError:  # the extra 'test' brings it where it exists
+except ImportError:  # installed by the extra 'test' on the platforms that have it
     uvloop = None
 
 LOOPS = {"asyncio": asyncio.new_event_loop} | ({} if uvloop is None else {"uvloop": uvloop.new_event_loop})
-PATIENCE = 5  # seconds after which the loop wakes up by itself, and the test fails
+PATIENCE = 60  # seconds after which the loop wakes up by itself, and the test fails
 
 
 @dataclass(frozen=True)
 class Kind:
     make: Callable[[], Any]
-    """Of which nothing can be had."""
+    """Make a primitive for which a task has to wait."""
     wait: Callable[[Any], Coroutine[Any, Any, Any]]
     wake: Callable[[Any], Any]
 
@@ -80,7 +79,7 @@ def kind(request):
 
 
 class Interrupted(selectors.DefaultSelector):
-    """One whose select() is interrupted once, when it is about to sleep, by what a signal handler does."""
+    """A selector that calls `handler` once when it is about to sleep, as a signal would."""
 
     handler: Callable[[], Any] | None = None
 
@@ -95,11 +94,11 @@ def test_it_wakes_the_loop_whose_select_it_interrupts(kind):
     async def main() -> None:
         primitive = kind.make()
         loop = asyncio.get_running_loop()
-        loop.call_later(PATIENCE, lambda: None)
-        start = time.monotonic()
+        in_vain: list[bool] = []
+        loop.call_later(PATIENCE, in_vain.append, True)
         selector.handler = lambda: kind.wake(primitive)
         await kind.wait(primitive)
-        assert time.monotonic() - start < PATIENCE / 2
+        assert not in_vain
 
     selector = Interrupted()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
@@ -116,13 +115,13 @@ def test_a_real_signal_wakes_the_loop(kind, make_loop):
         primitive = kind.make()
         loop = asyncio.get_running_loop()
         before = signal.signal(signal.SIGUSR1, lambda *_: kind.wake(primitive))
-        loop.call_later(PATIENCE, lambda: None)
-        start = time.monotonic()
+        in_vain: list[bool] = []
+        loop.call_later(PATIENCE, in_vain.append, True)
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
         timer.start()
         try:
             await kind.wait(primitive)
-            assert time.monotonic() - start < PATIENCE / 2
+            assert not in_vain
         finally:
             timer.join()
             signal.signal(signal.SIGUSR1, before)
@@ -131,8 +130,9 @@ def test_a_real_signal_wakes_the_loop(kind, make_loop):
         runner.run(main())
 
 
+@pytest.mark.usefixtures("woken_by_calls")
 def test_what_a_callback_wakes_shares_one_call(monkeypatch):
-    """A callback of the loop cannot be told from a signal handler. However many it wakes, the loop is called once."""
+    """A callback of the loop looks like a signal handler. The loop gets one call for all the tasks that it wakes."""
     calls = []
 
     async def main() -> None:

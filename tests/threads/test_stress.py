@@ -1,4 +1,4 @@
-"""The stress of `make soak`, for seconds."""
+"""The stress test of `make soak`, for a few seconds."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ from holdfast import threads
 from .stress import stress
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 def test_stress():
     contest = stress(3, 1)
@@ -18,10 +18,10 @@ def test_stress():
     assert contest.turns
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 def test_free_permits_are_neither_lost_nor_made():
-    """Nobody ever waits, so each is taken and given back without the queue."""
+    """No task or thread ever waits, so each permit is taken and put back without the queue."""
     semaphore = threads.Semaphore(10)
 
     def use():

@@ -8,12 +8,12 @@ from collections.abc import Coroutine
 from typing import Any, Literal, assert_type
 
 import holdfast
-from holdfast.barrier import BarrierStatistics
 from holdfast.cluster import Grant
 from holdfast.cluster import Session as ClusterSession
-from holdfast.event import EventStatistics
-from holdfast.lock import LockStatistics
-from holdfast.semaphore import SemaphoreStatistics
+from holdfast.tasks.barrier import BarrierStatistics
+from holdfast.tasks.event import EventStatistics
+from holdfast.tasks.lock import LockStatistics
+from holdfast.tasks.semaphore import SemaphoreStatistics
 
 # What is annotated with asyncio's classes takes holdfast's.
 a: asyncio.Lock = holdfast.Lock()

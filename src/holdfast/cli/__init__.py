@@ -1,4 +1,4 @@
-"""The command line, with the extra `cli`: see docs/cli.md."""
+"""The command line; docs/cli.md describes it. It needs the extra `cli`."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from .messages import complain, saying, show_warnings_as_lines
 def main() -> int:
     """Run what the command line says; return the exit code.
 
-    Without the extra only `holdfast demo` and `holdfast --version` work, and everything else says what to install.
+    Without the extra, only `holdfast demo` and `holdfast --version` work; everything else says what to install.
     """
-    if sys.stdout is None:  # it was closed
+    if sys.stdout is None:  # it was closed when the process was started
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     show_warnings_as_lines()
     try:
@@ -22,16 +22,16 @@ def main() -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        sys.unraisablehook = lambda _: None  # what it was in the middle of may complain, as a half-made event loop does
+        sys.unraisablehook = lambda _: None  # what was interrupted may complain, as a half-made event loop does
         return exit_codes.BY_SIGNAL + signal.SIGINT
-    except BrokenPipeError:  # as of `holdfast ls | head`
+    except BrokenPipeError:  # as in `holdfast ls | head`
         _leave_stdout()
         return exit_codes.READER_GONE
     except OSError as exc:
         _leave_stdout()
         complain(f"cannot write: {exc.strerror or exc}")
         return exit_codes.FAILED
-    except Exception as exc:  # a fault of ours: not with Python's 1, which here says "no"
+    except Exception as exc:  # a fault of holdfast's: not with Python's exit code 1, which means "no" here
         with saying():
             traceback.print_exc()
         complain(f"failed, by a fault of its own: {exc!r}")
@@ -51,18 +51,18 @@ def _command_line() -> int:
 
 def _command_line_without_extra(arguments: list[str]) -> int:
     if arguments == ["demo"]:
-        from holdfast._demo import demo
+        from holdfast.demo import demo
 
         return demo()
     if arguments == ["--version"]:
-        from holdfast import __version__
+        from .version import VERSION
 
-        print(f"holdfast {__version__}")  # noqa: T201
+        print(VERSION)  # noqa: T201
         return 0
-    print("holdfast: the command line needs an extra: pip install 'holdfast[cli]'", file=sys.stderr)  # noqa: T201
+    complain("the command line needs an extra: install holdfast with its extra 'cli'")
     return exit_codes.USAGE
 
 
 def _leave_stdout() -> None:
-    """What could not be written is not tried again when the interpreter ends, which would complain."""
+    """Throw away what could not be written; else the interpreter would try again at its end, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,8 +1,8 @@
-"""What the commands hold that this one was started by, at whatever distance: they wait for its end.
+"""Which commands this command is a part of. If one of them holds what it asks for, it would wait for its own end.
 
-Each holdfast adds the id of its session to an environment variable of CMD. The ids are only where to look: what those
-sessions hold says the engine. So it does not matter how a URL was written, and who was given back, evicted or lost
-what it held does not count.
+Each holdfast adds the id of its session to an environment variable of CMD. The ids only tell where to look; the engine
+tells what those sessions hold. So it does not matter how a URL was written, and what a session has released or lost
+does not count.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ VARIABLE = "HOLDFAST_SESSIONS"
 
 
 def with_session(session: Session) -> dict[str, str]:
-    """What CMD is told."""
+    """The environment variable for CMD, with this session added."""
     return {VARIABLE: " ".join([*_sessions(), session.id])}
 
 
 def have_ancestors() -> bool:
-    """Whether this command was started by another one of holdfast's."""
+    """Whether this command is a part of another holdfast command."""
     return bool(_sessions())
 
 
 def deadlock(found: Inspection) -> str | None:
-    """Why nothing of it could ever be had here, if so. It counts how many permits there are now: what the command line
-    says may be an older number."""
+    """Why this command could never be granted a permit; None if it could.
+
+    What counts is how many permits there are now: the number on the command line may be an older one.
+    """
     n = found.state.get("value", 1)
     ancestors = _sessions()
     held = [holding for holding in found.holders if holding.session.id in ancestors]

@@ -1,4 +1,4 @@
-"""CMD under a grant: it gets the signals, its exit code is passed on, and it is ended when the lease is lost."""
+"""CMD under a grant: it gets the signals, its exit code is returned, and it is ended when the lease is lost."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ async def run_command(
 ) -> int:
     """Run CMD while the grant is held; return the exit code for holdfast.
 
-    environment: what CMD is told besides all that holdfast was.
+    environment: variables for CMD, besides those that holdfast was given.
     grace: seconds between SIGTERM and SIGKILL if the lease is lost.
-    guard: what ends CMD if holdfast is killed; without one CMD stays in holdfast's process group.
+    guard: ends CMD if holdfast is killed. Without a guard, CMD stays in holdfast's process group.
     """
     if os.name != "posix":
         complain("CMD can be run on POSIX systems only; the other commands work here")
@@ -58,7 +58,7 @@ async def run_command(
 
 
 async def _end(child: Child, grant: Grant, grace: float) -> None:
-    """The lease is lost, so somebody else may have it by now."""
+    """End CMD: the lease is lost, so somebody else may have it by now."""
     try:
         grant.check()
         why = ""
@@ -67,29 +67,29 @@ async def _end(child: Child, grant: Grant, grace: float) -> None:
     complain(f"the lease on {grant.name!r} was lost{why}; {child} gets SIGTERM, and in {grace:g} s SIGKILL")
     until = asyncio.get_running_loop().time() + grace
     child.signal(signal.SIGTERM)
-    child.signal(signal.SIGCONT)  # one that is stopped cannot end
+    child.signal(signal.SIGCONT)  # a process that is stopped cannot end
     await asyncio.wait([child.ended], timeout=grace)
     while child.has_left_others() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110
         await asyncio.sleep(PAUSE)  # the kernel tells nobody when a group has ended
     child.signal(signal.SIGKILL)
-    await child.ended  # also of one that may not be signalled: whoever started holdfast is to know when it is over
+    await child.ended  # even if it cannot be signalled: the program that started holdfast has to know when CMD is over
 
 
 class Child:
     """CMD's process, and its process group if it has one of its own.
 
-    In a terminal it has none: it stays in the job that the shell has made, so that it can read from the terminal, and
-    Ctrl-C, Ctrl-Z and `fg` reach it from there. Whether stdin is redirected says nothing: ssh and sudo ask on /dev/tty.
+    In a terminal it has none. It stays in the job that the shell has made. So it can read from the terminal, and
+    Ctrl-C, Ctrl-Z and `fg` reach it. Whether stdin is redirected says nothing: ssh and sudo ask on /dev/tty.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], guard: Guard | None) -> None:
-        """Start it."""
+        """Start CMD. Raises OSError if it cannot be executed."""
         self._name = command[0]
         self._guard = guard
         self._leads_group = guard is not None
         self._complained = False
         self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        """Done when it has, and not been reaped yet: until that, nothing else can have its number."""
+        """Done when CMD has ended. It is not reaped yet: until then no other process can have its number."""
         if guard is not None:
             guard.expect()
         try:
@@ -110,7 +110,7 @@ class Child:
     @staticmethod
     @contextlib.contextmanager
     def noticing_its_end() -> Iterator[Callable[[Child], None]]:
-        """In between, a child that is given to what this yields is told of its end. To be entered before it begins."""
+        """Notice the end of a child. To be entered before the child is started; yields a function that takes it."""
         children: list[Child] = []
 
         def look(_: int = 0) -> None:
@@ -121,7 +121,9 @@ class Child:
             children.append(child)
             look()
 
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])  # whoever started holdfast may have blocked it
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, [signal.SIGCHLD]
+        )  # the program that started holdfast may have blocked it
         handle(signal.SIGCHLD, look)
         try:
             yield begin
@@ -133,15 +135,15 @@ class Child:
             self.ended.set_result(None)
 
     def _has_ended(self) -> bool:
-        if sys.platform == "darwin":  # before 3.13 it has no waitid()
+        if sys.platform == "darwin" or not hasattr(os, "waitid"):  # before 3.13 macOS has none, and PyPy has none
             return self._process.poll() is not None
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def has_left_others(self) -> bool:
-        """Whether it has ended, and what it has started in its group has not."""
+        """Whether CMD has ended, but not all that it has started in its group."""
         if not self._leads_group or not self.ended.done():
             return False
-        self._process.wait()  # else it counts itself; the number stays the group's as long as anybody is in it
+        self._process.wait()  # else CMD itself would count; the group keeps its number while anybody is in it
         with contextlib.suppress(ProcessLookupError):
             with contextlib.suppress(PermissionError):
                 os.killpg(self._process.pid, 0)
@@ -149,20 +151,20 @@ class Child:
         return False
 
     def reap(self) -> int:
-        """Once it has ended: its exit code, or of the signal that has ended it the number, below 0."""
+        """After its end: its exit code, or the negative number of the signal that has ended it."""
         if self._guard is not None:
             self._guard.dismiss()
         return self._process.wait()
 
     def signal(self, number: int) -> None:
-        """Send it to all that belongs to CMD, as far as it can be told."""
+        """Send a signal to all processes of CMD's group; without a group of its own, to CMD."""
         try:
             if self._leads_group:
                 os.killpg(self._process.pid, number)
             elif self._process.returncode is None:
                 os.kill(self._process.pid, number)
         except ProcessLookupError:
-            """It has ended meanwhile."""
+            """CMD has ended meanwhile."""
         except PermissionError:
             if not self._complained:
                 complain(f"{self} runs as another user, who alone may end it; holdfast waits until it has ended")
@@ -170,7 +172,7 @@ class Child:
 
     @contextlib.contextmanager
     def getting_signals(self) -> Iterator[None]:
-        """While CMD runs, what is sent to holdfast goes to CMD. Then it is left aside: holdfast is about to end."""
+        """Pass signals on to CMD while it runs. After that they are ignored: holdfast is about to end."""
         handled = taken(PASSED_ON)
         for number in handled:
             handle(number, self._pass_on)
@@ -193,12 +195,12 @@ class Child:
 
 
 def guard_if_needed(grace: float) -> contextlib.AbstractContextManager[Guard | None]:
-    """A guard for CMD where CMD is to have a process group of its own; see `Child`. Before the event loop runs."""
+    """A guard if CMD is to have a process group of its own (see `Child`). To be entered before the event loop runs."""
     return contextlib.nullcontext() if has_terminal() or not hasattr(os, "fork") else Guard(grace)
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What makes CMD get SIGTERM if holdfast is killed, so that it does not go on without its lock. On Linux."""
+    """What CMD does before it is executed, so that it gets SIGTERM if holdfast is killed. Only on Linux."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)
@@ -206,7 +208,7 @@ def _die_with_parent() -> Callable[[], None] | None:
 
     def ask() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # killed before it asked
+        if os.getppid() != parent:  # holdfast was killed before this was set
             os._exit(exit_codes.FAILED)
 
     return ask

@@ -1,4 +1,4 @@
-"""The exit codes besides CMD's own, chosen like those of timeout(1), env(1) and the shells. In docs/cli.md."""
+"""The exit codes, besides those of CMD. They are those of timeout(1), env(1) and the shells. docs/cli.md lists them."""
 
 OK = 0
 NO = 1
@@ -8,12 +8,12 @@ USAGE = 2
 LEASE_LOST = 123
 """The lease was lost while CMD ran, and CMD was ended."""
 TIMED_OUT = 124
-"""It was not granted within --timeout."""
+"""The time of --timeout has passed."""
 FAILED = 125
-"""holdfast itself failed: the engine cannot be used, the name is in use for something else."""
+"""holdfast itself failed: the engine cannot be used, or the name is in use for something else."""
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 BY_SIGNAL = 128
-"""Plus the signal's number: CMD, or holdfast while it waited, was ended by it."""
+"""Plus the number of the signal by which CMD, or holdfast while it waited, was ended."""
 READER_GONE = BY_SIGNAL + 13
-"""Nobody reads stdout any more: what SIGPIPE does to other programs. (Python ignores it, and Windows has none.)"""
+"""Nobody reads stdout any more. Other programs are ended by SIGPIPE then; Python ignores it, and Windows has none."""

@@ -1,9 +1,9 @@
-"""A process that ends CMD, with all that CMD has started, if holdfast is killed: nobody else would be left to do it.
+"""A process that ends CMD, with all that CMD has started, if holdfast is killed.
 
-It is forked before holdfast's event loop and session begin, and waits on a pipe of which holdfast has the other end. So
-it has nothing of theirs, and learns of the end of holdfast from the kernel, however that ends. It knows CMD's process
-group from CMD itself, before that is executed, and is dismissed when CMD has ended and is not reaped yet: until then
-no other process can have the number.
+The guard is forked before holdfast's event loop and session begin, so it has nothing of theirs. It waits on a pipe
+whose other end holdfast has, so the kernel tells it of holdfast's end, however that comes about. CMD itself tells it
+the number of its process group, before it is executed. The guard is dismissed when CMD has ended and is not reaped yet:
+until then no other process can have that number.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Self
 from .signals import PASSED_ON
 
 PAUSE = 0.02
-"""Seconds between two looks whether the group is still there. (No other group gets its number in that time: the kernel
-gives out all others before.)"""
+"""Seconds between two looks whether the group is still there. No other group gets its number in that time: the kernel
+first gives out all other numbers."""
 
 
 class Guard:
-    """holdfast's side of it. Use it with `with`, from before the event loop until CMD has ended."""
+    """The guard, as holdfast uses it. Use it with `with`, from before the event loop until CMD has ended."""
 
     def __init__(self, grace: float) -> None:
-        """grace: seconds between SIGTERM and SIGKILL."""
+        """grace: seconds between SIGTERM and SIGKILL for CMD."""
         self._grace = grace
         self._charged = False
 
@@ -44,11 +44,11 @@ class Guard:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if not self._charged:  # else CMD runs, and only holdfast fails: that is the guard's hour
+        if not self._charged:  # else CMD runs and holdfast fails: the guard has to end CMD
             self.dismiss()
 
     def take_charge(self) -> None:
-        """In CMD's process, the leader of its group, before it is executed."""
+        """Tell the guard the group's number. Called in CMD's process, which leads the group, before CMD is executed."""
         os.write(self._write, b"%d\n" % os.getpid())
 
     def expect(self) -> None:
@@ -60,7 +60,7 @@ class Guard:
         self._charged = False
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)  # a child that was not waited for: the number is its own
+                os.kill(self._pid, signal.SIGKILL)  # not waited for yet, so the number is still the guard's
             with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
                 os.waitpid(self._pid, 0)
             os.close(self._write)
@@ -81,21 +81,21 @@ def _keep_watch(read: int, grace: float) -> None:
 
 
 def _keep_only(read: int) -> None:
-    """Have it as descriptor 0, and no other open: who reads what holdfast writes to sees the end when it is there."""
+    """Have the pipe as descriptor 0, and no other open: else a reader of holdfast's output would not see its end."""
     os.dup2(read, 0)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):
         os.dup2(null, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    os.chdir("/")  # no file system stays busy for its sake
+    os.chdir("/")  # no file system is kept busy
 
 
 def end_group(group: int, grace: float) -> None:
-    """SIGTERM for all processes of the group; and after `grace` seconds SIGKILL, for those that are left."""
+    """Send SIGTERM to all processes of the group, and after `grace` seconds SIGKILL to those that are left."""
     until = time.monotonic() + grace
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # they have ended, or are out of reach
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # they have ended, or run as another user
         os.killpg(group, signal.SIGTERM)
-        os.killpg(group, signal.SIGCONT)  # one that is stopped cannot end
+        os.killpg(group, signal.SIGCONT)  # a process that is stopped cannot end
         while time.monotonic() < until:
             os.killpg(group, 0)
             time.sleep(PAUSE)

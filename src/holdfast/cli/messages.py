@@ -1,4 +1,4 @@
-"""What holdfast says to its user, on stderr: stdout is CMD's."""
+"""Messages to the user: how they are written to stderr, as stdout belongs to CMD, and how they show names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 60
 
 
 def complain(message: str) -> None:
-    """A line."""
+    """Print one line on stderr."""
     if sys.stderr is not None:
         with saying():
             print(f"holdfast: {printable(' '.join(message.splitlines()))}", file=sys.stderr, flush=True)  # noqa: T201
@@ -21,16 +21,18 @@ def complain(message: str) -> None:
 
 @contextlib.contextmanager
 def saying() -> Iterator[None]:
-    """For what is written to stderr. If that is full, or nobody reads it any more, it is left unsaid: nothing else may
-    fail for that, and the exit code tells."""
+    """A context manager for writing to stderr. If stderr is full, or nobody reads it any more, the message is dropped.
+
+    Nothing else fails because of that; the exit code still tells what happened.
+    """
     try:
         yield
     except OSError:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # else it is tried once more when the interpreter ends
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter tries again at its end
 
 
 def show_warnings_as_lines() -> None:
-    """What the library warns of is for the user of the command as well, but not where in the code it was said."""
+    """Print the library's warnings as lines: without the place in the code, which says nothing to a user."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         complain(str(message))
@@ -39,10 +41,10 @@ def show_warnings_as_lines() -> None:
 
 
 def printable(text: str) -> str:
-    """With what would do something to a terminal as Python writes it: others have chosen their names and reasons."""
+    """The text with control characters escaped as in Python: others choose names and reasons, and a terminal obeys."""
     return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def shortened(text: str) -> str:
-    """For a message."""
+    """The text, cut to the length that a message allows."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

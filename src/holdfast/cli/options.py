@@ -1,4 +1,4 @@
-"""What the commands take: types, options, and how CMD is told from holdfast's own words."""
+"""What the commands take: types, options, and where CMD begins on the command line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 GRACE = 10.0
-"""Seconds."""
+"""Seconds between SIGTERM and SIGKILL, by default."""
 
 
 class Seconds(click.types.FloatParamType):
-    """A time, not below 0."""
+    """A number of seconds, 0 or more."""
 
     name = "seconds"
 
@@ -34,7 +34,7 @@ class Text(click.types.StringParamType):
 
     @staticmethod
     def read(value: str) -> str:
-        """What the system has given, as a text in UTF-8. What is none stays surrogates, as in Python."""
+        """A text from the system, read as UTF-8. Bytes that are not UTF-8 become surrogates, as in Python."""
         return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
@@ -43,8 +43,8 @@ def session_options(command: F) -> F:
     options = [
         click.option(
             "--url",
-            help="Where it is noted who holds what. A directory, for the processes of this machine: "
-            "sqlite:///var/lib/locks. Or a server of Redis or Valkey, for those of many: redis://locks.example.org. "
+            help="Where the state is kept: a directory, for the processes of this machine, as "
+            "sqlite:///var/lib/locks; or a Redis or Valkey server, for many machines, as redis://locks.example.org. "
             "If left out: what the environment variable HOLDFAST_URL says, or else a directory of yours in /tmp.",
         ),
         click.option(
@@ -67,7 +67,7 @@ def session_options(command: F) -> F:
             "--timeout",
             type=Seconds(),
             metavar="SECONDS",
-            help="Wait so long at most; then give up, with exit code 124. With 0, do not wait for others at all. If "
+            help="Wait for so long at most, then give up with exit code 124. With 0, do not wait for others at all. If "
             "left out: wait for as long as it takes.",
         ),
     ]
@@ -83,9 +83,23 @@ quiet_option = click.option(
 name_argument = click.argument("name", type=Text())
 
 
+class Count(click.IntRange):
+    """N, 1 or more. A word in its place shows that it is missing, as in `holdfast semaphore api -- CMD`."""
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no integer of 1 or more. Has N been left out?", param, ctx)
+        return int(super().convert(value, param, ctx))
+
+
 def count_argument(command: F) -> F:
     """N, 1 or more."""
-    return click.argument("n", metavar="N", type=click.IntRange(min=1))(command)
+    return click.argument("n", metavar="N", type=Count())(command)
 
 
 def command_options(command: F) -> F:
@@ -96,22 +110,24 @@ def command_options(command: F) -> F:
         default=GRACE,
         show_default=True,
         metavar="SECONDS",
-        help="If what CMD runs under is lost, or holdfast is killed, CMD is asked to end (SIGTERM). If it still runs "
-        "so many seconds later, it is killed (SIGKILL).",
+        help="If the lock or permit is lost, or holdfast is killed, CMD is asked to end (SIGTERM). If it still runs "
+        "after so many seconds, it is killed (SIGKILL).",
     )
     arguments = click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
     return session_options(quiet_option(grace(arguments(command))))
 
 
 class RunsCommand(click.Command):
-    """CMD begins at '--', or else at the first word that is neither an option nor an argument: from there on all is its
-    own, also what looks like an option of holdfast's."""
+    """A command that runs CMD. CMD begins after '--', or at the first word that is neither an option nor an argument.
+
+    From there on all words are CMD's, also those that look like options of holdfast.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, self._marked(ctx, args))
 
     def _marked(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """With '--' before CMD."""
+        """The words, with '--' before CMD."""
         parameters = self.get_params(ctx)
         takes_value = {
             name: not (isinstance(each, click.Option) and each.is_flag) and each.nargs == 1

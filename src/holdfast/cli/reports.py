@@ -1,4 +1,4 @@
-"""What `ls` and `show` print: tables for people, JSON for programs."""
+"""What is printed on stdout: tables and lines for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from holdfast.cluster import Inspection, SessionInfo
 from .messages import complain, printable
 
 _ENDLESS = 100_000
-"""Columns of what is no terminal."""
+"""The width of a table that is not printed on a terminal, in columns."""
+_IN_THE_KIND = "value", "bounded", "parties"
+"""What the kind says already, as in "bounded semaphore of 10" and "barrier of 4"."""
 
 
 def as_json(value: object) -> str:
-    """Dataclasses as objects, moments as in ISO 8601."""
+    """The value in JSON: dataclasses as objects, moments in ISO 8601."""
     return json.dumps(value, default=_plain, indent=2)
 
 
@@ -34,7 +36,7 @@ def _plain(value: object) -> object:
 
 
 def print_names(found: Iterable[Inspection]) -> bool:
-    """A line for each name. Return whether all could be printed as it is."""
+    """Print a line for each name. Return whether nothing had to be escaped."""
     table = Table("name", "kind", "held by", "waiting", "state", box=None, pad_edge=False)
     for one in found:
         holders = ", ".join(f"{printable(holding.session.name)}{_times(holding.permits)}" for holding in one.holders)
@@ -44,34 +46,65 @@ def print_names(found: Iterable[Inspection]) -> bool:
 
 
 def print_name(one: Inspection) -> bool:
-    """Who holds it, who waits, in order; who is dead, who was evicted. Return whether all could be printed as it is."""
+    """Print the holders, the waiters in order, the dead sessions, and the evictions. Return as print_names() does."""
     printed = _print(f"{one.name!r}: {one.kind}, made by {printable(one.made_by)}. {_state(one)}")
-    table = Table("", "session", "host", "pid", "since", "token", "", "command", box=None, pad_edge=False)
+    table = _SessionsTable()
     for holding in one.holders:
         token = "-" if holding.token is None else str(holding.token)
         permits = f"{holding.permits} permits" if holding.permits > 1 else ""
-        _row(table, "holds", holding.session, _age(holding.since), token, permits)
+        table.add("holds", holding.session, _age(holding.since), token, permits)
     for waiting in one.waiters:
         tasks = f"{waiting.tasks} tasks" if waiting.tasks > 1 else ""
         condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
-        _row(table, "waits", waiting.session, _age(waiting.since), "-", tasks, condition)
+        table.add("waits", waiting.session, _age(waiting.since), "-", tasks, condition)
     for dead in one.dead:
         does = [f"held {dead.permits}" if dead.permits else "", f"{dead.tasks} waited" if dead.tasks else ""]
-        _row(table, "dead", dead.session or _unknown(dead.id), "-", "-", *does)
-    if table.row_count:
-        printed &= _print(table)
+        table.add("dead", dead.session or _unknown(dead.id), "-", "-", *does)
+    if table.rows:
+        printed &= _print(table.laid_out())
     for eviction in one.evictions:
         printed &= _print(printable(f"{eviction.session.name}, who held it, {eviction}"))
     return printed
 
 
-def _row(table: Table, does: str, session: SessionInfo, since: str, token: str, *more: str) -> None:
-    stopped = "stopped" if session.stopped else ""
-    rest = ", ".join(filter(None, [stopped, *more]))
-    pid = str(session.pid) if session.pid else "-"
-    table.add_row(
-        does, *map(printable, (session.name, session.host)), pid, since, token, rest, printable(session.command)
-    )
+def print_line(text: str) -> None:
+    """Print one line, whatever its letters are."""
+    click.echo(_encodable(printable(text)))
+
+
+class _SessionsTable:
+    """What sessions have to do with a name. Where a terminal is too narrow for it, each session gets two lines."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, ...]] = []
+
+    def add(self, does: str, session: SessionInfo, since: str, token: str, *more: str) -> None:
+        stopped = "stopped" if session.stopped else ""
+        rest = ", ".join(filter(None, [stopped, *more]))
+        pid = str(session.pid) if session.pid else "-"
+        name, host, command = map(printable, (session.name, session.host, session.command))
+        self.rows.append((does, name, host, pid, since, token, rest, command))
+
+    def laid_out(self) -> Table | str:
+        """The table. What is copied from it, as a token, is never broken."""
+        console = _console()
+        wide = Table("", "session", "host", "pid", "since", "token", "", "command", box=None, pad_edge=False)
+        for row in self.rows:
+            wide.add_row(*row)
+        if console.measure(wide, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width:
+            return wide
+        narrow = Table("", "session", "since", "token", box=None, pad_edge=False)
+        for does, name, _, _, since, token, _, _ in self.rows:
+            narrow.add_row(does, name, since, token)
+        console.width = _ENDLESS
+        with console.capture() as captured:
+            console.print(narrow)
+        header, *lines = captured.get().splitlines()
+        shown = [header]
+        for line, (_, _, host, pid, _, _, rest, command) in zip(lines, self.rows, strict=True):
+            process = ", ".join(filter(None, [f"pid {pid} on {host}", rest]))
+            shown += [line, f"       {process}: {command}"]
+        return "\n".join(each.rstrip() for each in shown)
 
 
 def _unknown(id: str) -> SessionInfo:
@@ -79,27 +112,41 @@ def _unknown(id: str) -> SessionInfo:
 
 
 def _print(what: Table | str) -> bool:
-    """Return whether stdout could print all of it; what it could not stands there as Python writes it.
+    """Print to stdout; return whether its encoding has all letters. Those that it lacks are escaped as in Python.
 
-    A terminal folds what is too long for it; a file or a pipe gets whole lines.
+    A terminal folds lines that are too long for it; a file or a pipe gets whole lines.
     """
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = _ENDLESS
+    console = _console()
     if isinstance(what, Table):
         for column in what.columns:
             column.overflow = "fold"
     with console.capture() as captured:
         console.print(what)
-    text, encoding = captured.get(), getattr(sys.stdout, "encoding", None) or "utf-8"
-    printable = text.encode(encoding, "backslashreplace").decode(encoding)
-    click.echo(printable, nl=False)
-    if printable != text:
+    text = captured.get()
+    shown = _encodable(text)
+    click.echo(shown, nl=False)
+    if shown != text:
         complain(
-            f"stdout has the encoding {encoding}, which lacks some letters; they are shown as in '\\xe4'. "
+            f"stdout has the encoding {_encoding()}, which lacks some letters; they are shown as in '\\xe4'. "
             "Use --json, or set PYTHONIOENCODING=utf-8"
         )
-    return printable == text
+    return shown == text
+
+
+def _console() -> Console:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    return console
+
+
+def _encodable(text: str) -> str:
+    """The text with letters that the encoding of stdout lacks escaped as in Python."""
+    return text.encode(_encoding(), "backslashreplace").decode(_encoding())
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def _times(permits: int) -> str:
@@ -107,7 +154,9 @@ def _times(permits: int) -> str:
 
 
 def _state(one: Inspection) -> str:
-    return ", ".join(f"{name.replace('_', ' ')}: {_word(value)}" for name, value in one.state.items())
+    return ", ".join(
+        f"{name.replace('_', ' ')}: {_word(value)}" for name, value in one.state.items() if name not in _IN_THE_KIND
+    )
 
 
 def _word(value: int | bool) -> str:

@@ -1,4 +1,4 @@
-"""The terminal that holdfast was started in, if it was."""
+"""The terminal in which holdfast was started, if there is one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TERMINAL = "/dev/tty"
 
 
 def has_terminal() -> bool:
-    """Whether there is a controlling terminal, be it that stdin, stdout and stderr are all redirected."""
+    """Whether there is a controlling terminal, even if stdin, stdout and stderr are all redirected."""
     try:
         os.close(os.open(_TERMINAL, os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
     except OSError:
@@ -18,7 +18,7 @@ def has_terminal() -> bool:
 
 
 def is_in_foreground() -> bool:
-    """Whether this process belongs to the job that the terminal sends Ctrl-C to."""
+    """Whether this process belongs to the job to which the terminal sends Ctrl-C."""
     with contextlib.suppress(OSError):
         terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY)
         try:

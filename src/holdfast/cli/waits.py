@@ -1,4 +1,4 @@
-"""What a command has waited for in vain."""
+"""The message for a command that has waited in vain: what it waited for, and the holders."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from holdfast.cluster import Holding, Inspection, Session, SessionInfo
 from .messages import shortened
 
 MOMENT = 0.5
-"""Seconds that it may take to find out who holds it, at most: the time of --timeout has passed already."""
+"""The most seconds that finding the holders may take: the time of --timeout has passed already."""
 _MOST = 3
-"""Holders that are named."""
+"""How many holders are named, at most."""
 
 
 async def what_it_waited_for(session: Session, kind: str, name: str, seconds: float | None) -> str:
-    """For the message: what was not there in time, and whose it is.
+    """What was not there in time, and its holders.
 
     seconds: what --timeout said.
     """
@@ -33,7 +33,7 @@ async def _find(session: Session, name: str) -> Inspection | None:
     try:
         async with asyncio.timeout(MOMENT):
             return await session.inspect(name)
-    except Exception:  # the time has passed, and that is what is said; that nobody can say whose it is, is no news
+    except Exception:  # the message is about the time that has passed; without an answer it does not name the holders
         return None
 
 
@@ -53,11 +53,11 @@ def _holder(holding: Holding) -> str:
 
 
 def who_it_is(session: SessionInfo) -> str:
-    """For a message."""
+    """A session's name and its command, for a message."""
     command = f" ({shortened(what_it_runs(session.command))})" if session.command else ""
     return f"{shortened(session.name)}{command}"
 
 
 def what_it_runs(command: str) -> str:
-    """Of a command line of holdfast's CMD, of another one all."""
+    """CMD, if this is a command line of holdfast; else the whole command line."""
     return command.partition(" -- ")[2] or command

@@ -1,25 +1,83 @@
 """The primitives across processes. `holdfast.connect()` opens a session."""
 
-from .barrier import Barrier as Barrier
-from .condition import Condition as Condition
-from .engines.contract import SessionInfo as SessionInfo
-from .engines.evictions import Eviction as Eviction
+from .engines.eviction_note import Eviction as Eviction
+from .engines.session_info import SessionInfo as SessionInfo
 from .errors import EngineError as EngineError
 from .errors import FormatError as FormatError
 from .errors import LeaseLost as LeaseLost
 from .errors import NameConflict as NameConflict
+from .errors import PrivateTmpWarning as PrivateTmpWarning
 from .errors import SessionLost as SessionLost
-from .event import Event as Event
 from .fencing import Fence as Fence
 from .fencing import RedisFence as RedisFence
 from .fencing import SQLiteFence as SQLiteFence
 from .fencing import StaleToken as StaleToken
-from .grant import Grant as Grant
 from .inspection import Dead as Dead
 from .inspection import Holding as Holding
 from .inspection import Inspection as Inspection
 from .inspection import Waiting as Waiting
-from .lock import Lock as Lock
-from .semaphore import BoundedSemaphore as BoundedSemaphore
-from .semaphore import Semaphore as Semaphore
+from .primitives.barrier import Barrier as Barrier
+from .primitives.condition import Condition as Condition
+from .primitives.event import Event as Event
+from .primitives.grant import Grant as Grant
+from .primitives.lock import Lock as Lock
+from .primitives.semaphore import BoundedSemaphore as BoundedSemaphore
+from .primitives.semaphore import Semaphore as Semaphore
 from .session import Session as Session
+
+# What repr(), tracebacks and pickles say is what users import.
+for _public in (
+    Barrier,
+    Condition,
+    SessionInfo,
+    Eviction,
+    EngineError,
+    FormatError,
+    LeaseLost,
+    NameConflict,
+    PrivateTmpWarning,
+    SessionLost,
+    Event,
+    Fence,
+    RedisFence,
+    SQLiteFence,
+    StaleToken,
+    Grant,
+    Dead,
+    Holding,
+    Inspection,
+    Waiting,
+    Lock,
+    BoundedSemaphore,
+    Semaphore,
+    Session,
+):
+    _public.__module__ = __name__
+del _public
+
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Dead",
+    "EngineError",
+    "Event",
+    "Eviction",
+    "Fence",
+    "FormatError",
+    "Grant",
+    "Holding",
+    "Inspection",
+    "LeaseLost",
+    "Lock",
+    "NameConflict",
+    "PrivateTmpWarning",
+    "RedisFence",
+    "SQLiteFence",
+    "Semaphore",
+    "Session",
+    "SessionInfo",
+    "SessionLost",
+    "StaleToken",
+    "Waiting",
+]

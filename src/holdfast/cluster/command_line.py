@@ -1,4 +1,4 @@
-"""What this process was started with, as others may read it."""
+"""The command line of this process, as other users may read it in reports."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _PASSWORD_IN_URL = re.compile(r"(?<=[?&])(password|passwd|pwd|username)=[^\s&#'\
 
 
 def command_line() -> str:
-    """The command line, at most 200 characters of it, with no names and passwords of users in its URLs."""
+    """The first 200 characters of the command line, without user names and passwords in its URLs."""
     text = os.fsencode(shlex.join(sys.orig_argv)).decode(errors="replace")  # whatever the locale says
     return without_passwords(text)[:LONGEST]
 
 
 def without_passwords(text: str) -> str:
-    """The text, its URLs without users and passwords."""
+    """The text, with no user names and passwords in its URLs."""
     return _PASSWORD_IN_URL.sub(r"\1=...", _USER_IN_URL.sub("", text))

@@ -1,7 +1,7 @@
-"""The resource's side of a Lock: it remembers the highest fencing token that it has seen, and refuses older ones.
+"""The resource's side of a Lock: a fence remembers the highest fencing token that it has seen, and refuses lower ones.
 
 A process may be stopped for longer than its lease at any point, also between `grant.check()` and its write. No lock can
-prevent the write that follows; the resource can, if each write carries its grant's token.
+prevent the write that follows. The resource can, if each write carries the token of its grant.
 (M. Kleppmann, "How to do distributed locking", 2016.)
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StaleToken(RuntimeError):  # noqa: N818  # what happened, as in errors.py
-    """The write is refused: a later grant of the lock has written before."""
+    """The write is refused: the holder of a later grant of the lock has written before."""
 
 
 class Fence:
@@ -31,23 +31,37 @@ class Fence:
 
     @property
     def highest(self) -> int:
-        """The highest token that was admitted; 0 if none was."""
+        """The highest token that was admitted; 0 if none was yet."""
         return self._highest
 
     def check(self, token: int) -> None:
-        """Admit a token, or raise StaleToken if a higher one was admitted before.
+        """Admit a token, unless a higher one was admitted before.
 
-        What is written must be written before anybody else's check: without an `await` in one event loop, or in
-        the body of `admitted()`.
+        Write before anything else can be admitted: without an `await` after the check, if all writers run in one event
+        loop; else in the body of `admitted()`.
+
+        token: that of the grant under which the write is made, `grant.token`.
+
+        Raises StaleToken if a higher token was admitted before; TypeError if it is not a token.
+
+        Cancellation: as for admitted(), as the thread may have to wait.
         """
         with self.admitted(token):
             pass
 
     @contextmanager
     def admitted(self, token: int) -> Iterator[None]:
-        """Admit a token as check() does, for the body: nobody else's is admitted before that has ended.
+        """Admit a token as check() does, and no other one until the body has ended.
 
-        The body must not `await`: other tasks of the thread would be locked out, and their event loop with them.
+        The body must not `await`: another task of the thread that calls this would block, and its event loop with it.
+
+        token: that of the grant under which the write is made, `grant.token`.
+
+        Raises StaleToken if the token is lower than one that was admitted before; TypeError if it is not a token.
+
+        Cancellation: while another thread is in a body, this blocks the thread, which cannot be cancelled. If a signal
+        handler raises meanwhile, as at Ctrl-C, its exception comes out, and nothing is admitted. A token whose body
+        raises stays admitted.
         """
         _check_type(token)
         with self._mutex:
@@ -58,7 +72,7 @@ class Fence:
 
 
 class SQLiteFence:
-    """Guards something in an SQLite database, whatever processes write there: a table of it keeps the highest token.
+    """Guards something in an SQLite database against all processes that write there. A table keeps the highest token.
 
     ```python
     fence = SQLiteFence(connection, "accounts")
@@ -69,18 +83,24 @@ class SQLiteFence:
     """
 
     def __init__(self, connection: sqlite3.Connection, resource: str) -> None:
-        """connection: where the resource is. The table `holdfast_fences` is made there if it is missing.
-        resource: what is guarded; each has tokens of its own.
+        """connection: to the database of the resource. The table `holdfast_fences` is made there if it is missing.
+        resource: the name of what is guarded. Each resource has tokens of its own.
         """
         self._connection = connection
         self._resource = resource
         connection.execute("CREATE TABLE IF NOT EXISTS holdfast_fences (resource TEXT PRIMARY KEY, token INTEGER)")
 
     def check(self, token: int) -> None:
-        """Admit a token for the transaction that is open or begins here; raise StaleToken if a higher one was before.
+        """Admit a token for the transaction that is open or begins here, unless a higher one was admitted before.
 
-        Raises RuntimeError if the connection is not in a transaction afterwards, as check and write must be in one.
-        Raises sqlite3.Error as the database does.
+        token: that of the grant under which the write is made, `grant.token`.
+
+        Raises StaleToken if a higher token was admitted before; RuntimeError if the connection is not in a transaction
+        afterwards, as the check and the write must be in the same one; TypeError if it is not a token; sqlite3.Error as
+        the database does.
+
+        Cancellation: while another connection writes, this blocks the thread, for at most the `timeout` of the
+        connection, and cannot be cancelled. A signal handler runs when it has ended.
         """
         _check_type(token)
         statement = """
@@ -100,7 +120,7 @@ class SQLiteFence:
 
 
 class RedisFence:
-    """Guards something in Redis or Valkey: a key there keeps the highest token.
+    """Guards something in Redis or Valkey. A key there keeps the highest token.
 
     ```python
     fence = RedisFence(client, "accounts:fence")
@@ -117,16 +137,20 @@ class RedisFence:
     """
 
     def __init__(self, client: Redis, key: str) -> None:
-        """client: of `redis.asyncio`, for the server where the resource is, which need not be the one of the locks.
-        key: keeps the highest token; one for each resource. Do not let it expire.
+        """client: of `redis.asyncio`, for the server of the resource. It need not be the server of the locks.
+        key: keeps the highest token. Each resource needs a key of its own, which must not expire.
         """
         self._client = client
         self._key = key
 
     async def execute(self, token: int, *command: str | bytes | float) -> Any:
-        """Admit a token and run the command, in one atomic step; return the command's result.
+        """Admit a token and run a command, in one atomic step; return the result of the command.
 
-        Raises StaleToken, and does nothing, if a higher token was admitted before. Raises redis-py's errors.
+        token: that of the grant under which the write is made, `grant.token`.
+        command: the command and its arguments.
+
+        Raises StaleToken, and does nothing, if a higher token was admitted before; TypeError if it is not a token;
+        redis-py's errors as the client does.
 
         Cancellation: the command may have been run or not.
         """
@@ -138,7 +162,16 @@ class RedisFence:
         return rest[0] if rest else None
 
     async def check(self, token: int) -> None:
-        """Admit a token as execute() does, without a command: somebody else may write between this and a write."""
+        """Admit a token as execute() does, without a command.
+
+        Another client may write between this check and your write.
+
+        token: as for execute().
+
+        Raises what execute() raises.
+
+        Cancellation: raises at once; the token may have been admitted.
+        """
         await self.execute(token)
 
 

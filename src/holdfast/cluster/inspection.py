@@ -1,4 +1,4 @@
-"""What a record says, for people and for programs that watch."""
+"""Reports: what a record says, for people and for programs that watch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .barrier_record import BarrierRecord
-from .engines.contract import SessionInfo
-from .engines.evictions import Eviction
-from .event_record import EventRecord
-from .lock_record import LockRecord
-from .record import Batch, Record, Step, decode_document, not_ours, parse, step
-from .semaphore_record import SemaphoreRecord
+from .engines.eviction_note import Eviction
+from .engines.session_info import SessionInfo
+from .records.record import Record
+from .records.step import burial
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,82 +20,73 @@ class Holding:
 
     session: SessionInfo
     permits: int
-    """How many; 1 for a Lock."""
+    """The number of permits; 1 for a Lock."""
     token: int | None
-    """Of a Lock: the fencing token."""
+    """Of a Lock: the fencing token; if several tasks of the session have the lock in turn, that of the first one."""
     since: datetime | None
-    """Of a Lock: when it was granted, by the engine's clock."""
+    """Of a Lock: the time of the grant, by the engine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Tasks of one session that wait, one behind the other."""
+    """Tasks of one session that wait one behind the other."""
 
     session: SessionInfo
     tasks: int
-    """How many."""
+    """The number of tasks."""
     condition: str | None
-    """The condition that they wait for, if it is not the primitive itself."""
+    """The name of the condition in which they wait; None if they wait for the primitive itself."""
     since: datetime | None
-    """Since when the first of them waits, to a second, by the engine's clock."""
+    """The time since which the first of them waits, to a second, by the engine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A session that has ended without giving back what it held: whoever asks next buries it, and may have that."""
+    """A session that has ended without giving back what it held.
+
+    The next session that asks for the name buries it, and may get what it held.
+    """
 
     id: str
     session: SessionInfo | None
-    """Who it was, if that is still known."""
+    """What is still known of it, if anything is."""
     permits: int
-    """How many it holds, as the record has it."""
+    """The number of permits that it holds, as the record has it."""
     tasks: int
-    """How many of its tasks wait there."""
+    """The number of its tasks that wait, as the record has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A name at one moment, as `Session.inspect()` has found it. The dead do not count, but in `dead`."""
+    """A name at one moment, as `Session.inspect()` has found it. Dead sessions are only in `dead`."""
 
     name: str
     kind: str
-    """With its value, if it has one: "semaphore of 10"."""
+    """The kind of the primitive, with its value if it has one: "semaphore of 10"."""
     made_by: str
-    """The name of the session that used it first."""
+    """The name of the session that used the name first."""
     holders: tuple[Holding, ...]
     waiters: tuple[Waiting, ...]
-    """In the order in which they are served; then those of conditions."""
+    """In the order in which they are served; after them those in conditions."""
     state: Mapping[str, int | bool]
-    """What else there is to say of this kind: whether an event is set, how many permits are free, ..."""
+    """What else a primitive of this kind has to say: whether an event is set, how many permits are free, ..."""
     dead: tuple[Dead, ...] = ()
-    """Whom nobody has buried yet."""
+    """The dead sessions that nobody has buried yet."""
     evictions: tuple[Eviction, ...] = ()
-    """Of sessions that held the name and were ended by somebody, `Session.evict()`, within the last day."""
-
-
-KINDS: tuple[type[Record], ...] = LockRecord, SemaphoreRecord, EventRecord, BarrierRecord
-
-
-def decode_any(text: str, name: str) -> Record:
-    """A record as it was stored, of whatever kind. Raises FormatError if this version does not know it."""
-    document = parse(text, name)
-    for initial in (record.of_kind(document["kind"]) for record in KINDS):
-        if initial is not None:
-            return decode_document(document, text, name, initial)
-    raise not_ours(text, name)
+    """The evictions, within the last day, of sessions that held the name; see `Session.evict()`."""
 
 
 def report(
     record: Record, name: str, sessions: Mapping[str, SessionInfo], evictions: Iterable[Eviction] = ()
 ) -> Inspection:
-    """What the record of a name says.
+    """Report what the record of a name says.
 
-    sessions: those that are known. Those that are not are dead.
-    evictions: all that there is a note of.
+    sessions: those that the engine knows. All others are dead.
+    evictions: all that the engine has a note of.
     """
     alive = {id: with_process(info) for id, info in sessions.items() if info.alive}
     held, waiting = [*record.held()], [*record.waiting()]
-    gone = dict.fromkeys(who for who in [*(each.session for each in held), *(run.session for run, _ in waiting)])
+    gone = dict.fromkeys([*(each.session for each in held), *(run.session for run, _ in waiting)])
     return Inspection(
         name,
         record.kind,
@@ -116,30 +104,25 @@ def report(
         without_dead(record, record.sessions() - alive.keys()).figures(),
         tuple(
             Dead(
-                who,
-                sessions.get(who),
-                sum(each.permits for each in held if each.session == who),
-                sum(run.size() for run, _ in waiting if run.session == who),
+                id,
+                sessions.get(id),
+                sum(each.permits for each in held if each.session == id),
+                sum(run.size() for run, _ in waiting if run.session == id),
             )
-            for who in gone
-            if who not in alive
+            for id in gone
+            if id not in alive
         ),
         tuple(each for each in evictions if name in each.held),
     )
 
 
 def without_dead(record: Record, dead: Collection[str]) -> Record:
-    """What it becomes for who asks next."""
+    """The record as the next session that asks will find it."""
     return burial(record, dead, record.changed).record if dead else record
 
 
-def burial(record: Record, dead: Collection[str], at: float) -> Step:
-    """The step that buries them and does nothing else, for a session that need not be in the record."""
-    return step(record, Batch("", 0, (), at), dead)
-
-
 def with_process(info: SessionInfo) -> SessionInfo:
-    """With what this machine can tell of its process, if that is here."""
+    """The same, with what this machine can tell of the session's process, if that runs here."""
     return replace(info, stopped=info.host == socket.gethostname() and _is_stopped(info.pid))
 
 

@@ -1,4 +1,4 @@
-"""Where a schedule that was run goes on to others."""
+"""Where a schedule that was run goes on to longer ones, and which of these sleep: see reduction.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .reduction import Choice, Codes, codes_in
 from .schedule import Fork, Schedule
 
 Where = tuple[int, int]
-"""How many interventions of a schedule come before another one, and the step of that."""
+"""The place of an intervention: how many interventions of a schedule come before it, and its step."""
 
 
 class Branches:
@@ -23,25 +23,25 @@ class Branches:
         self.forks = forks
         self._choices = choices
         self._inherited = inherited
-        """Where that was tried which sleeps from the last intervention on."""
+        """For each intervention that sleeps since the last one of the schedule, where it was tried."""
 
     def choice(self, place: int) -> Choice:
-        """The choice at a fork."""
+        """Return the choice at a fork."""
         return self._choices[place] if self._choices else (0, 0)
 
     def inherited_by(self, place: int, asleep: Codes) -> dict[int, Where]:
-        """Where what sleeps was tried, for a schedule that comes of this fork."""
+        """Return where each sleeping intervention was tried, for a schedule that comes of this fork."""
         return {code: self._where(place, code) for code in codes_in(asleep)}
 
     def tried_before(self, place: int, code: int) -> Schedule:
-        """A schedule that does the same as the one that would do, at this fork, what sleeps there."""
+        """Return the schedule that was run, and does the same as this one with a sleeping intervention at this fork."""
         before, step = self._where(place, code)
         schedule = self.schedule
         return (*schedule[:before], (step, code), *schedule[before:])
 
     def _where(self, place: int, code: int) -> Where:
         asleep, _ = self._choices[place]
-        if not asleep >> code & 1:  # it was tried at this fork
+        if not asleep >> code & 1:  # it was tried at this fork itself
             return len(self.schedule), self.forks[place][0]
         for earlier in range(place, -1, -1):
             if self._choices[earlier][1] >> code & 1:
@@ -50,5 +50,5 @@ class Branches:
 
 
 Origin = tuple[Branches, int, Codes]
-"""Where a schedule comes from: the branches, which of the forks, and what sleeps there."""
+"""Where a schedule comes from: the branches of a shorter one, which of its forks, and what sleeps there."""
 NO_BRANCHES: Final = Branches((), [], [], {})

@@ -1,4 +1,4 @@
-"""A test that is run under every schedule."""
+"""`@explored`: a test function that is run under every schedule."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypedDict, Unpack, overload
 
+from .exploration import explore
 from .report import Report
 from .run import Run
-from .search import explore
 
 P = ParamSpec("P")
 
@@ -37,6 +37,11 @@ class Options(TypedDict, total=False):
     max_steps: int
     replay: Sequence[int] | None
     reduce: bool
+    processes: int
+
+
+defaults: Options = {}
+"""The options of tests that do not give them. The pytest plugin sets them from its command line."""
 
 
 @overload
@@ -46,15 +51,20 @@ def explored(**options: Unpack[Options]) -> Callable[[Callable[P, object]], Call
 def explored(function: Callable[..., object] | None = None, /, **options: Unpack[Options]) -> Any:
     """Make a test function run under every schedule within bounds, and fail at the first one that fails.
 
-    For `async def` tests; every task that such a test creates is explored. A parameter named `run` is given the
-    `Run`; with it, a plain function can be a test too. All other parameters are left to pytest's fixtures and
-    parametrization, unittest's self, and so on; their values are made once, so what the test changes it must
-    make itself.
+    An `async def` test is the main task, and every task that it creates is explored. A parameter named `run` is given
+    the `Run`; a test with it may be a plain function. All other parameters are left to pytest's fixtures and
+    parametrization, unittest's self, and so on. Their values are made once for all runs, so the test itself must make
+    what it changes.
 
-    options: see `explore()`.
+    options: those of `explore()`.
 
-    The test raises ExplorationError if a schedule fails, or not all could be run in time, and prints a summary
-    line, which pytest shows with -rP or -s. With `-p holdfast.testing.pytest_plugin`, it ends its output with them.
+    The test prints a summary line, which pytest shows with -rP or -s. With `-p holdfast.testing.pytest_plugin`, pytest
+    ends with these lines.
+
+    Raises ExplorationError, in the test, if a schedule fails or the search was not finished in time; and what explore()
+    raises.
+
+    Cancellation: as for explore().
     """
     if function is None:
         return functools.partial(_explored, options=options)
@@ -74,7 +84,8 @@ def _explored(function: Callable[..., object], options: Options) -> Callable[...
             return function(*args, **kwargs, run=run) if wants_run else function(*args, **kwargs)
 
         del scenario.__wrapped__  # its own signature counts
-        report = explore(scenario, **options)
+        chosen: Options = {**defaults, **options}
+        report = explore(scenario, **chosen)
         finished.append(report)
         sys.stdout.write(f"{report}\n")
         report.check()

@@ -14,17 +14,17 @@ _WIDTH: Final = 30
 
 
 class Progress:
-    """Shows nothing in the first second, or if stderr is no terminal."""
+    """A line on stderr, if that is a terminal, from the second second on."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
         wanted = sys.stderr is not None and sys.stderr.isatty()
         self.due = self._started + _PATIENCE if wanted else math.inf
-        """Show something when time.perf_counter() says this."""
+        """The time of time.perf_counter() at which to show something next."""
         self._line = ""
 
     def show(self, now: float, interventions: int, part: float, schedules: int) -> None:
-        """Show how much is done of the schedules with so many interventions, and how many were run in all."""
+        """Show how much is done of the schedules with so many interventions, and how many are covered in all."""
         self.due = now + _INTERVAL
         bar = "#" * int(part * _WIDTH)
         rate = schedules / (now - self._started)

@@ -1,25 +1,24 @@
-"""Which schedules need not be run, as they only reorder what does not touch: sleep sets.
+"""Which schedules need not be run, as they only change the order of independent events: sleep sets.
 
-Two things that happen one after the other are independent if nobody can see which came first: the run is in the same
-state afterwards. Say that an intervention is possible at some point of a run, and that what comes next is independent
-of it. Then to do it now and to do it one step later are the same run from there on. The search comes to "now" first,
-and does not run "later". So an intervention *sleeps* from where it has been tried until something happens that is not
-independent of it; a schedule that would do what sleeps is the same as one that has been run, with as many
-interventions of each kind, and with the same steps. (P. Godefroid, Partial-Order Methods for the Verification of
-Concurrent Systems, 1996, chapter 5.)
+Two events that follow one another are independent if the run is in the same state afterwards in either order, so that
+nothing shows which came first. Say that an intervention is possible at some point of a run, and that the next step
+is independent of it. Then to intervene now and to intervene one step later are the same run from there on. The search
+comes to "now" first, and need not run "later". So an intervention *sleeps* from the point where it was tried until
+something happens that is not independent of it. A schedule with a sleeping intervention does the same as one that was
+run, with as many interventions of each kind and as many steps. (P. Godefroid, Partial-Order Methods for the
+Verification of Concurrent Systems, 1996, chapter 5.)
 
-Which of them can sleep, and what wakes them:
+These interventions can sleep, and these events wake them:
 
-- To cancel a task that is about to run: it is only marked, until it runs. Wakes when it runs, or is closed, and when
-  somebody asks for the mark, or sets it: Task.cancelling(), cancel(), uncancel(), repr().
-- What only puts something at the end of those that are ready: a late task comes, time passes, something arrives. Wakes
-  when anything else is put there. A late task also, when a task is made or put into a set (as asyncio.all_tasks() does
-  with all); the time also, when somebody looks at the clock or at a timer.
+- To cancel a task that is about to run. The task is only marked until it runs. The intervention wakes when the task
+  runs or is closed, and when the mark is read or set, with Task.cancelling(), cancel(), uncancel() or repr().
+- An intervention that only puts something at the end of what is ready: a late task comes, time passes, something
+  arrives. It wakes when anything else is put there. A late task also wakes when a task is made or is put into a set,
+  as asyncio.all_tasks() does with all tasks. The time also wakes when the clock or a timer is read.
+- To cancel a task that waits for a future, as long as the only other events are that tasks are marked as above.
 
-- To cancel a task that waits for a future, as long as nothing happens but that others are marked in that way.
-
-Everything else is taken to touch everything: a task that waits and is cancelled goes to the end of those that are
-ready, and the objects of the scenario may be read and written by any step.
+Any other two events are taken to be dependent. A task that waits and is cancelled goes to the end of what is ready,
+and any step may read and write the objects of the scenario.
 """
 
 from __future__ import annotations
@@ -27,41 +26,45 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from .loop import Task, task_of
+from .agenda import task_of
 from .run import Run
 from .schedule import BASE, CANCEL, DELIVER, END, KILL, LATE, REORDER, SWITCH, TIMER
+from .task import Task
 
 Codes = int
 """A set of interventions, as a number: the bit at the place of each is 1."""
 Choice = tuple[Codes, Codes]
-"""At a fork: what sleeps; and what else does once it has been tried there, until the next step at least."""
+"""At a fork: what sleeps; and what else sleeps, until the next step at least, once it has been tried there."""
 
 
 class Sleep:
-    """What sleeps at the current point of a run."""
+    """The interventions that sleep at the current point of a run."""
 
     def __init__(self, run: Run, asleep: Codes) -> None:
         self._run = run
         self._agenda = run._agenda
+        self._looks = run._agenda.looks
         self._asleep = asleep
         self._others = [code for code in codes_in(asleep) if code % BASE != CANCEL]
-        """What may sleep and is not a cancellation."""
+        """The interventions that may sleep and are not cancellations."""
         self._codes: tuple[int, ...] | None = None
-        """What was possible before the step."""
+        """The interventions that were possible before the step."""
         self._wakes = 0
-        """To cancel the task that takes it."""
+        """The intervention that the step wakes: to cancel the task that takes the step. As a set."""
         self._left = -1
-        """How many handles will be ready after it if it makes none; -1 if it is none that takes it."""
+        """How many handles are ready after the step if it makes none; -1 if no handle takes the step."""
         self._adds = False
-        """Whether the intervention may put something among what is ready."""
+        """Whether the intervention may put something at the end of what is ready."""
         self._for_now = 0
-        """What sleeps until the next step only."""
+        """The interventions that sleep until the next step only."""
         self._tasks = 0
 
     def between_steps(self, codes: tuple[int, ...]) -> Choice:
-        """Wake what is not independent of the step that was taken, and of the checks after it; look at what comes next.
+        """Wake what is not independent of the step that was taken and of the checks after it; look at the next step.
 
-        codes: the interventions that are possible. Those of them that can sleep do from now on, as they are tried here.
+        codes: the interventions that are possible. They are tried here, so those that can sleep do from now on.
+
+        Return the choice at this point.
         """
         agenda, ready = self._agenda, self._agenda.ready
         if ready and ready[0]._cancelled:
@@ -70,7 +73,7 @@ class Sleep:
         made = there + agenda.dropped - self._left
         asleep = self._asleep & ~self._wakes
         tried = 0
-        if codes is self._codes and not self._others and not agenda.touched and made < 2 and self._left >= 0:
+        if codes is self._codes and not self._others and not self._looks.touched and made < 2 and self._left >= 0:
             # the usual case, in less time: only a task that has been made ready is new
             if made:
                 code = cancels(ready[-1])
@@ -97,7 +100,7 @@ class Sleep:
         return asleep, tried
 
     def before_intervention(self, code: int) -> None:
-        """Look at what comes next."""
+        """Look at the intervention that comes next, and wake what it makes dependent."""
         only_marked = is_marked_only(code, self._run)
         self._adds = not only_marked and code % BASE not in (REORDER, SWITCH)
         for other in codes_in(self._asleep):
@@ -116,24 +119,24 @@ class Sleep:
         self._asleep = 0 if kind == END else self._awake(self._asleep, self._adds)
 
     def _listen(self) -> None:
-        agenda = self._agenda
-        agenda.touched.clear()
-        agenda.hashed = agenda.timed = False
-        self._tasks = len(agenda.tasks)
+        looks = self._looks
+        looks.touched.clear()
+        looks.hashed = looks.timed = False
+        self._tasks = len(self._agenda.tasks)
 
     def _awake(self, asleep: Codes, adds: bool) -> Codes:
-        """What is left asleep.
+        """Return what is left asleep.
 
         adds: whether something was put among what is ready.
         """
-        agenda = self._agenda
-        for number in agenda.touched:
+        looks = self._looks
+        for number in looks.touched:
             asleep &= ~(1 << CANCEL + BASE * number)
-        created = len(agenda.tasks) != self._tasks
+        created = len(self._agenda.tasks) != self._tasks
         left = []
         for code in self._others:
             kind = code % BASE
-            if adds or (kind == LATE and (created or agenda.hashed)) or (kind == TIMER and agenda.timed):
+            if adds or (kind == LATE and (created or looks.hashed)) or (kind == TIMER and looks.timed):
                 asleep &= ~(1 << code)
             else:
                 left.append(code)
@@ -142,13 +145,13 @@ class Sleep:
 
 
 def cancels(handle: asyncio.Handle) -> int:
-    """The intervention that would cancel the task that a handle runs; -1 if it runs none."""
+    """Return the intervention that cancels the task that a handle runs; -1 if it runs none."""
     task = task_of(handle)
     return CANCEL + BASE * task.index if type(task) is Task else -1
 
 
 def can_sleep(code: int, run: Run) -> bool:
-    """Whether this intervention, now, does no more than is said above of one kind or the other."""
+    """Whether this intervention does no more now than the header says of those that can sleep."""
     kind = code % BASE
     if kind == CANCEL:
         return is_marked_only(code, run)
@@ -156,7 +159,7 @@ def can_sleep(code: int, run: Run) -> bool:
 
 
 def is_marked_only(code: int, run: Run) -> bool:
-    """Whether this is to cancel a task that is about to run."""
+    """Whether this cancels a task that is about to run."""
     if code % BASE != CANCEL:
         return False
     awaited = run._agenda.tasks[code // BASE]._fut_waiter
@@ -164,17 +167,17 @@ def is_marked_only(code: int, run: Run) -> bool:
 
 
 def waits_for_future(code: int, run: Run) -> bool:
-    """Whether this is to cancel a task that waits for a future, which is cancelled then, and nothing else happens."""
+    """Whether this cancels a task that waits for a future, so that only the future is cancelled."""
     awaited = run._agenda.tasks[code // BASE]._fut_waiter
     return type(awaited) is asyncio.Future and not awaited.done()
 
 
 _THEIR_OWN: Final = (asyncio.Future, Task)
-"""They do what they are known to."""
+"""The types whose behaviour is known."""
 
 
 def codes_in(codes: Codes) -> list[int]:
-    """The interventions of a set."""
+    """Return the interventions of a set."""
     found = []
     while codes:
         lowest = codes & -codes

@@ -1,4 +1,4 @@
-"""What came out of an exploration."""
+"""What an exploration returns: a report, with a counterexample if a schedule fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class ExplorationError(AssertionError):
-    """An exploration found a schedule that fails, or was not finished in time."""
+    """A schedule fails, or the search was not finished in time."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class Counterexample:
     """A schedule under which the scenario fails."""
 
     kind: str
-    """What sort of failure: "exception", "deadlock", "invariant" ..."""
+    """The kind of failure: "exception", "deadlock", "invariant" ..."""
     message: str
     """What went wrong."""
     replay: tuple[int, ...]
     """Give this to `explore(..., replay=...)` to run the schedule again: pairs of a step and an intervention."""
     story: tuple[str, ...]
-    """Line by line, who did what, and where they were at the end."""
+    """Line by line, what each task did, and where it was then."""
     log: tuple[object, ...]
     """What the scenario logged."""
     exception: BaseException | None
@@ -33,34 +33,37 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Report:
-    """What an exploration did, and found."""
+    """What an exploration did, and what it found."""
 
     scenario: str
     """The name of the scenario."""
     bounds: Mapping[str, int | None]
     """The most interventions of each kind; None is no limit."""
     schedules: int
-    """How many were covered: run, or seen to do the same as one that was run."""
+    """How many schedules were covered: run, or seen to do the same as one that was run."""
     seconds: float
-    """How long that took, by the clock on the wall."""
+    """How long it took, by the clock on the wall."""
     exhausted: bool
-    """Whether every schedule within the bounds was covered. False if the time was over, or one failed."""
+    """Whether every schedule within the bounds was covered. False if the time was over, or if a schedule failed."""
     interventions: int
-    """Every schedule with at most so many interventions was covered."""
+    """All schedules with at most so many interventions were covered."""
     counterexample: Counterexample | None
     """A schedule that fails, with as few interventions as possible."""
     replayed: bool = False
-    """Whether this was one given schedule, and no search."""
+    """Whether one given schedule was run, without a search."""
     runs: int = 0
     """How many of the schedules were run."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed, and the search is complete."""
+        """Whether no schedule failed, and the search is complete."""
         return self.counterexample is None and (self.exhausted or self.replayed)
 
     def check(self) -> None:
-        """Raise ExplorationError, an AssertionError, unless all schedules were run and none failed."""
+        """Do nothing if all schedules were covered and none failed, as `passed` says.
+
+        Raises ExplorationError, an AssertionError, if not.
+        """
         if not self.passed:
             found = self.counterexample
             if found is None:

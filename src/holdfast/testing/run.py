@@ -1,4 +1,4 @@
-"""What a scenario gets to describe itself with."""
+"""`Run`: how a scenario starts its tasks, and says what must hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from functools import partial
 from types import CoroutineType, FunctionType, MethodType
 from typing import Any, TypeVar
 
-from .loop import Loop, Task, running
+from .loop import Loop, running
+from .task import Task
 
 T = TypeVar("T")
 Check = Callable[[], object]
@@ -18,15 +19,15 @@ Check = Callable[[], object]
 class Run:
     """One run of a scenario, under one schedule. A scenario that takes an argument is given it.
 
-    A check, as `invariant()`, `at_rest()` and `at_end()` take one, fails by raising, or by returning False. It is a
-    plain function, and must not change anything.
+    `invariant()`, `at_rest()` and `at_end()` take a check: a plain function that changes nothing. It fails if it raises
+    or returns False.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loops = [loop]
         self._agenda = loop.agenda
         self._late: list[tuple[str, bool, Callable[[], Coroutine[Any, Any, Any]], Loop]] = []
-        self._expected: list[int] = []  # which of them have not come yet
+        self._expected: list[int] = []  # the numbers of the late tasks that have not come
         self._invariants: list[Check] = []
         self._at_rest: list[Check] = []
         self._at_end: list[Check] = []
@@ -42,14 +43,16 @@ class Run:
         must_finish: bool = True,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> asyncio.Task[T]:
-        """Start `function(*args)` as a task, and return that.
+        """Start `function(*args)` as a task, and return the task. If it raises an exception, the run has failed.
 
-        An exception in it fails the run.
+        function: a coroutine function.
+        name: what the story calls the task. The default is the name of the function, with a number if there are more.
+        must_finish: False for a task that may wait for ever. When nothing is ready and every task that must finish has
+            finished, the others are cancelled, as asyncio.run() does. So are the tasks that tasks have created.
+        loop: the event loop in which it runs, if not in the first one; from `another_loop()`.
 
-        loop: where, if not in the first event loop: one that `another_loop()` made.
-        name: what the story calls it; the name of the function by default, with a number if there are several.
-        must_finish: False for a task that may wait for ever. When those that must finish have, and nothing is
-            ready, all others are cancelled, as asyncio.run() does; as are all tasks that tasks have created.
+        Raises TypeError if the function is no coroutine function; ValueError if the loop is not one of this run;
+        RuntimeError if it has ended.
         """
         where = self._loops[0] if loop is None else self._known(loop)
         return self._start(self._name(function, name), must_finish, function(*args), where)
@@ -62,19 +65,24 @@ class Run:
         must_finish: bool = True,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Start a task like `spawn()`, but at any moment; at the latest when nothing else can run."""
+        """Start a task like `spawn()`, but at any moment: at the latest when nothing else can run.
+
+        The arguments are those of spawn().
+
+        Raises ValueError if the loop is not one of this run.
+        """
         where = self._known(loop)
         self._expected.append(len(self._late))
         self._agenda.version += 1
         self._late.append((self._name(function, name), must_finish, partial(function, *args), where))
 
     def another_loop(self) -> asyncio.AbstractEventLoop:
-        """Make one more event loop, which runs as if in a thread of its own: see `spawn(loop=)`.
+        """Make one more event loop, which runs as if in a thread of its own, and return it: see `spawn(loop=)`.
 
-        The run goes on in all loops by turns; `explore(switches=)` lets one go first, `deliveries=` is when what is
-        sent to it with call_soon_threadsafe() arrives, and `ends=` may end it and let the others go on. What a loop
-        does between two steps is never interrupted by another. To call another loop in any other way than with
-        call_soon_threadsafe() raises RuntimeError, as in the debug mode of asyncio.
+        The loops take turns, step by step, and never interrupt a step of one another. `explore(switches=)` lets another
+        loop go first. With `deliveries=`, what is sent with call_soon_threadsafe() arrives at any moment. With `ends=`,
+        the loop may end while the others go on. To call another loop in any other way than with call_soon_threadsafe()
+        raises RuntimeError, as in the debug mode of asyncio.
         """
         first = self._loops[0]
         loop = Loop(self._agenda, len(self._loops))  # type: ignore[abstract]  # the rest raises
@@ -85,35 +93,38 @@ class Run:
         return loop
 
     def invariant(self, check: Check) -> None:
-        """Make `check` after each step, that is, whenever no task is running."""
+        """Make `check` after each step, when no task is running."""
         self._invariants.append(check)
         self._agenda.version += 1
 
     def at_rest(self, check: Check) -> None:
-        """Make `check` whenever nothing is going to happen unless time passes or somebody new comes.
+        """Make `check` whenever nothing will happen unless time passes or a late task comes.
 
-        The place to say that nobody sleeps who could run.
+        This is the place to say that no task sleeps that could run.
         """
         self._at_rest.append(check)
 
     def at_end(self, check: Check) -> None:
-        """Make `check` when all is over: the place to say that nothing leaked."""
+        """Make `check` when all is over. This is the place to say that nothing leaked."""
         self._at_end.append(check)
 
     def afterwards(self, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Run `function()` to its end in a new event loop when the loop was ended (see `ends=`).
+        """Run `function()` to its end in a new event loop when the loop was ended: see `explore(ends=)`.
 
-        The place to say that a primitive is free when the tasks that used it are gone. The other checks are not
-        made any more, as those tasks may not have left properly what they were in.
+        This is the place to say that a primitive is free when the tasks that used it are gone. The other checks are not
+        made any more, as those tasks may have been collected within a block.
         """
         self._afterwards = function
 
     def log(self, event: object) -> None:
-        """Note that something happened. The story shows it; equal schedules must give equal logs."""
+        """Note that something happened. The story shows it. Equal schedules must give equal logs.
+
+        event: any object. Its repr is shown and compared, without addresses.
+        """
         self._log.append(event)
 
     def _forget(self) -> None:
-        """Let go of the functions of the scenario, which mostly refer to this run."""
+        """Drop the functions of the scenario, which mostly refer to this run."""
         self._late.clear()
         self._invariants.clear()
         self._at_rest.clear()
@@ -128,7 +139,7 @@ class Run:
         return loop
 
     def _is_plain(self, number: int) -> bool:
-        """Whether to start this late task runs nothing of the scenario: its first step comes when it is its turn."""
+        """Whether starting this late task runs none of the scenario's code: its first step is taken later."""
         _, _, function, loop = self._late[number]
         function = function.func if isinstance(function, partial) else function
         return loop.get_task_factory() is None and is_coroutine_function(function)
@@ -142,7 +153,7 @@ class Run:
             else:
                 with running(loop):
                     task = loop.create_task(coroutine, name=name)
-        except BaseException:  # it is closed
+        except BaseException:  # the loop is closed
             coroutine.close()
             raise
         task.spawned = True
@@ -156,7 +167,7 @@ class Run:
 
 
 def is_coroutine_function(function: object) -> bool:
-    """Whether to call it makes a coroutine, and runs nothing of it."""
+    """Whether a call of this only makes a coroutine, and runs nothing of it."""
     if isinstance(function, MethodType):
         function = function.__func__
     return isinstance(function, FunctionType) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)

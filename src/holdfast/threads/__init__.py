@@ -1,4 +1,7 @@
-"""The primitives for any thread and any event loop of one process: asyncio's API, and threading's as `.sync`."""
+"""The primitives for all threads and all event loops of one process.
+
+Each has asyncio's methods, for tasks. Its `sync` has threading's methods, for threads.
+"""
 
 from .barrier import Barrier as Barrier
 from .barrier import BrokenBarrierError as BrokenBarrierError
@@ -7,5 +10,10 @@ from .event import Event as Event
 from .lock import Lock as Lock
 from .semaphore import BoundedSemaphore as BoundedSemaphore
 from .semaphore import Semaphore as Semaphore
+
+# repr() and pickles name the module that users import.
+for _public in (Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, Semaphore):
+    _public.__module__ = __name__
+del _public
 
 __all__ = ["Barrier", "BoundedSemaphore", "BrokenBarrierError", "Condition", "Event", "Lock", "Semaphore"]

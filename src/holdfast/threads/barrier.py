@@ -1,4 +1,4 @@
-"""Barrier: so many tasks and threads wait for each other."""
+"""Barrier: a fixed number of tasks and threads wait for each other."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from holdfast.barrier import _State
+from holdfast.tasks.barrier import _State
+from holdfast.tasks.pypy import closed_when_collected
 
-from . import _task_tier as task_tier
-from ._primitive import Shared, SyncView, check_timeout
-from ._section import Section, hold_back, let_go
-from ._waiter import TaskWaiter, ThreadWaiter, Waiter
+from . import task_tier as task_tier
+from .critical_section import Section, Sleeper, hold_back_wake_ups, release_wake_ups
+from .primitive import Shared
+from .sync_view import SyncView, check_optional_timeout
+from .task_waiter import TaskWaiter
+from .thread_waiter import ThreadWaiter
+from .waiter import Waiter
 
 
 class BrokenBarrierError(asyncio.BrokenBarrierError, threading.BrokenBarrierError):
-    """The barrier is broken: both asyncio's and threading's error of that name."""
+    """The barrier is broken. This is asyncio's and threading's error of that name at the same time."""
 
 
 class Barrier(Shared, task_tier.Barrier):
     """A meeting point for a fixed number of threads and tasks of any event loops.
 
-    parties: how many must wait to go on together, at least 1.
-    action: called by the one who completes a round, before all go on; if it raises, the barrier is broken. In a
-        coroutine it runs in the event loop's thread, so it must not block.
-    timeout: the seconds that `sync.wait()` waits unless told otherwise; None for ever.
+    The methods here are for tasks; `sync` is the same barrier with threading's methods.
 
-    `sync` is the same barrier for threads. Raises ValueError if `parties` is below 1, TypeError if it is not an
-    integer.
+    parties: how many tasks and threads must wait to go on together, at least 1.
+    action: called by the task or thread that completes a round, before any of them goes on. If it raises, the barrier
+        is broken. A task calls it in the thread of its event loop, so it must not block.
+    timeout: how many seconds `sync.wait()` waits by default; None means no limit.
+
+    Raises ValueError if `parties` is below 1, TypeError if it is not an integer.
 
     Source: asyncio.Barrier, and threading.Barrier for `sync`.
     """
@@ -42,17 +47,22 @@ class Barrier(Shared, task_tier.Barrier):
 
     @property
     def sync(self) -> SyncBarrier:
-        """The barrier with the methods of threading.Barrier."""
+        """The same barrier with the methods of threading.Barrier, for threads."""
         return SyncBarrier(self)
 
+    @closed_when_collected
     async def wait(self) -> int:
-        """Wait until `parties` do; return this one's index, each of 0 ... parties-1 going to one of them.
+        """Wait until `parties` tasks and threads do; return the index of this one, from 0 to parties - 1.
 
-        Raises BrokenBarrierError if the barrier is broken, or is aborted or reset meanwhile.
+        In each round, each index goes to one party.
 
-        Cancellation: the task no longer counts as a party. If its round was complete already, the others
-        go on without it.
+        Raises BrokenBarrierError if the barrier is broken, or is aborted or reset meanwhile; and what the action
+        raises, if this task has called it.
+
+        Cancellation: the task no longer counts as a party. If its round was complete already, the others go on without
+        it.
         """
+        # The steps of Shared._wait(), repeated: to await that coroutine would cost 3 to 5 % of a wait.
         waiter = TaskWaiter()
         try:
             held = self._section.run(self._meet, waiter)
@@ -60,41 +70,43 @@ class Barrier(Shared, task_tier.Barrier):
                 return self._lead(held)
             await waiter.future
         except BaseException:
-            self._section.do(self._abandon, waiter)
+            self._section.run_or_defer(self._abandon, waiter)
             raise
         index: int = self._section.run(self._arrive, waiter)
         return index
 
     async def reset(self) -> None:
-        """Return to the empty state; those of the current round get BrokenBarrierError.
+        """Return to the empty state; the tasks and threads of the current round get BrokenBarrierError.
 
-        Who waits for the next round, as the current one has not left yet, keeps waiting. Never waits itself.
+        Those that already wait for the next round, because the current one has not left yet, keep waiting.
+
+        Cancellation: it never waits, so the task cannot be cancelled in it.
         """
-        self._section.do(self._reset)
+        self._section.run_or_defer(self._reset)
 
     async def abort(self) -> None:
-        """Break the barrier: who waits, or comes before the next reset(), gets BrokenBarrierError.
+        """Break the barrier: all that wait, or come before the next reset(), get BrokenBarrierError.
 
-        Never waits itself.
+        Cancellation: it never waits, so the task cannot be cancelled in it.
         """
-        self._section.do(self._abort)
+        self._section.run_or_defer(self._abort)
 
-    def _lead(self, held: list[Waiter]) -> int:
-        """Complete a round: call the action, and let the others go."""
+    def _lead(self, held: list[Sleeper]) -> int:
+        """As the party that completes a round: call the action, outside the section, and wake the others."""
         try:
             if self._action is not None:
                 self._action()
         except BaseException:
-            self._section.do(self._abort)
+            self._section.run_or_defer(self._abort)
             raise
         finally:
-            self._section.run(let_go, held)
+            self._section.run(release_wake_ups, held)
         return self._parties - 1
 
     # In the critical section
 
-    def _meet(self, waiter: Waiter) -> list[Waiter] | None:
-        """Complete the round, and return whom the leader has to let go; or join the line, and return None."""
+    def _meet(self, waiter: Waiter) -> list[Sleeper] | None:
+        """Complete the round, and return the parties that `_lead()` has to wake; or join the queue, and return None."""
         if self._state is _State.BROKEN:
             raise BrokenBarrierError("Barrier aborted")
         line = self._enter_line()
@@ -104,7 +116,7 @@ class Barrier(Shared, task_tier.Barrier):
                 line.admit(waiter, self._instead)
         finally:
             line.retire()
-        return hold_back() if complete else None
+        return hold_back_wake_ups() if complete else None
 
     def _arrive(self, waiter: Waiter) -> int:
         waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
@@ -115,7 +127,7 @@ class Barrier(Shared, task_tier.Barrier):
         return waiter.result
 
     def _arrive_or_break(self, waiter: Waiter) -> int:
-        """A thread whose time is up before its round is complete breaks the barrier, as in threading."""
+        """The time of a thread is up: if its round is not complete, break the barrier, as threading does."""
         if waiter.granted:
             return self._arrive(waiter)
         waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
@@ -123,21 +135,32 @@ class Barrier(Shared, task_tier.Barrier):
         raise BrokenBarrierError("a thread has waited for the barrier longer than its timeout")
 
 
-class SyncBarrier(SyncView[Barrier]):
-    """The Barrier as threads see it."""
+class SyncBarrier(SyncView):
+    """A Barrier as threads see it, with the methods of threading.Barrier."""
 
     __slots__ = ()
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait until `parties` do, for at most `timeout` seconds (by default the barrier's); return this one's index.
+    _shared: Barrier
 
-        Raises BrokenBarrierError if the barrier is broken, aborted or reset, or if the time is up, which breaks it;
-        RuntimeError if it would block a running event loop.
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until `parties` tasks and threads do; return the index of this one, from 0 to parties - 1.
+
+        timeout: how many seconds to wait at most; None means the barrier's own timeout. A thread whose time is up
+            breaks the barrier.
+
+        Raises BrokenBarrierError if the barrier is broken, is aborted or reset meanwhile, or if the time is up;
+        RuntimeError if the call would block a running event loop, or is made in a signal handler or finalizer that has
+        interrupted a change of a primitive; OverflowError for a timeout above threading.TIMEOUT_MAX; and what the
+        action raises, if this thread has called it.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
+        comes out, and the thread no longer counts as a party. If its round was complete already, the others go on
+        without it.
         """
         barrier = self._shared
         if timeout is None:
             timeout = barrier._timeout
-        seconds = -1 if timeout is None else check_timeout(True, max(timeout, 0))
+        seconds = check_optional_timeout(timeout)
         waiter = ThreadWaiter()
         try:
             held = barrier._section.run(barrier._meet, waiter)
@@ -145,26 +168,29 @@ class SyncBarrier(SyncView[Barrier]):
                 return barrier._lead(held)
             waiter.wait(seconds)
         except BaseException:
-            barrier._section.do(barrier._abandon, waiter)
+            barrier._section.run_or_defer(barrier._abandon, waiter)
             raise
         return barrier._section.run(barrier._arrive_or_break, waiter)
 
     def reset(self) -> None:
-        """Return to the empty state; those of the current round get BrokenBarrierError."""
-        self._shared._section.do(self._shared._reset)
+        """Return to the empty state; the tasks and threads of the current round get BrokenBarrierError. Never blocks.
+
+        Those that already wait for the next round, because the current one has not left yet, keep waiting.
+        """
+        self._shared._section.run_or_defer(self._shared._reset)
 
     def abort(self) -> None:
-        """Break the barrier until the next reset()."""
-        self._shared._section.do(self._shared._abort)
+        """Break the barrier: all that wait, or come before the next reset(), get BrokenBarrierError. Never blocks."""
+        self._shared._section.run_or_defer(self._shared._abort)
 
     @property
     def parties(self) -> int:
-        """How many it takes."""
+        """How many tasks and threads make a round."""
         return self._shared.parties
 
     @property
     def n_waiting(self) -> int:
-        """How many wait for the others; 0 while a round is leaving."""
+        """How many tasks and threads wait for the others; 0 while a round is leaving."""
         return self._shared.n_waiting
 
     @property

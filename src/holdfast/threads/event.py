@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from . import _task_tier as task_tier
-from ._primitive import Shared, SyncView, check_timeout
-from ._queue import SharedQueue
-from ._section import Section
-from ._waiter import Waiter
+from . import task_tier as task_tier
+from .critical_section import Section
+from .primitive import Shared
+from .sync_view import SyncView, check_optional_timeout
+from .wait_queue import SharedQueue
+from .waiter import Waiter
 
 
 class Event(Shared, task_tier.Event):
-    """A flag that threads and the tasks of any event loops can wait for. `sync` is the same event for threads.
+    """A flag that threads and the tasks of any event loops can wait for.
+
+    The methods here are for tasks; `sync` is the same event with threading's methods. Any task or thread may set and
+    clear it.
 
     Source: asyncio.Event, and threading.Event for `sync`.
     """
@@ -21,27 +25,25 @@ class Event(Shared, task_tier.Event):
 
     def __init__(self) -> None:
         self._section = Section()
-        self._value = False
-        self._woken = 0
-        self._queue = None
+        task_tier.Event.__init__(self)
 
     @property
     def sync(self) -> SyncEvent:
-        """The event with the methods of threading.Event."""
+        """The same event with the methods of threading.Event, for threads."""
         return SyncEvent(self)
 
     def set(self) -> None:
-        """Set the flag, and wake everyone who waits at this moment, even if `clear()` follows at once. Never blocks."""
-        self._section.do(super().set)
+        """Set the flag, and wake all that wait at this moment, even if `clear()` follows at once. Never blocks."""
+        self._section.run_or_defer(super().set)
 
     def clear(self) -> None:
         """Unset the flag: from now on `wait()` waits for the next `set()`. Never blocks."""
-        self._section.do(super().clear)
+        self._section.run_or_defer(super().clear)
 
     async def wait(self) -> Literal[True]:
-        """Return True at once if the flag is set, else wait until `set()` is called.
+        """Return True at once if the flag is set; otherwise wait until `set()` is called.
 
-        Cancellation: the task no longer waits; nothing else changes.
+        Cancellation: the task stops waiting, and nothing else changes.
         """
         if not self._value:
             await self._wait()
@@ -59,37 +61,45 @@ class Event(Shared, task_tier.Event):
     def _abandon(self, waiter: Waiter) -> None:
         if waiter.granted:
             self._arrive(waiter)
-            waiter.granted = False  # as after leave()
+            waiter.granted = False  # as SharedQueue.leave() does
         else:
             super()._abandon(waiter)
 
 
-class SyncEvent(SyncView[Event]):
-    """The Event as threads see it."""
+class SyncEvent(SyncView):
+    """An Event as threads see it, with the methods of threading.Event."""
 
     __slots__ = ()
+
+    _shared: Event
 
     def is_set(self) -> bool:
         """Return True if the flag is set."""
         return self._shared.is_set()
 
     def set(self) -> None:
-        """Set the flag, and wake everyone who waits."""
+        """Set the flag, and wake all that wait at this moment, even if `clear()` follows at once. Never blocks."""
         self._shared.set()
 
     def clear(self) -> None:
-        """Unset the flag."""
+        """Unset the flag: from now on `wait()` waits for the next `set()`. Never blocks."""
         self._shared.clear()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the flag is set, for at most `timeout` seconds; return whether it was.
+        """Wait until the flag is set, and return True; return False if the time is up before.
 
-        Raises RuntimeError if it would block a running event loop.
+        timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0.
+
+        Raises RuntimeError if the call would block a running event loop, or would have to wait in a signal handler or
+        finalizer that has interrupted a change of a primitive; OverflowError for a timeout above threading.TIMEOUT_MAX.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
+        comes out, and nothing else changes.
         """
         event = self._shared
         if event._value:
             return True
-        seconds = -1 if timeout is None else check_timeout(True, max(timeout, 0))
+        seconds = check_optional_timeout(timeout)
         return bool(event._block(seconds)) if seconds else event._value
 
     def __repr__(self) -> str:

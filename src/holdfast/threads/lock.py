@@ -1,4 +1,8 @@
-"""Lock: one task or thread at a time."""
+"""Lock: one task or thread at a time.
+
+The state is a `threading.Lock`, `_held`. While there is no queue, one test-and-set of it takes the lock, without the
+critical section.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,30 @@ from _thread import allocate_lock, get_ident
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from holdfast._contextmanager import FINISHED, returns_awaitable
+from holdfast.tasks.context_manager import FINISHED, returns_awaitable
+from holdfast.tasks.gil import ONE_AT_A_TIME
+from holdfast.tasks.lock import NOT_ACQUIRED
 
-from . import _task_tier as task_tier
-from ._primitive import Shared, SyncView, check_timeout
-from ._queue import SharedQueue
-from ._section import ONE_AT_A_TIME, here
-from ._section import Section as Section
-from ._waiter import SteadfastTaskFuture, TaskWaiter, ThreadWaiter, Waiter
-
-NOT_ACQUIRED = "Lock is not acquired. Release it once for each acquire(), or write 'async with lock:'"
+from . import task_tier as task_tier
+from .critical_section import Section as Section
+from .critical_section import this_thread
+from .primitive import Shared
+from .sync_view import SyncView, check_timeout
+from .task_future import SteadfastTaskFuture
+from .task_waiter import TaskWaiter
+from .thread_waiter import ThreadWaiter
+from .wait_queue import SharedQueue
+from .waiter import Waiter
 
 
 class Lock(Shared, task_tier.Lock):
-    """A mutual-exclusion lock for threads and for the tasks of any event loops.
+    """A mutual-exclusion lock for threads and for the tasks of any event loops. Not reentrant.
 
-    Who asks first gets it first, task or thread. `release()` hands it to the first in the line at once, and may be
-    called from anywhere. `sync` is the same lock for threads.
+    Tasks and threads get the lock in the order in which they asked for it. `release()` hands it to the first waiter at
+    once: `locked()` stays true until that one runs, and no other task or thread can take it in between. Any task or
+    thread may release it.
+
+    The methods here are for tasks; `sync` is the same lock with threading's methods.
 
     Source: asyncio.Lock, and threading.Lock for `sync`.
     """
@@ -38,52 +49,56 @@ class Lock(Shared, task_tier.Lock):
 
     @property
     def sync(self) -> SyncLock:
-        """The lock with the methods of threading.Lock."""
+        """The same lock with the methods of threading.Lock, for threads."""
         return SyncLock(self)
 
     def locked(self) -> bool:
-        """Return True if the lock is held, or on its way to a task or thread that has not run yet."""
+        """Return True if the lock is held, or was granted to a task or thread that has not run yet."""
         queue = self._queue
         if queue is not None and queue.granted:
-            self._section.do(queue.forget_closed_loop)
+            self._section.run_or_defer(queue.forget_closed_loop)
         return self._held.locked()
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free; return whether it was. Never waits, never overtakes who waits."""
+        """Take the lock if it is free; return whether it was taken. Never waits, never overtakes a waiter.
+
+        In a signal handler or finalizer that has interrupted a change of a primitive, it may return False although the
+        lock is free.
+        """
         if self._queue is None:
             return self._held.acquire(False)
-        return super().try_acquire()
+        return self._try_acquire()
 
     async def acquire(self) -> Literal[True]:
-        """Wait until the lock is free, take it, return True.
+        """Wait until the lock is free, take it, and return True.
 
-        Cancellation: the task has left the line, and does not hold the lock; if the lock was already on its
-        way to it, the next in the line gets it.
+        Cancellation: the task stops waiting, and does not hold the lock. If the lock was granted to it already, the
+        next waiter gets it.
         """
         if not (self._queue is None and self._held.acquire(False)):
             await self._wait()
         return True
 
     def release(self) -> None:
-        """Hand the lock to the first in the line, or unlock it. Any task or thread may do so. Never blocks.
+        """Hand the lock to the first waiter, or unlock it if there is none. Any task or thread may do so. Never blocks.
 
         Raises RuntimeError if the lock is not locked.
         """
-        # Whoever joins shows the queue before it tries a last time, and here the lock is unlocked before a last look
-        # for a queue: so one of the two sees the other. Without the GIL both do so in the section.
+        # A waiter sets `_queue` before it tries the lock a last time, and a release unlocks before it looks at `_queue`
+        # a last time, so one of them sees the other. Without the GIL both happen in the section.
         if self._queue is None and ONE_AT_A_TIME:
             try:
                 self._held.release()
             except RuntimeError:
                 raise RuntimeError(NOT_ACQUIRED) from None
             if self._queue is not None:
-                self._section.do(self._settle)
+                self._section.run_or_defer(self._settle)
             return
-        self._section.run(self._release, within=self._release_late)
+        self._section.run(self._release, if_inside=self._check_and_defer)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
-        """Take the lock at once if it is free, else wait as acquire() does. The `as` value is None."""
+        """Take the lock, at once if it is free, and otherwise as acquire() does. The `as` value is None."""
         if type(self).acquire is ACQUIRE and self._queue is None and self._held.acquire(False):
             return FINISHED
         return self._enter()
@@ -92,56 +107,64 @@ class Lock(Shared, task_tier.Lock):
 
     def _try(self, line: SharedQueue) -> bool:
         line.owed_exits.pop(get_ident(), None)
-        # If a release has just met who was about to join, the lock is free for a moment although somebody waits.
+        # The lock can be free although there are waiters: a release has unlocked it, and has yet to see the queue. Then
+        # it goes to the first of them.
         return self._held.acquire(False) and not line.grant()
+
+    def _take_if_free(self) -> bool:
+        return self._held.acquire(False)
+
+    def _let_go(self) -> None:
+        if self._held.locked():
+            self._held.release()
 
     def _release(self) -> None:
         if not self._held.locked():
             raise RuntimeError(NOT_ACQUIRED)
-        if self._queue is not None:
-            self._queue.owed_exits.pop(get_ident(), None)
+        line = self._queue
+        if line is None:
+            self._held.release()  # the short way; the rest would do the same
+            return
+        line.owed_exits.pop(get_ident(), None)
         self._give_back()
 
-    def _release_late(self) -> None:
+    def _check_change(self) -> None:
         if not self._held.locked():
             raise RuntimeError(NOT_ACQUIRED)
-        self._section.do(self._give_back)
 
-    def _give_back(self) -> None:
-        line = self._queue
-        if (line is None or not line.grant(refusing=False)) and self._held.locked():
-            self._held.release()
-
-    def _settle(self) -> None:
-        if self._held.acquire(False):
-            self._give_back()
+    def _change(self) -> None:
+        self._give_back()
 
     # For Condition
 
     def _relock(self, again: Waiter) -> None:
-        """In the section: take the lock again, or join the line."""
+        """In the section: take the lock again, or join the queue."""
         again.granted = self._try_or_join(again)
 
     async def _wait_on(self, again: TaskWaiter) -> BaseException | None:
-        """Wait until the lock is held again, whatever is thrown in; return the last that was."""
+        """Wait until the lock is held again, whatever is thrown in; return the last exception that was.
+
+        The task tier's Lock._reacquire() for a waiter of this tier, which keeps its place in the queue by itself.
+        """
         interruption: BaseException | None = None
         while not again.granted:
             try:
                 await again.future
             except GeneratorExit:
-                self._section.do(self._close, again, get_ident())
+                self._section.run_or_defer(self._close, again, get_ident())
                 raise
             except BaseException as exc:
                 interruption = exc
                 if again.future.cancelled():
-                    again.future = SteadfastTaskFuture(loop=again.loop)  # which refuses to be cancelled
+                    again.future = SteadfastTaskFuture(loop=again.loop)
                 else:
-                    again.future._asyncio_future_blocking = False  # a task has done so, but not who drives this by hand
+                    # A task has reset this; where the coroutine is driven by hand, nothing has.
+                    again.future._asyncio_future_blocking = False
         self._arrive_again(again)
         return interruption
 
     def _block_on(self, again: ThreadWaiter) -> BaseException | None:
-        """Block until the lock is held again, whatever a signal handler raises; return the last that it did."""
+        """Block until the lock is held again, whatever signal handlers raise; return the last exception they raised."""
         interruption: BaseException | None = None
         while not again.granted:
             try:
@@ -156,36 +179,49 @@ class Lock(Shared, task_tier.Lock):
             self._section.run(self._arrive, again)
 
     def _close(self, again: Waiter, thread: int) -> None:
-        """In the section: a coroutine that is closed stops waiting for the lock, and has it, or owes an exit."""
+        """In the section: a coroutine that is closed stops waiting for the lock.
+
+        The coroutine takes the lock if it is free, else owes an exit: see the task tier's Lock.
+        """
         self._abandon(again)
-        if not self._held.acquire(False):
+        if not self._take_if_free():
             self._enter_line().owe_exit(thread)
 
     def _exit_closed(self) -> None:
-        self._section.do(self._leave_closed, get_ident())
+        self._section.run_or_defer(self._leave_closed, get_ident())
 
     def _leave_closed(self, thread: int) -> None:
         line = self._queue
         if line is not None and line.take_owed_exit(thread):
             line.retire()
-        elif self._held.locked():  # else nobody is told: the thread that is here may have nothing to do with it
-            here.me.late.append(self._release_closed)  # not in the section: a subclass may have its own release()
+        elif self._held.locked():  # if not, no error: a finalizer may run in a thread that has nothing to do with it
+            # Outside the section, as a subclass may have its own release().
+            this_thread.state.deferred.append(self._release_closed)
 
 
 ACQUIRE = Lock.acquire
-"""See the task tier's."""
+"""The lock's own. See the task tier's."""
 
 
-class SyncLock(SyncView[Lock]):
-    """The Lock as threads see it. Not reentrant."""
+class SyncLock(SyncView):
+    """A Lock as threads see it, with the methods of threading.Lock. Not reentrant."""
 
     __slots__ = ()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock, waiting at most `timeout` seconds, -1 for ever, or not at all; return whether it was taken.
+    _shared: Lock
 
-        Raises RuntimeError if it would block a running event loop; ValueError and OverflowError as threading does.
-        What a signal handler raises meanwhile comes out, and the lock is not held.
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock; return whether it was taken.
+
+        blocking: whether to wait if the lock is not free.
+        timeout: how many seconds to wait at most; -1 means no limit.
+
+        Raises RuntimeError if the call would block a running event loop, or would have to wait in a signal handler or
+        finalizer that has interrupted a change of a primitive; ValueError for a timeout that is negative, or given with
+        `blocking=False`; OverflowError for one above threading.TIMEOUT_MAX.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
+        comes out, and the lock is not held. If it was granted already, the next waiter gets it.
         """
         lock = self._shared
         seconds = check_timeout(blocking, timeout)
@@ -194,20 +230,25 @@ class SyncLock(SyncView[Lock]):
         return bool(lock._block(seconds)) if seconds else lock.try_acquire()
 
     def release(self) -> None:
-        """Hand the lock to the first in the line, or unlock it. Raises RuntimeError if it is not locked."""
+        """Hand the lock to the first waiter, or unlock it if there is none. Any task or thread may do so. Never blocks.
+
+        Raises RuntimeError if the lock is not locked.
+        """
         self._shared.release()
 
     def locked(self) -> bool:
-        """Return True if the lock is held, or on its way to who has not run yet."""
+        """Return True if the lock is held, or was granted to a task or thread that has not run yet."""
         return self._shared.locked()
 
     def __enter__(self) -> bool:
+        """Take the lock, as acquire() does. The `as` value is True."""
         lock = self._shared
         return (lock._queue is None and lock._held.acquire(False)) or bool(lock._block())
 
     def __exit__(
         self, typ: type[BaseException] | None, exc: BaseException | None, tb: types.TracebackType | None
     ) -> None:
+        """Release the lock, as release() does."""
         self._shared.release()
 
     def __repr__(self) -> str:

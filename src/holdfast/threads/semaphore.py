@@ -1,4 +1,8 @@
-"""Semaphore and BoundedSemaphore: at most so many tasks and threads at a time."""
+"""Semaphore and BoundedSemaphore: at most so many tasks and threads at a time.
+
+While there is no queue, a permit is taken or put back in one statement that calls nothing. With the GIL no other thread
+can run in between, so the critical section is not needed.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,26 @@ import types
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from holdfast._contextmanager import FINISHED, returns_awaitable
+from holdfast.tasks.context_manager import FINISHED, returns_awaitable
+from holdfast.tasks.gil import ONE_AT_A_TIME
 
-from . import _task_tier as task_tier
-from ._primitive import Shared, SyncView, check_timeout
-from ._queue import SharedQueue
-from ._section import ONE_AT_A_TIME, Section, here
-from ._waiter import Waiter
+from . import task_tier as task_tier
+from .critical_section import Section, this_thread
+from .primitive import Shared
+from .sync_view import SyncView, check_timeout
+from .wait_queue import SharedQueue
+from .waiter import Waiter
 
 
 class Semaphore(Shared, task_tier.Semaphore):
     """A number of permits, shared by threads and the tasks of any event loops.
 
-    Who asks first gets one first, task or thread. `sync` is the same semaphore for threads.
+    Tasks and threads get permits in the order in which they asked for them. `release()` hands the permit to the first
+    waiter at once, and no other task or thread can take it. Any task or thread may release it.
 
-    value: the number of permits at the start, not negative; math.inf for one that is always free.
+    The methods here are for tasks; `sync` is the same semaphore with threading's methods.
+
+    value: the number of permits at the start, not negative; math.inf for a semaphore that is always free.
 
     Raises ValueError if `value` is below 0, TypeError if it is neither an integer nor infinite.
 
@@ -37,49 +46,57 @@ class Semaphore(Shared, task_tier.Semaphore):
 
     @property
     def sync(self) -> SyncSemaphore:
-        """The semaphore with the methods of threading.Semaphore."""
+        """The same semaphore with the methods of threading.Semaphore, for threads."""
         return SyncSemaphore(self)
 
-    async def acquire(self) -> Literal[True]:
-        """Wait until a permit is free, take it, return True.
+    def try_acquire(self) -> bool:
+        """Take a permit if one is free; return whether one was taken. Never waits, never overtakes a waiter.
 
-        Cancellation: the task has left the line, and holds no permit; if one was already on its way to it,
-        the next in the line gets it.
+        In a signal handler or finalizer that has interrupted a change of a primitive, it may return False although one
+        is free.
+        """
+        return self._try_acquire()
+
+    async def acquire(self) -> Literal[True]:
+        """Wait until a permit is free, take it, and return True.
+
+        Cancellation: the task stops waiting, and holds no permit. If a permit was granted to it already, the next
+        waiter gets it.
         """
         if not self._take():
             await self._wait()
         return True
 
     def release(self) -> None:
-        """Hand a permit to the first in the line, or add it to the free ones. Never blocks.
+        """Hand a permit to the first waiter, or add it to the free ones if there is none. Never blocks.
 
         May be called more often than acquire().
         """
         if ONE_AT_A_TIME:
             self._value += (free := self._queue is None)
-        elif free := self._queue is None and not here.me.inside:
+        elif free := self._queue is None and not this_thread.state.inside:
             with self._section:
                 self._value += (free := self._queue is None)
         if not free:
-            self._section.do(self._put, 1)
+            self._section.run_or_defer(self._give_back)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
-        """Take a permit at once if one is free, else wait as acquire() does. The `as` value is None."""
+        """Take a permit, at once if one is free, and otherwise as acquire() does. The `as` value is None."""
         return FINISHED if type(self).acquire is ACQUIRE and self._take() else self._enter()
 
     def _take(self) -> bool:
-        """Take a permit if nobody waits and one is free."""
-        # Whoever joins shows the queue before it looks for permits, and here both are looked at in one step.
+        """Take a permit if there is no queue and one is free; return whether it was taken."""
+        # A waiter sets `_queue` before it looks for permits, and here one step looks at both.
         if ONE_AT_A_TIME:
             self._value -= (taken := self._queue is None and self._value > 0)
-        elif taken := self._value > 0 and self._queue is None and not here.me.inside:
+        elif taken := self._value > 0 and self._queue is None and not this_thread.state.inside:
             with self._section:
                 self._value -= (taken := self._queue is None and self._value > 0)
         return taken
 
     def _add(self, n: int) -> None:
-        self._section.do(self._put, n)
+        self._section.run_or_defer(self._give_back, n)
 
     # In the critical section
 
@@ -95,13 +112,6 @@ class Semaphore(Shared, task_tier.Semaphore):
             self._hand_out()
         return True
 
-    def _put(self, n: int) -> None:
-        self._value += n
-        self._hand_out()
-
-    def _release_closed(self) -> None:
-        self.release()
-
 
 ACQUIRE = Semaphore.acquire
 """See the task tier's Lock."""
@@ -110,7 +120,7 @@ ACQUIRE = Semaphore.acquire
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
     """A Semaphore that refuses to be released more often than it was acquired.
 
-    Takes the arguments of Semaphore, and raises the same errors.
+    It takes the arguments of Semaphore, and raises the same errors.
 
     Source: asyncio.BoundedSemaphore, and threading.BoundedSemaphore for `sync`.
     """
@@ -120,69 +130,82 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
         self._bound_value = self._value
 
     def release(self) -> None:
-        """Hand a permit to the first in the line, or add it to the free ones. Never blocks.
+        """Hand a permit to the first waiter, or add it to the free ones if there is none. Never blocks.
 
         Raises ValueError, and adds nothing, if all permits are free already.
         """
         self._add(1)
 
     def _add(self, n: int) -> None:
-        self._section.run(self._check_and_put, n, within=self._check_and_put_late)
+        self._section.run(self._check_and_give_back, n, if_inside=self._check_and_defer)
 
-    def _check_and_put(self, n: int) -> None:
-        self._check_release(n)
-        self._put(n)
+    def _check_and_give_back(self, n: int) -> None:
+        self._check_change(n)
+        self._give_back(n)
 
-    def _check_and_put_late(self, n: int) -> None:
-        self._check_release(n)
-        self._section.do(self._put, n)
+    def _change(self, n: int) -> None:
+        self._give_back(n)
 
-    def _check_release(self, n: int) -> None:
-        """Raise ValueError if so many permits must not be added."""
+    def _check_change(self, n: int) -> None:
+        """Raise ValueError if fewer than `n` permits are taken.
+
+        The test is threading's, which counts `n`. The task tier has asyncio's, which differs for math.inf.
+        """
         if self._value + n > self._bound_value:
             raise ValueError(
                 f"BoundedSemaphore released too many times: of its {self._bound_value} permits {self._value} are free. "
                 "Release it once for each acquire(), or use a Semaphore if more permits are to be added"
             )
 
-    def _release_closed(self) -> None:
-        self.release()
 
-
-class SyncSemaphore(SyncView[Semaphore]):
-    """The Semaphore, or BoundedSemaphore, as threads see it."""
+class SyncSemaphore(SyncView):
+    """A Semaphore or BoundedSemaphore as threads see it, with the methods of threading.Semaphore."""
 
     __slots__ = ()
 
-    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """Take a permit, waiting at most `timeout` seconds, or for ever, or not at all; return whether one was taken.
+    _shared: Semaphore
 
-        Raises RuntimeError if it would block a running event loop; ValueError as threading does. What a signal
-        handler raises meanwhile comes out, and no permit is held.
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Take a permit; return whether one was taken.
+
+        blocking: whether to wait if no permit is free.
+        timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0.
+
+        Raises RuntimeError if the call would block a running event loop, or would have to wait in a signal handler or
+        finalizer that has interrupted a change of a primitive; ValueError for a timeout with `blocking=False`;
+        OverflowError for one above threading.TIMEOUT_MAX.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
+        comes out, and no permit is held. If one was granted already, the next waiter gets it.
         """
         semaphore = self._shared
         if timeout is not None:
-            timeout = max(timeout, 0)  # as in threading
+            timeout = max(timeout, 0)  # as threading does
         seconds = check_timeout(blocking, -1 if timeout is None else timeout)
         if semaphore._take():
             return True
         return bool(semaphore._block(seconds)) if seconds else semaphore.try_acquire()
 
     def release(self, n: int = 1) -> None:
-        """Add `n` permits at once, and hand them to the first in the line.
+        """Put back `n` permits at once, and hand them to the first waiters. Never blocks.
 
-        Raises ValueError, and adds nothing, if `n` is below 1, or above what a BoundedSemaphore has lent.
+        n: the number of permits, 1 or more.
+
+        Raises ValueError, and adds nothing, if `n` is below 1. A BoundedSemaphore also does so if fewer than `n` of its
+        permits are taken.
         """
         if n < 1:
             raise ValueError("n must be one or more")
         self._shared._add(n)
 
     def __enter__(self) -> bool:
+        """Take a permit, as acquire() does. The `as` value is True."""
         return self._shared._take() or bool(self._shared._block())
 
     def __exit__(
         self, typ: type[BaseException] | None, exc: BaseException | None, tb: types.TracebackType | None
     ) -> None:
+        """Put back one permit, as release() does."""
         self._shared.release()
 
     def __repr__(self) -> str:

@@ -1,1 +1,1 @@
-"""Where the state of a cluster is kept: one file for each engine."""
+"""Where the state of a cluster is kept. `contract` says what an engine promises; each engine has a file or a folder."""

@@ -8,7 +8,7 @@ from functools import partial
 
 
 def _best() -> Callable[[], float]:
-    """What the system has, and grants: Pyodide has the clocks and refuses one, Windows has none of them."""
+    """The best clock that works here. Pyodide has both and refuses one; Windows has neither."""
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
         number = getattr(time, name, None)
         if number is None:
@@ -25,9 +25,9 @@ _now = _best()
 
 
 def monotonic() -> float:
-    """Seconds that only go forward, also while the machine is suspended where the system can tell.
+    """Seconds that only go forward. All processes of a machine see the same.
 
-    (Python's own time.monotonic() stands still then, so a holder would believe in its lease for hours.) All
-    processes of a machine see the same.
+    Where the system can tell, they also go on while the machine is suspended. Python's own time.monotonic() stands
+    still then, and a holder would believe in its lease for hours.
     """
     return _now()

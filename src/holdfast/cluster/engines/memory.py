@@ -1,4 +1,7 @@
-"""The sessions of one process, for tests and for programs that grow later. Any number of event loops and threads."""
+"""An engine for the sessions of one process, in any number of event loops and threads.
+
+It is for tests, and for programs that will need more processes later.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,17 @@ from .contract import (
     MOST_OLD,
     Addition,
     Change,
-    Notice,
+    Notices,
     OnGap,
     OnWake,
     Opening,
     Seen,
-    SessionInfo,
     Stored,
     T,
+    to_wake,
 )
-from .evictions import KEPT, MOST, Eviction
+from .eviction_note import KEPT, MOST, Eviction
+from .session_info import SessionInfo
 
 
 class _Store:
@@ -42,16 +46,16 @@ class _Store:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew, as nobody had been here. Also while another thread, which is not there any more, is in here."""
+        """Begin anew. In a forked child, a thread of the parent may have been in here; so the lock is a new one."""
         self.mutex = threading.RLock()
         self.texts: dict[str, str] = {}
         self.changed: dict[str, float] = {}
-        """When each text was, in seconds since 1970, the oldest first."""
+        """When each text was last changed, in seconds since 1970; the oldest first."""
         self.floor = 0
         self.sessions: dict[str, MemoryEngine] = {}
         self.evictions: list[Eviction] = []
         self.watchers: dict[str, list[Callable[[], None]]] = {}
-        """By the session that they watch: each tells somebody, in their own event loop."""
+        """Callbacks by watched session. Each runs in its watcher's event loop."""
 
 
 _stores: dict[str, _Store] = {}
@@ -62,6 +66,8 @@ class MemoryEngine:
     """An engine in this process; see `contract.Engine`."""
 
     vouches = True
+    makes_additions = False
+    is_near = True
 
     def __init__(self, namespace: str, ttl: float | None = None) -> None:
         self.ttl = ttl
@@ -85,7 +91,7 @@ class MemoryEngine:
         change: Change[T],
         *,
         evicted: Iterable[str] = (),
-        notices: Callable[[T], Iterable[Notice]] | None = None,
+        notices: Notices[T] | None = None,
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
@@ -96,9 +102,8 @@ class MemoryEngine:
             self._store.texts[name] = text
             self._store.changed.pop(name, None)
             self._store.changed[name] = now
-        for session, message in notices(result) if notices is not None else ():
-            if message is not None:
-                self.wake(session, name, message)
+        for session, message in to_wake(notices, result):
+            self.wake(session, name, message)
         return result
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
@@ -114,7 +119,7 @@ class MemoryEngine:
             raise SessionLost(f"session {self._id} {eviction}")
 
     def _has_died(self) -> bool:
-        """Whether nobody can close it any more, or nobody has renewed it."""
+        """Whether its event loop is closed, so that nobody can close it any more, or its ttl is over."""
         return self._loop.is_closed() or (self.ttl is not None and self._renewed + self.ttl < monotonic())
 
     async def read(self, name: str) -> str | None:
@@ -214,7 +219,7 @@ class MemoryEngine:
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:
-    """Call it in its loop, unless that is closed: then nobody is there to care."""
+    """Call a function in its loop; do nothing if that loop is closed."""
     try:
         loop.call_soon_threadsafe(function, *args)
     except RuntimeError:
@@ -223,7 +228,7 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args:
 
 
 def _clear_in_child() -> None:
-    """The parent's sessions go on in the parent: here, nobody would ever give back what they have."""
+    """The parent's sessions live on in the parent. In the child, nobody would ever release what they hold."""
     for store in _stores.values():
         store.clear()
 

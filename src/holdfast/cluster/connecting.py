@@ -1,0 +1,113 @@
+"""How `holdfast.connect()` finds the engine that a URL means, and makes a session with it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from .engines.contract import Engine
+from .errors import EngineError
+from .names import checked
+from .session import Session
+from .values_in_messages import shown
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
+"""Seconds. No server can calculate with much longer times."""
+
+
+def connect(
+    url: str | Redis | None, ttl: float | None, namespace: str, name: str | None, reopen: bool = False
+) -> Session:
+    """See `holdfast.connect()`."""
+    if url is None or url == "":
+        url = os.environ.get("HOLDFAST_URL") or None
+    is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
+    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl <= LONGEST_TTL):
+        raise ValueError(
+            f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {shown(ttl)}"
+        )
+    label = (
+        checked(name, "a session's name")
+        if name is not None and name != ""
+        else f"{socket.gethostname()}:{os.getpid()}"
+    )
+    anew = partial(_engine, url, ttl, checked(namespace, "a namespace"))
+    return Session(anew(), label, anew if reopen else None)
+
+
+def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engine:
+    if url is not None and not isinstance(url, str):
+        if type(url).__module__.partition(".")[0] != "redis" and not hasattr(url, "connection_pool"):
+            raise TypeError(
+                "connect() needs a URL, a text like 'sqlite:///var/lib/locks', or a client of redis.asyncio, or None, "
+                f"not {shown(url)}"
+            )
+        return _redis_engine(url, ttl, namespace)
+    try:
+        parts = urlsplit(url or "sqlite:")
+    except ValueError:  # which may have a password in its message
+        raise ValueError(
+            "the URL has a '[', a ']' or another sign that cannot stand in the name of a host; an address of IPv6 is "
+            "written as in redis://[::1]:6379, and in a password '[' is %5B and ']' is %5D"
+        ) from None
+    if parts.scheme in ("redis", "rediss", "unix"):
+        return _redis_engine(url or "", ttl, namespace)
+    if parts.scheme == "memory":
+        if parts.netloc or parts.path or parts.query or parts.fragment:
+            raise ValueError(
+                f"{shown(url)} has something after 'memory:', where nothing belongs; use namespace= to keep "
+                "programs apart"
+            )
+        from .engines.memory import MemoryEngine
+
+        return MemoryEngine(namespace, ttl)
+    if parts.scheme == "sqlite":
+        if parts.netloc:
+            raise ValueError(
+                f"{shown(url)} names a host; write the directory after three slashes: sqlite:///var/lib/locks"
+            )
+        if parts.query or parts.fragment:
+            raise ValueError(f"{shown(url)} has a '?' or '#'; in the name of a directory write %3F or %23")
+        path = unquote(parts.path)
+        if path and (not path.startswith("/") or not path.strip("/") or "\0" in path):
+            raise ValueError(
+                f"{shown(url)} names no directory by its absolute path, which is the same for all processes; "
+                "write it after three slashes: sqlite:///var/lib/locks"
+            )
+        return _embedded_engine(path, namespace, ttl)
+    if not parts.scheme:
+        raise ValueError(f"{shown(url)} is no URL; a directory is written with three slashes: sqlite:///var/lib/locks")
+    known = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
+    raise ValueError(
+        f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST "
+        "and unix://SOCKET"
+    )
+
+
+def _embedded_engine(path: str, namespace: str, ttl: float | None) -> Engine:
+    from .engines.embedded.requirements import lacking
+
+    if lacks := lacking():
+        raise EngineError(
+            "sqlite:///DIRECTORY, which is the default, is for POSIX systems such as Linux and macOS: this one lacks "
+            f"{lacks}. Use redis://HOST, or memory: within one process"
+        )
+    from .engines.embedded.directory import default_directory
+    from .engines.embedded.engine import EmbeddedEngine
+
+    return EmbeddedEngine(Path(path) if path else default_directory(), namespace, ttl)
+
+
+def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Engine:
+    try:
+        from .engines.redis.engine import RedisEngine
+    except ImportError as exc:
+        raise ImportError("Redis and Valkey need an extra: install holdfast with its extra 'redis'") from exc
+    return RedisEngine(server, namespace, ttl)

@@ -1,0 +1,108 @@
+"""How the sessions of a directory wake each other: by datagrams. Each session has a socket, where it receives them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from holdfast.cluster.engines.contract import OnWake
+from holdfast.cluster.errors import EngineError
+
+from .session_files import SessionFiles
+
+FULL_PAUSE = 0.001
+"""Seconds until a wake-up is sent again to a session whose socket was full."""
+_LONGEST = 1 << 16
+"""Bytes of a datagram. Ours are much shorter."""
+
+
+class Doorbell:
+    """One session's socket, and its way to the sockets of the others."""
+
+    def __init__(
+        self,
+        files: SessionFiles,
+        namespace: str,
+        on_wake: OnWake,
+        on_doubt: Callable[[], None],
+        is_dead: Callable[[str], bool],
+    ) -> None:
+        """on_doubt: called when somebody asks this session to look whether its files are still there."""
+        self._loop = asyncio.get_running_loop()
+        self._files = files
+        self._namespace = namespace
+        self._on_wake = on_wake
+        self._on_doubt = on_doubt
+        self._is_dead = is_dead
+        self._unsent: dict[str, deque[bytes]] = {}  # by the session whose socket was full
+        self._socket: socket.socket = files.bind()
+
+    def listen(self) -> None:
+        """Receive wake-ups from now on."""
+        self._loop.add_reader(self._socket.fileno(), self._receive)  # by number: not all loops take an object
+
+    def close(self) -> None:
+        """Receive no more wake-ups."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+
+    def ring(self, session: str, name: str, message: str) -> None:
+        """See `contract.Engine.wake`."""
+        packet = json.dumps([self._namespace, name, message]).encode()
+        unsent = self._unsent.get(session)
+        if unsent is None:
+            self._send(session, deque([packet]))
+        else:
+            unsent.append(packet)
+
+    def _send(self, session: str, packets: deque[bytes]) -> None:
+        """Send what fits into the socket, and the rest a little later.
+
+        The rest of a session has one timer. With a timer for each packet, thousands of packets would keep the loop so
+        busy with trying that a session in the same loop could not read its own.
+        """
+        try:
+            while packets and self._socket.fileno() >= 0:  # if closed meanwhile: others look for themselves
+                self._socket.sendto(packets[0], self._files.socket_path(session))
+                packets.popleft()
+        except BlockingIOError:
+            with contextlib.suppress(EngineError):  # if that cannot be told, it may be alive
+                if self._is_dead(session):
+                    packets.clear()
+            if packets:
+                self._unsent[session] = packets
+                self._loop.call_later(FULL_PAUSE, self._send, session, packets)
+                return
+        except OSError:
+            pass  # the session has ended, or it will look for itself
+        self._unsent.pop(session, None)
+
+    def _receive(self) -> None:
+        """Read one packet. To try for a second one would cost as much as another call if there is one.
+
+        Anybody who can write into the directory can send a packet, so it may contain anything.
+        """
+        if self._socket.fileno() < 0:
+            return  # in a forked child, which shares its parent's epoll
+        try:
+            packet = json.loads(self._socket.recv(_LONGEST))
+        except BlockingIOError:
+            return
+        except (ValueError, RecursionError):  # not sent by holdfast
+            return
+        match packet:
+            case [self._namespace, str(name), str(message)]:
+                self._on_wake(name, message)
+            case [None]:
+                self._on_doubt()
+
+
+def have_it_look(files: SessionFiles, session: str) -> None:
+    """Ask a session, of whatever namespace, to look whether its files are still there."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as telling:
+        telling.setblocking(False)
+        telling.sendto(json.dumps([None]).encode(), files.socket_path(session))

@@ -1,0 +1,240 @@
+"""One connection to Redis or Valkey, on which the requests of many tasks are under way at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from holdfast.cluster.background import begin
+
+from .inherited import blank
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+
+Then = Callable[[Any], None]
+_SHORTEST = 0.001
+"""Seconds of a timer, at least. A loop may call a timer of 0 s again and again before the time has come."""
+
+
+async def greet(connection: Any) -> None:
+    """Log in on a new connection of redis-py's, in place of its own greeting.
+
+    It takes one round trip, and does not tell the server about the library.
+    """
+    if str(connection.protocol) == "3":  # a client that was given asks for it
+        await connection.on_connect()
+        return
+    connection._parser.on_connect(connection)
+    greeting: list[tuple[Any, ...]] = []
+    if connection.credential_provider is not None:
+        greeting.append(("AUTH", *await connection.credential_provider.get_credentials_async()))
+    elif connection.username:
+        greeting.append(("AUTH", connection.username, connection.password or ""))
+    elif connection.password:
+        greeting.append(("AUTH", connection.password))
+    if connection.client_name:
+        greeting.append(("CLIENT", "SETNAME", connection.client_name))
+    if connection.db:
+        greeting.append(("SELECT", connection.db))
+    if greeting:
+        await connection.send_packed_command(connection.pack_commands(greeting), check_health=False)
+    for _ in greeting:
+        await connection.read_response()
+
+
+async def connect(pool: Any, patience: float, limit: float) -> Any:
+    """Take a connection from redis-py's pool.
+
+    An attempt that has not succeeded in `patience` seconds may never do so. Then another attempt is begun beside it,
+    and the first connection that is there is taken.
+
+    Raises redis-py's errors; TimeoutError after `limit` seconds.
+    """
+    attempts: set[asyncio.Task[Any]] = set()
+    try:
+        async with asyncio.timeout(limit):
+            is_full = False
+            while True:
+                if not is_full:
+                    attempts.add(begin(asyncio.get_running_loop(), pool.get_connection, "holdfast connects"))
+                done, _ = await asyncio.wait(attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for attempt in done:
+                    attempts.discard(attempt)
+                    exc = attempt.exception()
+                    if exc is None:
+                        return attempt.result()
+                    is_full = bool(attempts) and "Too many connections" in str(
+                        exc
+                    )  # a pool that the user has given may have a limit
+                    if not is_full:
+                        raise exc
+    except GeneratorExit:
+        attempts.clear()  # the loop has ended meanwhile: nothing can be awaited any more
+        raise
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+        if attempts:
+            await asyncio.wait(attempts)
+        for attempt in attempts:
+            if not attempt.cancelled() and attempt.exception() is None:
+                await attempt.result().disconnect(nowait=True)
+                await pool.release(attempt.result())
+
+
+class Connection:
+    """A connection of a pool, kept until it is closed or breaks. Answers come in the order of the requests.
+
+    The answer to a task that was cancelled is thrown away when it comes. With one connection for each request, as in
+    redis-py's client, a cancellation would cost a connection, and a thousand names would need a thousand.
+    """
+
+    def __init__(self, pool: Any, patience: float, on_break: Callable[[], None] = lambda: None) -> None:
+        """pool: redis-py's, which has no types for what is used of it here.
+
+        patience: seconds until an answer is given up.
+        on_break: called when the connection was lost, but not when it was closed.
+        """
+        self._pool = pool
+        self._patience = patience
+        self._on_break = on_break
+        self._connection: AbstractConnection | None = None
+        self._outbox: list[bytes] = []
+        self._filled = asyncio.Event()
+        # For each answer that is still to come: the function to call with it, and the loop's time when it is due.
+        self._asked: deque[tuple[Then, float]] = deque()
+        self._watchdog: asyncio.Handle | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.broken = False
+
+    async def open(self, limit: float) -> None:
+        """Connect. limit: seconds that it may take. Raises redis-py's errors, or TimeoutError."""
+        self._connection = await connect(self._pool, self._patience, limit)
+        self._loop = asyncio.get_running_loop()
+        for work in (self._write, self._read):
+            task = begin(self._loop, partial(work, self._connection), f"holdfast connection, {work.__name__}")
+            self._tasks.append(task)
+            task.add_done_callback(self._break)
+
+    def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
+        """Send a request; return a future of the answer, which need not be awaited. send() says how it fails."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def then(answer: Any) -> None:
+            if future.done():
+                return  # nobody waits for it any more
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+                future.exception()  # so that the loop does not complain if nobody looks at it
+            else:
+                future.set_result(answer)
+
+        self.send(then, *arguments)
+        return future
+
+    def send(self, then: Then, *arguments: bytes | str | int) -> None:
+        """Send a request, and call `then` with the answer: bytes, int, list, or an exception.
+
+        If the answer does not come in time, the connection is broken, and every request on it fails with TimeoutError.
+        """
+        if self._connection is None or self.broken:
+            then(RedisConnectionError("the connection was lost"))
+            return
+        # Always in UTF-8, as answers are read, whatever encoding a client that was given has.
+        parts = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
+        self._outbox += self._connection.pack_command(*parts)
+        self._asked.append((then, self._loop.time() + self._patience))
+        self._filled.set()
+        if self._watchdog is None:  # one for all: a timer for each request would cost more than sending it
+            self._watchdog = self._loop.call_later(self._patience, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        self._watchdog = None
+        if self._asked:
+            _, due = self._asked[0]
+            left = due - self._loop.time()
+            if left <= 0:
+                self._fail(lambda: TimeoutError("no answer in time"))
+            else:
+                self._watchdog = self._loop.call_later(max(left, _SHORTEST), self._look_at_clock)
+
+    async def _write(self, connection: AbstractConnection) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            chunks, self._outbox = self._outbox, []
+            await connection.send_packed_command(chunks, check_health=False)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            answer: Any
+            try:
+                answer = await connection.read_response(
+                    disable_decoding=True, timeout=math.inf, disconnect_on_error=False
+                )
+            except (ResponseError, AuthenticationError) as exc:
+                answer = exc
+            if self.broken:
+                return  # all requests have failed already
+            then, _ = self._asked.popleft()
+            then(answer)
+
+    def _break(self, task: asyncio.Task[None]) -> None:
+        """The reader or the writer has ended, so no answer will come any more."""
+        cause = None if task.cancelled() else task.exception()
+
+        def lost() -> Exception:
+            exc = RedisConnectionError(f"the connection was lost: {cause}" if cause else "the connection was lost")
+            exc.__cause__ = cause
+            return exc
+
+        self._fail(lost)
+
+    def _fail(self, make: Callable[[], Exception]) -> None:
+        if not self.broken:
+            self._loop.call_soon(self._on_break)
+        self.broken = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        asked, self._asked = self._asked, deque()
+        for then, _ in asked:
+            then(make())
+
+    def close_in_child(self) -> None:
+        """After a fork: leave the connection to the parent."""
+        self.broken = True
+        if self._connection is not None:
+            blank_socket(self._connection)
+
+    async def close(self) -> None:
+        """Disconnect, and give the connection back to its pool. May be called again."""
+        self.broken = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        for task in self._tasks:
+            task.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                with contextlib.suppress(Exception):  # nobody can use an error of the disconnecting
+                    await connection.disconnect(nowait=True)
+            finally:
+                await self._pool.release(connection)
+
+
+def blank_socket(connection: Any) -> None:
+    """In a forked child: put the null device in the place of the socket of redis-py's connection."""
+    writer = connection._writer  # there is no public way to it
+    socket = None if writer is None else writer.get_extra_info("socket")
+    if socket is not None and socket.fileno() >= 0:
+        blank(socket.fileno())

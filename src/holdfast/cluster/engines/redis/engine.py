@@ -1,0 +1,280 @@
+"""Redis or Valkey: processes on any machines that reach one server.
+
+A session has a key on the server, which expires by the server's clock and is never made again (`keys`). It has one
+connection for its requests (`link`) and one on which it is woken (`wake_ups`). It remembers the texts that it has seen
+(`knowledge`), and changes a text by comparing (`changes`).
+
+docs/guarantees.md says what may go wrong with a server and its data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from holdfast.cluster.command_line import command_line
+from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.engines.contract import (
+    MOST_OLD,
+    Addition,
+    Change,
+    Notices,
+    OnGap,
+    OnWake,
+    Opening,
+    Seen,
+    T,
+)
+from holdfast.cluster.engines.eviction_note import KEPT, MOST, Eviction
+from holdfast.cluster.engines.eviction_note import decode as decode_eviction
+from holdfast.cluster.engines.eviction_note import encode as encode_eviction
+from holdfast.cluster.engines.session_info import SessionInfo
+from holdfast.cluster.errors import EngineError, SessionLost
+
+from . import rights
+from . import server as servers
+from .changes import Changes
+from .keys import Keys
+from .knowledge import Knowledge
+from .link import Link
+from .reading import Reading
+from .scripts import EVICT, TRY
+from .wake_ups import WakeUps
+from .watching import Watching
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+TTL = 10.0
+"""Seconds, by default."""
+_OPENING = 2
+"""How many times as long as for an answer the server may take until a session can ask it for something."""
+_LEAVING = 1.0
+"""Seconds that the end of a session may take, at most."""
+
+
+class RedisEngine:
+    """An engine on a server; see `contract.Engine`."""
+
+    vouches = True
+    makes_additions = True
+    is_near = False
+
+    def __init__(self, server: str | Redis, namespace: str, ttl: float | None = None) -> None:
+        """server: a URL as redis-py reads it, or a client, which stays the caller's. ttl: seconds, 10 by default.
+
+        Raises ValueError for a URL that is wrong, TypeError for anything but a client of redis.asyncio.
+        """
+        self._life = TTL if ttl is None else ttl
+        self.ttl: float | None = self._life
+        if isinstance(server, str):
+            pool = servers.pool_for_url(server, connect_timeout=max(self._life, _LEAVING))
+        else:
+            pool = servers.pool_of_client(server)
+        self._keys = Keys(namespace)
+        how_to_permit = rights.how_to_permit(pool, self._keys)
+        self._link = Link(pool, isinstance(server, str), self._life / 3, how_to_permit)
+        self._known = Knowledge()
+        self._reading = Reading(self._link, self._keys, self._known)
+        self._id = ""
+
+    def __repr__(self) -> str:
+        return self._link.name
+
+    # The session
+
+    async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
+        tell = on_gap if on_gap is not None else lambda _: None
+        link, known = self._link, self._known
+        self._id = secrets.token_hex(8)
+        _open.add(self)
+        link.open(self._id, self._keys.session(self._id), monotonic() + _OPENING * link.patience)
+        link.on_reconnect = lambda: tell(False)
+        known.on_loss = lambda: tell(True)
+        self._wake_ups = WakeUps(link, self._keys, known, on_wake, link.on_reconnect)
+        self._watching = Watching(link, self._life, self.dead)
+        self._changes = Changes(link, self._keys, known, self._reading, self._wake_ups, self._lost)
+        try:
+            servers.check(await link.ask("INFO"), repr(self))
+            await self._wake_ups.subscribed()
+            await asyncio.gather(self._look(), self._check_rights())
+            who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": known.now()}
+            who["command"] = command_line()
+            link.description = json.dumps(who)
+            link.reach_until = monotonic() + self._life
+            life = math.ceil(self._life * 1000)
+            await asyncio.gather(
+                link.ask("SET", link.key, link.row(), "PX", life, "NX"),
+                link.ask("PUBLISH", self._keys.channel(self._id), self._wake_ups.head("", "")),
+            )
+        except BaseException:
+            await self._let_go()
+            self._wake_ups.forget_failure()
+            raise
+        return self._id
+
+    async def _check_rights(self) -> None:
+        """Raise EngineError if the user lacks a right: else that would show only when it is needed."""
+        keys = [self._keys.namespace, self._link.key, self._keys.record(""), self._keys.names, self._keys.evictions]
+        denied = await self._link.ask("EVAL", TRY.source, len(keys), *keys, self._keys.channel(self._id))
+        if denied:
+            raise self._link.forbidden("; ".join(dict.fromkeys(each.decode() for each in denied)))
+
+    async def close(self) -> None:
+        if self._link.is_closed:
+            return
+        self._link.is_closed = True
+        try:
+            with contextlib.suppress(EngineError, TimeoutError):  # then the key expires
+                async with asyncio.timeout(_LEAVING):
+                    await self._link.ask("DEL", self._link.key)
+        finally:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        self._watching.close()
+        await self._link.close()
+
+    def close_in_child(self) -> None:
+        """After a fork: whatever the child does with this engine, it reaches neither the server nor the parent."""
+        self._link.close_in_child()
+
+    # Texts
+
+    async def apply(
+        self,
+        name: str,
+        change: Change[T],
+        *,
+        evicted: Iterable[str] = (),
+        notices: Notices[T] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
+    ) -> T:
+        return await self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
+
+    async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
+        self._link.check_open()
+        return await self._look(names, sessions, math.ceil(self._life * 1000))
+
+    async def read(self, name: str) -> str | None:
+        return (await self._link.insist(lambda: self._look([name]))).texts[name]
+
+    async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
+        known, others = [*names], [*sessions]
+        return await self._link.insist(lambda: self._look(known, others))
+
+    async def _look(self, names: Iterable[str] = (), sessions: Iterable[str] = (), live_on: int = 0) -> Seen:
+        asked = monotonic()
+        found = await self._reading.look(names, sessions, live_on)
+        if live_on and not found.is_alive:
+            raise await self._lost()
+        if live_on:
+            self._link.reach_until = asked + self._life
+        for session, life in found.lives.items():
+            self._watching.learned(session, life)
+        return Seen(found.texts, frozenset(session for session, life in found.lives.items() if life < 0))
+
+    async def names(self) -> list[str]:
+        return sorted(_names(await self._link.insist(lambda: self._link.ask("ZRANGE", self._keys.names, 0, -1))))
+
+    async def old(self, seconds: float, skip: int = 0) -> list[str]:
+        latest = f"({(self._known.now() - seconds) * 1_000_000:.0f}"
+        bounds = "-inf", latest, "BYSCORE", "LIMIT", skip, MOST_OLD
+        return _names(await self._link.insist(lambda: self._link.ask("ZRANGE", self._keys.names, *bounds)))
+
+    async def remove(self, name: str, text: str | None, floor: int) -> bool:
+        return await self._changes.remove(name, text, floor)
+
+    # Life and death
+
+    async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
+        asked = [*sessions]
+        if not asked:
+            return {}
+        rows = await self._link.insist(lambda: self._link.ask("MGET", *map(self._keys.session, asked)))
+        return {session: _describe(session, row) for session, row in zip(asked, rows, strict=True) if row is not None}
+
+    async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
+        others = frozenset(sessions) - {self._id}
+        return (await self._link.insist(lambda: self._look(sessions=others))).dead if others else frozenset()
+
+    async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
+        found = (await self.describe([session])).get(session)
+        if found is None:
+            return False
+        keys = [self._keys.namespace, self._link.key, self._keys.session(session), self._keys.evictions]
+        note = encode_eviction(found, by, reason, held)
+        arguments: list[str | int] = [note, math.ceil(KEPT * 1_000_000), MOST, self._keys.channel(session)]
+        outcome, *learned = await self._link.insist(lambda: self._link.run(EVICT, keys, arguments))
+        self._known.learn(*learned)
+        if outcome == b"dead":
+            raise await self._lost()
+        return bool(outcome == b"done")
+
+    async def evictions(self) -> list[Eviction]:
+        earliest = (self._known.now() - KEPT) * 1_000_000
+        bounds = self._keys.evictions, f"{earliest:.0f}", "+inf", "BYSCORE"
+        notes = [_evicted(kept) for kept in await self._link.insist(lambda: self._link.ask("ZRANGE", *bounds))]
+        return [note for note in notes if note is not None]
+
+    async def _lost(self) -> SessionLost:
+        """The error to raise when this session is dead; it says who has ended it, if somebody has."""
+        with contextlib.suppress(EngineError):  # then nobody can say
+            for eviction in await self.evictions():
+                if eviction.session.id == self._id:
+                    return SessionLost(f"session {self._id} {eviction}")
+        return SessionLost(f"session {self._id} was not renewed for its ttl of {self.ttl} s, or {self!r} has lost it")
+
+    def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
+        return self._watching.watch(session, on_death)
+
+    # Wake-ups
+
+    def wake(self, session: str, name: str, message: str) -> None:
+        self._wake_ups.send(session, name, message)
+
+
+def _names(found: Iterable[bytes]) -> list[str]:
+    """Without what somebody else has put there, as far as that can be told."""
+    names = []
+    for name in found:
+        with contextlib.suppress(UnicodeDecodeError):
+            names.append(name.decode())
+    return names
+
+
+def _describe(session: str, row: bytes) -> SessionInfo:
+    """From the session's own key. The session is alive, as the key is there; somebody else may have written it."""
+    try:
+        who = json.loads(row.partition(b" ")[2])
+        name, host, pid, since, command = (who[each] for each in ("name", "host", "pid", "since", "command"))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        name = host = pid = since = command = None
+    return SessionInfo.read(session, name, host, pid, since, command, alive=True)
+
+
+def _evicted(kept: bytes) -> Eviction | None:
+    micros, _, note = kept.partition(b" ")
+    return decode_eviction(note, int(micros) / 1_000_000) if micros.isdigit() else None
+
+
+_open: WeakSet[RedisEngine] = WeakSet()
+"""Those of this process that have been opened."""
+
+
+def _close_after_fork() -> None:
+    for engine in [*_open]:
+        engine.close_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_after_fork)

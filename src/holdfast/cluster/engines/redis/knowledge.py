@@ -1,0 +1,117 @@
+"""What a session knows of its server: the incarnation, the floor, the time, and the last text seen of each name.
+
+A change is tried on the text that is known. So a text is noted only if it is not older than the known one, and when the
+server may have lost data, all texts are forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from holdfast.cluster.engines.clock import monotonic
+
+MOST_KNOWN = 10_000
+"""How many texts a session remembers: those that have changed last. Another one is asked for before it is changed."""
+_STORED = re.compile(rb"(\d+\.\S*) \S+ \S+ (.*)", re.DOTALL)
+"""What is kept under a name; see `keys`."""
+
+
+class Version(NamedTuple):
+    """The text under a name, as far as it is known."""
+
+    revision: str = ""
+    text: str | None = None
+    """With all additions that are known."""
+
+    @property
+    def number(self) -> int:
+        """Of two revisions of a record, the later one has the higher number."""
+        return int(self.revision.partition(".")[0] or 0)
+
+    @property
+    def length(self) -> int:
+        """In bytes. Of two versions with the same revision, the later one is longer."""
+        return len((self.text or "").encode())
+
+    def with_added(self, additions: bytes) -> Version:
+        return self._replace(text=(self.text or "") + additions.decode())
+
+
+def decode(stored: bytes) -> Version:
+    """Read what is kept under a name; nothing if `stored` is empty."""
+    if not stored:
+        return Version()
+    found = _STORED.fullmatch(stored)
+    if found is None:  # not written by holdfast; a reader will see that the text is no record
+        return Version(text=stored.decode(errors="backslashreplace"))
+    revision, text = found.groups()
+    return Version(revision.decode(), text.decode(errors="backslashreplace"))
+
+
+class Knowledge:
+    """What one session knows."""
+
+    def __init__(self) -> None:
+        self.incarnation = ""
+        self.floor = 0
+        self.versions: dict[str, Version] = {}
+        """By name; the last noted is last."""
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called when the server has another incarnation: it may have lost data."""
+        self.time = 0, 0.0
+        """The server's last known time in µs, and when that was, by monotonic()."""
+        self._bells: dict[str, set[asyncio.Future[None]]] = {}
+
+    def learn(self, incarnation: bytes, floor: bytes, time: bytes) -> None:
+        """Take in what each answer of a script says of the server."""
+        self.floor = int(floor)
+        self.time = int(time), monotonic()
+        here = incarnation.decode()
+        if here != self.incarnation:
+            is_first, self.incarnation = not self.incarnation, here
+            if not is_first:
+                self.versions.clear()
+                self.on_loss()
+
+    def now(self) -> float:
+        """The server's time by now, in seconds since 1970."""
+        micros, at = self.time
+        return micros / 1_000_000 + monotonic() - at
+
+    def version(self, name: str) -> Version:
+        """The last known version of a text; an empty one if nothing is known."""
+        return self.versions.get(name) or Version()
+
+    def note(self, name: str, version: Version, instead_of: Version | None = None) -> None:
+        """Remember a version, unless a newer one is known already, by a wake-up from the session that made it.
+
+        instead_of: a version that was found to be gone, though its number may be higher: a record that is made anew
+        begins with a low one.
+        """
+        known = self.versions.get(name, Version())
+        if known == instead_of or (version.number, version.length) >= (known.number, known.length):
+            self.versions.pop(name, None)
+            self.versions[name] = version  # as the last one
+            while len(self.versions) > MOST_KNOWN:
+                del self.versions[next(iter(self.versions))]
+
+    def ring(self, name: str) -> None:
+        """Wake the tasks that wait in `news()`."""
+        for bell in self._bells.get(name, ()):
+            if not bell.done():
+                bell.set_result(None)
+
+    async def news(self, name: str) -> None:
+        """Wait until ring() is called for this name."""
+        bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        bells = self._bells.setdefault(name, set())
+        bells.add(bell)
+        try:
+            await bell
+        finally:
+            bells.discard(bell)
+            if not bells:
+                self._bells.pop(name, None)

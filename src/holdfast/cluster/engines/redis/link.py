@@ -1,0 +1,229 @@
+"""A session's link to its server: the connection for its requests, made again when it breaks, and its tasks.
+
+A request that fails is explained: as an `Unreachable`, after which another try may succeed, or as another EngineError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from holdfast.cluster.background import begin
+from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.errors import EngineError, SessionLost
+
+from .connection import Connection, blank_socket
+from .scripts import Script
+from .server import name_of
+
+R = TypeVar("R")
+PAUSE = 0.01, 1.0
+"""Seconds, the first and the longest, until a server that is away is asked again."""
+_TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
+"""Answers of a server that will soon answer differently, or that another one will soon replace."""
+
+
+class Unreachable(EngineError):  # noqa: N818  # see errors.py
+    """The server cannot be asked now. It is not known whether the request was done."""
+
+
+class Link:
+    """The link of one session. Its methods are called in the session's event loop."""
+
+    def __init__(self, pool: Any, is_ours: bool, patience: float, how_to_permit: str) -> None:
+        """pool: redis-py's, which has no types for what is used of it here.
+
+        is_ours: whether the pool is closed with the link.
+        patience: seconds until an answer is given up.
+        how_to_permit: the command that gives the user all rights that are needed.
+        """
+        self.pool = pool
+        self.patience = patience
+        self.name = name_of(pool)
+        """What messages call the server."""
+        self.requests: Connection | None = None
+        """The connection for requests, perhaps a broken one."""
+        self.wake_ups: Any = None
+        """redis-py's connection on which the session is woken, if there is one; `wake_ups` makes it."""
+        self.number = 0
+        """How many connections for requests there have been."""
+        self.session = ""
+        self.key = ""
+        """The session's own key."""
+        self.description = ""
+        """What the key has after the connection's number, once the session has begun."""
+        self.reach_until = 0.0
+        """The time, by monotonic(), after which a new connection comes too late."""
+        self.is_closed = True
+        self.on_reconnect: Callable[[], None] = lambda: None
+        """Called when a connection that was lost has been made again."""
+        self._is_ours = is_ours
+        self._how_to_permit = how_to_permit
+        self._connecting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def open(self, session: str, key: str, reach_until: float) -> None:
+        """Let a session use the link; the first request connects."""
+        self._loop = asyncio.get_running_loop()
+        self.session, self.key, self.description = session, key, ""
+        self.reach_until = reach_until
+        self.is_closed = False
+
+    # Requests
+
+    async def ask(self, *arguments: bytes | str | int) -> Any:
+        """The answer to one request, which is tried once. Raises EngineError, or NoScriptError."""
+        connection = await self.connected()
+        try:
+            return await connection.request(*arguments)
+        except NoScriptError:
+            raise
+        except (RedisError, OSError) as exc:
+            raise await self.explained(exc, connection) from exc
+
+    async def run(self, script: Script, keys: Iterable[str], arguments: Iterable[bytes | str | int]) -> Any:
+        """The answer of a script, which is tried once. Raises EngineError."""
+        names = [*keys]
+        rest = [len(names), *names, *arguments]
+        try:
+            return await self.ask("EVALSHA", script.digest, *rest)
+        except NoScriptError:  # the server is new, or somebody has flushed its scripts
+            return await self.ask("EVAL", script.source, *rest)
+
+    async def insist(self, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Repeat a call until the server answers or the session is over. Raises SessionLost, EngineError."""
+        pause, longest = PAUSE
+        while True:
+            self.check_open()
+            try:
+                return await call()
+            except Unreachable:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+
+    def check_open(self) -> None:
+        """Raise SessionLost if the session was closed."""
+        if self.is_closed:
+            raise SessionLost(f"session {self.session} was closed")
+
+    async def explained(self, exc: BaseException, connection: Connection | None) -> EngineError:
+        """The error to raise for a request that has failed. Drops the connection if another one may do better."""
+        if isinstance(exc, TimeoutError):
+            if self.wake_ups is not None:
+                await self.wake_ups.disconnect(nowait=True)  # it may be just as dead, and would never say so
+            await _hang_up(connection)
+            return Unreachable(f"{self.name} has not answered within {self.patience:.3g} s")
+        if isinstance(exc, NoPermissionError) or "ACL failure" in str(exc):
+            return self.forbidden(str(exc))
+        if isinstance(exc, AuthenticationError):
+            await _hang_up(connection)
+            return Unreachable(
+                f"{self.name} does not let this user in; the URL needs the right name and password, as in "
+                f"redis://USER:PASSWORD@HOST: {exc}"
+            )
+        if isinstance(exc, (BusyLoadingError, RedisConnectionError, RedisTimeoutError, OSError)):
+            await _hang_up(connection)
+            return Unreachable(f"{self.name} cannot be reached: {exc}")
+        if isinstance(exc, ResponseError) and any(
+            word in str(exc) or word in type(exc).__name__.upper() for word in _TRANSIENT
+        ):
+            await _hang_up(connection)  # another server may be in its place
+            return Unreachable(f"{self.name} cannot do it now: {exc}")
+        return EngineError(f"{self.name}: {exc}")
+
+    def forbidden(self, why: str) -> EngineError:
+        """The error to raise when the user lacks a right."""
+        return EngineError(
+            f"{self.name} does not permit this user all that is needed: {why}. An administrator of the server permits "
+            f"it by: {self._how_to_permit}"
+        )
+
+    # The connection
+
+    async def connected(self) -> Connection:
+        """The connection for requests, made again if it is broken. Raises EngineError."""
+        if self.requests is not None and not self.requests.broken:
+            return self.requests
+        try:
+            async with asyncio.timeout(self.limit()), self._connecting:
+                if self.requests is None or self.requests.broken:
+                    await _hang_up(self.requests)
+                    self.requests = None
+                    connection = Connection(self.pool, self.patience, self._reconnect)
+                    await connection.open(self.limit())
+                    self.number += 1
+                    self.requests = connection
+                    if self.description:  # before anything else is asked for; see keys
+                        connection.request("SET", self.key, self.row(), "XX", "KEEPTTL")
+                return self.requests
+        except (RedisError, OSError) as exc:
+            raise await self.explained(exc, None) from exc
+
+    def row(self) -> str:
+        """What is kept under the session's own key."""
+        return f"{self.number} {self.description}"
+
+    def limit(self) -> float:
+        """Seconds that connecting may take: the rest of the ttl, but at least as long as an answer."""
+        return max(self.patience, self.reach_until - monotonic())
+
+    def _reconnect(self) -> None:
+        """Connect at once, not with the next request: it may take several round trips, and a renewal comes after."""
+
+        async def reconnect() -> None:
+            with contextlib.suppress(EngineError, SessionLost):  # then the next request tells
+                await self.insist(self.connected)
+                self.on_reconnect()
+
+        if self.description and not (self.is_closed or self._loop.is_closed()):
+            self.begin(reconnect)
+
+    # Its end
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
+        """Run a coroutine function in a task that ends with the link."""
+        task = begin(self._loop, work, f"holdfast session {self.session}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Cancel the link's tasks, and close its connections."""
+        self.is_closed = True
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            await _hang_up(self.requests)
+            if self._is_ours:
+                await self.pool.disconnect()
+
+    def close_in_child(self) -> None:
+        """After a fork: whatever the child does with the link, it reaches neither the server nor the parent."""
+        self.is_closed = True
+        if self.requests is not None:
+            self.requests.close_in_child()
+        if self.wake_ups is not None:
+            blank_socket(self.wake_ups)
+
+
+async def _hang_up(connection: Connection | None) -> None:
+    if connection is not None:
+        await connection.close()

@@ -1,0 +1,141 @@
+"""A grant: one holding, from the moment it was granted until it is released or lost.
+
+When its session loses it, the task in its `async with` body is cancelled, and LeaseLost comes out of the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+
+from holdfast.cluster.errors import LeaseLost
+from holdfast.cluster.session_life.life import Life
+from holdfast.cluster.session_life.membership import Membership
+from holdfast.cluster.values_in_messages import shown
+
+
+class Grant:
+    """One holding of a Lock or of a permit, from the moment it was granted until it is released or lost."""
+
+    def __init__(self, session: Membership, life: Life, name: str, token: int) -> None:
+        """Called by what acquires.
+
+        life: that of the session in which it was granted.
+        """
+        self._session = session  # which lasts as long as the user has a grant of it
+        self._life = life
+        self.name = name
+        self.token = token
+        """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
+        self._lost: asyncio.Event | None = None  # made when somebody asks for it
+        self.released = False
+        """Whether its release has begun."""
+        self._is_waiting = False  # in Condition.wait(), which has released the lock and takes it again
+        self._why: LeaseLost | None = None
+        task = asyncio.current_task()
+        self._acquirer = None if task is None else weakref.ref(task)
+        self._body: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._cancelled = False
+
+    def __repr__(self) -> str:
+        if self._why is not None:
+            state = "lost"
+        elif self.released:
+            state = "released"
+        else:
+            state = "in Condition.wait()" if self._is_waiting else "held"
+        return f"<holdfast.cluster.Grant of {shown(self.name)}, token {self.token} [{state}]>"
+
+    def __str__(self) -> str:
+        """For messages about its end."""
+        return f"the grant of {shown(self.name)} with token {self.token}"
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when the grant must not be relied on any more, because the session is over."""
+        if self._lost is None:
+            self._lost = asyncio.Event()
+            if self._why is not None:
+                self._lost.set()
+        return self._lost
+
+    def check(self) -> None:
+        """Do nothing if the grant is held. For code between two awaits, in the event loop of the session.
+
+        It looks at the clock, so it sees a ttl that has passed while the loop was blocked. It does not ask the engine.
+
+        Call it in no other thread: once the ttl has passed, it ends the session then and there, and that touches what
+        belongs to the event loop. A thread may read `grant.lost.is_set()`, which is true only when the loop has run.
+        Its writes need a fence.
+
+        Raises LeaseLost if the grant was lost or released, and while its task is in Condition.wait(); SessionLost in a
+        forked child.
+        """
+        self._life.check_process()
+        self._check_not_lost()
+        if self.released:
+            raise LeaseLost(f"{self} was released; another grant may protect it by now")
+        if self._is_waiting:
+            raise LeaseLost(f"{self} is not held while its task is in Condition.wait(), which has released it")
+
+    def _check_not_lost(self) -> None:
+        if self._is_lost():
+            raise LeaseLost(str(self._why))
+
+    def _is_lost(self) -> bool:
+        """Whether it is lost now, by the clock."""
+        life = self._life
+        if life.over is None:
+            life.expiry.look()
+        if self._why is None and life.over is not None and not self.released:
+            self._lose(LeaseLost(f"{self} was lost: {life.over}"))  # it was not told yet
+        return self._why is not None
+
+    def _is_mine(self) -> bool:
+        """Whether the running task has acquired it."""
+        return self._acquirer is not None and self._acquirer() is asyncio.current_task()
+
+    def _enter(self) -> None:
+        """The running task enters an `async with` body. It is to be cancelled if the grant is lost."""
+        self._body = asyncio.current_task()
+        self._cancelling = self._body.cancelling() if self._body is not None else 0
+
+    def _lose(self, why: LeaseLost, *, cancel: bool = True) -> None:
+        if self._why is not None:
+            return
+        self._why = why
+        if self._lost is not None:
+            self._lost.set()
+        loop = self._life.loop
+        if not cancel or self._body is None or loop.is_closed():
+            return
+        if asyncio.current_task(loop) is None:
+            self._cancel_body()
+        else:
+            # A task that runs (this one, or one that has started this one eagerly) would get the cancellation at its
+            # next await, wherever that is by then: before Python 3.13 uncancel() does not take it back.
+            loop.call_soon(self._cancel_body)
+
+    def _cancel_body(self) -> None:
+        """Outside of all tasks: cancel the body, if it has not been left meanwhile."""
+        if self._body is not None and not self._body.done():
+            self._body.cancel()
+            self._cancelled = True
+
+    def _exit(self, exc: BaseException | None) -> None:
+        """Leave the body after a loss. Raises LeaseLost, unless something else is to be raised.
+
+        This works as asyncio.timeout() does: the cancellation that was meant for this body becomes LeaseLost, and one
+        that came from elsewhere goes on. Of nested bodies the outermost converts. If another task exits than the one
+        that entered, as at the end of a fixture, no cancellation was meant for this exit.
+        """
+        task, body = asyncio.current_task(), self._body
+        self._body = None
+        if task is not None and task is body:
+            left = task.uncancel() if self._cancelled else task.cancelling()
+            is_meant = isinstance(exc, asyncio.CancelledError) and self._cancelled and left <= self._cancelling
+        else:
+            is_meant = False
+        if exc is None or is_meant:
+            raise LeaseLost(str(self._why)) from exc

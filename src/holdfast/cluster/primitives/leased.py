@@ -1,0 +1,136 @@
+"""What a Lock and a Semaphore share: acquire, release, and `async with`."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from holdfast.cluster.errors import FormatError, LeaseLost, NameConflict, SessionLost
+from holdfast.cluster.only_async_with import OnlyAsyncWith
+from holdfast.cluster.records.leased import Acquire, TryAcquire
+from holdfast.cluster.records.record import Record
+from holdfast.cluster.session_life.life import Life
+from holdfast.cluster.session_life.membership import Membership
+from holdfast.cluster.session_life.recovery import REPLACED
+
+from .grant import Grant
+from .primitive import Primitive
+
+
+class Leased(Primitive, OnlyAsyncWith):
+    """A primitive that is acquired and released: a Lock, a Semaphore."""
+
+    def __init__(self, session: Membership, name: str, initial: Record) -> None:
+        super().__init__(session, name, initial)
+        self._held: list[Grant] = []  # by acquire() and try_acquire(), the oldest first
+        self._entered: list[Grant] = []  # by `async with`
+
+    if not TYPE_CHECKING:  # type checkers say it by themselves
+
+        def __await__(self):
+            """Refuse `await`: raise a TypeError that says what to write."""
+            raise TypeError(
+                f"a {type(self).__name__} is not awaited; write 'async with' before it, or await its acquire()"
+            )
+
+    async def acquire(self) -> Grant:
+        """See the class."""
+        await self._session._ready()
+        life, register = self._session._life, self._register
+        return self._hold(life, *await register.ask(Acquire))
+
+    async def try_acquire(self) -> Grant | None:
+        """See the class."""
+        await self._session._ready()
+        life, register = self._session._life, self._register
+        ticket, value = await register.ask_at_once(TryAcquire)
+        return None if value < 0 else self._hold(life, ticket, value)
+
+    async def release(self) -> None:
+        """See the class."""
+        if not self._held:
+            raise RuntimeError(f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with'")
+        await self._release(self._to_release())
+
+    async def __aenter__(self) -> Grant:
+        """Acquire it, as acquire() does; the `as` value is the grant.
+
+        If the grant is lost, the body is cancelled, and LeaseLost comes out of it.
+        """
+        grant = await self.acquire()
+        grant._enter()
+        self._entered.append(grant)
+        return grant
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Release the grant of this entry, and no other, as release() does. In a forked child, do nothing.
+
+        If the body has raised, its exception comes out, and no LeaseLost.
+        """
+        if self._session._life.is_inherited():
+            return
+        task = asyncio.current_task()
+        self._session._life.check_loop()
+        grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
+            (grant for grant in self._entered if grant._body is None or grant._body.done()), self._entered[0]
+        )
+        self._entered.remove(grant)
+        if grant._is_lost():
+            if grant in self._held:
+                self._held.remove(grant)
+            grant._exit(exc)
+        elif grant.released:
+            raise RuntimeError(f"{self!r} has been released inside its 'async with' body already")
+        else:
+            grant._body = None
+            try:
+                await self._release(grant)
+            except (LeaseLost, FormatError, NameConflict):
+                if exc is None:
+                    raise  # else what comes out of the body goes on, a cancellation above all
+
+    def _hold(self, life: Life, ticket: int, value: int) -> Grant:
+        life.check()  # it may have been lost after the grant and before this task ran
+        grant = Grant(self._session, life, self._name, self._token(ticket, value))
+        if self._held:
+            for lost in [each for each in self._held if each._why is not None and each._is_mine()]:
+                self._held.remove(lost)  # this task goes on with another grant, in a session that was opened again
+        self._held.append(grant)
+        life.hold(grant)
+        return grant
+
+    def _to_release(self) -> Grant:
+        """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""
+        self._session._life.check_loop()
+        if len(self._held) == 1:
+            return self._held[0]
+        return min(self._held, key=lambda grant: (not grant._is_mine(), grant._why is not None))
+
+    async def _release(self, grant: Grant) -> None:
+        self._held.remove(grant)
+        try:
+            grant._check_not_lost()
+        finally:
+            grant.released = True
+        grant._life.leases.drop(grant)
+        try:
+            released = await self._give_back(grant)
+        except SessionLost as exc:
+            lost = LeaseLost(f"{grant} was lost before its release was known: {exc}")
+            grant._lose(lost, cancel=False)
+            raise lost from exc
+        if not released:
+            lost = LeaseLost(f"{grant} was lost before its release: {REPLACED}")
+            grant._lose(lost, cancel=False)
+            raise lost
+
+    async def _give_back(self, grant: Grant) -> int:
+        """End the grant; return 0 if it had ended before."""
+        raise NotImplementedError
+
+    def _token(self, ticket: int, value: int) -> int:
+        """The token of a grant, from its ticket and what that was granted."""
+        raise NotImplementedError

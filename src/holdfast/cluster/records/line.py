@@ -1,0 +1,158 @@
+"""The line of a record: the waiting tickets, in the order of asking. Pure.
+
+A line is a list of runs. A run belongs to one session and holds tickets that stand one behind the other, as spans. So a
+line grows with the sessions that wait and with the holes that withdrawals leave, but not with the number of tasks. A
+function that handles many tickets of one session goes through the line once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+TOGETHER = 1.0
+"""Seconds. A ticket that joins at most this long after the last run began joins that run, if it is of the same session
+and its number is higher."""
+FEW = 8
+"""The highest number of tickets that are taken out of a run one by one."""
+
+Spans = tuple[int, ...]
+"""Tickets in rising order: the first ticket of each span, and the one behind its last."""
+
+
+class Run(NamedTuple):
+    """Tickets of one session, in succession in a line."""
+
+    session: str
+    spans: Spans
+    since: float = 0.0
+    """The engine's time at which the first ticket joined, in seconds since 1970; 0 if it is not known. See TOGETHER."""
+
+    def size(self) -> int:
+        return sum(self.spans[1::2]) - sum(self.spans[::2])
+
+    def tickets(self) -> Iterator[int]:
+        return (ticket for first, end in self.pairs() for ticket in range(first, end))
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        return zip(self.spans[::2], self.spans[1::2], strict=True)
+
+    def last(self) -> int:
+        return self.spans[-1] - 1
+
+    def has(self, ticket: int) -> bool:
+        return bisect_right(self.spans, ticket) % 2 == 1
+
+
+Line = tuple[Run, ...]
+
+
+def line_of(rows: Iterable[Sequence[Any]]) -> Line:
+    """A line from its stored form."""
+    return tuple(Run(session, tuple(spans), since) for session, spans, since in rows)
+
+
+def join(line: Line, session: str, ticket: int, at: float) -> Line:
+    """The line with the ticket behind all others. at: the engine's time, in seconds."""
+    return join_run(line, Run(session, (ticket, ticket + 1), round(at, 3)))
+
+
+def join_run(line: Line, run: Run) -> Line:
+    """The line with the tickets of the run behind all others."""
+    if not line or line[-1].session != run.session:
+        return (*line, run)
+    last = line[-1]
+    if last.spans[-1] > run.spans[0] or run.since - last.since > TOGETHER:
+        return (*line, run)
+    joint = run.spans[1:] if last.spans[-1] == run.spans[0] else run.spans
+    kept = last.spans[:-1] if last.spans[-1] == run.spans[0] else last.spans
+    return (*line[:-1], last._replace(spans=kept + joint))
+
+
+def take_first(line: Line) -> tuple[str, int, int, Line]:
+    """The session that stands first, its first ticket, how many tickets follow each other there; and the rest."""
+    run, others = line[0], line[1:]
+    first, end, *rest = run.spans
+    while not rest and others and others[0].session == run.session and others[0].spans[0] == end:
+        run, others = others[0], others[1:]  # it joined later, or who stood between them has left
+        _, end, *rest = run.spans
+    return run.session, first, end - first, ((run._replace(spans=(*rest,)), *others) if rest else others)
+
+
+def take(line: Line, n: int) -> tuple[Line, Line]:
+    """The first `n` tickets, and the others."""
+    for index, run in enumerate(line):
+        if n < run.size():
+            taken, left = _split(run.spans, n)
+            first = (*line[:index], run._replace(spans=taken)) if taken else line[:index]
+            return first, (run._replace(spans=left), *line[index + 1 :])
+        n -= run.size()
+    return line, ()
+
+
+def _split(spans: Spans, n: int) -> tuple[Spans, Spans]:
+    for index in range(0, len(spans), 2):
+        first, end = spans[index : index + 2]
+        if n < end - first:
+            head = (first, first + n) if n else ()
+            return spans[:index] + head, (first + n, *spans[index + 1 :])
+        n -= end - first
+    return spans, ()
+
+
+def leave(line: Line, session: str, leaving: Sequence[int]) -> tuple[Line, Collection[int]]:
+    """The line without these tickets, which are given in rising order; and those of them that stood in it."""
+    runs, gone = [], []
+    for run in line:
+        if run.session == session:
+            low, high = bisect_left(leaving, run.spans[0]), bisect_left(leaving, run.spans[-1])
+            inside = [ticket for ticket in leaving[low:high] if run.has(ticket)]
+            if inside:
+                gone += inside
+                spans = _without(run.spans, inside)
+                run = run._replace(spans=spans)
+        if run.spans:
+            runs.append(run)
+    return (tuple(runs), gone) if gone else (line, ())
+
+
+def _without(spans: Spans, gone: Sequence[int]) -> Spans:
+    """The spans without the tickets in `gone`, all of which are in them, in rising order.
+
+    A span begins or ends where a ticket that is in the spans stands beside one that is not. Taking a ticket out changes
+    this on both of its sides.
+    """
+    if len(gone) > FEW:
+        changes = set(gone) ^ {ticket + 1 for ticket in gone}
+        return tuple(sorted(changes.symmetric_difference(spans)))
+    for ticket in gone:
+        index = bisect_left(spans, ticket + 1)
+        before = spans[: index - 1] if spans[index - 1] == ticket else (*spans[:index], ticket)
+        behind = spans[index + 1 :] if spans[index] == ticket + 1 else (ticket + 1, *spans[index:])
+        spans = before + behind
+    return spans
+
+
+def without(line: Line, dead: Collection[str]) -> Line:
+    """The line without the tickets of these sessions."""
+    return tuple(run for run in line if run.session not in dead)
+
+
+def size(line: Line) -> int:
+    """The number of tickets in the line."""
+    return sum(run.size() for run in line)
+
+
+def tickets(line: Line) -> Iterator[tuple[str, int]]:
+    """The tickets one by one, each with its session."""
+    return ((run.session, ticket) for run in line for ticket in run.tickets())
+
+
+def tickets_of(line: Line, session: str) -> set[int]:
+    """The tickets of one session."""
+    return {ticket for run in line if run.session == session for ticket in run.tickets()}
+
+
+def stands_in(line: Line, session: str, ticket: int) -> bool:
+    return any(run.session == session and run.has(ticket) for run in line)

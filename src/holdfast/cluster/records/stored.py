@@ -1,0 +1,125 @@
+"""How a record is stored: a head of JSON, then rows: the line, the answers, its parts, and what was added. Pure.
+
+Nothing that is read is believed before its shape was checked (`shapes.py`): another program, or another version of
+holdfast, may have written it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from holdfast.cluster.errors import FormatError, NameConflict
+from holdfast.cluster.values_in_messages import shortened, shown
+
+from . import rows, shapes
+from .additions import with_additions
+from .json_text import EARLIER, ENCODER, FORMAT, document_of
+from .record import Record, with_article
+from .shapes import Shape
+
+KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier"
+"""The beginnings of the kinds that this version knows. Each is that of a class in `any_kind.KINDS`, which imports this
+file; a test compares the two."""
+_IS_HOW_MANY = shapes.row(shapes.number, shapes.number)
+_SHAPES: Mapping[str, Shape] = {
+    "made_by": shapes.text,
+    "changed": shapes.moment,
+}
+R = TypeVar("R", bound=Record)
+
+
+def encode(record: Record) -> str:
+    """The record as it is stored."""
+    line, answers = record.line, record.answers
+    fields = [record.made_by, record.changed, *record.state().values()]
+    head = {"format": FORMAT, "kind": record.kind, "rows": [len(line), len(answers)], "fields": fields}
+    return "\n".join((ENCODER.encode(head), *rows.of_line(line), *rows.of_answers(answers), *record.parts()))
+
+
+def decode(
+    text: str | None, name: str, initial: R, known: R | None = None, seen: tuple[str | None, R] | None = None
+) -> R:
+    """A stored record; `initial` if there is none. It may have another value than `initial`: see `step.agreed()`.
+
+    known: a record that may have some of the same parts. seen: a text and its record; the text may have grown since.
+    Raises FormatError if a newer version wrote the text, or it is no record; NameConflict if the record is of another
+    kind than `initial`.
+    """
+    if text is None:
+        return initial
+    if seen is not None and seen[0] is not None and text.startswith(seen[0]):
+        nothing, *more = text[len(seen[0]) :].split("\n")
+        if not nothing and not any(row.startswith("{") for row in more):
+            record = with_additions(seen[1], more) if more else seen[1]
+            if record is None:
+                raise not_ours(text, name)
+            return record
+    return decode_document(parse(text, name), text, name, initial, known)
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """The first row of a stored record, without its parts and additions; see decode().
+
+    Raises FormatError if this version does not know them.
+    """
+    document = document_of(text.partition("\n")[0])
+    if not isinstance(document, dict):
+        raise not_ours(text, name)
+    kind = document.get("kind")
+    if document.get("format") in EARLIER:
+        raise FormatError(
+            f"the record of {shown(name)} has the format {document['format']}, of an earlier version of holdfast (here "
+            f"it is {FORMAT}). End the programs with that version, then remove the record, or use another namespace; "
+            "nothing was changed"
+        )
+    if document.get("format") != FORMAT or not isinstance(kind, str) or not kind.startswith(KNOWN):
+        raise FormatError(
+            f"the record of {shown(name)} has the format {document.get('format')!r} and the kind {kind!r}, which this "
+            f"version of holdfast does not know (format {FORMAT}). Upgrade holdfast here; nothing was changed"
+        )
+    return document
+
+
+def decode_document(document: dict[str, Any], text: str, name: str, initial: R, known: R | None = None) -> R:
+    """As decode(), for a text that parse() has read."""
+    kind = document["kind"]
+    fresh = initial.of_kind(kind)
+    if fresh is None:
+        fields = document.get("fields")
+        made_by = shortened(str(fields[0] if type(fields) is list and fields else None))
+        raise NameConflict(
+            f"{shown(name)} is {with_article(kind)}, made by {made_by}, and is used here as "
+            f"{with_article(initial.kind)}. Use another name; nothing was changed"
+        )
+    shapes_of_fields, values = {**_SHAPES, **initial.SHAPES}, document.get("fields")
+    if type(values) is not list or len(values) != len(shapes_of_fields):
+        raise not_ours(text, name)
+    fields = dict(zip(shapes_of_fields, values, strict=True))
+    if not all(fits(fields[field]) for field, fits in shapes_of_fields.items()):
+        raise not_ours(text, name)
+    how_many: Any = document.get("rows")
+    _, *stored = text.split("\n")
+    if not _IS_HOW_MANY(how_many) or sum(how_many) > len(stored):
+        raise not_ours(text, name)
+    runs, end = how_many[0], sum(how_many)
+    line, answers = rows.line_in(stored[:runs]), rows.answers_in(stored[runs:end])
+    if line is None or answers is None:
+        raise not_ours(text, name)
+    parts = [row for row in stored[end:] if row.startswith("{")]
+    record = fresh.but(
+        made_by=fields["made_by"],
+        changed=fields["changed"],
+        line=line,
+        answers=answers,
+        **fresh.fields_from(fields),
+    ).with_parts(parts, known)
+    if record is not None and len(stored) > end + len(parts):
+        record = with_additions(record, stored[end + len(parts) :])
+    if record is None:
+        raise not_ours(text, name)
+    return record
+
+
+def not_ours(text: str, name: str) -> FormatError:
+    return FormatError(f"the record of {shown(name)} is not one of holdfast's: {text[:80]!r}. Nothing was changed")

@@ -1,0 +1,87 @@
+"""What a session holds, and how each holder is told that it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
+from weakref import ref
+
+from holdfast.cluster.errors import LeaseLost
+
+LOOKED_AT = 500
+"""The highest number of held names whose records are looked at in one renewal."""
+
+
+class Lease(Protocol):
+    """One holding, which its session can lose: a grant, as the session sees it."""
+
+    name: str
+    token: int
+
+    def _lose(self, why: LeaseLost) -> None:
+        """The holding must not be relied on any more."""
+
+
+class Leases:
+    """The leases of one session. Only the user's objects keep them: one that the user has dropped need not be told."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, dict[int, ref[Lease]]] = {}  # by the name and the id() of each
+        self._looked_at: set[str] = set()  # the names that had their turn in this round
+
+    def __bool__(self) -> bool:
+        return bool(self._by_name)
+
+    def add(self, lease: Lease) -> None:
+        """Remember a lease, to tell it when it is lost."""
+        name, key, leases = lease.name, id(lease), ref(self)
+
+        def dropped(_: object) -> None:
+            here = leases()
+            if here is not None:
+                here._forget(name, key)
+
+        self._by_name.setdefault(name, {})[key] = ref(lease, dropped)
+
+    def drop(self, lease: Lease) -> None:
+        """Forget a lease that has ended."""
+        self._forget(lease.name, id(lease))
+
+    def _forget(self, name: str, key: int) -> None:
+        held = self._by_name.get(name)
+        if held is not None:
+            held.pop(key, None)
+            if not held:
+                del self._by_name[name]
+
+    def _of(self, name: str) -> list[Lease]:
+        return [lease for each in [*self._by_name.get(name, {}).values()] if (lease := each()) is not None]
+
+    def tokens(self, name: str) -> list[int]:
+        """The tokens of what is held under a name."""
+        return [lease.token for lease in self._of(name)] if name in self._by_name else []
+
+    def some_names(self) -> list[str]:
+        """Some names under which something is held; all of them have their turn."""
+        due = self._by_name.keys() - self._looked_at
+        if not due:
+            self._looked_at.clear()
+            due = {*self._by_name}
+        chosen = [*islice(due, LOOKED_AT)]
+        self._looked_at.update(chosen)
+        return chosen
+
+    def lose(self, name: str, why: str) -> None:
+        """What is held under one name is lost."""
+        for lease in self._of(name):
+            self.drop(lease)
+            lease._lose(LeaseLost(f"{lease} was lost: {why}"))
+
+    def lose_all(self, why: str) -> Iterator[None]:
+        """All is lost. Each step tells one lease."""
+        for name in [*self._by_name]:
+            for lease in self._of(name):
+                lease._lose(LeaseLost(f"{lease} was lost: {why}"))
+                yield
+        self._by_name.clear()

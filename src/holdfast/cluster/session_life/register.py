@@ -1,0 +1,142 @@
+"""One name, as the primitives of one session use it: ask for something, have something done, read the record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.cluster.errors import FormatError, NameConflict, SessionLost
+from holdfast.cluster.records.record import Record, Withdraw
+
+from .dead_sessions import read_living
+from .exchange import Exchange
+from .outbox import Entry, fail
+
+
+class Register(Exchange):
+    """The operations of one session on one name."""
+
+    def begin(self, make: Callable[[int], Any], *, patient: bool = False) -> tuple[int, asyncio.Future[int]]:
+        """Ask for something with a new ticket; return the ticket, and a future of what it is granted (never 0).
+
+        make: the operation, from the ticket.
+        patient: wait on while the engine fails, instead of raising EngineError. For a task that cannot simply withdraw.
+        """
+        self._check_replaced()
+        ticket, future = self._waiters.add(self._session.loop)
+        try:
+            self._submit(Entry(make(ticket), ticket=ticket, patient=patient))
+        except BaseException:  # a signal handler has raised it in the middle
+            self.withdraw(ticket)
+            raise
+        return ticket, future
+
+    def take(self, ticket: int) -> None:
+        """The task that has begun with this ticket takes what it was granted. Raises SessionLost if that was lost."""
+        self._waiters.take(ticket)
+
+    async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
+        """Ask for something and wait for it; return the ticket and what it is granted.
+
+        Cancellation: raises at once. The ticket is withdrawn soon after.
+        """
+        ticket, future = self.begin(make)
+        try:
+            value = await future
+            self._waiters.take(ticket)
+            return ticket, value
+        except BaseException as exc:
+            if not isinstance(exc, (SessionLost, FormatError, NameConflict)):  # of those, nothing is in the record
+                self.withdraw(ticket)
+            raise
+
+    async def ask_at_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
+        """Ask for something without waiting for others; return the ticket and the outcome.
+
+        Waits while the engine fails, because a request that is not known to have been refused may still be granted. If
+        the request is refused and sessions that stand in its way have died since, they are buried and it is made again.
+
+        Cancellation: raises at once. What was granted all the same is withdrawn as soon as that is known.
+        """
+        while True:
+            ticket, outcome = await self._ask_once(make)
+            others = self._users()
+            if outcome > 0 or not others or not (dead := await self._session.engine.dead(others)):
+                return ticket, outcome
+            self._session.check()
+            self._deaths.doomed |= dead
+
+    async def _ask_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
+        ticket, future = self.begin(make, patient=True)
+        try:
+            await asyncio.wait([future])
+        except BaseException:
+            future.add_done_callback(lambda done: self._withdraw_granted(ticket, done))
+            raise
+        self._waiters.take(ticket)
+        return ticket, future.result()
+
+    def _withdraw_granted(self, ticket: int, done: asyncio.Future[int]) -> None:
+        if done.exception() is None and done.result() > 0:
+            self.withdraw(ticket)
+        else:
+            self._waiters.forget(ticket)
+
+    def withdraw(self, ticket: int) -> None:
+        """Give the ticket up, soon, whatever it was granted."""
+        self._waiters.forget(ticket)
+        if not self._turns.knows(ticket):
+            self._submit(Entry(Withdraw(ticket)))
+        elif value := self._turns.value_if_in(ticket):
+            self.let_next_in(value, 0)
+
+    def let_next_in(self, value: int, ended: int) -> None:
+        """The ticket with this value is done: let the next one in.
+
+        ended: the value up to which the record hears of it in another way.
+        """
+        rest = self._turns.end(value, self.is_confirmed())
+        if rest > ended:
+            self._submit(Entry(self.initial.ending(rest)))
+
+    async def end(self, value: int) -> int:
+        """Let the next one in after the ticket with this value; return 1, or 0 if the record does not know it any more.
+
+        Cancellation: it is done all the same.
+        """
+        self._check_replaced()
+        rest = self._turns.end(value, self.is_confirmed())
+        return await self.send(self.initial.ending(rest)) if rest else 1
+
+    def send(self, operation: Any) -> asyncio.Future[int]:
+        """Have an operation done; return a future of its outcome. It is done also if no task awaits that."""
+        self._check_replaced()
+        future: asyncio.Future[int] = self._session.loop.create_future()
+        if self._session.over is not None:
+            fail(future, SessionLost(str(self._session.over)))
+        self._submit(Entry(operation, future))
+        return future
+
+    async def tell(self, operation: Any) -> int:
+        """Have an operation done; return its outcome.
+
+        Cancellation: it is done all the same.
+        """
+        return await self.send(operation)
+
+    async def read_living(self) -> Any:
+        """The record as it is, without what the dead hold and wait for."""
+        self._check_replaced()
+        record = await read_living(
+            self._session.engine, self._name, self._known.decoded, self._session.id, self._users()
+        )
+        return self._known.agreed(record, self._session.label)
+
+    def serves(self, wanted: Record) -> bool:
+        """Whether a primitive that uses the name as `wanted` may use this register."""
+        return self._known.serves(wanted)
+
+    def _users(self) -> frozenset[str]:
+        """The other sessions that hold something or wait, as far as this session knows."""
+        return self._known.others(self._session.id, lambda record: record.users())

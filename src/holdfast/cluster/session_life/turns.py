@@ -1,0 +1,87 @@
+"""How the tasks of one session have, one after the other, what the record has granted to all of them together: a run.
+
+A lock is granted to a run of tickets (`records/lock.py`). This session lets them in in their order, and gives the run
+back after the last one. A ticket whose task has left is passed over. No change of the record is needed for that, and
+no other session is overtaken: the tickets of a run stood in succession at the head of the line.
+
+A session that others have ended does not know it at once. So the engine is asked now and then in between: it hears up
+to which ticket the run is done, and only its answer lets the next one in (`Exchange.is_confirmed`).
+"""
+
+from __future__ import annotations
+
+from holdfast.cluster.records.record import Grants
+
+from .waiters import Waiters
+
+NEAR = 64
+"""So many tickets are looked at one by one; after them all that wait, as a wake-up may name any number of tickets."""
+
+
+class Turns:
+    """The last run that was granted under one name, and whose turn it is."""
+
+    def __init__(self, waiters: Waiters) -> None:
+        self._waiters = waiters
+        self._run = Grants(0, 0, 0)
+        self._inside = 0
+        """The ticket that is in, or whose task is about to learn it."""
+        self.is_under_way = False
+        """Whether a ticket is in."""
+
+    def begin(self, run: Grants) -> int:
+        """Take note of a run that the record has granted, and let its first ticket in.
+
+        Return the value with which the run has to be given back because no task waits for it any more; else 0. Of a run
+        that is known, the next ticket is let in if the record knows that the one before it is done.
+        """
+        known, inside = self._run, self._run.value + self._inside - self._run.ticket
+        if run.value + run.tickets > known.value + known.tickets:
+            self._run, self._inside = run, run.ticket - 1
+            return self._let_in_next()
+        if self.is_under_way and run.value + run.tickets == known.value + known.tickets and run.value > inside:
+            return self._let_in_next()  # the record has heard that the one that was in is done
+        return 0
+
+    def knows(self, ticket: int) -> bool:
+        """Whether the ticket is in the run. If it is not in, its task may leave without anything being done."""
+        return 0 <= ticket - self._run.ticket < self._run.tickets
+
+    def value_if_in(self, ticket: int) -> int:
+        """What the ticket was granted, if it is its turn; else 0."""
+        return self._run.value + ticket - self._run.ticket if self.is_under_way and ticket == self._inside else 0
+
+    def end(self, value: int, is_confirmed: bool) -> int:
+        """The ticket with this value is done: let the next one in.
+
+        is_confirmed: whether the engine has said lately that this session has the run.
+
+        Return the value up to which the record has to hear that the run is done; 0 if it need not hear of it now. What
+        is not known here is for the record to judge.
+        """
+        if not (self.is_under_way and value - self._run.value == self._inside - self._run.ticket):
+            return value
+        return self._let_in_next() if is_confirmed or self._next() is None else value
+
+    def clear(self) -> None:
+        """The run was lost, or the session is over."""
+        self.is_under_way = False
+
+    def _let_in_next(self) -> int:
+        run, ticket = self._run, self._next()
+        self.is_under_way = ticket is not None
+        if ticket is None:
+            return run.value + run.tickets - 1
+        self._inside = ticket
+        self._waiters.grant(ticket, run.value + ticket - run.ticket)
+        return 0
+
+    def _next(self) -> int | None:
+        """The next ticket of the run whose task still waits."""
+        run = self._run
+        rest = range(self._inside + 1, run.ticket + run.tickets)
+        for ticket in rest[:NEAR]:
+            if self._waiters.waits(ticket):
+                return ticket
+        waiting = (ticket for ticket in self._waiters.futures if ticket in rest and self._waiters.waits(ticket))
+        return min(waiting, default=None)

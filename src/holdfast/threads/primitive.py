@@ -1,0 +1,137 @@
+"""What the primitives of this tier share: how a task or a thread waits, and how it leaves.
+
+A wait is written once, as steps in the critical section: take it or join the queue; arrive with the grant; leave
+without one. A task (`_wait()`) and a thread (`_block()`) differ only in what they do between these steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.tasks.primitive import Primitive
+from holdfast.tasks.pypy import closed_when_collected
+from holdfast.tasks.wait_queue import WaitQueue
+
+from .critical_section import Section
+from .task_waiter import TaskWaiter
+from .thread_waiter import ThreadWaiter
+from .wait_queue import SharedQueue
+from .waiter import Waiter
+
+
+class Shared(Primitive):
+    """An object that tasks of any event loop and threads wait for, in one queue."""
+
+    _queue: SharedQueue | None
+    _section: Section
+    _instead: str
+    """What to write in a coroutine in place of a call that would block its loop."""
+
+    # In the critical section
+
+    def _enter_line(self) -> SharedQueue:
+        # This comes before the check whether it is necessary to wait: see Lock.release().
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = SharedQueue(self)
+        else:
+            queue.forget_closed_loop()
+            self._queue = queue  # forgetting may have retired it
+        return queue
+
+    def _try(self, line: SharedQueue) -> bool:
+        """Take it if that needs no waiting and overtakes no waiter; return whether it was taken."""
+        raise NotImplementedError
+
+    def _try_now(self) -> bool:
+        line = self._enter_line()
+        taken = self._try(line)
+        line.retire()
+        return taken
+
+    def _try_or_join(self, waiter: Waiter) -> bool:
+        """Take it and return True, or put the waiter into the queue and return False."""
+        line = self._enter_line()
+        try:
+            if self._try(line):
+                return True
+            line.admit(waiter, self._instead)
+        finally:
+            if not line.line:
+                line.retire()
+        return False
+
+    def _arrive(self, waiter: Waiter) -> Any:
+        """A granted waiter goes on with what it was granted."""
+        waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
+        return True
+
+    def _arrive_or_leave(self, waiter: Waiter) -> Any:
+        """The time of a thread is up: keep a grant that has come at the last moment, else leave and return False."""
+        if waiter.granted:
+            return self._arrive(waiter)
+        waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
+        return False
+
+    def _abandon(self, waiter: Waiter) -> None:
+        """A waiter leaves by an exception."""
+        if waiter.line is not None and waiter.line.leave(waiter):
+            self._give_back()
+
+    def _check_and_defer(self, *args: Any) -> None:
+        """Inside a section, perhaps of another primitive: check now, and make the change when that has been left.
+
+        For a change that may be refused. It is `if_inside` of the section's run().
+        """
+        self._check_change(*args)
+        self._section.run_or_defer(self._change, *args)
+
+    def _check_change(self, *args: Any) -> None:
+        """Raise the error of a change that must be refused."""
+        raise NotImplementedError
+
+    def _change(self, *args: Any) -> None:
+        """Make the change that was checked. Must not raise."""
+        raise NotImplementedError
+
+    # Waiting
+
+    @closed_when_collected
+    async def _wait(self) -> None:
+        """Wait as a task."""
+        waiter = TaskWaiter()
+        try:
+            if self._section.run(self._try_or_join, waiter):
+                return
+            await waiter.future
+        except BaseException:
+            self._section.run_or_defer(self._abandon, waiter)
+            raise
+        self._section.run(self._arrive, waiter)
+
+    def _block(self, timeout: float = -1) -> Any:
+        """Wait as a thread, for at most `timeout` seconds, -1 meaning no limit. Return False if the time is up."""
+        waiter = ThreadWaiter()
+        try:
+            if self._section.run(self._try_or_join, waiter):
+                return True
+            waiter.wait(timeout)
+        except BaseException:
+            self._section.run_or_defer(self._abandon, waiter)
+            raise
+        return self._section.run(self._arrive_or_leave, waiter)
+
+    def _try_acquire(self) -> bool:
+        """Take it if that needs no waiting; return whether it was taken. Never overtakes a waiter."""
+        return self._section.run(self._try_now, if_inside=_not_now)
+
+    def _live_queue(self) -> WaitQueue | None:
+        queue = self._queue
+        if queue is not None:
+            self._section.run_or_defer(queue.forget_closed_loop)
+        return self._queue
+
+
+def _not_now() -> bool:
+    """The answer of _try_acquire() in a signal handler or finalizer that has interrupted a section."""
+    return False

@@ -1,0 +1,81 @@
+"""A waiter: a task of some event loop or a thread, and what it was granted.
+
+Another thread can neither read nor set the result of a task's future safely. So the critical section notes a grant in
+the waiter. The future of a task, or the gate of a thread, only wakes it.
+
+A waiter has the part of a future's interface that the task tier's WaitQueue uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+from typing import Protocol
+
+from .critical_section import this_thread
+
+
+class Line(Protocol):
+    """The queue of a waiter, as the waiter sees it. See SharedQueue."""
+
+    grantees: set[Waiter]
+
+    def finish(self, waiter: Waiter) -> None: ...
+    def leave(self, waiter: Waiter) -> bool: ...
+    def take_back_lost_grants(self) -> None: ...
+
+
+class Notifier(Protocol):
+    """A Condition, as a waiter for its lock sees it."""
+
+    def _give_back(self) -> None: ...
+
+
+class Waiter:
+    """The base of TaskWaiter and ThreadWaiter."""
+
+    __slots__ = ("granted", "line", "loop", "notified_by", "result", "thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.loop = loop
+        """The event loop of the task. None for a thread."""
+        self.thread = get_ident()
+        """The waiting thread, or the thread of the loop. A loop that has moved to another thread since is woken as from
+        outside, which is slower and right."""
+        self.line: Line | None = None
+        """The queue it has been put into."""
+        self.granted = False
+        self.result: int
+        self.notified_by: Notifier | None = None
+        """For a task that takes the lock of a Condition again: the Condition, if it was notified."""
+
+    def done(self) -> bool:
+        """Whether a grant should pass it over."""
+        return self.granted
+
+    def cancelled(self) -> bool:
+        """Of a waiter that is done: whether it has no grant."""
+        return not self.granted
+
+    def set_result(self, result: int) -> None:
+        """In the section: grant it. It is woken when the section has been left."""
+        self.result = result
+        self.granted = True
+        self.line.grantees.add(self)  # type: ignore[union-attr]  # it waits there
+        this_thread.state.to_wake.append(self)
+
+    def get_loop(self) -> None:
+        """None for every waiter: waiters of all loops share a queue in this tier."""
+
+    def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
+        """Wake it. A second call is harmless.
+
+        running: the caller's loop; None outside a task.
+        """
+        raise NotImplementedError
+
+    def pass_on_notification(self) -> None:
+        """In the section: it will not get the lock of its Condition again, so another waiter is notified instead."""
+        condition, self.notified_by = self.notified_by, None
+        if condition is not None:
+            condition._give_back()

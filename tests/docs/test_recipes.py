@@ -1,0 +1,73 @@
+"""What the how-to pages have people copy, under every schedule within bounds, with a cancellation at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import holdfast
+from holdfast.testing import explored
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "howto"
+
+
+def names_of(page: str, **names: Any) -> dict[str, Any]:
+    """What the first block of a page defines."""
+    block = re.search(r"^```python\n(.*?)^```$", (HOW_TO / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    exec(block[1], names)
+    return names
+
+
+READERS_WRITERS = names_of("readers-writers.md")
+READERS = 2
+READERS_WRITERS["READERS"] = READERS
+
+
+@explored(cancels=2, reorders=1)
+def test_readers_and_writers(run):
+    door, permits = holdfast.Lock(), holdfast.Semaphore(READERS)
+    inside = {"readers": 0, "writers": 0}
+
+    async def use(kind, others):
+        inside[kind] += 1
+        assert not inside[others]
+        assert inside["writers"] <= 1
+        try:
+            await asyncio.sleep(0)
+        finally:
+            inside[kind] -= 1
+
+    async def read():
+        async with READERS_WRITERS["reading"](door, permits):
+            await use("readers", "writers")
+
+    async def write():
+        async with READERS_WRITERS["writing"](door, permits):
+            await use("writers", "readers")
+
+    run.spawn(read, name="reader 1")
+    run.spawn(write, name="writer 1")
+    run.spawn(read, name="reader 2")
+    run.spawn(write, name="writer 2")
+    run.at_end(lambda: not door.locked() and permits.statistics().value == READERS)
+
+
+@explored(cancels=1, timers=2)
+def test_a_timeout_for_the_wait_alone(run):
+    lock = holdfast.Lock()
+
+    async def use():
+        try:
+            async with asyncio.timeout(5) as limit:
+                async with lock:
+                    limit.reschedule(None)
+                    await asyncio.sleep(6)  # longer than the limit, which has no say here
+        except TimeoutError:
+            assert limit.expired()
+
+    for name in "ABC":
+        run.spawn(use, name=name)
+    run.at_end(lambda: not lock.locked())
