@@ -45,7 +45,8 @@ loops: $(VENV)/nox
 third-party: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session third-party --error-on-missing-interpreters -- $(if $(ONLY),--only $(ONLY))
 
-# Every schedule of every primitive, within larger bounds than in the tests; stops after so many minutes.
+# Every schedule of every primitive, within larger bounds than in the tests: some five minutes. Then within bounds that are
+# larger still, as far as it gets in so many minutes.
 MINUTES ?= 30
 explore: $(VENV)/nox
 	HOLDFAST_EXPLORE_MINUTES=$(MINUTES) $(VENV)/nox/bin/nox --session explore

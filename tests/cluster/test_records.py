@@ -1,6 +1,6 @@
 """The protocol of every record, beside its reference model: walks through many worlds, and all small worlds.
 
-HOLDFAST_EXPLORE=ci or deep searches larger ones; HYPOTHESIS_PROFILE=deep walks longer.
+HOLDFAST_EXPLORE=large or deep searches larger ones; HYPOTHESIS_PROFILE=deep walks longer.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ KINDS: dict[str, Kind] = {
     "barrier": BarrierKind(2),
     "barrier of 3": BarrierKind(3),
 }
-MOST = {"small": 2_000, "ci": 6_000, "deep": 1_000_000}[SIZE]
+MOST = {"small": 2_000, "large": 6_000, "deep": 1_000_000}[SIZE]
 SMALL_WORLDS = {
     "one thing goes wrong": Left(asks=3, tells=1, faults=1),
     "three things go wrong": Left(asks=2, tells=1, faults=3, sessions=1),
 }
 
 
-@pytest.mark.timeout({"small": 240, "ci": 600, "deep": 6000}[SIZE])
+@pytest.mark.timeout({"small": 240, "large": 600, "deep": 6000}[SIZE])
 @pytest.mark.parametrize("left", SMALL_WORLDS.values(), ids=SMALL_WORLDS.keys())
 @pytest.mark.parametrize("name", KINDS)
 def test_every_small_world(name: str, left: Left) -> None:

@@ -147,7 +147,8 @@ async def test_operations_wait_for_a_server_that_is_away(server):
         server.start()
         async with asyncio.timeout(BOUND):
             await asyncio.gather(*asked)
-        assert not await session.lock("z").locked()
+            while await session.lock("z").locked():  # its request got there, and its withdrawal comes after it
+                await asyncio.sleep(0.01)
 
 
 async def test_nothing_waits_longer_than_the_session_lives_when_the_server_stays_away(server):

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-SIZES = ("small", "ci", "deep")
-SIZE = os.environ.get("HOLDFAST_EXPLORE") or ("ci" if os.environ.get("CI") else "small")
+SIZES = ("small", "large", "deep")
+SIZE = os.environ.get("HOLDFAST_EXPLORE") or "small"
 MINUTES = float(os.environ.get("HOLDFAST_EXPLORE_MINUTES") or 60)
 """For all searches of the size deep together."""
 

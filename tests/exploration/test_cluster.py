@@ -27,7 +27,7 @@ CLUSTERS = {
 }
 BOUNDS = {
     "small": {"cancels": 1, "late": 0},
-    "ci": {"cancels": 1, "late": 1},
+    "large": {"cancels": 1, "late": 1},
     "deep": {"cancels": 2, "late": None},
 }[SIZE]
 SECONDS = MINUTES * 60 / (len(CLUSTERS) * len(SCENARIOS)) if SIZE == "deep" else 150 if SIZE == "small" else 600

@@ -1,7 +1,7 @@
 """Every primitive, under every schedule within bounds: with cancellation, timeouts, closing, the end of the loop.
 
-The small size is run always; HOLDFAST_EXPLORE=ci, or CI in the environment, makes it larger. HOLDFAST_EXPLORE=deep goes
-as far as it gets in HOLDFAST_EXPLORE_MINUTES (60) in all, and says how far that was.
+The small size is run always. HOLDFAST_EXPLORE=large searches larger bounds to their end. HOLDFAST_EXPLORE=deep goes as
+far as it gets in HOLDFAST_EXPLORE_MINUTES (60) in all, and says how far that was.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KINDS = {
         Setup(),
         {
             "small": {"cancels": 1},
-            "ci": {"waiters": 4, "cancels": 2},
+            "large": {"waiters": 4, "cancels": 2},
             "deep": {"waiters": 4, "late_tasks": 2, "cancels": 3},
         },
     ),
@@ -59,7 +59,7 @@ KINDS = {
         Setup(around=timeout),
         {
             "small": {"cancels": 1, "timers": 1, "late": 0},
-            "ci": {"cancels": 1, "timers": 1},
+            "large": {"cancels": 1, "timers": 1},
             "deep": {"waiters": 3, "cancels": 2, "timers": 2},
         },
     ),
@@ -67,7 +67,7 @@ KINDS = {
         Setup(around=wait_for),
         {
             "small": {"cancels": 0, "timers": 1, "late": 0},
-            "ci": {"cancels": 1, "timers": 1, "late": 0 if WAIT_FOR_MAKES_A_TASK else None},
+            "large": {"cancels": 1, "timers": 1, "late": 0 if WAIT_FOR_MAKES_A_TASK else None},
             "deep": {"waiters": 3, "cancels": 2, "timers": 2},
         },
     ),
@@ -75,7 +75,7 @@ KINDS = {
         Setup(),
         {
             "small": {"cancels": 0, "kills": 1},
-            "ci": {"cancels": 1, "kills": 1},
+            "large": {"cancels": 1, "kills": 1},
             "deep": {"waiters": 3, "cancels": 1, "kills": 2},
         },
         without=over_asyncio_lock,
@@ -84,7 +84,7 @@ KINDS = {
         Setup(keep_tasks=False),
         {
             "small": {"cancels": 1, "ends": 1, "late": 0},
-            "ci": {"cancels": 1, "ends": 1},
+            "large": {"cancels": 1, "ends": 1},
             "deep": {"waiters": 3, "cancels": 2, "ends": 1},
         },
         without=over_asyncio_lock,
@@ -93,7 +93,7 @@ KINDS = {
         Setup(keep_tasks=True),
         {
             "small": {"cancels": 1, "ends": 1, "late": 0},
-            "ci": {"cancels": 1, "ends": 1},
+            "large": {"cancels": 1, "ends": 1},
             "deep": {"waiters": 3, "cancels": 2, "ends": 1},
         },
         without=over_asyncio_lock,
@@ -102,7 +102,7 @@ KINDS = {
         Setup(in_order=False),
         {
             "small": {"cancels": 1, "reorders": 1, "late": 0},
-            "ci": {"cancels": 1, "reorders": 1},
+            "large": {"cancels": 1, "reorders": 1},
             "deep": {"waiters": 3, "cancels": 2, "reorders": 2},
         },
     ),
@@ -110,7 +110,7 @@ KINDS = {
         Setup(eager=True),
         {
             "small": {"cancels": 1, "kills": 1, "late": 0},
-            "ci": {"waiters": 3, "cancels": 1, "kills": 1},
+            "large": {"waiters": 3, "cancels": 1, "kills": 1},
             "deep": {"waiters": 4, "cancels": 2, "kills": 1},
         },
         without=over_asyncio_lock,
@@ -125,7 +125,7 @@ TRIMMED = {
     "Barrier(2), abort() and reset()": {"late": 1},
     "Condition, place kept": {"late": 0},
 }
-"""Tighter bounds in the size ci, for the scenarios with the most schedules: not all late tasks come at any moment."""
+"""Tighter bounds in the size large, for the scenarios of the most schedules: not all late tasks come at any moment."""
 SIZES_OF_SETUP = {"waiters": "waiters", "late_tasks": "late"}
 
 
@@ -139,7 +139,7 @@ def searches() -> Iterator[Any]:
         for name in ALL:
             if not rules.without(name):
                 bounds = dict(rules.bounds[SIZE])
-                if SIZE == "ci":
+                if SIZE == "large":
                     bounds |= TRIMMED.get(name, {})
                 sizes = {to: bounds.pop(by) for by, to in SIZES_OF_SETUP.items() if by in bounds}
                 setup = replace(rules.setup, **sizes)
