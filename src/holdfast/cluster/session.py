@@ -22,9 +22,13 @@ from .primitives.semaphore import BoundedSemaphore, Semaphore
 from .records.any_kind import decode_any
 from .records.record import Record
 from .session_life.housekeeping import KEPT
-from .session_life.identity import HOW_TO_OPEN
+from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
 from .session_life.membership import Membership
 from .values_in_messages import shown
+
+if TYPE_CHECKING:
+    from .synchronous.loop_thread import LoopThread
+    from .synchronous.session import SyncSession
 
 
 class Session(Membership, OnlyAsyncWith):
@@ -83,8 +87,24 @@ class Session(Membership, OnlyAsyncWith):
         """
         await self._close()
 
+    @property
+    def sync(self) -> SyncSession:
+        """The same session for threads, with threading's methods. A session is used either so or in an event loop."""
+        from .synchronous.loop_thread import LoopThread
+        from .synchronous.session import SyncSession
+
+        # In one step: two threads may be here.
+        return SyncSession(self, self.__dict__.setdefault("_loop_thread", LoopThread()))
+
+    def __del__(self) -> None:
+        """End a session that the program has dropped without close(), and the thread that may serve it."""
+        super().__del__()
+        thread: LoopThread | None = self.__dict__.get("_loop_thread")
+        if thread is not None:
+            thread.end()
+
     def _how_to_enter(self) -> str:
-        return f"a session is opened with 'async with': {HOW_TO_OPEN}"
+        return f"a session is opened with 'async with': {HOW_TO_OPEN}; without an event loop, {HOW_IN_THREADS}"
 
     if not TYPE_CHECKING:  # type checkers say it by themselves
 

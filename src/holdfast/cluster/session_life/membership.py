@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.values_in_messages import shown
 
-from .identity import HOW_TO_OPEN
+from .identity import HOW_TO_OPEN, default_label
 from .life import ENDING, Life
 
 
@@ -42,6 +43,16 @@ class Membership:
             await self._life.open()
         finally:
             self._opening = False
+
+    def _begin_in_child(self) -> bool:
+        """In a forked child: begin anew, not open yet, if the session may open again. Return whether it may."""
+        if self._anew is None or self._closed:
+            return False
+        if self.label == default_label(self._life.pid):
+            self.label = default_label(os.getpid())
+        self._life = Life(self._anew(), self.label, self._life.registers.numbers())
+        self._opening, self._reopening = False, None
+        return True
 
     async def _close(self) -> None:
         if not self._life.id or self._life.is_inherited():
