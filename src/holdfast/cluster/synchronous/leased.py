@@ -109,7 +109,8 @@ class SyncLeased:
     async def _release(self, thread: int) -> None:
         held = min(
             (each for each in self._held if not each._grant._is_waiting),
-            key=lambda each: (each._thread != thread, each._grant._why is not None),
+            # That of a `with` ends with its body, if there is another one.
+            key=lambda each: (each._thread != thread, each in self._entered, each._grant._why is not None),
             default=None,
         )
         if held is None:

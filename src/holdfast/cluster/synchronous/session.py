@@ -9,9 +9,14 @@ from holdfast._refusals import refusing
 from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.session_life.housekeeping import KEPT
+from holdfast.cluster.values_in_messages import shown
 
+from .barrier import SyncBarrier
+from .condition import SyncCondition
+from .event import SyncEvent
 from .grant import OnLost
 from .lock import SyncLock
+from .semaphore import SyncSemaphore
 from .way_in import WayIn
 
 if TYPE_CHECKING:
@@ -105,6 +110,69 @@ class SyncSession(WayIn):
         cannot be called; NameConflict if this session uses the name for something else. The engine is not asked.
         """
         return SyncLock(self, self._session.lock(name), on_lost, hold_at_most)
+
+    @refusing
+    def semaphore(
+        self, name: str, value: int = 1, *, on_lost: OnLost | None = None, hold_at_most: float | None = None
+    ) -> SyncSemaphore:
+        """A Semaphore of `value` permits; see `Session.semaphore()`.
+
+        name, on_lost, hold_at_most: as for lock().
+        value: the number of permits, 0 or more.
+
+        Raises what lock() raises; TypeError if the value is not an integer, ValueError if it is below 0.
+        """
+        return SyncSemaphore(self, self._session.semaphore(name, value), on_lost, hold_at_most)
+
+    @refusing
+    def bounded_semaphore(
+        self, name: str, value: int = 1, *, on_lost: OnLost | None = None, hold_at_most: float | None = None
+    ) -> SyncSemaphore:
+        """A BoundedSemaphore of `value` permits: it refuses a release in a session that holds no permit.
+
+        name, on_lost, hold_at_most: as for lock().
+        value: the number of permits, 0 or more.
+
+        Raises what semaphore() raises.
+        """
+        return SyncSemaphore(self, self._session.bounded_semaphore(name, value), on_lost, hold_at_most)
+
+    @refusing
+    def event(self, name: str) -> SyncEvent:
+        """An Event; see `Session.event()`.
+
+        name: as for lock().
+
+        Raises ValueError and NameConflict as lock() does.
+        """
+        return SyncEvent(self, self._session.event(name))
+
+    @refusing
+    def condition(self, name: str, lock: SyncLock | None = None) -> SyncCondition:
+        """A Condition over `lock`, by default over the Lock of the same name; see `Session.condition()`.
+
+        name: tells apart the conditions of one lock; a text as for lock().
+        lock: a SyncLock that this session has made.
+
+        Raises what lock() raises; TypeError if `lock` is not a SyncLock of this session.
+        """
+        if lock is None:
+            lock = self.lock(name)
+        elif not isinstance(lock, SyncLock) or lock._way_in != self:
+            raise TypeError(f"a condition needs a lock that {self!r} has made, or None, not {shown(lock)}")
+        return SyncCondition(self, self._session.condition(name, lock._leased), lock)
+
+    @refusing
+    def barrier(self, name: str, parties: int) -> SyncBarrier:
+        """A Barrier of `parties` threads and tasks; see `Session.barrier()`.
+
+        name: as for lock().
+        parties: how many, 1 or more.
+
+        Raises ValueError and NameConflict as lock() does; TypeError if `parties` is not an integer, ValueError if it is
+        below 1.
+        """
+        return SyncBarrier(self, self._session.barrier(name, parties))
 
     def names(self) -> list[str]:
         """All names of the namespace that are in use, or were a while ago, sorted.
