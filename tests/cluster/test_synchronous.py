@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,8 +13,9 @@ from interpreters import BOUND, drop
 
 import holdfast
 from holdfast.cluster import LeaseLost, SessionLost
-from holdfast.cluster.synchronous import call as call_module
 
+from .blocking import Interruptions, in_loop, in_thread, until, waiting
+from .blocking import interruptions as interruptions
 from .engines import ENGINES, Place
 
 
@@ -28,37 +27,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
 @pytest.fixture
 def memory(tmp_path: Any) -> Place:
     return Place("memory", tmp_path)
-
-
-def in_thread(work: Callable[[], Any]) -> Future[Any]:
-    """Do it in a thread; a future of what it returns."""
-    done: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as exc:
-            done.set_exception(exc)
-
-    threading.Thread(target=run, daemon=True).start()
-    return done
-
-
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
-def waiting(session: Any, name: str = "x") -> int:
-    """How many wait for a name, as its record says."""
-    return sum(each.tasks for each in session.inspect(name).waiters)
-
-
-def in_loop(session: Any, make: Callable[[], Any]) -> Any:
-    """Have something done in the event loop of a session, and wait for it."""
-    return session._run(make)
 
 
 # What it does
@@ -215,48 +183,11 @@ def test_a_timeout_at_the_moment_of_the_grant(place: Place, turns: int) -> None:
 # A thread that is interrupted
 
 
-class Gate:
-    """In place of the lock at which a thread waits for its answer: a signal handler raises once the answer is there."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.lock.acquire()
-        self.interruptions = 0
-
-    def acquire(self, timeout: float = -1) -> bool:
-        taken = self.lock.acquire(timeout=timeout)
-        if self.interruptions:
-            self.interruptions -= 1
-            raise KeyboardInterrupt
-        return taken
-
-    def locked(self) -> bool:
-        return self.lock.locked()
-
-    def release(self) -> None:
-        self.lock.release()
-
-
-@pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Have the next call interrupted, so many times, at the moment at which it is done."""
-    due: list[int] = []
-
-    def gate() -> Gate:
-        made = Gate()
-        if due:
-            made.interruptions = due.pop(0)
-        return made
-
-    monkeypatch.setattr(call_module, "_gate", gate)
-    return lambda times=1: due.append(times)  # type: ignore[misc,return-value]
-
-
-def test_ctrl_c_at_the_moment_of_the_grant_gives_it_back(place: Place, interrupted: Any) -> None:
+def test_ctrl_c_at_the_moment_of_the_grant_gives_it_back(place: Place, interruptions: Interruptions) -> None:
     with place.connect().sync as session:
         lock, other = session.lock("x"), session.lock("x")
         for take in [lock.acquire, lambda: lock.acquire(blocking=False), lock.__enter__]:
-            interrupted()
+            interruptions.when_done()
             with pytest.raises(KeyboardInterrupt):
                 take()
             assert other.acquire(blocking=False)
@@ -289,11 +220,11 @@ def _raise(exc: BaseException) -> None:
     raise exc
 
 
-def test_ctrl_c_in_a_release_gives_it_back_all_the_same(place: Place, interrupted: Any) -> None:
+def test_ctrl_c_in_a_release_gives_it_back_all_the_same(place: Place, interruptions: Interruptions) -> None:
     with place.connect().sync as session:
         lock = session.lock("x")
         lock.acquire()
-        interrupted()
+        interruptions.when_done()
         with pytest.raises(KeyboardInterrupt):
             lock.release()
         assert not lock.locked()
