@@ -152,6 +152,23 @@ def test_wrong_timeouts_are_those_of_threading(memory: Place) -> None:
         assert lock.acquire(timeout=threading.TIMEOUT_MAX)
 
 
+def test_within(place: Place) -> None:
+    with place.connect().sync as one, place.connect().sync as two:
+        lock, other = one.lock("x"), two.lock("x")
+        with lock.within(BOUND) as grant:
+            grant.check()
+            for seconds in (0, 0.01):
+                with pytest.raises(TimeoutError, match="was not free within"), other.within(seconds):
+                    pass
+        assert not lock.locked()
+        with other.within(0) as grant:
+            grant.check()
+        assert not lock.locked()
+        for wrong in (-1, -2):
+            with pytest.raises(ValueError, match="must be a non-negative number"), lock.within(wrong):
+                pass
+
+
 @pytest.mark.parametrize("turns", range(12))
 def test_a_timeout_at_the_moment_of_the_grant(place: Place, turns: int) -> None:
     """After so many turns of the loop since the release began, the time is up."""

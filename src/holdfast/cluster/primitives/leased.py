@@ -59,9 +59,13 @@ class Leased(Primitive, OnlyAsyncWith):
         If the grant is lost, the body is cancelled, and LeaseLost comes out of it.
         """
         grant = await self.acquire()
+        self._enter(grant)
+        return grant
+
+    def _enter(self, grant: Grant) -> None:
+        """A body of the running task begins, which `__aexit__()` ends."""
         grant._enter()
         self._entered.append(grant)
-        return grant
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

@@ -5,8 +5,10 @@ The lists are read and changed in the session's loop alone, so they need no lock
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import get_ident
 from types import TracebackType
@@ -52,6 +54,20 @@ class SyncLeased:
         except OutOfTime:
             return None
 
+    def within(self, timeout: float) -> AbstractContextManager[SyncGrant]:
+        """For `with lock.within(SECONDS) as grant:`, which waits for that long at most. The body is not limited.
+
+        timeout: how many seconds to wait; 0 does not wait for others. threading has no such method.
+
+        Entering it raises TimeoutError if the time is up; ValueError if `timeout` is negative, OverflowError if it is
+        above threading.TIMEOUT_MAX; and what acquire() raises. Leaving it raises what leaving `with lock:` does.
+
+        Raises nothing of its own before it is entered.
+
+        Cancellation: as for acquire().
+        """
+        return _Within(self, timeout)
+
     def __enter__(self) -> SyncGrant:
         """Acquire it, as acquire() does; the `as` value is the grant."""
         return self._way_in._run(partial(self._enter, get_ident()), undo=self._leave_entered)
@@ -95,9 +111,16 @@ class SyncLeased:
         self._entered.append(held)
         return held
 
-    async def _leave_entered(self, held: SyncGrant) -> None:
-        self._entered.remove(held)
-        await self._give_back(held)
+    async def _try_to_enter(self, thread: int) -> SyncGrant | None:
+        held = await self._try(thread)
+        if held is not None:
+            self._entered.append(held)
+        return held
+
+    async def _leave_entered(self, held: SyncGrant | None) -> None:
+        if held is not None:
+            self._entered.remove(held)
+            await self._give_back(held)
 
     async def _exit(self, thread: int) -> None:
         held = next((each for each in reversed(self._entered) if each._thread == thread), None) or self._entered[-1]
@@ -153,6 +176,34 @@ class SyncLeased:
         if grant in self._leased._held and grant._why is None:
             why = LeaseLost(f"{grant} was lost: it was held for longer than its hold_at_most of {self._hold_at_most} s")
             begin(grant._life.loop, partial(self._leased._revoke, grant, why), "holdfast ends a holding")
+
+
+class _Within:
+    """The context manager of within()."""
+
+    def __init__(self, leased: SyncLeased, timeout: float) -> None:
+        self._leased = leased
+        self._timeout = timeout
+
+    def __enter__(self) -> SyncGrant:
+        leased, seconds = self._leased, check_timeout(True, self._timeout)
+        if seconds < 0:
+            raise ValueError("timeout value must be a non-negative number")
+        way_in, thread = leased._way_in, get_ident()
+        held: SyncGrant | None = None
+        with contextlib.suppress(OutOfTime):
+            if seconds:
+                held = way_in._run(partial(leased._enter, thread), seconds, undo=leased._leave_entered)
+            else:
+                held = way_in._run(partial(leased._try_to_enter, thread), undo=leased._leave_entered)
+        if held is None:
+            raise TimeoutError(f"{leased!r} was not free within {self._timeout} s")
+        return held
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._leased.__exit__(exc_type, exc, tb)
 
 
 def _is_number(value: object) -> bool:
