@@ -35,7 +35,8 @@ def connect(
     namespace: sessions share primitives of the same name only within a namespace.
     name: the name of the session in reports; by default host and pid.
     reopen: whether a session that was lost opens again when it, or a primitive of it, is next used. What it held is
-        lost all the same, and that is reported once.
+        lost all the same, and that is reported once. Through `sync`, such a session also opens by itself when it is
+        first used, in each forked child anew.
 
     Raises ValueError for a URL that no engine knows, a ttl out of range, or a namespace or name that is no text of 1 to
     200 characters; TypeError for a url that is neither a string nor a client of redis.asyncio; EngineError for a

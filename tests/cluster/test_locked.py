@@ -36,7 +36,7 @@ def test_a_function_runs_under_the_lock(place: Place) -> None:
     assert work.__doc__ == "What it does."
     assert [*inspect.signature(work).parameters] == ["what", "times"]
     with place.connect().sync as session:
-        assert not session.lock("nightly").locked()
+        assert session.lock("nightly").acquire(blocking=False)
 
 
 def test_a_coroutine_function_runs_under_the_lock(place: Place) -> None:

@@ -4,11 +4,12 @@ A line with `type: ignore` must be an error: with `warn_unused_ignores` (part of
 """
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from typing import Any, Literal, assert_type
 
 import holdfast
-from holdfast.cluster import Grant
+from holdfast.cluster import Grant, SyncGrant, SyncSession
 from holdfast.cluster import Session as ClusterSession
 from holdfast.tasks.barrier import BarrierStatistics
 from holdfast.tasks.event import EventStatistics

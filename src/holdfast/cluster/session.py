@@ -24,11 +24,9 @@ from .records.record import Record
 from .session_life.housekeeping import KEPT
 from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
 from .session_life.membership import Membership
+from .synchronous.loop_thread import LoopThread
+from .synchronous.session import SyncSession
 from .values_in_messages import shown
-
-if TYPE_CHECKING:
-    from .synchronous.loop_thread import LoopThread
-    from .synchronous.session import SyncSession
 
 
 class Session(Membership, OnlyAsyncWith):
@@ -90,9 +88,6 @@ class Session(Membership, OnlyAsyncWith):
     @property
     def sync(self) -> SyncSession:
         """The same session for threads, with threading's methods. A session is used either so or in an event loop."""
-        from .synchronous.loop_thread import LoopThread
-        from .synchronous.session import SyncSession
-
         # In one step: two threads may be here.
         return SyncSession(self, self.__dict__.setdefault("_loop_thread", LoopThread()))
 

@@ -44,15 +44,18 @@ class Membership:
         finally:
             self._opening = False
 
-    def _begin_in_child(self) -> bool:
-        """In a forked child: begin anew, not open yet, if the session may open again. Return whether it may."""
-        if self._anew is None or self._closed:
-            return False
+    @property
+    def _opens_by_itself(self) -> bool:
+        """Whether it opens again after a loss, when it is next used."""
+        return self._anew is not None and not self._closed
+
+    def _begin_in_child(self) -> None:
+        """In a forked child: begin anew, not open yet. Only if it opens by itself."""
+        assert self._anew is not None
         if self.label == default_label(self._life.pid):
             self.label = default_label(os.getpid())
         self._life = Life(self._anew(), self.label, self._life.registers.numbers())
         self._opening, self._reopening = False, None
-        return True
 
     async def _close(self) -> None:
         if not self._life.id or self._life.is_inherited():

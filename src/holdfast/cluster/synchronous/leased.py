@@ -54,18 +54,7 @@ class SyncLeased:
         except OutOfTime:
             return None
 
-    def within(self, timeout: float) -> AbstractContextManager[SyncGrant]:
-        """For `with lock.within(SECONDS) as grant:`, which waits for that long at most. The body is not limited.
-
-        timeout: how many seconds to wait; 0 does not wait for others. threading has no such method.
-
-        Entering it raises TimeoutError if the time is up; ValueError if `timeout` is negative, OverflowError if it is
-        above threading.TIMEOUT_MAX; and what acquire() raises. Leaving it raises what leaving `with lock:` does.
-
-        Raises nothing of its own before it is entered.
-
-        Cancellation: as for acquire().
-        """
+    def _within(self, timeout: float) -> AbstractContextManager[SyncGrant]:
         return _Within(self, timeout)
 
     def __enter__(self) -> SyncGrant:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from holdfast.cluster.primitives.lock import Lock
 
 from .grant import OnLost, SyncGrant
@@ -34,6 +36,18 @@ class SyncLock(SyncLeased):
         comes out, and the lock is not held. If it was granted already, the next waiter gets it.
         """
         return self._acquire(blocking, timeout)
+
+    def within(self, timeout: float) -> AbstractContextManager[SyncGrant]:
+        """For `with lock.within(SECONDS) as grant:`, which waits for that long at most. The body is not limited.
+
+        timeout: how many seconds to wait; 0 does not wait for others. threading has no such method.
+
+        Raises nothing before it is entered. Then it raises TimeoutError if the time is up; ValueError if `timeout` is
+        negative, OverflowError if it is above threading.TIMEOUT_MAX; and what acquire() raises.
+
+        Cancellation: as for acquire().
+        """
+        return self._within(timeout)
 
     def release(self) -> None:
         """Give back the lock; it goes to the first waiter. Any thread may do so.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from holdfast.cluster.primitives.semaphore import Semaphore
 
 from .grant import OnLost, SyncGrant
@@ -35,6 +37,18 @@ class SyncSemaphore(SyncLeased):
         comes out, and no permit is held. If one was granted already, the next waiter gets it.
         """
         return self._acquire(blocking, -1 if timeout is None else max(timeout, 0))
+
+    def within(self, timeout: float) -> AbstractContextManager[SyncGrant]:
+        """For `with semaphore.within(SECONDS) as grant:`, which waits for that long at most. The body is not limited.
+
+        timeout: how many seconds to wait; 0 does not wait for others. threading has no such method.
+
+        Raises nothing before it is entered. Then it raises TimeoutError if the time is up; ValueError if `timeout` is
+        negative, OverflowError if it is above threading.TIMEOUT_MAX; and what acquire() raises.
+
+        Cancellation: as for acquire().
+        """
+        return self._within(timeout)
 
     def release(self, n: int = 1) -> None:
         """Give `n` permits back, one after the other. A session that holds no permit adds one, as in threading.

@@ -30,9 +30,9 @@ class SyncSession(WayIn):
     kept while the program's threads block. It ends with the program: what is held is given back then.
 
     Everything here, and in what the session hands out, raises RuntimeError if the session is not open, is open in an
-    event loop, or if the call would block a running event loop; SessionLost if it is over or ends meanwhile. In a
-    forked child it raises SessionLost; with `reopen=True` the session opens again there, under another identity. That
-    raises EngineError if the engine cannot be used.
+    event loop, or if the call would block a running event loop; SessionLost if it is over or ends meanwhile, and in a
+    forked child. With `reopen=True` the session opens by itself when it is first used, and so in each forked child,
+    under another identity. That raises EngineError if the engine cannot be used.
     """
 
     def __eq__(self, other: object) -> bool:

@@ -66,29 +66,33 @@ class WayIn:
             )
 
     def _ready(self) -> None:
-        """Raise an error if the session cannot be used in this thread now. In a forked child it may open again."""
+        """Raise an error if the session cannot be used in this thread now. If it may, it opens by itself."""
         check_no_loop(INSTEAD)
         session, thread = self._session, self._thread
         if not thread.serves:
             with thread.mutex:  # another thread may be opening it
                 if not thread.serves:
-                    self._open_in_child()
+                    self._open_by_itself()
         if not thread.is_running:
             if session.over is not None:
                 session._check()
             raise thread.over()
 
-    def _open_in_child(self) -> None:
+    def _open_by_itself(self) -> None:
         session = self._session
         if not session._life.id:
-            raise RuntimeError(f"{session!r} is not open; {HOW_IN_THREADS}")
+            if not session._opens_by_itself:
+                raise RuntimeError(f"{session!r} is not open; {HOW_IN_THREADS}")
+            self._open()
+            return
         if not self._is_inherited():
             self._check_not_in_a_loop()
-        if not session._begin_in_child():
+        if not session._opens_by_itself:
             raise SessionLost(
                 f"{session!r} was opened before this process was forked, and is its parent's; {HOW_IN_THREADS} in "
                 "this process, or open it with connect(..., reopen=True): then it opens here by itself"
             )
+        session._begin_in_child()
         self._open()
 
     def _run(
