@@ -143,6 +143,7 @@ def test_wrong_timeouts_are_those_of_threading(memory: Place) -> None:
         for arguments in [
             {"blocking": False, "timeout": 1},
             {"timeout": -2},
+            {"timeout": float("nan")},
             {"timeout": threading.TIMEOUT_MAX * 2},
         ]:
             with pytest.raises((ValueError, OverflowError)) as expected:

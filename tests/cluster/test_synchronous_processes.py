@@ -21,6 +21,7 @@ from .engines import Place
 from .running import in_child
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+OF_REDIS = "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"
 SHARED = "embedded", "valkey"
 
 
@@ -141,7 +142,7 @@ def program(place: Place, body: str, *, stdin: int | None = None) -> subprocess.
         session = holdfast.connect({place.url!r}, **{place.options()!r}).sync.open()
     """
     return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-c", textwrap.dedent(source) + textwrap.dedent(body)],
+        [sys.executable, "-X", "dev", "-W", OF_REDIS, "-c", textwrap.dedent(source) + textwrap.dedent(body)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 
@@ -13,6 +14,8 @@ def check_timeout(blocking: bool, timeout: float) -> float:
         return 0
     if timeout < 0 and timeout != -1:
         raise ValueError("timeout value must be a non-negative number")
+    if math.isnan(timeout):
+        raise ValueError("timeout value must be a number, not NaN")
     if timeout > threading.TIMEOUT_MAX:
         raise OverflowError("timeout value is too large")
     return timeout

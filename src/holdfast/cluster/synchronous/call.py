@@ -99,7 +99,7 @@ class Call(Generic[T]):
     # In the loop
 
     def _begin(self) -> None:
-        self._task = begin(self._loop, self._make, "holdfast call of a thread")
+        self._task = self._loop.create_task(self._make())
         self._task.add_done_callback(self._done)
         if self._seconds >= 0:
             self._timer = self._loop.call_later(self._seconds, self._time_is_up)
