@@ -315,7 +315,7 @@ def test_an_open_that_fails_may_be_tried_again(place: Place, monkeypatch: pytest
 
 def test_wrong_options(memory: Place) -> None:
     session = memory.connect().sync
-    for wrong in [0, -1, float("nan"), "1", True]:
+    for wrong in [0, -1, float("nan"), float("inf"), "1", True]:
         with pytest.raises(ValueError, match="hold_at_most must be a number of seconds above 0"):
             session.lock("x", hold_at_most=wrong)
     with pytest.raises(TypeError, match="on_lost must be something to call"):

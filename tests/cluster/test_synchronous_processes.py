@@ -181,6 +181,9 @@ ENDS = {
         with session.lock("y"):
             sys.exit()
     """,
+    "with something to be told": """
+        session.lock("y", on_lost=lambda grant: None, hold_at_most=1000).acquire()
+    """,
     "with atexit": """
         import atexit
         atexit.register(lambda: session.lock("at the end").acquire())

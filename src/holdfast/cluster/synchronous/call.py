@@ -21,6 +21,7 @@ from holdfast.cluster.background import begin
 from holdfast.cluster.errors import SessionLost
 
 T = TypeVar("T")
+ENDED = "the event loop of the session's thread has ended"
 LEAVING = 5.0
 """Seconds for which a thread that was interrupted waits until it is known that it has nothing, at most."""
 
@@ -66,7 +67,7 @@ class Call(Generic[T]):
     def wait(self) -> T:
         """Have it done; return its result. Raises its error, OutOfTime, and what a signal handler raises meanwhile."""
         try:
-            self._loop.call_soon_threadsafe(self._begin)
+            self._ask()
             self._answered.acquire()
             return self._outcome()
         except BaseException as exc:
@@ -75,6 +76,12 @@ class Call(Generic[T]):
             raise
         finally:
             self._error = None  # whose traceback refers to this frame, and that would be a cycle
+
+    def _ask(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._begin)
+        except RuntimeError:  # it is closed
+            raise SessionLost(ENDED) from None
 
     def _outcome(self) -> T:
         if self._error is not None:
@@ -114,7 +121,7 @@ class Call(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
         if task.cancelled():
-            self._answer(OutOfTime() if self._is_late else SessionLost("the session's event loop has ended"))
+            self._answer(OutOfTime() if self._is_late else SessionLost(ENDED))
         elif (error := task.exception()) is not None:
             self._answer(error)
         else:

@@ -6,11 +6,10 @@ The lists are read and changed in the session's loop alone, so they need no lock
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from functools import partial
-from threading import get_ident
+from threading import TIMEOUT_MAX, get_ident
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +29,7 @@ class SyncLeased:
 
     def __init__(self, way_in: WayIn, leased: Leased, on_lost: OnLost | None, hold_at_most: float | None) -> None:
         """Called by a method of SyncSession."""
-        if hold_at_most is not None and not (_is_number(hold_at_most) and hold_at_most > 0):
+        if hold_at_most is not None and not (_is_number(hold_at_most) and 0 < hold_at_most <= TIMEOUT_MAX):
             raise ValueError(f"hold_at_most must be a number of seconds above 0, or None, not {shown(hold_at_most)}")
         if on_lost is not None and not callable(on_lost):
             raise TypeError(f"on_lost must be something to call with the grant, or None, not {shown(on_lost)}")
@@ -196,4 +195,4 @@ class _Within:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
