@@ -234,9 +234,11 @@ def test_ctrl_c_in_wait_comes_out_with_the_lock(place: Place, interruptions: Int
         assert not condition.locked()
 
 
-def test_a_second_ctrl_c_comes_out_without_the_lock(place: Place, interruptions: Interruptions) -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["another object", "the same object"])
+def test_a_second_ctrl_c_comes_out_without_the_lock(place: Place, interruptions: Interruptions, shared: bool) -> None:
     with place.connect().sync as session:
-        condition, other = session.condition("x"), session.lock("x")
+        condition = session.condition("x")
+        other: Any = condition if shared else session.lock("x")
         taken = threading.Event()
 
         def take() -> None:

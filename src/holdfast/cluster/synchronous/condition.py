@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
+from threading import get_ident
 from types import TracebackType
 from typing import TypeVar
 
@@ -90,7 +92,8 @@ class SyncCondition:
         comes out when the lock is held again. If one raises once more before, that comes out at once, and the lock is
         given back as soon as it is had.
         """
-        return self._way_in._run(self._wait, check_optional_timeout(timeout), undo=self._leave, patient=True)
+        wait = partial(self._wait, get_ident())
+        return self._way_in._run(wait, check_optional_timeout(timeout), undo=self._leave, patient=True)
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
         """Wait until `predicate()` is true; return its last value, which is false only if the time is up.
@@ -135,17 +138,19 @@ class SyncCondition:
 
     # In the loop
 
-    async def _wait(self) -> bool:
+    async def _wait(self, thread: int) -> bool:
         """Wait; return whether it was notified. The lock is held again when this ends, or the grant is lost."""
         grant = self._condition._grant("wait")
         held = next(each for each in self._lock._held if each._grant is grant)
         held._stop_clock()  # what waits holds nothing
+        held._waits_in = thread
         try:
             await self._condition.wait()
         except asyncio.CancelledError:  # the time is up, or the thread is interrupted
             grant._check_not_lost()
             return False
         finally:
+            held._waits_in = 0
             if grant._why is None:
                 self._lock._start_clock(held)
         return True

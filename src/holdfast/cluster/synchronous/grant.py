@@ -26,6 +26,7 @@ class SyncGrant:
         self._grant = grant
         self._home = home
         self._thread = thread
+        self._waits_in = 0  # the thread that is in Condition.wait() with it
         self._on_lost = on_lost
         self._is_over = False
         self._clock: asyncio.TimerHandle | None = None  # of hold_at_most

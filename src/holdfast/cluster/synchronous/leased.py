@@ -111,7 +111,11 @@ class SyncLeased:
             await self._give_back(held)
 
     async def _exit(self, thread: int) -> None:
-        held = next((each for each in reversed(self._entered) if each._thread == thread), None) or self._entered[-1]
+        # Mostly the thread that has entered leaves, and not from the middle of Condition.wait().
+        held = max(
+            reversed(self._entered),
+            key=lambda each: (each._waits_in == thread, not each._grant._is_waiting, each._thread == thread),
+        )
         self._entered.remove(held)
         if held.released and held._grant._why is None:
             raise RuntimeError(f"{self!r} has been released inside its 'with' body already")
