@@ -21,7 +21,7 @@ from holdfast.cluster.background import begin
 from holdfast.cluster.errors import SessionLost
 
 T = TypeVar("T")
-ENDED = "the event loop of the session's thread has ended"
+ENDED = "the thread that serves the session has ended"
 LEAVING = 5.0
 """Seconds for which a thread that was interrupted waits until it is known that it has nothing, at most."""
 

@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from holdfast.cluster.errors import SessionLost
 
-from .call import Call
+from .call import ENDED, Call
 
 T = TypeVar("T")
 ENDING = 10.0
@@ -140,7 +140,7 @@ class LoopThread:
 
     def over(self) -> SessionLost:
         """Why nothing can be done here any more."""
-        over = SessionLost("the thread that serves the session has ended")
+        over = SessionLost(ENDED)
         over.__cause__ = self.failure
         return over
 
