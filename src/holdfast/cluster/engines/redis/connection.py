@@ -189,7 +189,7 @@ class Connection:
             self._gathers = False  # what comes now is written behind these
             writer = connection._writer
             if writer is None:
-                raise RedisConnectionError("it was closed")
+                raise RedisConnectionError("the connection was lost")
             writer.write(b"".join(requests))
             await writer.drain()
 
