@@ -71,6 +71,14 @@ ALIKE = [
 ]
 """Tests that take long and rest on little that a version of Python could change: searches of records and of sessions,
 what the command line does and says (its signals and processes apart), and what is shown."""
+SOME_OF_CLUSTER = [
+    "tests/cluster/test_engines.py",
+    "tests/cluster/test_lock.py",
+    "tests/cluster/test_session.py",
+    "tests/cluster/test_turns.py",
+    "tests/cluster/test_primitives.py",
+]
+"""What goes through each engine and each kind of record once: sqlite3, for one, has its own ways in Python 3.12."""
 NOT_COMPILED: set[object] = set()
 """The interpreters for which the compiled twin was asked for, and could not be built."""
 
@@ -100,6 +108,8 @@ def test(session: nox.Session, twin: str) -> None:
     if os.environ.get("CI") and session.python != HERE and twin == "compiled":
         tests = in_ci(session.python)
     session.run("pytest", *IN_PARALLEL, *(session.posargs or tests), env=environment)
+    if tests and twin == "compiled" and session.python != newest() and not session.posargs:
+        session.run("pytest", *IN_PARALLEL, *SOME_OF_CLUSTER, env=environment)
 
 
 def is_compiled(session: nox.Session) -> bool:
@@ -112,7 +122,8 @@ def is_compiled(session: nox.Session) -> bool:
 def in_ci(python: object) -> list[str]:
     """The tests of the compiled twin for an interpreter that is not the one which runs nox, where all tests run.
 
-    The newest one with a GIL leaves out what is alike. Those in between have the tests of tasks and threads.
+    The newest one with a GIL leaves out what is alike. Those in between have the tests of tasks and threads, and some
+    of the cluster tier.
     """
     unlike = [f"--ignore={path}" for path in ALIKE]
     return unlike if python == newest() else [*TASK_TIER, "tests/threads", *ALONE, *unlike]

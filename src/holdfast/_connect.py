@@ -38,10 +38,10 @@ def connect(
         lost all the same, and that is reported once. Through `sync`, such a session also opens by itself when it is
         first used, in each forked child anew.
 
-    Raises ValueError for a URL that no engine knows, a ttl out of range, or a namespace or name that is no text of 1 to
-    200 characters; TypeError for a url that is neither a string nor a client of redis.asyncio; EngineError for a
-    directory on a system that is not POSIX; ImportError for a server without the extra `redis`. Opening the session
-    raises EngineError if the engine cannot be used.
+    Raises ValueError for a URL that is empty or that no engine knows, a ttl out of range, or a namespace or name that
+    is no text of 1 to 200 characters; TypeError for a url that is neither a string nor a client of redis.asyncio;
+    EngineError for a directory on a system that is not POSIX; ImportError for a server without the extra `redis`.
+    Opening the session raises EngineError if the engine cannot be used.
 
     Cancellation: connect() does not wait. If opening the session is cancelled, the session is not open, and may be
     opened again. If closing it is cancelled, it ends all the same; see `Session.close()`.

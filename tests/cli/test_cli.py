@@ -301,6 +301,7 @@ def test_the_place_in_messages_has_no_password(monkeypatch, url, variable, shown
     ("arguments", "code", "message"),
     [
         (["lock", "x", "--url", "gopher:", "--", "true"], 2, "unknown URL scheme in 'gopher:'"),
+        (["lock", "x", "--url", "", "--", "true"], 2, "the URL is empty; leave it out"),
         (["lock", "x", "--ttl", "0", "--", "true"], 2, "ttl must be a number of seconds"),
         (["lock", "", "--", "true"], 2, "a name is a text of 1 to 200 characters"),
         (["ls", "--namespace", ""], 2, "a namespace is a text"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -335,3 +336,21 @@ def test_the_log_is_cut_also_after_the_main_thread_has_ended(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=True)
     assert int(done.stdout) < 8 * SHORT_LOG
     assert done.stderr == ""
+
+
+async def test_no_statement_has_a_numbered_placeholder(tmp_path, monkeypatch):
+    """The first releases of Python 3.12 take "?1" for a name, and warn (gh-117995)."""
+    statements, execute = set(), Connection.execute
+
+    def noting(self, statement, values=()):
+        statements.add(statement)
+        return execute(self, statement, values)
+
+    monkeypatch.setattr(Connection, "execute", noting)
+    async with holdfast.connect(f"sqlite://{tmp_path}") as one, holdfast.connect(f"sqlite://{tmp_path}") as two:
+        async with one.lock("x"):
+            await two.names()
+        await two.evict(one.id)
+        await two.tidy(0)
+    assert len(statements) > 10
+    assert not [statement for statement in statements if re.search(r"\?\d", statement)]

@@ -302,6 +302,8 @@ def test_urls(monkeypatch, tmp_path):
         holdfast.connect("etcd://x")
     with pytest.raises(ValueError, match="three slashes"):
         holdfast.connect("sqlite://locks")
+    with pytest.raises(ValueError, match="the URL is empty; leave it out, or give None"):
+        holdfast.connect("")
     (tmp_path / "file").touch()
 
     async def main():

@@ -133,6 +133,18 @@ def test_a_loss_comes_out(place: Place) -> None:
             call()
 
 
+def test_the_place_is_looked_up_at_the_call(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_URL", "ftp://not.set.yet.example.org")
+
+    @holdfast.locked("nightly")
+    def work() -> list[str]:
+        with holdfast.connect().sync as session:
+            return session.names()
+
+    monkeypatch.setenv("HOLDFAST_URL", f"sqlite://{tmp_path}/locks")
+    assert work() == ["nightly"]
+
+
 def test_wrong_use_is_an_error_at_once() -> None:
     for wrong in [{"timeout": -1}, {"timeout": -0.5}, {"url": "ftp://host"}, {"ttl": 0}, {"namespace": ""}]:
         with pytest.raises(ValueError, match=r".+"):

@@ -58,7 +58,7 @@ RAISES_NOTHING = {
 def is_awaited(thing: Any) -> bool:
     if isinstance(thing, property):
         return "Awaitable" in str(thing.fget.__annotations__["return"])
-    return inspect.iscoroutinefunction(thing)
+    return inspect.iscoroutinefunction(inspect.unwrap(thing)) if callable(thing) else False
 
 
 def has_timeout(thing: Any) -> bool:

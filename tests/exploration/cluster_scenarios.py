@@ -80,7 +80,7 @@ class Comparing(MemoryEngine):
     """Compares texts, as an engine on a server does: each session changes what it knows of. Makes additions."""
 
     makes_additions = True
-    is_near = False
+    begins_at_once = False
     _kept: ClassVar[dict[tuple[str, str], tuple[int, Opening | None]]] = {}
     """The revision of each namespace and name, and whether it is open."""
 
@@ -156,6 +156,12 @@ class Comparing(MemoryEngine):
             self._on_wake(name, message)
 
 
+class Prompt(Comparing):
+    """A request begins in the step of the task that needs it."""
+
+    begins_at_once = True
+
+
 class Unaware(Comparing):
     """An engine that tells nobody of additions."""
 
@@ -184,7 +190,7 @@ class Cluster:
     @property
     def is_prompt(self) -> bool:
         """Whether nobody waits at rest that could be served. A session that has missed something looks later."""
-        return self.engine in (Distant, Near, Comparing, Unaware)
+        return self.engine in (Distant, Near, Comparing, Prompt, Unaware)
 
     @property
     def ledger(self) -> Setup:

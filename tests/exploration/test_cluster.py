@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.testing import explore
 
-from .cluster_scenarios import SCENARIOS, Cluster, Comparing, Deaf, DeafComparing, Near, Silent, Unaware
+from .cluster_scenarios import SCENARIOS, Cluster, Comparing, Deaf, DeafComparing, Near, Prompt, Silent, Unaware
 from .size import MINUTES, SIZE
 
 CLUSTERS = {
@@ -17,6 +17,7 @@ CLUSTERS = {
     "two sessions": Cluster(),
     "wake-ups not believed": Cluster(engine=Near),
     "compared texts": Cluster(engine=Comparing),
+    "compared texts, at once": Cluster(engine=Prompt),
     "compared texts, three sessions": Cluster(engine=Unaware, sessions=3, waiters=3),
     "compared texts, answers lost": Cluster(engine=DeafComparing),
     "wake-ups lost": Cluster(engine=Silent),

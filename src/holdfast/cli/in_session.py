@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import holdfast
 from holdfast.cluster import Session
+from holdfast.cluster.connecting import url_in_use
 from holdfast.cluster.errors import EngineError, NameConflict, SessionLost
 
 from . import exit_codes
@@ -91,7 +91,7 @@ def execute(command: Command, options: SessionOptions, awaited: Awaited | None =
 def check_url(url: str | None) -> None:
     """Refuse memory:, which would exclude nobody: only one process sees it, and each command is a process."""
     try:
-        scheme = urlsplit(url or os.environ.get("HOLDFAST_URL") or "").scheme
+        scheme = urlsplit(url_in_use(url) or "").scheme
     except ValueError:
         return  # connect() says what is wrong with it
     if scheme == "memory":

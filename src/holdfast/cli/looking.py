@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from holdfast.cluster import Inspection, Session
 from holdfast.cluster.command_line import without_passwords
+from holdfast.cluster.connecting import url_in_use
 
 from . import exit_codes
 from .failure import Failure
@@ -37,7 +36,7 @@ async def inspect_used(session: Session, name: str) -> Inspection:
 
 def _place() -> str:
     """The URL in use, without a password."""
-    url = click.get_current_context().params["url"] or os.environ.get("HOLDFAST_URL")
+    url = url_in_use(click.get_current_context().params["url"])
     if url:
         return without_passwords(url)
     from holdfast.cluster.engines.embedded.directory import default_directory

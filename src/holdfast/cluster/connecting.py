@@ -26,8 +26,7 @@ def connect(
     url: str | Redis | None, ttl: float | None, namespace: str, name: str | None, reopen: bool = False
 ) -> Session:
     """See `holdfast.connect()`."""
-    if url is None or url == "":
-        url = os.environ.get("HOLDFAST_URL") or None
+    url = url_in_use(url) if url is None or isinstance(url, str) else url
     is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
     if ttl is not None and not (is_number and SHORTEST_TTL <= ttl <= LONGEST_TTL):
         raise ValueError(
@@ -36,6 +35,19 @@ def connect(
     label = checked(name, "a session's name") if name is not None and name != "" else default_label(os.getpid())
     anew = partial(_engine, url, ttl, checked(namespace, "a namespace"))
     return Session(anew(), label, anew if reopen else None)
+
+
+def url_in_use(url: str | None) -> str | None:
+    """The URL that was given, else that of HOLDFAST_URL; None for the user's directory.
+
+    Raises ValueError for an empty one. It mostly comes of a setting that is missing, and the locks of the default would
+    exclude nobody elsewhere.
+    """
+    if url == "":
+        raise ValueError(
+            "the URL is empty; leave it out, or give None, for what HOLDFAST_URL says, or else a directory of yours"
+        )
+    return url or os.environ.get("HOLDFAST_URL") or None
 
 
 def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engine:

@@ -28,7 +28,8 @@ def decorator(
     checked(name)
     if timeout is not None and check_timeout(True, timeout) < 0:
         raise ValueError("timeout value must be a non-negative number")
-    connect(url, ttl, namespace, None)  # opens nothing, but a wrong option is an error here and now
+    # This opens nothing, but a wrong option is an error here and now. HOLDFAST_URL may be set later.
+    connect("memory:" if url is None else url, ttl, namespace, None)
 
     def too_late() -> None:
         if not skip:
@@ -50,7 +51,7 @@ def decorator(
                 grant = await _acquired(lock, timeout)
                 if grant is None:
                     return too_late()
-                lock._enter(grant)
+                lock._entered_with(grant)
                 stack.push_async_exit(lock)
                 return await function(*args, **options)
 

@@ -129,10 +129,15 @@ class Engine(Protocol):
     the text before it believes it; that costs little where the texts are near."""
     makes_additions: bool = True
     """Whether it may make an addition in place of a change; see promise 9. If False, none is offered to it."""
-    is_near: bool = False
-    """Whether most requests are done in one step, as the texts are on this machine. If True, a request may begin in the
-    step of the task that needs it, and go on in a task of its own only if it has to wait: it uses `current_task()`, and
-    what rests on that, only once it has waited."""
+
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether a request may now begin in the step of the task that needs it. False is always right.
+
+        If it has to wait, it goes on in a task of its own. So it uses `current_task()`, and what rests on that, only
+        once it has waited.
+        """
+        return False
 
     async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         """Begin the session.

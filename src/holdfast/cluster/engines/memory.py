@@ -67,7 +67,7 @@ class MemoryEngine:
 
     vouches = True
     makes_additions = False
-    is_near = True
+    begins_at_once = True
 
     def __init__(self, namespace: str, ttl: float | None = None) -> None:
         self.ttl = ttl

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from holdfast.cluster.errors import FormatError, LeaseLost, NameConflict, SessionLost
 from holdfast.cluster.only_async_with import OnlyAsyncWith
@@ -34,18 +35,35 @@ class Leased(Primitive, OnlyAsyncWith):
                 f"a {type(self).__name__} is not awaited; write 'async with' before it, or await its acquire()"
             )
 
+    _ACQUIRE: ClassVar[Callable[..., object]]
+    """The class's acquire(), as it is here."""
+
     async def acquire(self) -> Grant:
         """See the class."""
+        raise NotImplementedError
+
+    async def _acquire(self, enters: bool) -> Grant:
+        """Acquire it. All of it is in one coroutine, as a task that waits keeps the frame of each.
+
+        enters: whether the running task enters an `async with` body with it.
+        """
         await self._session._ready()
         life, register = self._session._life, self._register
-        return self._hold(life, *await register.ask(Acquire))
+        ticket, granted = register.begin(Acquire)
+        try:
+            value = await granted
+            register.take(ticket)
+        except BaseException:
+            register.not_taken(ticket)
+            raise
+        return self._hold(life, ticket, value, enters)
 
     async def try_acquire(self) -> Grant | None:
         """See the class."""
         await self._session._ready()
         life, register = self._session._life, self._register
         ticket, value = await register.ask_at_once(TryAcquire)
-        return None if value < 0 else self._hold(life, ticket, value)
+        return None if value < 0 else self._hold(life, ticket, value, False)
 
     async def release(self) -> None:
         """See the class."""
@@ -53,19 +71,23 @@ class Leased(Primitive, OnlyAsyncWith):
             raise RuntimeError(f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with'")
         await self._release(self._to_release())
 
-    async def __aenter__(self) -> Grant:
+    def __aenter__(self) -> Coroutine[Any, Any, Grant]:
         """Acquire it, as acquire() does; the `as` value is the grant.
 
         If the grant is lost, the body is cancelled, and LeaseLost comes out of it.
         """
-        grant = await self.acquire()
-        self._enter(grant)
-        return grant
+        kind = type(self)
+        is_patched = "acquire" in self.__dict__ or kind.acquire is not kind._ACQUIRE
+        return self._enter_after(self.acquire()) if is_patched else self._acquire(True)
 
-    def _enter(self, grant: Grant) -> None:
-        """A body of the running task begins, which `__aexit__()` ends."""
+    async def _enter_after(self, acquired: Awaitable[Grant]) -> Grant:
+        """Enter the body with what a method has acquired that somebody has put in place of acquire(), as mocks do."""
+        return self._entered_with(await acquired)
+
+    def _entered_with(self, grant: Grant) -> Grant:
         grant._enter()
         self._entered.append(grant)
+        return grant
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -96,7 +118,7 @@ class Leased(Primitive, OnlyAsyncWith):
                 if exc is None:
                     raise  # else what comes out of the body goes on, a cancellation above all
 
-    def _hold(self, life: Life, ticket: int, value: int) -> Grant:
+    def _hold(self, life: Life, ticket: int, value: int, enters: bool) -> Grant:
         life.check()  # it may have been lost after the grant and before this task ran
         grant = Grant(self._session, life, self._name, self._token(ticket, value))
         if self._held:
@@ -104,7 +126,7 @@ class Leased(Primitive, OnlyAsyncWith):
                 self._held.remove(lost)  # this task goes on with another grant, in a session that was opened again
         self._held.append(grant)
         life.hold(grant)
-        return grant
+        return self._entered_with(grant) if enters else grant
 
     def _to_release(self) -> Grant:
         """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 from holdfast._refusals import refusing
 from holdfast.cluster.records.semaphore import GiveBack, Release, Resize, SemaphoreRecord
 from holdfast.cluster.session_life.membership import Membership
@@ -35,7 +38,9 @@ class Semaphore(Leased):
         Cancellation: raises at once. The task leaves the line. If a permit was granted already, it goes to the next
         waiter.
         """
-        return await super().acquire()
+        return await self._acquire(False)
+
+    _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 
     @refusing
     async def try_acquire(self) -> Grant | None:

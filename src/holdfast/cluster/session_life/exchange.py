@@ -241,7 +241,7 @@ class Exchange:
             return
         loop, self._is_at_work = self._session.loop, True  # an eager task begins at once as well
         try:
-            if not self._session.engine_is_near:
+            if not self._session.begins_at_once:
                 self._pump = begin(loop, self._run, self._title)
             elif self._session.may_go_on():
                 self._pump = begin_at_once(loop, self._run, self._title)

@@ -29,7 +29,6 @@ class Identity(ABC):
 
     def __init__(self, engine: Engine, label: str) -> None:
         self.engine = engine
-        self.engine_is_near = getattr(engine, "is_near", False)  # an engine of the user's may not have it
         self.offers_additions = getattr(engine, "makes_additions", True)
         self.label = label
         self.id = ""
@@ -41,6 +40,11 @@ class Identity(ABC):
         self.leases = Leases()
         self.pid = 0
         """The process that has opened it."""
+
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether the engine lets a request begin in the step of the task that needs it."""
+        return getattr(self.engine, "begins_at_once", False)  # an engine of the user's may not have it
 
     def __repr__(self) -> str:
         state = "not open yet" if not self.id else "over" if self.over else "open"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -44,12 +45,17 @@ class Register(Exchange):
         ticket, future = self.begin(make)
         try:
             value = await future
-            self._waiters.take(ticket)
+            self.take(ticket)
             return ticket, value
-        except BaseException as exc:
-            if not isinstance(exc, (SessionLost, FormatError, NameConflict)):  # of those, nothing is in the record
-                self.withdraw(ticket)
+        except BaseException:
+            self.not_taken(ticket)
             raise
+
+    def not_taken(self, ticket: int) -> None:
+        """In place of taking what it was granted, the task that has begun with this ticket handles an exception."""
+        if isinstance(sys.exception(), (SessionLost, FormatError, NameConflict)):
+            return  # nothing of the ticket is in the record
+        self.withdraw(ticket)
 
     async def ask_at_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
         """Ask for something without waiting for others; return the ticket and the outcome.

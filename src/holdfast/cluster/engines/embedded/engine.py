@@ -69,7 +69,7 @@ class EmbeddedEngine:
 
     vouches = False
     makes_additions = False
-    is_near = True
+    begins_at_once = True
 
     def __init__(self, directory: Path, namespace: str, ttl: float | None = None) -> None:
         self.ttl = ttl

@@ -16,14 +16,15 @@ from holdfast.cluster.engines.eviction_note import KEPT, MOST
 
 from .database import Database
 
+# In all statements "?" stands for a value, and never "?1": the first releases of Python 3.12 warn of that (gh-117995).
 _HIGHEST_FLOOR = (1 << 63) - 1
 """SQLite has no higher integers. No token that was given out comes near it."""
-_SELECT_FLOOR = "SELECT max(floor, ifnull((SELECT floor FROM floors WHERE namespace = ?1), 0)) AS floor FROM boots"
-_IS_ALIVE = "SELECT 1 FROM sessions WHERE id = {session} AND (ttl IS NULL OR renewed + ttl >= {now})"
+_SELECT_FLOOR = "SELECT max(floor, ifnull((SELECT floor FROM floors WHERE namespace = ?), 0)) AS floor FROM boots"
+_IS_ALIVE = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
 _SELECT_STATE = f"""
-SELECT texts.rowid, text, minute, floor, EXISTS ({_IS_ALIVE.format(session="?3", now="?4")})
+SELECT texts.rowid, text, minute, floor, EXISTS ({_IS_ALIVE})
 FROM ({_SELECT_FLOOR})
-LEFT JOIN texts ON namespace = ?1 AND name = ?2
+LEFT JOIN texts ON namespace = ? AND name = ?
 """
 _ADD = "INSERT INTO texts VALUES (?, ?, ?, ?, ?)"
 _KEEP = "UPDATE texts SET text = ?, changed = ? WHERE rowid = ?"
@@ -68,7 +69,8 @@ class Tables:
 
     def state(self, name: str, session: str) -> State:
         """What a change of a name needs to know. session: the one that makes it."""
-        found = self._database.execute(_SELECT_STATE, (self._namespace, name, session, monotonic()))
+        values = session, monotonic(), self._namespace, self._namespace, name
+        found = self._database.execute(_SELECT_STATE, values)
         return State(*found[0])
 
     def keep(self, name: str, text: str, now: float, before: State) -> None:
@@ -135,8 +137,7 @@ class Tables:
 
     def is_within_ttl(self, session: str) -> bool:
         """Whether the session has a row, and was renewed within its ttl if it has one."""
-        alive = _IS_ALIVE.format(session="?1", now="?2")
-        return bool(self._database.execute(alive, (session, monotonic())))
+        return bool(self._database.execute(_IS_ALIVE, (session, monotonic())))
 
     def life(self, session: str) -> list[tuple[int, float | None, float]]:
         """Pid, ttl, and when it was last renewed; an empty list if the session has no row."""

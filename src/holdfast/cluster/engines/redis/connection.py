@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,7 @@ class Connection:
         self._connection: AbstractConnection | None = None
         self._outbox: list[bytes] = []
         self._filled = asyncio.Event()
+        self._gathers = False  # whether a request has to wait for those before it
         # For each answer that is still to come: the function to call with it, and the loop's time when it is due.
         self._asked: deque[tuple[Then, float]] = deque()
         self._watchdog: asyncio.Handle | None = None
@@ -150,13 +151,25 @@ class Connection:
         if self._connection is None or self.broken:
             then(RedisConnectionError("the connection was lost"))
             return
-        # Always in UTF-8, as answers are read, whatever encoding a client that was given has.
-        parts = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
-        self._outbox += self._connection.pack_command(*parts)
         self._asked.append((then, self._loop.time() + self._patience))
-        self._filled.set()
+        self._put(_packed(arguments), self._connection)
         if self._watchdog is None:  # one for all: a timer for each request would cost more than sending it
             self._watchdog = self._loop.call_later(self._patience, self._look_at_clock)
+
+    def _put(self, request: bytes, connection: AbstractConnection) -> None:
+        """The first request of an iteration of the loop is written at once. More of them gather, and go together."""
+        writer = connection._writer  # there is no public way to it
+        if self._gathers or writer is None or writer.transport.get_write_buffer_size():
+            self._outbox.append(request)
+            self._filled.set()
+        else:
+            writer.write(request)
+            self._loop.call_soon(self._go_on)
+        self._gathers = True
+
+    def _go_on(self) -> None:
+        """The next iteration has begun. What has gathered is written by the task that is about to run."""
+        self._gathers = bool(self._outbox)
 
     def _look_at_clock(self) -> None:
         self._watchdog = None
@@ -172,8 +185,13 @@ class Connection:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            chunks, self._outbox = self._outbox, []
-            await connection.send_packed_command(chunks, check_health=False)
+            requests, self._outbox = self._outbox, []
+            self._gathers = False  # what comes now is written behind these
+            writer = connection._writer
+            if writer is None:
+                raise RedisConnectionError("the connection was lost")
+            writer.write(b"".join(requests))
+            await writer.drain()
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
@@ -230,6 +248,12 @@ class Connection:
                     await connection.disconnect(nowait=True)
             finally:
                 await self._pool.release(connection)
+
+
+def _packed(arguments: Sequence[bytes | str | int]) -> bytes:
+    """A request as the server reads it. Always in UTF-8, as answers are read, whatever encoding a given client has."""
+    parts = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
+    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
 def blank_socket(connection: Any) -> None:

@@ -66,7 +66,6 @@ class RedisEngine:
 
     vouches = True
     makes_additions = True
-    is_near = False
 
     def __init__(self, server: str | Redis, namespace: str, ttl: float | None = None) -> None:
         """server: a URL as redis-py reads it, or a client, which stays the caller's. ttl: seconds, 10 by default.
@@ -88,6 +87,11 @@ class RedisEngine:
 
     def __repr__(self) -> str:
         return self._link.name
+
+    @property
+    def begins_at_once(self) -> bool:
+        """While it is connected: connecting takes a timeout, which belongs to a task."""
+        return self._link.is_connected
 
     # The session
 

@@ -153,9 +153,14 @@ class Link:
 
     # The connection
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection for requests that is not known to be broken."""
+        return self.requests is not None and not self.requests.broken
+
     async def connected(self) -> Connection:
         """The connection for requests, made again if it is broken. Raises EngineError."""
-        if self.requests is not None and not self.requests.broken:
+        if self.requests is not None and self.is_connected:
             return self.requests
         try:
             async with asyncio.timeout(self.limit()), self._connecting:
