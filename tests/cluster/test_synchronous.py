@@ -248,6 +248,32 @@ def test_ctrl_c_in_a_release_gives_it_back_all_the_same(place: Place, interrupti
         assert not lock.locked()
 
 
+def test_a_finalizer_in_the_thread_of_the_session_does_not_wait_for_itself(place: Place) -> None:
+    def body() -> Any:
+        with lock:
+            yield
+
+    with place.connect().sync as session:
+        lock = session.lock("x")
+        bodies = [body()]
+        next(bodies[0])
+
+        async def collect() -> None:
+            drop(bodies)
+
+        in_loop(session, collect)
+        assert session.lock("x").acquire(timeout=BOUND)
+        with pytest.raises(RuntimeError, match="would block the event loop"):
+            in_loop(session, _calling(session.names))
+
+
+def _calling(function: Any) -> Any:
+    async def call() -> Any:
+        return function()
+
+    return call
+
+
 # Misuse
 
 

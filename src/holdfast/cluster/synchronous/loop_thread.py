@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from holdfast.cluster.background import begin
 from holdfast.cluster.errors import SessionLost
 
 from .call import ENDED, Call
@@ -84,6 +85,16 @@ class LoopThread:
             return call.wait()
         finally:
             self._calls.discard(call)
+
+    def is_current(self) -> bool:
+        """Whether this is called in the thread itself."""
+        return self._thread is threading.current_thread()
+
+    def start(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """In the thread: have something done later, whatever comes of it."""
+        assert self._loop is not None
+        doing = begin(self._loop, make, "holdfast gives back what a finalizer has left")
+        doing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def soon(self, callback: Callable[[], object]) -> None:
         """Have something done in the loop without waiting for it, if the loop still runs."""

@@ -114,4 +114,7 @@ class WayIn:
             self._ready()
         if not thread.is_running and session.over is not None:
             session._check()
-        thread.call(make)
+        if thread.is_current():  # a finalizer runs there: to wait would be to wait for itself
+            thread.start(make)
+        else:
+            thread.call(make)
