@@ -23,6 +23,8 @@ def connect(
 ) -> Session:
     """Return a session, whose primitives are shared with other processes. Open it with `async with`.
 
+    Code without an event loop writes `with holdfast.connect().sync as session:`.
+
     url: where the shared state is. `sqlite:///DIRECTORY`, with an absolute path, is for the processes of this machine;
         the directory is made if it is missing. `memory:` is for this process alone. `redis://`, `rediss://` and
         `unix://` are for a Redis or Valkey server, as redis-py reads them. A client of `redis.asyncio` may be given

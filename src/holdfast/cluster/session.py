@@ -30,7 +30,7 @@ from .values_in_messages import shown
 
 
 class Session(Membership, OnlyAsyncWith):
-    """What `holdfast.connect()` returns. Use it with `async with`, in one event loop.
+    """What `holdfast.connect()` returns. Use it with `async with`, in one event loop. Threads use its `sync`.
 
     Closing it gives back everything that it holds. So does the end of the process, however it comes.
 
