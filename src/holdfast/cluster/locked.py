@@ -52,7 +52,7 @@ def decorator(
                 if grant is None:
                     return too_late()
                 lock._entered_with(grant)
-                stack.push_async_exit(lock)
+                stack.push_async_exit(lock.__aexit__)
                 return await function(*args, **options)
 
         @functools.wraps(function)
