@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +15,7 @@ from holdfast.cluster.values_in_messages import shown
 from .barrier import SyncBarrier
 from .condition import SyncCondition
 from .event import SyncEvent
-from .grant import OnLost
+from .grant import SyncGrant
 from .lock import SyncLock
 from .semaphore import SyncSemaphore
 from .way_in import WayIn
@@ -98,7 +99,9 @@ class SyncSession(WayIn):
         self.close()
 
     @refusing
-    def lock(self, name: str, *, on_lost: OnLost | None = None, hold_at_most: float | None = None) -> SyncLock:
+    def lock(
+        self, name: str, *, on_lost: Callable[[SyncGrant], object] | None = None, hold_at_most: float | None = None
+    ) -> SyncLock:
         """A Lock. All locks of this name, in all sessions of the namespace, are one; see `Session.lock()`.
 
         name: any text of 1 to 200 characters.
@@ -113,7 +116,12 @@ class SyncSession(WayIn):
 
     @refusing
     def semaphore(
-        self, name: str, value: int = 1, *, on_lost: OnLost | None = None, hold_at_most: float | None = None
+        self,
+        name: str,
+        value: int = 1,
+        *,
+        on_lost: Callable[[SyncGrant], object] | None = None,
+        hold_at_most: float | None = None,
     ) -> SyncSemaphore:
         """A Semaphore of `value` permits; see `Session.semaphore()`.
 
@@ -126,7 +134,12 @@ class SyncSession(WayIn):
 
     @refusing
     def bounded_semaphore(
-        self, name: str, value: int = 1, *, on_lost: OnLost | None = None, hold_at_most: float | None = None
+        self,
+        name: str,
+        value: int = 1,
+        *,
+        on_lost: Callable[[SyncGrant], object] | None = None,
+        hold_at_most: float | None = None,
     ) -> SyncSemaphore:
         """A BoundedSemaphore of `value` permits: it refuses a release in a session that holds no permit.
 
