@@ -85,7 +85,7 @@ class SyncGrant:
         if event is not None:
             event.set()
         on_lost = self._on_lost
-        if on_lost is not None:
+        if on_lost is not None and self._home.may_start_threads:
             thread = threading.Thread(target=on_lost, args=(self,), name=f"holdfast on_lost {self.name}", daemon=True)
             self._grant._life.loop.call_soon(thread.start)  # what ends the session goes on, whatever becomes of it
 

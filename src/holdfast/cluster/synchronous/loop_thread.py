@@ -36,6 +36,8 @@ class LoopThread:
         """Of the opening."""
         self.serves = False
         """Whether its session was opened in this process, and through it."""
+        self.may_start_threads = True
+        """Not while the interpreter ends: Python 3.12 refuses it then."""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Future[None]
@@ -166,6 +168,7 @@ def _end_all() -> None:
     """The interpreter ends."""
     running = [thread for thread in [*_here] if thread.is_running]
     for thread in running:
+        thread.may_start_threads = False
         thread.end()
     for thread in running:
         thread.join()

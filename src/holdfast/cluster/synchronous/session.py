@@ -105,7 +105,8 @@ class SyncSession(WayIn):
         """A Lock. All locks of this name, in all sessions of the namespace, are one; see `Session.lock()`.
 
         name: any text of 1 to 200 characters.
-        on_lost: is called with the grant if it is lost while it is held, in a thread of its own.
+        on_lost: is called with the grant if it is lost while it is held, in a thread of its own; not when the program
+            ends.
         hold_at_most: seconds after which a holding ends by itself: the lock goes to the next waiter, and the grant is
             lost. The thread that held it runs on, as Python cannot stop it. By default there is no limit.
 
