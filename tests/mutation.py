@@ -102,6 +102,9 @@ CLUSTER = Tier(
         "tests/cluster/test_engines.py",
         "tests/cluster/test_fencing.py",
         "tests/cluster/test_records.py",
+        "tests/cluster/test_synchronous.py",
+        "tests/cluster/test_synchronous_primitives.py",
+        "tests/cluster/test_locked.py",
         "tests/conformance",
     ),
     keywords=NOT_THESE,
@@ -220,7 +223,7 @@ ALLOWED: dict[str, list[str]] = {
     "of a thread, which is never asked; it is here for its type": [
         "threads/waiter.Waiter.__init__: self.notified_by: Notifier | None = None -> pass",
     ],
-    "None is as good as 0": ["threads/sync_view.check_timeout: return 0 -> return None"],
+    "None is as good as 0": ["blocking/timeouts.check_timeout: return 0 -> return None"],
     "only the task tier asks what it returns": [
         "threads/wait_queue.SharedQueue.forget_closed_loop: True -> False",
         "threads/wait_queue.SharedQueue.forget_closed_loop: False -> True",
@@ -471,7 +474,9 @@ def main() -> int:
     os.chdir(ROOT)
     files: dict[Tier, list[str]] = {}
     for file in arguments.files:
-        files.setdefault({"cluster": CLUSTER, "threads": THREADS}.get(file.partition("/")[0], TASKS), []).append(file)
+        files.setdefault(
+            {"cluster": CLUSTER, "threads": THREADS, "blocking": THREADS}.get(file.partition("/")[0], TASKS), []
+        ).append(file)
     # A process each, as pytest collects once in a process.
     return max(in_a_child(partial(check, tier, changed, arguments.jobs)) for tier, changed in files.items())
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import random
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from aiohttp import web
 from interpreters import BOUND
 from tests.ports import free_port
+
+import holdfast
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -483,3 +486,44 @@ def test_a_worker_that_fails_does_not_leave_the_others_at_the_barrier(monkeypatc
     with pytest.raises(ExceptionGroup) as failure:
         asyncio.run(main())
     assert [type(error) for error in failure.value.exceptions] == [OverflowError]
+
+
+@pytest.fixture
+def sales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A database with the sales of a day, and a place for its locks."""
+    monkeypatch.setenv("HOLDFAST_URL", f"sqlite://{tmp_path}/locks")
+    path = tmp_path / "sales.db"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE sales (day TEXT, shop TEXT, amount REAL)")
+        sold = [("2026-11-30", "north", 2.5), ("2026-11-30", "south", 4.0), ("2026-11-30", "north", 1.5)]
+        database.executemany("INSERT INTO sales VALUES (?, ?, ?)", [*sold, ("2026-11-29", "north", 100.0)])
+    return path
+
+
+def totals_in(path: Path) -> list[tuple[str, float]]:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT shop, amount FROM totals ORDER BY shop").fetchall()
+
+
+def test_daily_totals(sales: Path) -> None:
+    for _ in range(2):
+        assert asyncio.run(run("daily_totals", sales, "2026-11-30")) == (0, "2026-11-30: 2 shops\n", "")
+    assert totals_in(sales) == [("north", 4.0), ("south", 4.0)]
+
+
+def test_daily_totals_while_another_run_is_at_it(sales: Path) -> None:
+    with holdfast.connect().sync as session, session.lock(f"totals of {sales}"):
+        arguments = sales, "2026-11-30", "--patience", 0
+        assert asyncio.run(run("daily_totals", *arguments)) == (75, "", "another run is at it\n")
+
+
+def test_daily_totals_that_hang(sales: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    totals = load("daily_totals")
+
+    def hang() -> None:
+        """Until another run has had its turn."""
+        assert totals.run(str(sales), "2026-11-30", patience=BOUND, limit=BOUND) == 0
+
+    assert totals.run(str(sales), "2026-11-30", patience=BOUND, limit=0.05, progress=hang) == 75
+    assert "has come too late" in capsys.readouterr().err
+    assert totals_in(sales) == [("north", 4.0), ("south", 4.0)]

@@ -8,7 +8,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SOURCES = [path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".c", ".h")]
-FOLDERS = "tasks|threads|cluster|testing|cli|demo|engines|records|speedups|session_life|primitives|tests|benchmarks|src"
+FOLDERS = (
+    "tasks|threads|blocking|cluster|testing|cli|demo|engines|records|speedups|session_life|primitives|synchronous"
+    "|tests|benchmarks|src"
+)
 pytestmark = pytest.mark.skipif(not SOURCES, reason="the source is not at hand: a wheel is tested")
 PATH = re.compile(rf"(?<![\w/.-])((?:{FOLDERS})/[\w/]*\w\.(?:py|c|h|lua))\b")
 

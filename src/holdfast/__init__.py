@@ -8,6 +8,7 @@ from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
 from ._connect import connect as connect
+from ._locked import locked as locked
 from .tasks.barrier import Barrier as Barrier
 from .tasks.condition import Condition as Condition
 from .tasks.event import Event as Event
@@ -41,6 +42,7 @@ __all__ = [
     "accelerated",
     "connect",
     "install",
+    "locked",
     "uninstall",
 ]
 # repr() and pickles name a class as users import it. So does help(), also where holdfast.threads inherits from a Python

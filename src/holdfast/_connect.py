@@ -23,6 +23,8 @@ def connect(
 ) -> Session:
     """Return a session, whose primitives are shared with other processes. Open it with `async with`.
 
+    Code without an event loop writes `with holdfast.connect().sync as session:`.
+
     url: where the shared state is. `sqlite:///DIRECTORY`, with an absolute path, is for the processes of this machine;
         the directory is made if it is missing. `memory:` is for this process alone. `redis://`, `rediss://` and
         `unix://` are for a Redis or Valkey server, as redis-py reads them. A client of `redis.asyncio` may be given
@@ -35,7 +37,8 @@ def connect(
     namespace: sessions share primitives of the same name only within a namespace.
     name: the name of the session in reports; by default host and pid.
     reopen: whether a session that was lost opens again when it, or a primitive of it, is next used. What it held is
-        lost all the same, and that is reported once.
+        lost all the same, and that is reported once. Through `sync`, such a session also opens by itself when it is
+        first used, in each forked child anew.
 
     Raises ValueError for a URL that is empty or that no engine knows, a ttl out of range, or a namespace or name that
     is no text of 1 to 200 characters; TypeError for a url that is neither a string nor a client of redis.asyncio;

@@ -15,6 +15,7 @@ import holdfast.threads
 
 from .adapter import Tier
 from .cluster_tier import ClusterTier
+from .synchronous_tier import SynchronousTier
 from .thread_tier import HERE, LOOP, THREAD, ThreadTier
 
 try:
@@ -123,6 +124,9 @@ TIERS: list[Tier] = [
     ClusterTier("embedded, two processes", sessions=2, processes=2),
     ClusterTier("valkey", sessions=1),
     ClusterTier("valkey, two sessions", sessions=2),
+    SynchronousTier("memory"),
+    SynchronousTier("embedded"),
+    SynchronousTier("valkey"),
 ]
 
 CONDITION_TIERS: list[Tier] = [

@@ -9,7 +9,7 @@ import pytest
 from interpreters import BOUND
 
 from holdfast import threads
-from holdfast.threads import would_block
+from holdfast.blocking import would_block
 
 
 @pytest.fixture

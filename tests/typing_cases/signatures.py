@@ -4,11 +4,12 @@ A line with `type: ignore` must be an error: with `warn_unused_ignores` (part of
 """
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from typing import Any, Literal, assert_type
 
 import holdfast
-from holdfast.cluster import Grant
+from holdfast.cluster import Grant, SyncGrant, SyncSession
 from holdfast.cluster import Session as ClusterSession
 from holdfast.tasks.barrier import BarrierStatistics
 from holdfast.tasks.event import EventStatistics
@@ -127,3 +128,41 @@ async def cluster(session: ClusterSession) -> None:
     await lock  # type: ignore[misc]
     lost: type[RuntimeError] = holdfast.LeaseLost
     assert_type(lost, type[RuntimeError])
+
+
+def synchronous(session: SyncSession) -> None:
+    lock = session.lock("x", on_lost=lambda grant: assert_type(grant, SyncGrant), hold_at_most=60)
+    assert_type(holdfast.connect().sync, SyncSession)
+    assert_type(lock.acquire(timeout=1), SyncGrant | None)
+    assert_type(session.semaphore("s", 2).acquire(False), SyncGrant | None)
+    with session as opened, lock as grant, lock.within(5) as other:
+        assert_type(opened, SyncSession)
+        assert_type(grant, SyncGrant)
+        assert_type(other, SyncGrant)
+        assert_type(grant.lost, threading.Event)
+    assert_type(session.event("e").wait(1), bool)
+    assert_type(session.condition("c", lock).wait_for(lambda: "text", 1), str)
+    assert_type(session.barrier("b", 2).wait(), int)
+    session.lock("x", timeout=1)  # type: ignore[call-arg]
+
+
+@holdfast.locked("nightly")
+def work(what: str, *, times: int = 1) -> int:
+    return len(what) * times
+
+
+@holdfast.locked("nightly", skip=True, timeout=0)
+def skipped(what: str) -> int:
+    return len(what)
+
+
+@holdfast.locked("nightly", skip=True, timeout=0)
+async def skipped_in_loop(what: str) -> int:
+    return len(what)
+
+
+async def locked() -> None:
+    assert_type(work("x", times=2), int)
+    assert_type(skipped("x"), int | None)
+    assert_type(await skipped_in_loop("x"), int | None)
+    work(1)  # type: ignore[arg-type]

@@ -24,6 +24,13 @@ from .primitives.lock import Lock as Lock
 from .primitives.semaphore import BoundedSemaphore as BoundedSemaphore
 from .primitives.semaphore import Semaphore as Semaphore
 from .session import Session as Session
+from .synchronous.barrier import SyncBarrier as SyncBarrier
+from .synchronous.condition import SyncCondition as SyncCondition
+from .synchronous.event import SyncEvent as SyncEvent
+from .synchronous.grant import SyncGrant as SyncGrant
+from .synchronous.lock import SyncLock as SyncLock
+from .synchronous.semaphore import SyncSemaphore as SyncSemaphore
+from .synchronous.session import SyncSession as SyncSession
 
 # What repr(), tracebacks and pickles say is what users import.
 for _public in (
@@ -51,6 +58,13 @@ for _public in (
     BoundedSemaphore,
     Semaphore,
     Session,
+    SyncBarrier,
+    SyncCondition,
+    SyncEvent,
+    SyncGrant,
+    SyncLock,
+    SyncSemaphore,
+    SyncSession,
 ):
     _public.__module__ = __name__
 del _public
@@ -79,5 +93,12 @@ __all__ = [
     "SessionInfo",
     "SessionLost",
     "StaleToken",
+    "SyncBarrier",
+    "SyncCondition",
+    "SyncEvent",
+    "SyncGrant",
+    "SyncLock",
+    "SyncSemaphore",
+    "SyncSession",
     "Waiting",
 ]

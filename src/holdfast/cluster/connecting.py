@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from .engines.contract import Engine
 from .errors import EngineError
 from .names import checked
 from .session import Session
+from .session_life.identity import default_label
 from .values_in_messages import shown
 
 if TYPE_CHECKING:
@@ -32,11 +32,7 @@ def connect(
         raise ValueError(
             f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {shown(ttl)}"
         )
-    label = (
-        checked(name, "a session's name")
-        if name is not None and name != ""
-        else f"{socket.gethostname()}:{os.getpid()}"
-    )
+    label = checked(name, "a session's name") if name is not None and name != "" else default_label(os.getpid())
     anew = partial(_engine, url, ttl, checked(namespace, "a namespace"))
     return Session(anew(), label, anew if reopen else None)
 

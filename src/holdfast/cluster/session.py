@@ -22,13 +22,15 @@ from .primitives.semaphore import BoundedSemaphore, Semaphore
 from .records.any_kind import decode_any
 from .records.record import Record
 from .session_life.housekeeping import KEPT
-from .session_life.identity import HOW_TO_OPEN
+from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
 from .session_life.membership import Membership
+from .synchronous.loop_thread import LoopThread
+from .synchronous.session import SyncSession
 from .values_in_messages import shown
 
 
 class Session(Membership, OnlyAsyncWith):
-    """What `holdfast.connect()` returns. Use it with `async with`, in one event loop.
+    """What `holdfast.connect()` returns. Use it with `async with`, in one event loop. Threads use its `sync`.
 
     Closing it gives back everything that it holds. So does the end of the process, however it comes.
 
@@ -83,8 +85,21 @@ class Session(Membership, OnlyAsyncWith):
         """
         await self._close()
 
+    @property
+    def sync(self) -> SyncSession:
+        """The same session for threads, with threading's methods. A session is used either so or in an event loop."""
+        # In one step: two threads may be here.
+        return SyncSession(self, self.__dict__.setdefault("_loop_thread", LoopThread()))
+
+    def __del__(self) -> None:
+        """End a session that the program has dropped without close(), and the thread that may serve it."""
+        super().__del__()
+        thread: LoopThread | None = self.__dict__.get("_loop_thread")
+        if thread is not None:
+            thread.end()
+
     def _how_to_enter(self) -> str:
-        return f"a session is opened with 'async with': {HOW_TO_OPEN}"
+        return f"a session is opened with 'async with': {HOW_TO_OPEN}; without an event loop, {HOW_IN_THREADS}"
 
     if not TYPE_CHECKING:  # type checkers say it by themselves
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable
 
+from holdfast.blocking.broken_barrier import BrokenBarrierError as BrokenBarrierError
+from holdfast.blocking.timeouts import check_optional_timeout
 from holdfast.tasks.barrier import _State
 from holdfast.tasks.pypy import closed_when_collected
 
 from . import task_tier as task_tier
 from .critical_section import Section, Sleeper, hold_back_wake_ups, release_wake_ups
 from .primitive import Shared
-from .sync_view import SyncView, check_optional_timeout
+from .sync_view import SyncView
 from .task_waiter import TaskWaiter
 from .thread_waiter import ThreadWaiter
 from .waiter import Waiter
-
-
-class BrokenBarrierError(asyncio.BrokenBarrierError, threading.BrokenBarrierError):
-    """The barrier is broken. This is asyncio's and threading's error of that name at the same time."""
 
 
 class Barrier(Shared, task_tier.Barrier):

@@ -11,12 +11,13 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
+from holdfast.blocking.timeouts import check_optional_timeout
 from holdfast.tasks.condition import _NOT_LOCKED, NotALockError
 
 from . import task_tier as task_tier
 from .lock import Lock, SyncLock
 from .primitive import Shared
-from .sync_view import SyncView, check_optional_timeout
+from .sync_view import SyncView
 from .task_waiter import TaskWaiter
 from .thread_waiter import ThreadWaiter
 from .waiter import Waiter

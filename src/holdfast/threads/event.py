@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from holdfast.blocking.timeouts import check_optional_timeout
+
 from . import task_tier as task_tier
 from .critical_section import Section
 from .primitive import Shared
-from .sync_view import SyncView, check_optional_timeout
+from .sync_view import SyncView
 from .wait_queue import SharedQueue
 from .waiter import Waiter
 

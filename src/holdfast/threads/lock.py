@@ -11,6 +11,7 @@ from _thread import allocate_lock, get_ident
 from collections.abc import Coroutine
 from typing import Any, Literal
 
+from holdfast.blocking.timeouts import check_timeout
 from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 from holdfast.tasks.gil import ONE_AT_A_TIME
 from holdfast.tasks.lock import NOT_ACQUIRED
@@ -19,7 +20,7 @@ from . import task_tier as task_tier
 from .critical_section import Section as Section
 from .critical_section import this_thread
 from .primitive import Shared
-from .sync_view import SyncView, check_timeout
+from .sync_view import SyncView
 from .task_future import SteadfastTaskFuture
 from .task_waiter import TaskWaiter
 from .thread_waiter import ThreadWaiter

@@ -11,13 +11,14 @@ import types
 from collections.abc import Coroutine
 from typing import Any, Literal
 
+from holdfast.blocking.timeouts import check_timeout
 from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 from holdfast.tasks.gil import ONE_AT_A_TIME
 
 from . import task_tier as task_tier
 from .critical_section import Section, this_thread
 from .primitive import Shared
-from .sync_view import SyncView, check_timeout
+from .sync_view import SyncView
 from .wait_queue import SharedQueue
 from .waiter import Waiter
 

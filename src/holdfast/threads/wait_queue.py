@@ -9,11 +9,11 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
+from holdfast.blocking.would_block import check_no_loop
 from holdfast.tasks.wait_queue import NOWHERE, WaitQueue
 
 from .critical_section import Section
 from .waiter import Waiter
-from .would_block import check_no_loop
 
 
 class Owner(Protocol):

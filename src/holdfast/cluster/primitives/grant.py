@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 
 from holdfast.cluster.errors import LeaseLost
 from holdfast.cluster.session_life.life import Life
@@ -32,6 +33,7 @@ class Grant:
         """Whether its release has begun."""
         self._is_waiting = False  # in Condition.wait(), which has released the lock and takes it again
         self._why: LeaseLost | None = None
+        self._on_loss: Callable[[], None] | None = None  # tells a thread
         task = asyncio.current_task()
         self._acquirer = None if task is None else weakref.ref(task)
         self._body: asyncio.Task[object] | None = None
@@ -74,6 +76,9 @@ class Grant:
         """
         self._life.check_process()
         self._check_not_lost()
+        self._check_held()
+
+    def _check_held(self) -> None:
         if self.released:
             raise LeaseLost(f"{self} was released; another grant may protect it by now")
         if self._is_waiting:
@@ -107,6 +112,8 @@ class Grant:
         self._why = why
         if self._lost is not None:
             self._lost.set()
+        if self._on_loss is not None:
+            self._on_loss()
         loop = self._life.loop
         if not cancel or self._body is None or loop.is_closed():
             return

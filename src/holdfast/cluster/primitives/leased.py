@@ -153,6 +153,13 @@ class Leased(Primitive, OnlyAsyncWith):
             grant._lose(lost, cancel=False)
             raise lost
 
+    async def _revoke(self, grant: Grant, why: LeaseLost) -> None:
+        """Give back what its holder should have given back by now. For the holder it is lost."""
+        self._held.remove(grant)
+        grant._life.leases.drop(grant)
+        grant._lose(why)
+        await self._give_back(grant)
+
     async def _give_back(self, grant: Grant) -> int:
         """End the grant; return 0 if it had ended before."""
         raise NotImplementedError

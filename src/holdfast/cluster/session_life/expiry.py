@@ -38,9 +38,13 @@ class Expiry:
         self._alarm: asyncio.Handle | None = None
         self._is_stopped = False
 
+    def has_passed(self) -> bool:
+        """Whether the others may take the session for dead already. Any thread may ask."""
+        return monotonic() >= self.deadline and not self._is_stopped
+
     def look(self) -> None:
         """End the session if the others may take it for dead already."""
-        if monotonic() >= self.deadline and not self._is_stopped:
+        if self.has_passed():
             why = f": {self.failure}" if self.failure is not None else ""
             self._kill(f"could not be renewed within its ttl of {self._ttl} s{why}")
 

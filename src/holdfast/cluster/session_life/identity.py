@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from abc import ABC, abstractmethod
 from weakref import WeakSet
 
@@ -15,6 +16,12 @@ from .expiry import Expiry
 from .leases import Leases
 
 HOW_TO_OPEN = "write 'async with holdfast.connect() as session:'"
+HOW_IN_THREADS = "write 'with holdfast.connect().sync as session:'"
+
+
+def default_label(pid: int) -> str:
+    """What a session of a process of this machine is called in reports, if its user does not say."""
+    return f"{socket.gethostname()}:{pid}"
 
 
 class Identity(ABC):
@@ -31,7 +38,8 @@ class Identity(ABC):
         self.loop: asyncio.AbstractEventLoop
         self.expiry = Expiry(lambda why: self.lose(SessionLost(f"{self} {why}")))
         self.leases = Leases()
-        self._pid = 0
+        self.pid = 0
+        """The process that has opened it."""
 
     @property
     def begins_at_once(self) -> bool:
@@ -72,24 +80,24 @@ class Identity(ABC):
 
     def check_process(self) -> None:
         """Raise SessionLost in a forked child: the session and its grants are the parent's."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self.pid:
             raise self._of_another_process()
 
     def is_inherited(self) -> bool:
         """Whether this process is a fork of the one that opened the session, which goes on there."""
-        return os.getpid() != self._pid
+        return os.getpid() != self.pid
 
     def end_in_child(self) -> None:
         """After a fork: the session goes on in the parent, and nothing that runs in the child may renew or end it."""
         self.over = self._of_another_process()
 
     def _of_another_process(self) -> SessionLost:
-        return SessionLost(f"{self} belongs to process {self._pid}; after a fork the child must connect() itself")
+        return SessionLost(f"{self} belongs to process {self.pid}; after a fork the child must connect() itself")
 
     def _belongs_here(self) -> None:
         """The session is opened in this process and this event loop."""
         self.loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
+        self.pid = os.getpid()
 
 
 open_here: WeakSet[Identity] = WeakSet()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.values_in_messages import shown
 
-from .identity import HOW_TO_OPEN
+from .identity import HOW_TO_OPEN, default_label
 from .life import ENDING, Life
 
 
@@ -42,6 +43,19 @@ class Membership:
             await self._life.open()
         finally:
             self._opening = False
+
+    @property
+    def _opens_by_itself(self) -> bool:
+        """Whether it opens again after a loss, when it is next used."""
+        return self._anew is not None and not self._closed
+
+    def _begin_in_child(self) -> None:
+        """In a forked child: begin anew, not open yet. Only if it opens by itself."""
+        assert self._anew is not None
+        if self.label == default_label(self._life.pid):
+            self.label = default_label(os.getpid())
+        self._life = Life(self._anew(), self.label, self._life.registers.numbers())
+        self._opening, self._reopening = False, None
 
     async def _close(self) -> None:
         if not self._life.id or self._life.is_inherited():

@@ -1,0 +1,14 @@
+"""A session as threads use it, without an event loop of their own. `Session.sync` is the way in.
+
+    call           one thing that a thread asks of the loop, and how it leaves before that is done
+    loop_thread    the thread whose event loop serves a session
+    asynchronous   a session as it is seen from here: a Protocol, which `Session` fulfils
+    way_in         whether a thread may use the session here and now
+    grant          a holding, and how a thread is told of its loss
+    leased         what is held: who holds it, who gives it back
+    lock, semaphore, event, condition, barrier
+                   the primitives, with threading's methods
+    session        all of them, under one session
+
+Each file uses only files above it in this list.
+"""

@@ -1,0 +1,142 @@
+"""The tests that the running interpreter has for threading's primitives, on those of a `SyncSession`."""
+
+import asyncio
+import importlib
+import itertools
+import os
+import sys
+import time
+import unittest
+
+import pytest
+from interpreters import BOUND
+from upstream import run_case
+
+import holdfast
+from holdfast.cluster.synchronous.call import Call
+
+PRIVATE = "a private method of threading's, for its own use after fork()"
+OWN_REPR = "threading's repr with the name of its class; ours is tested in test_synchronous.py"
+NO_ACTION = "a barrier across processes has no action= and no timeout= of its own"
+NOT_REENTRANT = "asserts that the default lock is reentrant; ours is not"
+
+EXCLUDED = {
+    "LockTests.test_at_fork_reinit": PRIVATE,
+    "LockTests.test_locked_repr": OWN_REPR,
+    "LockTests.test_repr": OWN_REPR,
+    "ConditionTests.test_nan_timeout": "looks at a private attribute",
+    "ConditionTests.test_acquire": NOT_REENTRANT,
+    "EventTests.test_at_fork_reinit": PRIVATE,
+    "EventTests.test_reset_internal_locks": PRIVATE,
+    "EventTests.test_repr": OWN_REPR,
+    "SemaphoreTests.test_repr": OWN_REPR,
+    "BoundedSemaphoreTests.test_repr": OWN_REPR,
+    "BarrierTests.test_repr": OWN_REPR,
+    "BarrierTests.test_action": NO_ACTION,
+    "BarrierTests.test_default_timeout": NO_ACTION,
+    "BarrierTests.test_constructor": NO_ACTION,
+}
+
+_numbers = itertools.count(1)
+_session = holdfast.connect("memory:", namespace=f"lock tests {os.getpid()}").sync
+
+
+def a_name():
+    return f"name {next(_numbers)}"
+
+
+class WithBools:
+    """A semaphore whose acquire() says True or False, as upstream compares, in place of a grant or None."""
+
+    def __init__(self, semaphore):
+        self.semaphore = semaphore
+        self.release = semaphore.release
+
+    def acquire(self, *args, **kwargs):
+        return bool(self.semaphore.acquire(*args, **kwargs))
+
+    def __enter__(self):
+        return self.semaphore.__enter__()
+
+    def __exit__(self, *exc):
+        self.semaphore.__exit__(*exc)
+
+
+KINDS = {
+    "LockTests": {"locktype": lambda: _session.lock(a_name())},
+    "EventTests": {"eventtype": lambda: _session.event(a_name())},
+    "ConditionTests": {"condtype": lambda lock=None: _session.condition(a_name(), lock)},
+    "SemaphoreTests": {"semtype": lambda value=1: WithBools(_session.semaphore(a_name(), value))},
+    "BoundedSemaphoreTests": {"semtype": lambda value=1: WithBools(_session.bounded_semaphore(a_name(), value))},
+    "BarrierTests": {"barriertype": lambda parties, timeout=None: _session.barrier(a_name(), parties)},
+}
+
+try:
+    upstream = importlib.import_module("test.lock_tests")
+except ImportError as error:  # some distributions leave the tests out
+    pytest.skip(f"this interpreter comes without its own tests: {error}", allow_module_level=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session():
+    with _session:
+        yield
+
+
+async def many_turns():
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def until_threads_are_blocked(count):
+    """Wait until each thread of a Bunch waits for something that does not come, or has ended.
+
+    Upstream's sleeps for 10 ms for each, which is too short for a busy machine.
+    """
+    end = time.monotonic() + BOUND
+    before = None
+    while True:
+        assert time.monotonic() < end
+        asked = {id(call): call for call in [*_session._thread._calls]}
+        if before is not None and before.keys() == asked.keys() and all(map(is_blocked, sys._current_frames().items())):
+            return
+        before = asked
+        _session._run(many_turns)
+
+
+def is_blocked(thread):
+    number, frame = thread
+    outermost = frame
+    while outermost.f_back is not None:
+        outermost = outermost.f_back
+    if outermost.f_code is not upstream.Bunch.task.__code__:
+        return True  # it is none of theirs
+    return frame.f_code is Call.wait.__code__ or number in outermost.f_locals["self"].finished
+
+
+def is_no_less(case, actual, expected):
+    """In place of upstream's assertTimeout(), to which a busy machine is insane."""
+    assert actual >= expected * 0.6
+
+
+ON_A_BUSY_MACHINE = {"assertTimeout": is_no_less, "defaultTimeout": 8.0}
+
+
+@pytest.fixture(autouse=True)
+def no_short_sleeps(monkeypatch):
+    monkeypatch.setattr(upstream, "wait_threads_blocked", until_threads_are_blocked, raising=False)
+
+
+def cases():
+    for name, types in KINDS.items():
+        attributes = {attribute: staticmethod(make) for attribute, make in types.items()} | ON_A_BUSY_MACHINE
+        cls = type(name, (getattr(upstream, name), unittest.TestCase), attributes)
+        for case in unittest.defaultTestLoader.loadTestsFromTestCase(cls):
+            title = f"{name}.{case._testMethodName}"
+            marks = [pytest.mark.skip(reason=EXCLUDED[title])] if title in EXCLUDED else []
+            yield pytest.param(case, id=title, marks=marks)
+
+
+@pytest.mark.parametrize("case", [*cases()])
+def test_upstream(case):
+    run_case(case)
