@@ -167,7 +167,8 @@ class Page:
         self.typed += 1
         script, output = (self.folder / f".{kind}{self.typed}" for kind in ("command", "output"))
         script.write_text(f"{command}\n")
-        shell.stdin.write(f". ./{script.name} </dev/null >{output.name} 2>&1; echo $?\n".encode())
+        # Appended, so that what several processes print at a time stands one behind the other.
+        shell.stdin.write(f". ./{script.name} </dev/null >>{output.name} 2>&1; echo $?\n".encode())
         ready, _, _ = select.select([shell.stdout], [], [], PATIENCE)
         printed = output.read_text(errors="replace")
         if not ready:
