@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -49,8 +48,9 @@ def main() -> int:
                 _progress(f"{perf_counter() - start:4.0f} s  round {turn + 1}: {scenario.title}")
                 for name in order:
                     if takes_part(name, scenario):
-                        scaled = _scaled(scenario, options.scale)
-                        results[scenario][name].runs += runs(name, scaled, earlier.places, may_fail=name != HOLDFAST)
+                        results[scenario][name].runs += runs(
+                            name, scenario.scaled(options.scale), earlier.places, may_fail=name != HOLDFAST
+                        )
             if not options.only:
                 _progress(f"{perf_counter() - start:4.0f} s  round {turn + 1}: SIGKILL")
                 for name in order:
@@ -70,10 +70,6 @@ def main() -> int:
 def takes_part(name: str, scenario: Scenario) -> bool:
     """A floor is one only for requests that come at once, of one task in each process."""
     return name != FLOOR or (scenario.tasks == 1 and not scenario.think)
-
-
-def _scaled(scenario: Scenario, scale: float) -> Scenario:
-    return replace(scenario, seconds=scenario.seconds * scale)
 
 
 def _options() -> argparse.Namespace:

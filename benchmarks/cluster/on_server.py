@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import redis
+
 from benchmarks.markdown import PYTHON, machine, table
 
 from . import before, crowd, targets
@@ -68,6 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster.on_server", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one round, nothing is written")
+    parser.add_argument("--scale", type=float, default=1.0, help="run each scenario so many times as long")
     parser.add_argument("--promised", action="store_true", help="only what is promised, without peers or a table")
     before.add_option(parser)
     options = parser.parse_args()
@@ -87,17 +90,24 @@ def main() -> int:
                 _progress(start, f"round {turn + 1}: {scenario.title}")
                 for name in order:
                     if takes_part(name, scenario):
-                        results[scenario, 0.0][name].runs += _runs(name, scenario, {**ports, **earlier.places})
+                        scaled = scenario.scaled(options.scale)
+                        results[scenario, 0.0][name].runs += _runs(name, scaled, ports, earlier.places)
             for round_trip in ROUND_TRIPS:
                 _progress(start, f"round {turn + 1}: a round trip of {round_trip * 1e3:g} ms")
                 with _proxies(ports, round_trip) as far:
                     there = {kind: counts.port for kind, counts in far.items()}
                     for name in order:
                         if takes_part(name, LONG):
-                            results[LONG, round_trip][name].runs += _runs(name, LONG, {**there, **earlier.places})
+                            results[LONG, round_trip][name].runs += _runs(
+                                name, LONG.scaled(options.scale), ports, {**there, **earlier.places}
+                            )
             for what, scripts in crowd.scripts(ports["redis"]).items():
                 crowds[what].append(scripts)
-        costs = {name: _cost(name, ports, LONG, earlier.places) for name in names if takes_part(name, LONG)}
+        costs = {
+            name: _cost(name, ports, LONG.scaled(options.scale), earlier.places)
+            for name in names
+            if takes_part(name, LONG)
+        }
     checks = [*_checks(results)]
     asked = [*targets.on_server(results[ALONE, 0.0], costs[HOLDFAST] or NEVER, crowds)]
     text = _markdown(results, costs, [checks, asked], rounds, perf_counter() - start, earlier.title)
@@ -129,9 +139,15 @@ def takes_part(name: str, scenario: Scenario) -> bool:
     return name != FLOOR or scenario == ALONE
 
 
-def _runs(name: str, scenario: Scenario, places: Mapping[str, object]) -> list[Run]:
-    """One, or none of a peer that has failed: one without any has no row."""
-    return runs(name, scenario, places, may_fail=name != HOLDFAST)
+def _runs(name: str, scenario: Scenario, ports: Mapping[str, int], places: Mapping[str, object]) -> list[Run]:
+    """One, or none of a peer that has failed: one without any has no row.
+
+    ports: of the servers. What the run before has left there is removed: killed workers leave their locks to expire.
+    places: what is elsewhere for the workers, such as behind a proxy; see `measure()`.
+    """
+    with redis.Redis(port=ports["redis"]) as client:
+        client.flushall()
+    return runs(name, scenario, {**ports, **places}, may_fail=name != HOLDFAST)
 
 
 def _progress(start: float, what: str) -> None:
@@ -151,7 +167,7 @@ def _cost(
     """Commands and bytes for each acquisition; None for a peer that has failed."""
     with _proxies(ports, 0.0) as counting:
         there = {kind: counts.port for kind, counts in counting.items()}
-        made = _runs(name, scenario, {**there, **places})
+        made = _runs(name, scenario, ports, {**there, **places})
         commands, octets = map(sum, zip(*(counts.read() for counts in counting.values()), strict=True))
     held = sum(len(run.held) for run in made)
     return (commands / held, octets / held) if held else None

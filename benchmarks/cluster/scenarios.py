@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Scenario:
     """Whether it is run once only, however many rounds there are."""
     quick: bool = False
     """Whether it is in the quick run as well."""
+
+    def scaled(self, scale: float) -> Scenario:
+        """The same, so many times as long."""
+        return replace(self, seconds=self.seconds * scale)
 
     @property
     def title(self) -> str:
