@@ -33,7 +33,7 @@ PARTS = 5
 """How many figures a median is made of."""
 COUNT = 1_000
 """Of tasks and names whose memory is measured."""
-SESSIONS = 50
+SESSIONS = 100
 """Whose memory is measured."""
 
 
@@ -94,7 +94,6 @@ async def _names(place: Place, sizes: Sequence[int]) -> list[float]:
                     await lock.acquire()
                 parts.append((place.cpu() - before) / len(chosen))
             costs.append(median(parts))
-        await asyncio.gather(*(lock.release() for lock in held))
     return costs
 
 
@@ -176,13 +175,13 @@ def memory(place: Place) -> Memory:
 async def _of_tasks(place: Place) -> tuple[int, int]:
     loop = asyncio.get_running_loop()
 
-    async def wait(act: Callable[[], Awaitable[object]]) -> None:
-        await act()
+    async def wait(future: asyncio.Future[None]) -> None:
+        await future
 
     async with held_elsewhere(place, "memory") as (session, name, let_go):
         lock = session.lock(name)
         before = _started()
-        waiting = [asyncio.create_task(wait(loop.create_future)) for _ in range(COUNT)]
+        waiting: list[asyncio.Task[object]] = [asyncio.create_task(wait(loop.create_future())) for _ in range(COUNT)]
         await asyncio.sleep(0)
         bare = _stopped(before)
         for each in waiting:
@@ -196,7 +195,7 @@ async def _of_tasks(place: Place) -> tuple[int, int]:
         first = asyncio.create_task(use())
         await _until_waiting(session, name, 1)
         before = _started()
-        waiting = [asyncio.create_task(wait(lock.acquire)) for _ in range(COUNT)]
+        waiting = [asyncio.create_task(lock.acquire()) for _ in range(COUNT)]
         await _until_waiting(session, name, 1 + COUNT)
         used = _stopped(before)
         for each in waiting:
