@@ -27,12 +27,14 @@ Jain's fairness index over the processes, in the worst round. *swaps*: changes o
 
 *floor*: a ring of processes, which is no lock. A datagram goes round. Who gets it changes one row of a database of
 SQLite, in two transactions (`BEGIN IMMEDIATE`, `SELECT`, `UPDATE`, `COMMIT`; nothing is synced), and sends the datagram
-on. A process alone makes the two changes, and that is all. No lock that asks SQLite twice for each acquisition can be
-faster. One that hands itself on within a process without asking can, so the rows with many tasks have no floor.
+on. A process alone makes the two changes, and that is all. A lock that asks SQLite twice for each acquisition can
+hardly be faster. One that hands itself on within a process without asking can, so the rows with many tasks have no
+floor.
 
 AsyncFileLock and grelmicro's Lock poll, every 50 and every 100 ms by default. grelmicro's SQLite syncs the disk at each
-change. flock() in a thread is as the kernel queues it, in the threads that asyncio has by default: a task that waits
-blocks one of them, and cannot be cancelled.
+change, and fails now and then where many tasks of a process use it ("SQL statements in progress"); where a peer fails,
+it has no row. flock() in a thread is as the kernel queues it, in the threads that asyncio has by default: a task that
+waits blocks one of them, and cannot be cancelled.
 
 "-": there is none."""
 NO_BUILD = "of which there is none here"
