@@ -39,8 +39,8 @@ SESSIONS = 2, 8, 32, 128, 300
 NAMES = 10, 1_000, 100_000
 TASKS = 10, 100, 1_000, 10_000
 """The smallest two of each are the quick run's."""
-SECONDS = 3.0
-"""How long sessions contend, for each figure."""
+SECONDS, SECONDS_EACH = 3.0, 0.02
+"""How long sessions contend, for each figure; and how much longer for each session, as all have to come first."""
 FEW, MANY, TIMES = 2, 128, 2.0
 """The CPU time of a hand-over among MANY sessions should be so many times that among FEW, at most."""
 WAITING = 1200
@@ -61,10 +61,12 @@ TITLES = {
 }
 SHORT = {"sessions": "sessions", "names": "names", "asks": "tasks (asking)", "has_it": "tasks (turns)"}
 _HOW_TO_READ = """\
-Microseconds of CPU time, as the system counts it, of all processes together; on Valkey the server's as well. The
-sessions are in two processes, each with one task that takes the name again as soon as it has given it back, for
-{seconds:g} s: all others wait. The tasks of one session wait for a name that another session holds, and then have it
-one after another. Each figure is the median of {rounds} rounds; with names, of {parts} parts of one round.
+Microseconds of CPU time, as the system counts it, of all processes together; on Valkey the server's as well. Each
+figure is the median of {rounds} rounds; with names, of {parts} parts of one round.
+
+The sessions are in two processes. Each has one task that takes the name again as soon as it has given it back; all
+others wait. This goes on for {seconds:g} s, and {each:g} s more for each session. The tasks of one session wait for a
+name that another session holds, and then have it one after another.
 
 *law*: n^k with the k that fits best, and that from the last figure but one to the last. It says how the cost of *one*
 change grows; the cost of all together grows with a k that is greater by 1."""
@@ -131,7 +133,8 @@ def _places() -> Iterator[list[Place]]:
 def _costs(place: Place, *, with_names: bool, quick: bool) -> Iterator[tuple[str, int, float]]:
     """What costs, by how many there are, how many seconds of CPU time."""
     for size in SESSIONS[: 2 if quick else None]:
-        yield "sessions", size, _hand_over(place, size, SECONDS / 10 if quick else SECONDS)
+        seconds = SECONDS + SECONDS_EACH * size
+        yield "sessions", size, _hand_over(place, size, seconds / 10 if quick else seconds)
     if with_names:
         sizes = NAMES[: 2 if quick else None]
         for size, seconds in zip(sizes, growth.apart(growth.names, place, sizes), strict=True):
@@ -204,7 +207,7 @@ def markdown(results: Results, memories: Mapping[str, Memory], rounds: int, seco
         "Made by `python -m benchmarks.cluster.scale`."
     )
     parts = [f"# What many sessions, names and tasks cost, on Python {PYTHON}", facts]
-    parts.append(_HOW_TO_READ.format(seconds=SECONDS, rounds=rounds, parts=growth.PARTS))
+    parts.append(_HOW_TO_READ.format(seconds=SECONDS, rounds=rounds, each=SECONDS_EACH, parts=growth.PARTS))
     for kind, by_place in results.items():
         sizes = [*next(iter(by_place.values()))]
         rows = (
