@@ -14,7 +14,7 @@ from .checks import Check, Results
 from .competitors import BEFORE, COMPETITORS, HOLDFAST
 from .figures import Measured
 from .scenarios import FAIR
-from .targets import INTRODUCTION
+from .targets import INTRODUCTION, WITH_BEFORE
 
 _HOW_TO_READ = """\
 *processes*: how many contend for one lock, x how many tasks in each; then the milliseconds that each holds it / that it
@@ -131,7 +131,7 @@ def _recoveries(recoveries: Mapping[str, Sequence[float]]) -> str:
 def verdicts(checks: Sequence[Check], targets: Sequence[Check]) -> list[str]:
     """The last parts of a report: what is promised, and what was asked for."""
     parts = ["## Promises", promises(checks)]
-    return [*parts, "## Targets", INTRODUCTION, promises(targets)] if targets else parts
+    return [*parts, "## Targets", f"{INTRODUCTION} {WITH_BEFORE}", promises(targets)] if targets else parts
 
 
 def promises(checks: Sequence[Check]) -> str:
