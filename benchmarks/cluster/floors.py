@@ -14,8 +14,8 @@ from .entrance import Entrance, Seat
 RECORD = "x" * 200
 """What a change writes: a text of the size that a short line of waiters takes."""
 PATIENCE = 0.001
-"""Seconds between two looks whether the next process of the ring has opened its socket."""
-PAGES = "PRAGMA journal_mode = WAL", "PRAGMA synchronous = OFF"
+"""Seconds between two looks whether another process has made the database, or opened its socket."""
+DATABASE = "floor.db"
 
 
 class Ring:
@@ -26,11 +26,8 @@ class Ring:
 
     def __init__(self, seat: Seat) -> None:
         self._loop = asyncio.get_running_loop()
-        self._database = sqlite3.connect(seat.directory / "floor.db", timeout=5, isolation_level=None)
-        for pragma in PAGES:
-            self._database.execute(pragma)
-        self._database.execute("CREATE TABLE IF NOT EXISTS texts (name TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID")
-        self._database.execute("INSERT OR IGNORE INTO texts VALUES ('x', ?)", [RECORD])
+        self._database = sqlite3.connect(seat.directory / DATABASE, timeout=5, isolation_level=None)
+        self._database.execute("PRAGMA synchronous = OFF")
         self._is_alone = seat.processes == 1
         self._next = str(_address(seat.directory, (seat.index + 1) % seat.processes))
         self._out, self._bell = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in "12")
@@ -82,8 +79,22 @@ def _address(directory: Path, index: int) -> Path:
     return directory / f"floor-{index}.sock"
 
 
+def _make_database(directory: Path) -> None:
+    """Whole when it has its name: processes that make it write-ahead at the same time would get in each other's way."""
+    unfinished = directory / f"{DATABASE}.new"
+    with closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE texts (name TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID")
+        database.execute("INSERT INTO texts VALUES ('x', ?)", [RECORD])
+    unfinished.rename(directory / DATABASE)
+
+
 @asynccontextmanager
 async def two_changes(seat: Seat) -> AsyncIterator[Entrance]:
+    if seat.index == 0:
+        _make_database(seat.directory)
+    while not (seat.directory / DATABASE).exists():
+        await asyncio.sleep(PATIENCE)
     with closing(Ring(seat)) as ring:
         yield Entrance(lambda: ring)
 

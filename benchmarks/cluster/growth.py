@@ -192,10 +192,10 @@ async def _of_tasks(place: Place) -> tuple[int, int]:
             async with lock:
                 pass
 
-        first = asyncio.create_task(use())
+        first = asyncio.create_task(use())  # what the first task brings with it is none of the others'
         await _until_waiting(session, name, 1)
         before = _started()
-        waiting = [asyncio.create_task(lock.acquire()) for _ in range(COUNT)]
+        waiting = [asyncio.create_task(use()) for _ in range(COUNT)]
         await _until_waiting(session, name, 1 + COUNT)
         used = _stopped(before)
         for each in waiting:
