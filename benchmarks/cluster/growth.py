@@ -8,10 +8,11 @@ import os
 import random
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -155,7 +156,9 @@ class Memory(NamedTuple):
     bare_task: int
     """A task that waits for a future."""
     task: int
-    """A task that waits for a name that another session holds."""
+    """A task that waits for a name that another session holds, in `async with lock`."""
+    acquire: int
+    """The same, as a task that is nothing but `lock.acquire()`."""
     held_name: int
     used_name: int
     """A name that was held, and whose Lock is gone."""
@@ -166,44 +169,44 @@ class Memory(NamedTuple):
 
 
 def memory(place: Place) -> Memory:
-    bare_task, task = asyncio.run(_of_tasks(place))
+    bare_task, task, acquire = asyncio.run(_of_tasks(place))
     held_name, used_name = asyncio.run(_of_names(place))
     session = asyncio.run(_of_sessions(place, _traced))
-    return Memory(bare_task, task, held_name, used_name, session, apart(_resident_session, place))
+    return Memory(bare_task, task, acquire, held_name, used_name, session, apart(_resident_session, place))
 
 
-async def _of_tasks(place: Place) -> tuple[int, int]:
+async def _of_tasks(place: Place) -> tuple[int, int, int]:
     loop = asyncio.get_running_loop()
 
-    async def wait(future: asyncio.Future[None]) -> None:
-        await future
+    async def wait() -> None:
+        await loop.create_future()
+
+    async def each(act: Callable[[], Coroutine[Any, Any, object]], settle: Callable[[], Awaitable[None]]) -> int:
+        before = _started()
+        waiting = [asyncio.create_task(act()) for _ in range(COUNT)]
+        await settle()
+        used = _stopped(before)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return round(used / COUNT)
 
     async with held_elsewhere(place, "memory") as (session, name, let_go):
         lock = session.lock(name)
-        before = _started()
-        waiting: list[asyncio.Task[object]] = [asyncio.create_task(wait(loop.create_future())) for _ in range(COUNT)]
-        await asyncio.sleep(0)
-        bare = _stopped(before)
-        for each in waiting:
-            each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
 
         async def use() -> None:
             async with lock:
                 pass
 
+        async def settle() -> None:
+            await _until_waiting(session, name, 1 + COUNT)
+
         first = asyncio.create_task(use())  # what the first task brings with it is none of the others'
         await _until_waiting(session, name, 1)
-        before = _started()
-        waiting = [asyncio.create_task(use()) for _ in range(COUNT)]
-        await _until_waiting(session, name, 1 + COUNT)
-        used = _stopped(before)
-        for each in waiting:
-            each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        used = await each(wait, partial(asyncio.sleep, 0)), await each(use, settle), await each(lock.acquire, settle)
         await let_go()
         await first
-    return round(bare / COUNT), round(used / COUNT)
+    return used
 
 
 async def _of_names(place: Place) -> tuple[int, int]:

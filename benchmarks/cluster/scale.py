@@ -76,7 +76,8 @@ SQLite's memory and buffers are in it. All else is as `tracemalloc` counts what 
 {growth.COUNT:,} tasks or names."""
 _KINDS = (
     "a bare task that waits for a future",
-    "a task that waits for a name",
+    "a task that waits for a name, in `async with lock`",
+    "the same, as a task that is `lock.acquire()` alone",
     "a name that is held",
     "a name that was held, when its Lock is gone",
     "a session",
@@ -189,8 +190,10 @@ def targets(results: Results, memories: Mapping[str, Memory]) -> Iterator[Check]
             promise = f"{title}: CPU time of a hand-over among {MANY} sessions ≤ {TIMES:g} times that among {FEW}"
             yield Check(promise, figure, ratio <= TIMES)
     for title, used in memories.items():
-        figure = f"{used.task:,}; a bare task on a future takes {used.bare_task:,}"
-        yield Check(f"{title}: a task that waits takes ≤ {WAITING:,} bytes", figure, used.task <= WAITING)
+        for what, taken in ("`async with lock`", used.task), ("`lock.acquire()`", used.acquire):
+            figure = f"{taken:,}; a bare task on a future takes {used.bare_task:,}"
+            promise = f"{title}: a task that waits in {what} takes ≤ {WAITING:,} bytes"
+            yield Check(promise, figure, taken <= WAITING)
     for kind, by_place in results.items():
         for title, costs in by_place.items():
             k, last = exponent(costs), last_step(costs)
