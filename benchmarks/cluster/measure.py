@@ -21,8 +21,8 @@ from .entrance import place
 from .figures import Run, Turn, merge
 from .scenarios import Scenario
 
-PATIENCE = 60.0
-"""Seconds after which a worker that says nothing is given up."""
+PATIENCE = 20.0
+"""Seconds after which a worker that says nothing is given up, when it has run as long as it should."""
 HEAD_START = 0.05
 """Seconds between the announcement of the start and the start."""
 STAND_IN_LINE = 0.2
@@ -64,7 +64,7 @@ def measure(
             time.sleep(max(end - monotonic(), 0))
             cpu += meter()
         for _, connection in crew:
-            _receive([connection])
+            _receive([connection], PATIENCE + scenario.seconds)
         turns: list[Turn] = []
         swaps: list[float] = []
         for index in range(scenario.processes):
@@ -139,12 +139,12 @@ def _workers(target: Callable[..., None], count: int, *arguments: Any) -> Iterat
         raise RuntimeError(f"workers have ended with {failed}")
 
 
-def _receive(connections: list[Connection]) -> tuple[Connection, Any]:
+def _receive(connections: list[Connection], patience: float = PATIENCE) -> tuple[Connection, Any]:
     """What one of the workers says next, and which."""
-    for ready in wait(connections, PATIENCE):
+    for ready in wait(connections, patience):
         assert isinstance(ready, Connection)
         try:
             return ready, ready.recv()
         except EOFError:
             raise RuntimeError("a worker has ended; see above why") from None
-    raise TimeoutError(f"no worker has said anything for {PATIENCE:g} s")
+    raise TimeoutError(f"no worker has said anything for {patience:g} s")

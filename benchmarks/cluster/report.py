@@ -32,8 +32,8 @@ hardly be faster. One that hands itself on within a process without asking can, 
 floor.
 
 AsyncFileLock and grelmicro's Lock poll, every 50 and every 100 ms by default. grelmicro's SQLite syncs the disk at each
-change, and fails now and then where many tasks of a process use it ("SQL statements in progress"); where a peer fails,
-it has no row. flock() in a thread is as the kernel queues it, in the threads that asyncio has by default: a task that
+change, and cannot be used by many tasks of a process at once ("SQL statements in progress"). Where a peer fails, it has
+no row. flock() in a thread is as the kernel queues it, in the threads that asyncio has by default: a task that
 waits blocks one of them, and cannot be cancelled.
 
 "-": there is none."""
