@@ -85,10 +85,10 @@ dist: $(VENV)/nox
 bench: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session bench
 
-# The Lock across processes against filelock and flock, then on a server against its peers there: a quarter of an hour;
-# writes benchmarks/results/cluster-*.
+# The Lock across processes against filelock and flock, then on a server against its peers there, then how its costs grow:
+# half an hour; writes benchmarks/results/cluster-*. BEFORE=v0.1.0: an earlier build takes part.
 bench-cluster: $(VENV)/nox
-	$(VENV)/nox/bin/nox --session bench-cluster
+	$(VENV)/nox/bin/nox --session bench-cluster $(if $(BEFORE),-- --before $(BEFORE))
 
 $(VENV)/demo: pyproject.toml
 	@echo 'Once, an environment is made in $@: half a minute.'

@@ -393,7 +393,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=HERE, name="bench-cluster")
 def bench_cluster(session: nox.Session) -> None:
-    """Measure the Lock across processes, and on a server, against its peers; fails if a promise does not hold."""
+    """Measure the Lock across processes, on a server, and by how many there are; fails if a promise does not hold.
+
+    `nox --session bench-cluster -- --before REVISION` compares with an earlier build as well.
+    """
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks.cluster", *session.posargs)
-    session.run("python", "-m", "benchmarks.cluster.on_server")
+    session.run("python", "-m", "benchmarks.cluster.on_server", *session.posargs)
+    session.run("python", "-m", "benchmarks.cluster.scale")

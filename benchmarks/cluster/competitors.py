@@ -5,62 +5,56 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from holdfast.cluster.engines.contract import Change, T
-from holdfast.cluster.engines.embedded.engine import EmbeddedEngine
-from holdfast.cluster.session import Session
+from . import before
+from .entrance import Entrance, Open, Seat
+from .floors import two_changes, two_round_trips
 
-
-class Lock(Protocol):
-    """One task's way to the lock that all share."""
-
-    def acquire(self) -> Awaitable[object]: ...
-    def release(self) -> Awaitable[object]: ...
-
-
-@dataclass
-class Entrance:
-    """One process's way to the lock."""
-
-    lock: Callable[[], Lock]
-    """Makes one for each task."""
-    swaps: list[float] = field(default_factory=list)
-    """When the engine was asked for a change, in seconds of CLOCK_MONOTONIC; where there is an engine."""
-
-
-Open = Callable[[Path], AbstractAsyncContextManager[Entrance]]
-
-
-class CountingEngine(EmbeddedEngine):
-    """The embedded engine; it notes when it is asked for a change."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory, "default")
-        self.swaps: list[float] = []
-
-    async def apply(self, name: str, change: Change[T], **options: Any) -> T:
-        self.swaps.append(monotonic())
-        return await super().apply(name, change, **options)
+# No competitor is imported before it is used: a process with an earlier build of holdfast must not have this one.
 
 
 @asynccontextmanager
-async def holdfast(directory: Path) -> AsyncIterator[Entrance]:
-    engine = CountingEngine(directory)
-    async with Session(engine, f"worker {os.getpid()}") as session:
-        yield Entrance(lambda: session.lock("x"), engine.swaps)
+async def holdfast(seat: Seat) -> AsyncIterator[Entrance]:
+    async with _session(f"sqlite://{seat.directory}") as session:
+        yield Entrance(lambda: session.lock("x"), _noted_changes(session.engine))
 
 
 @asynccontextmanager
-async def async_file_lock(directory: Path) -> AsyncIterator[Entrance]:
+async def holdfast_before(seat: Seat) -> AsyncIterator[Entrance]:
+    before.use(seat.place(before.PLACE))
+    async with holdfast(seat) as entrance:
+        yield entrance
+
+
+def _session(url: str, ttl: float | None = None) -> Any:
+    import holdfast
+
+    return holdfast.connect(url, ttl=ttl, name=f"worker {os.getpid()}")
+
+
+def _noted_changes(engine: Any) -> list[float]:
+    """When the engine is asked for a change, from now on. All builds have engines with this method."""
+    noted: list[float] = []
+    apply = engine.apply
+
+    def note_and_apply(*arguments: Any, **options: Any) -> Any:
+        noted.append(monotonic())
+        return apply(*arguments, **options)
+
+    engine.apply = note_and_apply
+    return noted
+
+
+@asynccontextmanager
+async def async_file_lock(seat: Seat) -> AsyncIterator[Entrance]:
     from filelock import AsyncFileLock
 
-    path = directory / "x.lock"
+    path = seat.directory / "x.lock"
     yield Entrance(lambda: AsyncFileLock(path))  # an object is reentrant, so each task has its own
 
 
@@ -78,33 +72,48 @@ class FlockInThread:
 
 
 @asynccontextmanager
-async def flock_in_thread(directory: Path) -> AsyncIterator[Entrance]:
-    path = directory / "x.lock"
+async def flock_in_thread(seat: Seat) -> AsyncIterator[Entrance]:
+    path = seat.directory / "x.lock"
     yield Entrance(lambda: FlockInThread(path))
 
 
-# On a server. The directory has a file each that says on which port.
+@asynccontextmanager
+async def grelmicro_on_sqlite(seat: Seat) -> AsyncIterator[Entrance]:
+    """As its manual has it: one backend and one lock for a process."""
+    from grelmicro.sync.lock import Lock
+    from grelmicro.sync.sqlite import SQLiteSyncBackend
+
+    async with SQLiteSyncBackend(seat.directory / "x.db") as backend:
+        lock = Lock("x", backend=backend)
+        yield Entrance(lambda: lock)
 
 
-def port(directory: Path, server: str) -> int:
-    return int((directory / f"{server}.port").read_text())
+# On a server, of which a seat knows the port.
+
+
+def port(seat: Seat, server: str) -> int:
+    return int(seat.place(server))
 
 
 @asynccontextmanager
-async def holdfast_on_server(directory: Path) -> AsyncIterator[Entrance]:
-    from holdfast.cluster.engines.redis.engine import RedisEngine
-
-    engine = RedisEngine(f"redis://127.0.0.1:{port(directory, 'redis')}", "default", 5)
-    async with Session(engine, f"worker {os.getpid()}") as session:
+async def holdfast_on_server(seat: Seat) -> AsyncIterator[Entrance]:
+    async with _session(f"redis://127.0.0.1:{port(seat, 'redis')}", ttl=5) as session:
         yield Entrance(lambda: session.lock("x"))
+
+
+@asynccontextmanager
+async def holdfast_before_on_server(seat: Seat) -> AsyncIterator[Entrance]:
+    before.use(seat.place(before.PLACE))
+    async with holdfast_on_server(seat) as entrance:
+        yield entrance
 
 
 def redis_py(sleep: float) -> Open:
     @asynccontextmanager
-    async def lock(directory: Path) -> AsyncIterator[Entrance]:
+    async def lock(seat: Seat) -> AsyncIterator[Entrance]:
         from redis.asyncio import Redis
 
-        async with Redis(port=port(directory, "redis")) as client:
+        async with Redis(port=port(seat, "redis")) as client:
             yield Entrance(lambda: client.lock("x", timeout=30, sleep=sleep, thread_local=False))
 
     return lock
@@ -124,11 +133,11 @@ class InThread:
 
 
 @asynccontextmanager
-async def python_redis_lock(directory: Path) -> AsyncIterator[Entrance]:
+async def python_redis_lock(seat: Seat) -> AsyncIterator[Entrance]:
     import redis
     import redis_lock
 
-    client = redis.Redis(port=port(directory, "redis"))
+    client = redis.Redis(port=port(seat, "redis"))
     yield Entrance(lambda: InThread(redis_lock.Lock(client, "x", expire=30)))
 
 
@@ -146,21 +155,31 @@ class Semaphore:
 
 
 @asynccontextmanager
-async def py_redis_semaphore(directory: Path) -> AsyncIterator[Entrance]:
+async def py_redis_semaphore(seat: Seat) -> AsyncIterator[Entrance]:
     from redis.asyncio import Redis
     from redis_semaphore import Mutex
 
-    async with Redis(port=port(directory, "redis")) as client:
+    async with Redis(port=port(seat, "redis")) as client:
         yield Entrance(lambda: Semaphore(Mutex(client, "x", blpop_timeout=3.0)))
 
 
 @asynccontextmanager
-async def coredis_lock(directory: Path) -> AsyncIterator[Entrance]:
+async def coredis_lock(seat: Seat) -> AsyncIterator[Entrance]:
     import coredis
     from coredis.patterns.lock import Lock as CoredisLock
 
-    async with coredis.Redis(port=port(directory, "redis")) as client:
+    async with coredis.Redis(port=port(seat, "redis")) as client:
         yield Entrance(lambda: CoredisLock(client, "x", timeout=30))
+
+
+@asynccontextmanager
+async def grelmicro_on_redis(seat: Seat) -> AsyncIterator[Entrance]:
+    from grelmicro.sync.lock import Lock
+    from grelmicro.sync.redis import RedisSyncBackend
+
+    async with RedisSyncBackend(f"redis://127.0.0.1:{port(seat, 'redis')}/0") as backend:
+        lock = Lock("x", backend=backend)
+        yield Entrance(lambda: lock)
 
 
 class AdvisoryLock:
@@ -179,29 +198,42 @@ class AdvisoryLock:
 
 
 @asynccontextmanager
-async def advisory_lock(directory: Path) -> AsyncIterator[Entrance]:
+async def advisory_lock(seat: Seat) -> AsyncIterator[Entrance]:
     import asyncpg
 
-    where = port(directory, "postgres")
+    where = port(seat, "postgres")
     async with asyncpg.create_pool(
         host="127.0.0.1", port=where, user="postgres", database="postgres", min_size=1, max_size=20
     ) as pool:
         yield Entrance(lambda: AdvisoryLock(pool))
 
 
+HOLDFAST = "holdfast"
+BEFORE = "holdfast, earlier build"
+FLOCK = "flock in a thread"
+GRELMICRO = "grelmicro Lock on SQLite"
+FLOOR = "floor: a datagram, two changes of SQLite"
+COMPETITORS: dict[str, Open] = {
+    HOLDFAST: holdfast,
+    BEFORE: holdfast_before,
+    "AsyncFileLock": async_file_lock,
+    FLOCK: flock_in_thread,
+    GRELMICRO: grelmicro_on_sqlite,
+    FLOOR: two_changes,
+}
+HOLDFAST_ON_SERVER = "holdfast on Valkey"
+BEFORE_ON_SERVER = "holdfast on Valkey, earlier build"
+REDIS_PY = "redis-py Lock"
+FLOOR_ON_SERVER = "floor: two round trips"
 ON_SERVER: dict[str, Open] = {
-    "holdfast on Valkey": holdfast_on_server,
-    "redis-py Lock": redis_py(0.1),
+    HOLDFAST_ON_SERVER: holdfast_on_server,
+    BEFORE_ON_SERVER: holdfast_before_on_server,
+    REDIS_PY: redis_py(0.1),
     "redis-py Lock, 10 ms sleep": redis_py(0.01),
     "python-redis-lock, in a thread": python_redis_lock,
     "py-redis-semaphore": py_redis_semaphore,
     "coredis Lock": coredis_lock,
+    "grelmicro Lock on Redis": grelmicro_on_redis,
     "PostgreSQL advisory lock, asyncpg": advisory_lock,
-}
-HOLDFAST_ON_SERVER = "holdfast on Valkey"
-HOLDFAST = "holdfast"
-COMPETITORS: dict[str, Open] = {
-    HOLDFAST: holdfast,
-    "AsyncFileLock": async_file_lock,
-    "flock in a thread": flock_in_thread,
+    FLOOR_ON_SERVER: two_round_trips,
 }

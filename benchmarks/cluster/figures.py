@@ -32,6 +32,8 @@ class Run:
     turns: list[Turn]
     """In the order in which they began."""
     swaps: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    """Seconds of CPU time that the processes took."""
 
     @property
     def held(self) -> list[Turn]:
@@ -39,10 +41,12 @@ class Run:
         return self.turns[: bisect_left(self.turns, self.end, key=lambda turn: turn.began)]
 
 
-def merge(processes: int, start: float, end: float, turns: Iterable[Turn], swaps: Iterable[float] = ()) -> Run:
+def merge(
+    processes: int, start: float, end: float, turns: Iterable[Turn], swaps: Iterable[float] = (), cpu: float = 0.0
+) -> Run:
     in_time = (turn for turn in turns if start <= turn.asked < end)
     kept = sorted(at for at in swaps if start <= at < end)
-    return Run(processes, start, end, sorted(in_time, key=lambda turn: turn.began), kept)
+    return Run(processes, start, end, sorted(in_time, key=lambda turn: turn.began), kept, cpu)
 
 
 def overlaps(run: Run) -> list[tuple[Turn, Turn]]:
@@ -132,6 +136,11 @@ class Measured:
         """Swaps per acquisition."""
         swaps, held = sum(len(run.swaps) for run in self.runs), sum(len(run.held) for run in self.runs)
         return swaps / held if swaps and held else math.nan
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU time for each acquisition; the median round's."""
+        return median(run.cpu / len(run.held) if run.held else math.nan for run in self.runs)
 
     @property
     def overlaps(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from time import monotonic
 from typing import Any
 
 from . import worker
+from .entrance import place
 from .figures import Run, Turn, merge
 from .scenarios import Scenario
 
-PATIENCE = 60.0
-"""Seconds after which a worker that says nothing is given up."""
+PATIENCE = 20.0
+"""Seconds after which a worker that says nothing is given up, when it has run as long as it should."""
 HEAD_START = 0.05
 """Seconds between the announcement of the start and the start."""
 STAND_IN_LINE = 0.2
@@ -28,13 +30,25 @@ STAND_IN_LINE = 0.2
 PAUSE = 0.05, 0.15
 """Seconds, at least and at most, that a holder lives; at random, so that no poll interval falls in with it."""
 
+HEAVY = "filelock", "grelmicro.sync.redis", "grelmicro.sync.sqlite", "redis.asyncio", "sqlite3"
+"""What takes long to import. Not holdfast, of which a worker may have another build."""
+
 _Worker = tuple[ForkServerProcess, Connection]
 
 
-def measure(competitor: str, scenario: Scenario, ports: Mapping[str, int] | None = None) -> Run:
-    """One run. ports: of the servers, by name."""
+def measure(
+    competitor: str,
+    scenario: Scenario,
+    places: Mapping[str, object] | None = None,
+    meter: Callable[[], float] | None = None,
+) -> Run:
+    """One run.
+
+    places: where the servers are, and the earlier build; see `Seat.place()`.
+    meter: the seconds of CPU time that a server has taken so far. What it takes in the run is added to the workers'.
+    """
     with (
-        _directory(ports) as directory,
+        _directory(places) as directory,
         _workers(worker.run, scenario.processes, competitor, directory, scenario) as crew,
     ):
         for _, connection in crew:
@@ -43,21 +57,39 @@ def measure(competitor: str, scenario: Scenario, ports: Mapping[str, int] | None
         end = start + scenario.seconds
         for _, connection in crew:
             connection.send((start, end))
+        cpu = 0.0
+        if meter is not None:
+            time.sleep(start - monotonic())
+            cpu -= meter()
+            time.sleep(max(end - monotonic(), 0))
+            cpu += meter()
         for _, connection in crew:
-            _receive([connection])
+            _receive([connection], PATIENCE + scenario.seconds)
         turns: list[Turn] = []
         swaps: list[float] = []
         for index in range(scenario.processes):
-            more_turns, more_swaps = worker.read(index, directory)
+            more_turns, more_swaps, more_cpu = worker.read(index, directory)
             turns += more_turns
             swaps += more_swaps
-    return merge(scenario.processes, start, end, turns, swaps)
+            cpu += more_cpu
+    return merge(scenario.processes, start, end, turns, swaps, cpu)
 
 
-def measure_recovery(competitor: str, kills: int) -> list[float]:
+def runs(competitor: str, scenario: Scenario, places: Mapping[str, object], *, may_fail: bool) -> list[Run]:
+    """One, or none if a peer has failed, which may: what goes wrong there is none of ours."""
+    try:
+        return [measure(competitor, scenario, places)]
+    except (RuntimeError, TimeoutError) as exc:
+        if not may_fail:
+            raise
+        print(f"{competitor}: {exc}", file=sys.stderr, flush=True)
+        return []
+
+
+def measure_recovery(competitor: str, kills: int, places: Mapping[str, object] | None = None) -> list[float]:
     """The seconds from each SIGKILL of the holder to the next one's being in."""
     recoveries = []
-    with _directory() as directory, _workers(worker.hold, kills + 1, competitor, directory) as crew:
+    with _directory(places) as directory, _workers(worker.hold, kills + 1, competitor, directory) as crew:
         for _, connection in crew:
             _receive([connection])  # it asks
         processes = {connection: process for process, connection in crew}
@@ -74,11 +106,11 @@ def measure_recovery(competitor: str, kills: int) -> list[float]:
 
 
 @contextmanager
-def _directory(ports: Mapping[str, int] | None = None) -> Iterator[Path]:
+def _directory(places: Mapping[str, object] | None) -> Iterator[Path]:
     """Where the lock is, and the records."""
     with TemporaryDirectory(prefix="holdfast-bench-", ignore_cleanup_errors=True) as directory:
-        for server, port in (ports or {}).items():
-            (Path(directory) / f"{server}.port").write_text(str(port))
+        for thing, where in (places or {}).items():
+            place(Path(directory), thing).write_text(str(where), encoding="utf-8")
         yield Path(directory)
 
 
@@ -86,7 +118,7 @@ def _directory(ports: Mapping[str, int] | None = None) -> Iterator[Path]:
 def _workers(target: Callable[..., None], count: int, *arguments: Any) -> Iterator[list[_Worker]]:
     """Start workers; kill in the end those that still live."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([worker.__name__, "filelock"])
+    context.set_forkserver_preload([worker.__name__, *HEAVY])
     crew: list[_Worker] = []
     try:
         for index in range(count):
@@ -107,12 +139,12 @@ def _workers(target: Callable[..., None], count: int, *arguments: Any) -> Iterat
         raise RuntimeError(f"workers have ended with {failed}")
 
 
-def _receive(connections: list[Connection]) -> tuple[Connection, Any]:
+def _receive(connections: list[Connection], patience: float = PATIENCE) -> tuple[Connection, Any]:
     """What one of the workers says next, and which."""
-    for ready in wait(connections, PATIENCE):
+    for ready in wait(connections, patience):
         assert isinstance(ready, Connection)
         try:
             return ready, ready.recv()
         except EOFError:
             raise RuntimeError("a worker has ended; see above why") from None
-    raise TimeoutError(f"no worker has said anything for {PATIENCE:g} s")
+    raise TimeoutError(f"no worker has said anything for {patience:g} s")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import os
 import signal
+import time
+from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 
-from .competitors import COMPETITORS, ON_SERVER, Lock
+from .competitors import COMPETITORS, ON_SERVER
+from .entrance import Lock, Seat
 from .figures import Turn
 from .scenarios import Scenario
 
@@ -31,22 +35,26 @@ def hold(index: int, connection: Connection, competitor: str, directory: Path) -
     asyncio.run(_hold(connection, competitor, directory))
 
 
-def read(index: int, directory: Path) -> tuple[list[Turn], list[float]]:
-    """The records that a worker has left: its turns, and when it asked for swaps."""
-    turns, swaps = json.loads(_records(index, directory).read_bytes())
-    return [Turn(index, *turn) for turn in turns], swaps
+def read(index: int, directory: Path) -> tuple[list[Turn], list[float], float]:
+    """The records that a worker has left: its turns, when it asked for swaps, and the seconds of CPU time it took."""
+    turns, swaps, cpu = json.loads(_records(index, directory).read_bytes())
+    return [Turn(index, *turn) for turn in turns], swaps, cpu
 
 
 def _settle(index: int) -> None:
-    """Pin the process to one CPU, the same for each competitor."""
+    """Pin the process to one CPU, the same for each competitor; what all have imported is not looked through again."""
+    gc.freeze()
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[index % len(cpus)]})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who has started it kills it
 
 
 async def _run(index: int, connection: Connection, competitor: str, directory: Path, scenario: Scenario) -> None:
-    async with (COMPETITORS | ON_SERVER)[competitor](directory) as entrance:
-        locks = [entrance.lock() for _ in range(scenario.tasks)]
+    open_entrance = (COMPETITORS | ON_SERVER)[competitor]
+    seat = Seat(directory, index, scenario.processes)
+    async with AsyncExitStack() as stack:
+        entrances = [await stack.enter_async_context(open_entrance(seat)) for _ in range(scenario.sessions)]
+        locks = [entrance.lock() for entrance in entrances for _ in range(scenario.tasks)]
         for _ in range(WARM_UP):
             await locks[0].acquire()
             await locks[0].release()
@@ -54,19 +62,23 @@ async def _run(index: int, connection: Connection, competitor: str, directory: P
         start, end = connection.recv()
         turns: list[list[float]] = []
         await asyncio.sleep(start - monotonic())
-        tasks = [asyncio.create_task(_take_turns(lock, scenario, turns)) for lock in locks]
+        cpu = time.process_time()
+        tasks = [asyncio.create_task(_take_turns(lock, scenario, turns, end)) for lock in locks]
         await asyncio.wait(tasks, timeout=end - monotonic(), return_when=asyncio.FIRST_EXCEPTION)
+        cpu = time.process_time() - cpu
         for task in tasks:
             if task.done():
                 task.result()
-        _records(index, directory).write_text(json.dumps([turns, entrance.swaps]), encoding="utf-8")
+        swaps = [at for entrance in entrances for at in entrance.swaps]
+        _records(index, directory).write_text(json.dumps([turns, swaps, cpu]), encoding="utf-8")
         connection.send(None)
         os._exit(0)  # threads that wait in flock() could not be ended otherwise
 
 
-async def _take_turns(lock: Lock, scenario: Scenario, turns: list[list[float]]) -> None:
-    while True:
-        turn = [monotonic(), math.inf, math.inf]
+async def _take_turns(lock: Lock, scenario: Scenario, turns: list[list[float]], end: float) -> None:
+    """Until the end, even if the lock never lets the event loop run."""
+    while (asked := monotonic()) < end:
+        turn = [asked, math.inf, math.inf]
         turns.append(turn)
         await lock.acquire()
         turn[1] = monotonic()
@@ -79,7 +91,7 @@ async def _take_turns(lock: Lock, scenario: Scenario, turns: list[list[float]]) 
 
 
 async def _hold(connection: Connection, competitor: str, directory: Path) -> None:
-    async with COMPETITORS[competitor](directory) as entrance:
+    async with COMPETITORS[competitor](Seat(directory)) as entrance:
         lock = entrance.lock()
         connection.send(monotonic())
         await lock.acquire()
