@@ -281,7 +281,7 @@ async def test_coroutines_let_go_of_their_method() -> None:
 @refcounting
 def test_all_of_it_is_let_go_of() -> None:
     program = """
-        import asyncio, gc, sys
+        import asyncio, gc, sys, typing
         import holdfast
 
         async def enter(primitive):
@@ -301,6 +301,7 @@ def test_all_of_it_is_let_go_of() -> None:
         for name in [name for name in sys.modules if name.split(".")[0] == "holdfast"]:
             del sys.modules[name]
         del holdfast
+        typing.clear_overloads()  # which keep the functions that they are about
         gc.collect()
         print([each for each in gc.get_objects() if isinstance(each, type) and each.__module__.startswith("holdfast")])
     """

@@ -56,6 +56,7 @@ def before(engine, name, act):
     async def late(changed, *args, **options):
         if changed == name:
             engine.apply = apply
+            await asyncio.sleep(0)  # from now on in a task, which `act` may need; see `Engine.begins_at_once`
             await act()
         return await apply(changed, *args, **options)
 
