@@ -86,6 +86,8 @@ class Crowd:
         self.workers: list[Worker] = []
         self.idle_since: dict[int, float] = {}
         """For the processes that were killed or stopped, by their ids: since when they have done nothing."""
+        self.lost_at = 0.0
+        """When the server has lost what it had granted, if it has. Until a holder is told, another one may be in."""
         self._stack = contextlib.AsyncExitStack()
         self._turns: dict[Worker, asyncio.Future[Any]] = {}
 
@@ -161,6 +163,8 @@ class Crowd:
             idle = self.idle_since.get(worker.pid, float("inf"))
             for token, asked, began, arrived in entered(worker):
                 left = min(ended.get(token, began if worker.pid in lost else idle), idle)
+                if began < self.lost_at:
+                    left = min(left, self.lost_at)
                 turns.append(Turn(str(worker.pid), began, left, asked, token, arrived))
         return turns
 

@@ -11,6 +11,8 @@ import pytest
 import redis.asyncio
 from interpreters import BOUND
 
+from holdfast.cluster.session_life.exchange import CONFIRMED
+
 from .crowd import Crowd, entered
 from .history import stale
 from .proxy import Proxy
@@ -146,6 +148,8 @@ async def test_a_lagging_replica_is_promoted(server, tmp_path):
             await crowd.more_turns()
             server.kill()
             await there.execute_command("REPLICAOF", "NO", "ONE")
+            await asyncio.sleep(2 * CONFIRMED)  # from now on no session lets a task in without asking
+            crowd.lost_at = time.monotonic()
             proxy.target = replica.port
             proxy.cut()
             await asyncio.sleep(1)
