@@ -98,7 +98,9 @@ def until_threads_are_blocked(count):
     while True:
         assert time.monotonic() < end
         asked = {id(call): call for call in [*_session._thread._calls]}
-        if before is not None and before.keys() == asked.keys() and all(map(is_blocked, sys._current_frames().items())):
+        is_answered = any(call._is_answered for call in asked.values())  # a thread that looks blocked until it runs
+        is_same = before is not None and before.keys() == asked.keys()
+        if is_same and not is_answered and all(map(is_blocked, sys._current_frames().items())):
             return
         before = asked
         _session._run(many_turns)
