@@ -63,14 +63,16 @@ ALIKE = [
     "tests/cli/test_messages.py",
     "tests/cli/test_operator.py",
     "tests/cluster/test_crowded_records.py",
+    "tests/cluster/test_far_server.py",
     "tests/cluster/test_records.py",
+    "tests/cluster/test_server_crowd.py",
     "tests/exploration/test_cluster.py",
     "tests/testing/test_reduction.py",
     "tests/test_cluster_benchmark.py",
     "tests/test_demo.py",
 ]
 """Tests that take long and rest on little that a version of Python could change: searches of records and of sessions,
-what the command line does and says (its signals and processes apart), and what is shown."""
+a server that is far or fails, what the command line does and says (its signals and processes apart), what is shown."""
 SOME_OF_CLUSTER = [
     "tests/cluster/test_engines.py",
     "tests/cluster/test_lock.py",
