@@ -1,21 +1,19 @@
 """The tests that the running interpreter has for threading's primitives, on those of a `SyncSession`."""
 
 import asyncio
-import importlib
 import itertools
 import os
-import sys
 import time
-import unittest
 
+import lock_tests
 import pytest
 from interpreters import BOUND
+from lock_tests import PRIVATE
 from upstream import run_case
 
 import holdfast
 from holdfast.cluster.synchronous.call import Call
 
-PRIVATE = "a private method of threading's, for its own use after fork()"
 OWN_REPR = "threading's repr with the name of its class; ours is tested in test_synchronous.py"
 NO_ACTION = "a barrier across processes has no action= and no timeout= of its own"
 NOT_REENTRANT = "asserts that the default lock is reentrant; ours is not"
@@ -71,11 +69,6 @@ KINDS = {
     "BarrierTests": {"barriertype": lambda parties, timeout=None: _session.barrier(a_name(), parties)},
 }
 
-try:
-    upstream = importlib.import_module("test.lock_tests")
-except ImportError as error:  # some distributions leave the tests out
-    pytest.skip(f"this interpreter comes without its own tests: {error}", allow_module_level=True)
-
 
 @pytest.fixture(scope="module", autouse=True)
 def session():
@@ -89,10 +82,7 @@ async def many_turns():
 
 
 def until_threads_are_blocked(count):
-    """Wait until each thread of a Bunch waits for something that does not come, or has ended.
-
-    Upstream's sleeps for 10 ms for each, which is too short for a busy machine.
-    """
+    """Wait until each thread of a Bunch waits for something that does not come, or has ended."""
     end = time.monotonic() + BOUND
     before = None
     while True:
@@ -100,45 +90,17 @@ def until_threads_are_blocked(count):
         asked = {id(call): call for call in [*_session._thread._calls]}
         is_answered = any(call._is_answered for call in asked.values())  # a thread that looks blocked until it runs
         is_same = before is not None and before.keys() == asked.keys()
-        if is_same and not is_answered and all(map(is_blocked, sys._current_frames().items())):
+        if is_same and not is_answered and lock_tests.threads_are_blocked(Call.wait):
             return
         before = asked
         _session._run(many_turns)
 
 
-def is_blocked(thread):
-    number, frame = thread
-    outermost = frame
-    while outermost.f_back is not None:
-        outermost = outermost.f_back
-    if outermost.f_code is not upstream.Bunch.task.__code__:
-        return True  # it is none of theirs
-    return frame.f_code is Call.wait.__code__ or number in outermost.f_locals["self"].finished
-
-
-def is_no_less(case, actual, expected):
-    """In place of upstream's assertTimeout(), to which a busy machine is insane."""
-    assert actual >= expected * 0.6
-
-
-ON_A_BUSY_MACHINE = {"assertTimeout": is_no_less, "defaultTimeout": 8.0}
-
-
 @pytest.fixture(autouse=True)
 def no_short_sleeps(monkeypatch):
-    monkeypatch.setattr(upstream, "wait_threads_blocked", until_threads_are_blocked, raising=False)
+    lock_tests.use_to_wait(monkeypatch, until_threads_are_blocked)
 
 
-def cases():
-    for name, types in KINDS.items():
-        attributes = {attribute: staticmethod(make) for attribute, make in types.items()} | ON_A_BUSY_MACHINE
-        cls = type(name, (getattr(upstream, name), unittest.TestCase), attributes)
-        for case in unittest.defaultTestLoader.loadTestsFromTestCase(cls):
-            title = f"{name}.{case._testMethodName}"
-            marks = [pytest.mark.skip(reason=EXCLUDED[title])] if title in EXCLUDED else []
-            yield pytest.param(case, id=title, marks=marks)
-
-
-@pytest.mark.parametrize("case", [*cases()])
+@pytest.mark.parametrize("case", [*lock_tests.cases(KINDS, EXCLUDED)])
 def test_upstream(case):
     run_case(case)

@@ -8,7 +8,7 @@ import pytest
 from tests.test_idle import ByHand
 
 from holdfast import threads
-from holdfast.threads import condition as condition_module
+from holdfast.blocking import wait_for as wait_for_module
 from holdfast.threads.thread_waiter import ThreadWaiter
 
 from .by_hand import HandLoop, at_line, is_free, lines, wait_once
@@ -167,7 +167,7 @@ def passing_time(monkeypatch):
     waits = []
     monkeypatch.setattr(ThreadWaiter, "wait", lambda self, timeout: waits.append(timeout))
     clock = types.SimpleNamespace(monotonic=lambda: 100.0 + 3 * len(waits))
-    monkeypatch.setattr(condition_module, "time", clock)
+    monkeypatch.setattr(wait_for_module, "time", clock)
     return waits
 
 

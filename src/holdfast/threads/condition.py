@@ -5,13 +5,13 @@ A Condition shares the critical section of its lock. So `wait()` releases the lo
 
 from __future__ import annotations
 
-import time
 import types
 from _thread import get_ident
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from holdfast.blocking.timeouts import check_optional_timeout
+from holdfast.blocking.wait_for import wait_for
 from holdfast.tasks.condition import _NOT_LOCKED, NotALockError
 
 from . import task_tier as task_tier
@@ -264,15 +264,7 @@ class SyncCondition(SyncView):
 
         Cancellation: as for wait().
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        result = predicate()
-        while not result:
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-            result = predicate()
-        return result
+        return wait_for(self.wait, predicate, timeout)
 
     def notify(self, n: int = 1) -> None:
         """Wake the first `n` waiters, or all if there are fewer; 0 or less wakes none. Never blocks.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from functools import partial
 from threading import get_ident
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from holdfast.blocking.timeouts import check_optional_timeout
+from holdfast.blocking.wait_for import wait_for
 from holdfast.cluster.errors import LeaseLost
 from holdfast.cluster.primitives.condition import Condition
 
@@ -105,15 +105,7 @@ class SyncCondition:
 
         Cancellation: as for wait().
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        result = predicate()
-        while not result:
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-            result = predicate()
-        return result
+        return wait_for(self.wait, predicate, timeout)
 
     def notify(self, n: int = 1) -> None:
         """Notify the first `n` that wait here: move them to the lock's line.
