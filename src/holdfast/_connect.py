@@ -20,6 +20,7 @@ def connect(
     namespace: str = "default",
     name: str | None = None,
     reopen: bool = False,
+    loop_may_block: float | None = None,
 ) -> Session:
     """Return a session, whose primitives are shared with other processes. Open it with `async with`.
 
@@ -39,10 +40,15 @@ def connect(
     reopen: whether a session that was lost opens again when it, or a primitive of it, is next used. What it held is
         lost all the same, and that is reported once. Through `sync`, such a session also opens by itself when it is
         first used, in each forked child anew.
+    loop_may_block: seconds for which the session's event loop may be blocked, as by a call that does not await, and the
+        session is renewed all the same, by a thread of its own. `math.inf`: for as long as the process lives. Without
+        it, a session with a ttl is lost if its loop is blocked for longer than that. It takes a URL, and not a client.
+        Without a ttl there is nothing to renew, and this changes nothing.
 
-    Raises ValueError for a URL that is empty or that no engine knows, a ttl out of range, or a namespace or name that
-    is no text of 1 to 200 characters; TypeError for a url that is neither a string nor a client of redis.asyncio;
-    EngineError for a directory on a system that is not POSIX; ImportError for a server without the extra `redis`.
+    Raises ValueError for a URL that is empty or that no engine knows, a ttl out of range, a `loop_may_block` of 0 or
+    less or with a client, or a namespace or name that is no text of 1 to 200 characters; TypeError for a url that is
+    neither a string nor a client of redis.asyncio; EngineError for a directory on a system that is not POSIX;
+    ImportError for a server without the extra `redis`.
     Opening the session raises EngineError if the engine cannot be used.
 
     Cancellation: connect() does not wait. If opening the session is cancelled, the session is not open, and may be
@@ -50,4 +56,4 @@ def connect(
     """
     from .cluster.connecting import connect as connect_session
 
-    return connect_session(url, ttl, namespace, name, reopen)
+    return connect_session(url, ttl, namespace, name, reopen, loop_may_block)

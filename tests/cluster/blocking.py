@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from interpreters import BOUND
 
-from holdfast.cluster.synchronous import call as call_module
+from holdfast.cluster.loop_in_thread import call as call_module
 
 
 def in_thread(work: Callable[[], Any]) -> Future[Any]:

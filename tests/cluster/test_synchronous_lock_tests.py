@@ -12,7 +12,7 @@ from lock_tests import PRIVATE
 from upstream import run_case
 
 import holdfast
-from holdfast.cluster.synchronous.call import Call
+from holdfast.cluster.loop_in_thread.call import Call
 
 OWN_REPR = "threading's repr with the name of its class; ours is tested in test_synchronous.py"
 NO_ACTION = "a barrier across processes has no action= and no timeout= of its own"

@@ -14,7 +14,7 @@ import pytest
 from interpreters import BOUND
 
 from holdfast.cluster import LeaseLost, SessionLost
-from holdfast.cluster.synchronous import loop_thread
+from holdfast.cluster.loop_in_thread import loop_thread
 
 from .blocking import in_thread, until, waiting
 from .engines import Place

@@ -15,9 +15,9 @@ from tests.cluster.servers import shared
 
 import holdfast
 from holdfast.cluster import SyncSession
+from holdfast.cluster.loop_in_thread.call import Call
 from holdfast.cluster.records.stored import decode
 from holdfast.cluster.session_life.exchange import GATHERING
-from holdfast.cluster.synchronous.call import Call
 
 from .adapter import Tier
 from .thread_tier import WITHOUT_IN_SEVERAL, WithoutCancelling

@@ -116,6 +116,7 @@ async def cluster(session: ClusterSession) -> None:
     assert_type(await lock.acquire(), Grant)
     assert_type(await lock.try_acquire(), Grant | None)
     assert_type(holdfast.connect(reopen=True), ClusterSession)
+    assert_type(holdfast.connect(loop_may_block=60), ClusterSession)
     holdfast.connect(timeout=1)  # type: ignore[call-arg]
     session.lock("x", timeout=1)  # type: ignore[call-arg]
     await lock.acquire(timeout=1)  # type: ignore[call-arg]

@@ -23,18 +23,36 @@ SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
 
 
 def connect(
-    url: str | Redis | None, ttl: float | None, namespace: str, name: str | None, reopen: bool = False
+    url: str | Redis | None,
+    ttl: float | None,
+    namespace: str,
+    name: str | None,
+    reopen: bool = False,
+    loop_may_block: float | None = None,
 ) -> Session:
     """See `holdfast.connect()`."""
     url = url_in_use(url) if url is None or isinstance(url, str) else url
-    is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
-    if ttl is not None and not (is_number and SHORTEST_TTL <= ttl <= LONGEST_TTL):
+    if ttl is not None and not (_is_number(ttl) and SHORTEST_TTL <= ttl <= LONGEST_TTL):
         raise ValueError(
             f"ttl must be a number of seconds, {SHORTEST_TTL} to {LONGEST_TTL:g}, or None, not {shown(ttl)}"
         )
+    if loop_may_block is not None and not (_is_number(loop_may_block) and loop_may_block > 0):
+        raise ValueError(
+            "loop_may_block must be a number of seconds above 0, which may be math.inf, or None, not "
+            f"{shown(loop_may_block)}"
+        )
+    if loop_may_block is not None and url is not None and not isinstance(url, str):
+        raise ValueError(
+            "loop_may_block needs a URL: the thread that renews the session has connections of its own, and those of a "
+            "client belong to the client's event loop"
+        )
     label = checked(name, "a session's name") if name is not None and name != "" else default_label(os.getpid())
     anew = partial(_engine, url, ttl, checked(namespace, "a namespace"))
-    return Session(anew(), label, anew if reopen else None)
+    return Session(anew(), label, anew if reopen else None, loop_may_block)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def url_in_use(url: str | None) -> str | None:

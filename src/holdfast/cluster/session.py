@@ -12,6 +12,7 @@ from .engines.session_info import SessionInfo
 from .errors import SessionLost
 from .eviction import evict
 from .inspection import Inspection, report
+from .loop_in_thread.loop_thread import LoopThread
 from .names import checked
 from .only_async_with import OnlyAsyncWith
 from .primitives.barrier import Barrier
@@ -24,7 +25,6 @@ from .records.record import Record
 from .session_life.housekeeping import KEPT
 from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
 from .session_life.membership import Membership
-from .synchronous.loop_thread import LoopThread
 from .synchronous.session import SyncSession
 from .values_in_messages import shown
 

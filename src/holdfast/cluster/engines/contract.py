@@ -21,6 +21,8 @@
    need of additions. An addition is stored behind the text as a row of its own: a line break, the engine's time in
    whole microseconds since 1970, a space, and the addition's text. A text with its rows may be written anew as the one
    text that they come to; this changes nothing.
+10. A keeper (`Engine.keeper()`) renews its session from another thread, also while the session's event loop is blocked.
+   It never brings a dead session back either.
 
 `holdfast.testing.engine_suite` tests these promises.
 """
@@ -116,6 +118,24 @@ def to_wake(notices: Notices[T] | None, result: T) -> list[tuple[str, str]]:
     return [(session, message) for session, message in notices(result) if message is not None]
 
 
+class Keeper(Protocol):
+    """Renews one session from another thread than the session's. Its methods are called in one event loop there."""
+
+    async def renew(self) -> None:
+        """Live on for another ttl from now.
+
+        Raises SessionLost if the session is dead or was closed, EngineError if the engine fails.
+
+        Cancellation: the session may have been renewed or not.
+        """
+
+    async def close(self) -> None:
+        """Let go of what the keeper has for itself.
+
+        Cancellation: it is let go of all the same.
+        """
+
+
 class Engine(Protocol):
     """One session's way to what all sessions share. All methods are called in the session's event loop.
 
@@ -191,6 +211,14 @@ class Engine(Protocol):
 
         Cancellation: as with EngineError, the session may have been renewed or not.
         """
+
+    def keeper(self) -> Keeper:
+        """What renews this session from another thread. Called in the session's event loop, once the session is open.
+
+        Only a session with a ttl has use for one, and only if its user asks for that (`loop_may_block` of connect()).
+        An engine need not have this method; then connect() refuses what needs it.
+        """
+        raise NotImplementedError
 
     async def read(self, name: str) -> str | None:
         """The text under a name; None if there is none.

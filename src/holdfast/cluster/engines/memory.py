@@ -26,6 +26,7 @@ from .contract import (
     MOST_OLD,
     Addition,
     Change,
+    Keeper,
     Notices,
     OnGap,
     OnWake,
@@ -107,10 +108,17 @@ class MemoryEngine:
         return result
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
+        self._live_on()
+        return await self.look(names, sessions)
+
+    def _live_on(self) -> None:
+        """Called in any thread."""
         with self._store.mutex:
             self._check_alive()
             self._renewed = monotonic()
-        return await self.look(names, sessions)
+
+    def keeper(self) -> Keeper:
+        return _Keeper(self)
 
     def _check_alive(self) -> None:
         if self._id not in self._store.sessions or self._has_died():
@@ -216,6 +224,19 @@ class MemoryEngine:
             if self._store.sessions.pop(self._id, None) is not None:
                 for tell in self._store.watchers.get(self._id, ()):
                     tell()
+
+
+class _Keeper:
+    """Renews a session from another thread; see `contract.Keeper`."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def renew(self) -> None:
+        self._engine._live_on()
+
+    async def close(self) -> None:
+        """There is nothing that it has for itself."""
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:

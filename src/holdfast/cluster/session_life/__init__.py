@@ -14,6 +14,7 @@
     register         what the primitives do with an exchange: ask, tell, read
     registers        all registers of the session
     renewal          when the session is renewed, and what it looks at then
+    keeping          a thread that renews it while its event loop is blocked
     old_records      which records are old, and how they are removed
     housekeeping     when that is done, and which registers are let go
     leaving          how a session that closes takes itself out of its records

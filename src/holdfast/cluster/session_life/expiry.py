@@ -32,6 +32,8 @@ class Expiry:
         self._kill = kill
         self.deadline = math.inf
         """Of monotonic(): from then on the others may take the session for dead."""
+        self.renewed = -math.inf
+        """When the last renewal that has succeeded was sent, by monotonic()."""
         self.failure: Exception | None = None
         """Why the last renewal failed, if it did."""
         self._ttl = math.inf
@@ -52,9 +54,19 @@ class Expiry:
         """Put off the deadline, after a renewal that was sent at `asked`."""
         self.look()  # an answer that comes too late is not believed
         self._ttl = ttl
-        self.deadline = asked + ttl * (1 - MARGIN)
-        self.failure = None
+        self._put_off(asked)
         self._set_alarm(loop)
+
+    def extend_elsewhere(self, asked: float) -> None:
+        """The same in another thread, after a renewal there. It leaves the alarm, which rings too early then."""
+        if not self.has_passed():
+            self._put_off(asked)
+
+    def _put_off(self, asked: float) -> None:
+        if asked > self.renewed:  # two threads may be here; then the earlier renewal may win, which is on the safe side
+            self.renewed = asked
+            self.deadline = asked + self._ttl * (1 - MARGIN)
+        self.failure = None
 
     def stop(self) -> None:
         """The session is over."""

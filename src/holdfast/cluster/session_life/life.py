@@ -24,6 +24,7 @@ from holdfast.cluster.values_in_messages import shown
 from .exchange import Exchange, Home
 from .housekeeping import Housekeeping
 from .identity import HOW_TO_OPEN, open_here
+from .keeping import Keeping
 from .leases import Lease
 from .leaving import leave_all
 from .register import Register
@@ -44,12 +45,13 @@ SLICE = 0.002
 class Life(Home):
     """One life of a session."""
 
-    def __init__(self, engine: Engine, label: str, numbers: int = 0) -> None:
-        """numbers: no ticket or batch of a life before had a higher one."""
+    def __init__(self, engine: Engine, label: str, numbers: int = 0, loop_may_block: float | None = None) -> None:
+        """numbers: no ticket or batch of a life before had a higher one. loop_may_block: see `connect()`."""
         super().__init__(engine, label)
         self.registers = Registers(self, numbers)
         self.renewal = Renewal(self, self.registers)
         self.housekeeping = Housekeeping(self, self.registers)
+        self._keeping = Keeping(self, self.renewal, loop_may_block) if loop_may_block is not None else None
         self._left = AT_ONCE  # of what may be done in this iteration of the loop
         self._ending: asyncio.Task[None] | None = None  # of the engine
         self._has_ended = False  # the engine as well
@@ -70,6 +72,8 @@ class Life(Home):
                 asked = await self._renew_once()
             self.expiry.extend(self.loop, asked, self.engine.ttl)
             self.renewal.within(max(self.engine.ttl / RENEWALS - (monotonic() - asked), 0))
+            if self._keeping is not None:
+                self._keeping.start()
 
     async def _renew_once(self) -> float:
         """Renew before anything is asked for; return the time at which the renewal was sent."""
@@ -172,6 +176,8 @@ class Life(Home):
         self.over = exc
         self.expiry.stop()
         self.renewal.stop()
+        if self._keeping is not None:
+            self._keeping.stop()
         self.housekeeping.stop()
 
     def _tell(self, exc: SessionLost) -> Iterator[None]:

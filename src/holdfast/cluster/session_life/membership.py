@@ -19,14 +19,22 @@ from .life import ENDING, Life
 class Membership:
     """What a session is to its primitives. `Session` has what users call."""
 
-    def __init__(self, engine: Engine, label: str, anew: Callable[[], Engine] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        label: str,
+        anew: Callable[[], Engine] | None = None,
+        loop_may_block: float | None = None,
+    ) -> None:
         """Called by `holdfast.connect()`.
 
         anew: makes another engine, if the session is to open again after it was lost.
+        loop_may_block: see `holdfast.connect()`.
         """
         self.label = label
         """What it is called in reports."""
-        self._life = Life(engine, label)
+        self._loop_may_block = loop_may_block
+        self._life = Life(engine, label, loop_may_block=loop_may_block)
         self._anew = anew
         self._opening = False
         self._closed = False
@@ -54,7 +62,7 @@ class Membership:
         assert self._anew is not None
         if self.label == default_label(self._life.pid):
             self.label = default_label(os.getpid())
-        self._life = Life(self._anew(), self.label, self._life.registers.numbers())
+        self._life = self._next_life(self._anew())
         self._opening, self._reopening = False, None
 
     async def _close(self) -> None:
@@ -112,9 +120,12 @@ class Membership:
 
     async def _live_anew(self) -> None:
         assert self._anew is not None
-        life = Life(self._anew(), self.label, self._life.registers.numbers())
+        life = self._next_life(self._anew())
         await life.open()
         self._life = life
+
+    def _next_life(self, engine: Engine) -> Life:
+        return Life(engine, self.label, self._life.registers.numbers(), self._loop_may_block)
 
     def _reopened(self, task: asyncio.Task[None]) -> None:
         self._reopening = None

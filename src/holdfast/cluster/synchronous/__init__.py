@@ -1,7 +1,5 @@
 """A session as threads use it, without an event loop of their own. `Session.sync` is the way in.
 
-    call           one thing that a thread asks of the loop, and how it leaves before that is done
-    loop_thread    the thread whose event loop serves a session
     asynchronous   a session as it is seen from here: a Protocol, which `Session` fulfils
     way_in         whether a thread may use the session here and now
     grant          a holding, and how a thread is told of its loss

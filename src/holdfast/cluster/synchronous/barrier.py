@@ -6,9 +6,9 @@ import asyncio
 
 from holdfast.blocking.broken_barrier import BrokenBarrierError
 from holdfast.blocking.timeouts import check_optional_timeout
+from holdfast.cluster.loop_in_thread.call import OutOfTime
 from holdfast.cluster.primitives.barrier import Barrier
 
-from .call import OutOfTime
 from .way_in import WayIn
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from holdfast.blocking.timeouts import check_optional_timeout
+from holdfast.cluster.loop_in_thread.call import OutOfTime
 from holdfast.cluster.primitives.event import Event
 
-from .call import OutOfTime
 from .way_in import WayIn
 
 

@@ -11,9 +11,8 @@ import threading
 from collections.abc import Callable
 
 from holdfast.cluster.errors import LeaseLost
+from holdfast.cluster.loop_in_thread.loop_thread import LoopThread
 from holdfast.cluster.primitives.grant import Grant
-
-from .loop_thread import LoopThread
 
 OnLost = Callable[["SyncGrant"], object]
 

@@ -16,10 +16,10 @@ from typing import Any
 from holdfast.blocking.timeouts import check_timeout
 from holdfast.cluster.background import begin
 from holdfast.cluster.errors import FormatError, LeaseLost, NameConflict, SessionLost
+from holdfast.cluster.loop_in_thread.call import OutOfTime
 from holdfast.cluster.primitives.leased import Leased
 from holdfast.cluster.values_in_messages import shown
 
-from .call import OutOfTime
 from .grant import OnLost, SyncGrant
 from .way_in import WayIn
 

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from holdfast.blocking.would_block import check_no_loop
 from holdfast.cluster.errors import SessionLost
+from holdfast.cluster.loop_in_thread.loop_thread import LoopThread
 from holdfast.cluster.session_life.identity import HOW_IN_THREADS
 
 from .asynchronous import Asynchronous
-from .loop_thread import LoopThread
 
 T = TypeVar("T")
 INSTEAD = "async with holdfast.connect() as session:"

@@ -177,6 +177,16 @@ class Database:
             self._loop.call_soon(self.log.shorten_if_due)  # later: the sessions that are to be woken come first
         return result
 
+    async def transact_elsewhere(self, function: Callable[[], T]) -> T:
+        """As transact(), from the event loop of another thread. The log is left to the session's own changes."""
+
+        def transaction() -> T:
+            if self._closed:  # asked while no other thread uses the connection: closed now, it stays so
+                raise _closed()
+            return self._transaction(function)
+
+        return await self._insisting(transaction)
+
     async def read(self, function: Callable[[], T]) -> T:
         """Run a function that sees what was committed."""
         return await self._insisting(partial(self._reading, function))
@@ -235,7 +245,7 @@ class Database:
                 await asyncio.sleep(0 if tries < _TRIES * _ROWS * _TURNS else _BUSY_PAUSE)
             elif not tries % _TRIES:
                 os.sched_yield()
-        raise SessionLost("the session was closed")
+        raise _closed()
 
     def _failed(self, exc: sqlite3.Error) -> EngineError:
         if kind(exc) in _DAMAGED:
@@ -244,3 +254,7 @@ class Database:
                 "begins with a new one"
             )
         return EngineError(f"{self.path}: {exc}")
+
+
+def _closed() -> SessionLost:
+    return SessionLost("the session was closed")

@@ -32,6 +32,7 @@ from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import (
     Addition,
     Change,
+    Keeper,
     Notices,
     OnGap,
     OnWake,
@@ -196,13 +197,17 @@ class EmbeddedEngine:
         return result
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
-        def transaction() -> None:
-            self._check_alive()
-            self._tables.renew(self._id)
-
-        await (self._database.read(self._check_alive) if self.ttl is None else self._database.transact(transaction))
+        await (self._database.read(self._check_alive) if self.ttl is None else self._database.transact(self._live_on))
         texts = await self._database.read(lambda: self._tables.texts(names))
         return Seen(texts, await self.dead(sessions))
+
+    def _live_on(self) -> None:
+        """In a transaction: renew a session that has a ttl."""
+        self._check_alive()
+        self._tables.renew(self._id)
+
+    def keeper(self) -> Keeper:
+        return _Keeper(self._database, self._live_on)
 
     def _check_alive(self) -> None:
         """Raise SessionLost if this session is dead, even if nobody has noticed yet."""
@@ -328,6 +333,20 @@ class EmbeddedEngine:
             self._bell.close()
             self._closed = True
             self._undo.close()
+
+
+class _Keeper:
+    """Renews a session from another thread, by the session's own connection; see `contract.Keeper`."""
+
+    def __init__(self, database: Database, live_on: Callable[[], None]) -> None:
+        self._database = database
+        self._live_on = live_on
+
+    async def renew(self) -> None:
+        await self._database.transact_elsewhere(self._live_on)
+
+    async def close(self) -> None:
+        """There is nothing that it has for itself."""
 
 
 def _end_if_useless(session: str) -> None:

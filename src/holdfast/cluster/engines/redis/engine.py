@@ -26,6 +26,7 @@ from holdfast.cluster.engines.contract import (
     MOST_OLD,
     Addition,
     Change,
+    Keeper,
     Notices,
     OnGap,
     OnWake,
@@ -74,16 +75,21 @@ class RedisEngine:
         """
         self._life = TTL if ttl is None else ttl
         self.ttl: float | None = self._life
-        if isinstance(server, str):
-            pool = servers.pool_for_url(server, connect_timeout=max(self._life, _LEAVING))
-        else:
-            pool = servers.pool_of_client(server)
+        self._server = server
         self._keys = Keys(namespace)
-        how_to_permit = rights.how_to_permit(pool, self._keys)
-        self._link = Link(pool, isinstance(server, str), self._life / 3, how_to_permit)
+        self._link = self._new_link()
+        self._keepers_link: Link | None = None
         self._known = Knowledge()
         self._reading = Reading(self._link, self._keys, self._known)
         self._id = ""
+
+    def _new_link(self) -> Link:
+        if isinstance(self._server, str):
+            pool = servers.pool_for_url(self._server, connect_timeout=max(self._life, _LEAVING))
+        else:
+            pool = servers.pool_of_client(self._server)
+        how_to_permit = rights.how_to_permit(pool, self._keys)
+        return Link(pool, isinstance(self._server, str), self._life / 3, how_to_permit)
 
     def __repr__(self) -> str:
         return self._link.name
@@ -150,6 +156,8 @@ class RedisEngine:
     def close_in_child(self) -> None:
         """After a fork: whatever the child does with this engine, it reaches neither the server nor the parent."""
         self._link.close_in_child()
+        if self._keepers_link is not None:
+            self._keepers_link.close_in_child()
 
     # Texts
 
@@ -168,6 +176,11 @@ class RedisEngine:
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         self._link.check_open()
         return await self._look(names, sessions, math.ceil(self._life * 1000))
+
+    def keeper(self) -> Keeper:
+        """See `contract.Engine.keeper`. Only an engine that was given a URL has one, as a client is of one loop."""
+        self._keepers_link = self._new_link()
+        return _Keeper(self._keepers_link, self._keys, self._id, self._life)
 
     async def read(self, name: str) -> str | None:
         return (await self._link.insist(lambda: self._look([name]))).texts[name]
@@ -225,18 +238,10 @@ class RedisEngine:
         return bool(outcome == b"done")
 
     async def evictions(self) -> list[Eviction]:
-        earliest = (self._known.now() - KEPT) * 1_000_000
-        bounds = self._keys.evictions, f"{earliest:.0f}", "+inf", "BYSCORE"
-        notes = [_evicted(kept) for kept in await self._link.insist(lambda: self._link.ask("ZRANGE", *bounds))]
-        return [note for note in notes if note is not None]
+        return await self._link.insist(lambda: _evictions(self._link, self._keys, self._known))
 
     async def _lost(self) -> SessionLost:
-        """The error to raise when this session is dead; it says who has ended it, if somebody has."""
-        with contextlib.suppress(EngineError):  # then nobody can say
-            for eviction in await self.evictions():
-                if eviction.session.id == self._id:
-                    return SessionLost(f"session {self._id} {eviction}")
-        return SessionLost(f"session {self._id} was not renewed for its ttl of {self.ttl} s, or {self!r} has lost it")
+        return await _lost(self._link, self._keys, self._known, self._life)
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         return self._watching.watch(session, on_death)
@@ -245,6 +250,45 @@ class RedisEngine:
 
     def wake(self, session: str, name: str, message: str) -> None:
         self._wake_ups.send(session, name, message)
+
+
+class _Keeper:
+    """Renews a session from another thread, by a connection of its own; see `contract.Keeper`."""
+
+    def __init__(self, link: Link, keys: Keys, session: str, ttl: float) -> None:
+        self._link = link
+        self._keys = keys
+        self._session = session
+        self._ttl = ttl
+        self._known = Knowledge()
+        self._reading = Reading(link, keys, self._known)
+
+    async def renew(self) -> None:
+        asked = monotonic()
+        if self._link.is_closed:
+            self._link.open(self._session, self._keys.session(self._session), asked + self._ttl)
+        found = await self._reading.look(live_on=math.ceil(self._ttl * 1000))
+        if not found.is_alive:
+            raise await _lost(self._link, self._keys, self._known, self._ttl)
+        self._link.reach_until = asked + self._ttl
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+async def _evictions(link: Link, keys: Keys, known: Knowledge) -> list[Eviction]:
+    earliest = (known.now() - KEPT) * 1_000_000
+    notes = await link.ask("ZRANGE", keys.evictions, f"{earliest:.0f}", "+inf", "BYSCORE")
+    return [eviction for note in notes if (eviction := _evicted(note)) is not None]
+
+
+async def _lost(link: Link, keys: Keys, known: Knowledge, ttl: float) -> SessionLost:
+    """The error to raise when the link's session is dead; it says who has ended it, if somebody has."""
+    with contextlib.suppress(EngineError):  # then nobody can say
+        for eviction in await link.insist(lambda: _evictions(link, keys, known)):
+            if eviction.session.id == link.session:
+                return SessionLost(f"session {link.session} {eviction}")
+    return SessionLost(f"session {link.session} was not renewed for its ttl of {ttl} s, or {link.name} has lost it")
 
 
 def _names(found: Iterable[bytes]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Promises 2, 5 and 6: a session lives as long as it is renewed, and a dead session never changes anything again."""
+"""Promises 2, 5, 6 and 10: a session lives as long as it is renewed, and a dead one never changes anything again."""
 
 from __future__ import annotations
 
@@ -82,6 +82,56 @@ class SessionPromises(Promises):
                 await one.renew()
                 assert await two.dead([first]) == frozenset()
             await one.apply("x", put("alive"))
+
+        self.run(main)
+
+    def test_a_keeper_renews_a_session_from_another_thread(self) -> None:
+        """An engine without keepers passes."""
+
+        async def main(bench: Bench) -> None:
+            ttl = 4 * self.TTL  # long beside the pauses, as those are longer on a busy machine
+            (one, first, _), (two, _, _) = await bench.open(ttl=ttl), await bench.open()
+            if not hasattr(one, "keeper"):
+                return
+            keeper = one.keeper()
+
+            async def keep() -> None:
+                try:
+                    until = time.monotonic() + 1.5 * ttl
+                    while time.monotonic() < until:
+                        await asyncio.sleep(self.TTL / 4)
+                        await keeper.renew()
+                finally:
+                    await keeper.close()
+
+            await asyncio.to_thread(asyncio.run, keep())
+            assert await two.dead([first]) == frozenset()
+            await one.apply("x", put("alive"))
+
+        self.run(main)
+
+    def test_a_keeper_does_not_bring_back_the_dead(self) -> None:
+        """An engine without keepers passes."""
+
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
+            (closed, second, _) = await bench.open(ttl=self.TTL)
+            if not hasattr(one, "keeper"):
+                return
+            keepers = one.keeper(), closed.keeper()
+            await closed.close()
+            await self.until_dead(two, first)
+
+            async def keep() -> None:
+                for keeper in keepers:
+                    try:
+                        await self.refused(keeper.renew(), "a keeper's renew()")
+                    finally:
+                        await keeper.close()
+
+            await asyncio.to_thread(asyncio.run, keep())
+            assert await two.dead([first, second]) == {first, second}
+            await self.refused(one.apply("x", put("dead")), "apply()")
 
         self.run(main)
 

@@ -1,4 +1,4 @@
-"""The thread whose event loop serves one session, for as long as the session is open.
+"""A thread whose event loop serves one session, for as long as the session is open.
 
 The loop belongs to nobody else, so it goes on while the program's own threads block, and the session is renewed in
 time. It is a daemon thread: it keeps no program from ending. When the program ends, the session is closed first.
