@@ -22,7 +22,7 @@
    whole microseconds since 1970, a space, and the addition's text. A text with its rows may be written anew as the one
    text that they come to; this changes nothing.
 10. A keeper (`Engine.keeper()`) renews its session from another thread, also while the session's event loop is blocked.
-   It never brings a dead session back either.
+    It never brings a dead session back either.
 
 `holdfast.testing.engine_suite` tests these promises.
 """
