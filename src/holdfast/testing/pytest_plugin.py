@@ -1,6 +1,7 @@
 """The pytest plugin: `pytest -p holdfast.testing.pytest_plugin`.
 
-It ends pytest's output with one line for each explored test, and has the option `--explore-processes`.
+It ends pytest's output with one line for each explored test, and has the option `--explore-processes`. It brings the
+fixtures `holdfast_memory` and `holdfast_session`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Generator
 import pytest
 
 from . import decorator
+from .fixtures import holdfast_memory as holdfast_memory
+from .fixtures import holdfast_session as holdfast_session
 
 TITLE = "explored schedules"
 

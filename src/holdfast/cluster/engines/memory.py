@@ -6,12 +6,13 @@ It is for tests, and for programs that will need more processes later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -61,6 +62,18 @@ class _Store:
 
 _stores: dict[str, _Store] = {}
 _ids = itertools.count(1)
+
+
+@contextlib.contextmanager
+def memory_of_its_own() -> Iterator[None]:
+    """Inside, sessions of `memory:` that are made share nothing with those that were made outside."""
+    outside = dict(_stores)
+    _stores.clear()
+    try:
+        yield
+    finally:
+        _stores.clear()
+        _stores.update(outside)
 
 
 class MemoryEngine:
