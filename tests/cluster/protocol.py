@@ -26,7 +26,7 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from holdfast.cluster.records.additions import added, left, takes_additions
-from holdfast.cluster.records.barrier import Trip
+from holdfast.cluster.records.barrier import GiveUp, Trip
 from holdfast.cluster.records.line import size
 from holdfast.cluster.records.record import Answer, Grants, Record, Withdraw
 from holdfast.cluster.records.step import Batch, Step, step
@@ -254,7 +254,7 @@ class World(NamedTuple):
         if isinstance(operation, Withdraw) and client.has_in_turn(ticket):
             return self.with_client(name, client.forget(ticket))  # it is passed over
         client = client.add(operation)
-        if isinstance(operation, Withdraw):
+        if isinstance(operation, (Withdraw, GiveUp)):
             return self.with_client(name, client.forget(ticket))
         asked = tuple((other, operation if other == ticket else old) for other, old in client.asked)
         return self.with_client(name, client._replace(asked=asked))

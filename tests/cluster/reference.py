@@ -376,6 +376,14 @@ class BarrierModel(NamedTuple):
             case barrier_record.Trip(alive):
                 model, woken = self.serve(alive)
                 return model, len(woken), woken
+            case barrier_record.GiveUp(ticket):
+                if (session, ticket) in self.line:
+                    line = tuple(entry for entry in self.line if entry != (session, ticket))
+                    model, woken = self._replace(line=line, broken=True).serve()
+                    return model, BROKEN, woken
+                found = [place for *entry, place in self.places if (*entry,) == (session, ticket)]
+                places = tuple(entry for entry in self.places if entry[:2] != (session, ticket))
+                return self._replace(places=places), found[0] if found else BROKEN, []
             case barrier_record.Abort():
                 model, woken = self._replace(broken=True).serve()
                 return model, 1, woken
@@ -413,6 +421,7 @@ class BarrierKind:
         yield barrier_record.Reset(), 0
 
     def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
+        yield barrier_record.GiveUp(ticket)
         yield Withdraw(ticket)
 
     def agree(self, record: BarrierRecord, model: BarrierModel) -> None:

@@ -9,7 +9,7 @@ import pytest
 from interpreters import BOUND
 
 from holdfast.cluster import SessionLost
-from holdfast.cluster.records.barrier import Arrive, BarrierRecord, Place, Trip
+from holdfast.cluster.records.barrier import BROKEN, Arrive, BarrierRecord, GiveUp, Place, Reset, Trip
 from holdfast.cluster.records.line import tickets
 from holdfast.cluster.records.record import Wake
 from holdfast.cluster.records.step import Batch, step
@@ -50,6 +50,25 @@ def test_all_must_be_known_to_be_alive_who_are_needed(alive, through):
     assert {wake for wake in wakes if wake.tickets} == (
         {Wake("a", 1, 1), Wake("b", 1, 2), Wake("c", 1, 3)} if through else set()
     )
+
+
+def test_who_gives_up_breaks_the_round_that_it_waits_in_and_no_other():
+    waiting = step(after(*"ab"), Batch("a", 2, (GiveUp(1),)))
+    assert waiting.outcomes == (BROKEN,)
+    assert (waiting.record.broken, waiting.record.line) == (True, ())
+    assert Wake("b", 1, BROKEN) in waiting.wakes
+
+    through = step(after(*"abc"), Batch("c", 2, (Trip((*"abc",)),))).record
+    later = step(through, Batch("b", 2, (Arrive(2),))).record
+    given_up = step(later, Batch("a", 2, (GiveUp(1),)))
+    assert given_up.outcomes == (1,)
+    assert not given_up.record.broken
+    assert [*tickets(given_up.record.line)] == [("b", 2)]
+    assert given_up.record.places == (Place("b", 1, 2), Place("c", 1, 3))
+
+    broken = step(after(*"ab"), Batch("b", 2, (Reset(),))).record
+    assert step(broken, Batch("a", 2, (GiveUp(1),))).outcomes == (BROKEN,)
+    assert not step(broken, Batch("a", 2, (GiveUp(1),))).record.broken
 
 
 def test_several_rounds_at_once():

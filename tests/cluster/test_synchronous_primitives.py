@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -318,6 +319,31 @@ def test_who_waits_too_long_breaks_the_barrier(place: Place) -> None:
         with pytest.raises(threading.BrokenBarrierError):
             end.result(BOUND)
         assert one.barrier("x", 3).broken
+
+
+def test_a_time_that_is_up_when_all_have_come_breaks_nothing(place: Place) -> None:
+    """The loop of one stands still from before the last arrival until the time is up, and hears of both together."""
+    seconds = 0.3
+
+    def arrive() -> None:
+        with place.connect().sync as two:
+            ends.append(in_thread(two.barrier("x", 2).wait))
+            until(lambda: not two.barrier("x", 2).n_waiting)
+            until(lambda: time.monotonic() > begun + 2 * seconds)
+            ends[-1].result(BOUND)
+
+    async def stand_still() -> None:
+        in_thread(arrive).result(BOUND)
+
+    with place.connect().sync as one, place.connect().sync as watch:
+        barrier, begun = one.barrier("x", 2), time.monotonic()
+        ends = [in_thread(lambda: barrier.wait(seconds))]
+        until(lambda: watch.barrier("x", 2).n_waiting)
+        if time.monotonic() > begun + seconds:
+            pytest.skip("this machine is too busy")
+        in_loop(one, stand_still)
+        assert sorted(end.result(BOUND) for end in ends) == [0, 1]
+        assert not barrier.broken
 
 
 def test_all_are_told_when_the_session_is_closed(place: Place) -> None:

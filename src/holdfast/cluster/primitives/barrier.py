@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from types import TracebackType
 
 from holdfast._refusals import refusing
-from holdfast.cluster.records.barrier import BROKEN, Abort, Arrive, BarrierRecord, Reset
+from holdfast.cluster.records.barrier import BROKEN, Abort, Arrive, BarrierRecord, GiveUp, Reset
 from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.values_in_messages import shown
 
@@ -43,10 +43,39 @@ class Barrier(Primitive):
         """
         await self._session._ready()
         ticket, place = await self._register.ask(Arrive)
-        if place == BROKEN:
-            raise asyncio.BrokenBarrierError(f"{self!r} is broken: somebody called abort() or reset()")
+        self._check_place(place)
         self._register.withdraw(ticket)  # the place has been taken
         return place - 1
+
+    async def _wait_at_most(self, seconds: float) -> int:
+        """As wait(), but when the time is up, the barrier is broken, as in threading. Then raises TimeoutError.
+
+        If all others come at that moment, either they and this one go on together, or the barrier is broken for all.
+
+        Cancellation: as for wait(); if the time is up already, the barrier may be broken.
+        """
+        await self._session._ready()
+        register = self._register
+        ticket, arrived = register.begin(Arrive)
+        try:
+            await asyncio.wait([arrived], timeout=seconds)
+            if arrived.done():
+                register.take(ticket)
+                self._check_place(arrived.result())
+        except BaseException:
+            register.not_taken(ticket)
+            raise
+        if arrived.done():
+            register.withdraw(ticket)
+            return arrived.result() - 1
+        place = await register.give_up(ticket, GiveUp(ticket))
+        if place == BROKEN:
+            raise TimeoutError
+        return place - 1
+
+    def _check_place(self, place: int) -> None:
+        if place == BROKEN:
+            raise asyncio.BrokenBarrierError(f"{self!r} is broken: somebody called abort() or reset()")
 
     async def abort(self) -> None:
         """Break the barrier for all tasks that wait and all that will come, until `reset()`.

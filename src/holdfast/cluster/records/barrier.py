@@ -43,6 +43,13 @@ class Trip(NamedTuple):
     alive: tuple[str, ...] | list[str]
 
 
+class GiveUp(NamedTuple):
+    """The ticket's time is up. Outcome: its place, if all had come before; else BROKEN, and if the ticket still waited,
+    the barrier is broken for all."""
+
+    ticket: int
+
+
 class Abort(NamedTuple):
     """Break the barrier for all tickets that wait or arrive. Outcome: 1."""
 
@@ -51,7 +58,7 @@ class Reset(NamedTuple):
     """Break the barrier for all tickets that wait, and mend it for those that arrive. Outcome: 1."""
 
 
-Operation = Arrive | Trip | Abort | Reset
+Operation = Arrive | Trip | GiveUp | Abort | Reset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +120,20 @@ class BarrierRecord(Record):
                 before = len(wakes)
                 record = self._trip({*alive}, wakes)
                 return record, len(wakes) - before
+            case GiveUp(ticket):
+                return self._give_up(session, ticket, wakes)
             case Abort():
                 return self._break(wakes).but(broken=True), 1
             case Reset():
                 return self._break(wakes).but(broken=False), 1
+
+    def _give_up(self, session: str, ticket: int, wakes: list[Wake]) -> tuple[BarrierRecord, int]:
+        place = next((place.place for place in self.places if place[:2] == (session, ticket)), BROKEN)
+        waited = self.arrived()
+        record, _ = self.withdraw(session, [ticket], wakes)
+        if record.arrived() < waited:
+            record = record._break(wakes).but(broken=True)
+        return record, place
 
     def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[BarrierRecord, Collection[int]]:
         line, waited = leave(self.line, session, leaving)

@@ -97,6 +97,14 @@ class Register(Exchange):
         elif value := self._turns.value_if_in(ticket):
             self.let_next_in(value, 0)
 
+    async def give_up(self, ticket: int, operation: Any) -> int:
+        """Give the ticket up by an operation that says what it was granted; return the outcome.
+
+        Cancellation: it is done all the same.
+        """
+        self._waiters.forget(ticket)
+        return await self.send(operation)
+
     def let_next_in(self, value: int, ended: int) -> None:
         """The ticket with this value is done: let the next one in.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from holdfast.blocking.broken_barrier import BrokenBarrierError
 from holdfast.blocking.timeouts import check_optional_timeout
-from holdfast.cluster.loop_in_thread.call import OutOfTime
 from holdfast.cluster.primitives.barrier import Barrier
 
 from .way_in import WayIn
@@ -30,8 +30,8 @@ class SyncBarrier:
         """Wait until all parties have come; return the place in the order of arrival, from 0 on.
 
         timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0. A thread
-            whose time is up breaks the barrier, as in threading. If the others come at that very moment, it is their
-            next round that is broken.
+            whose time is up breaks the barrier, as in threading. If the others come at that very moment, either all of
+            them go on, or it is broken for all.
 
         Raises threading.BrokenBarrierError, which is asyncio's as well, if the barrier is broken, is aborted or reset
         meanwhile, or if the time is up; OverflowError for a timeout above threading.TIMEOUT_MAX; EngineError if the
@@ -40,12 +40,13 @@ class SyncBarrier:
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out. The arrival does not count, unless all others come before the engine has the withdrawal.
         """
+        seconds = check_optional_timeout(timeout)
+        wait = self._barrier.wait if seconds < 0 else partial(self._barrier._wait_at_most, seconds)
         try:
-            return self._way_in._run(self._barrier.wait, check_optional_timeout(timeout))
+            return self._way_in._run(wait)
         except asyncio.BrokenBarrierError as exc:
             raise BrokenBarrierError(str(exc)) from None
-        except OutOfTime:
-            self.abort()
+        except TimeoutError:
             raise BrokenBarrierError(f"{self!r} is broken: a thread has waited longer than its timeout") from None
 
     def abort(self) -> None:
