@@ -292,3 +292,23 @@ def test_what_is_copied_from_a_report_is_never_broken(terminal, monkeypatch, col
     rest = lines[1] if columns == 400 else "".join(lines[2:])
     assert str(session["pid"]) in rest.split()
     assert rest.endswith(session["command"][-20:])
+
+
+@pytest.mark.parametrize("columns", [80, 400])
+def test_names_and_tokens_in_a_list_are_never_broken(terminal, monkeypatch, columns):
+    name = "n" * 70
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with started("lock", name, "--", "sh", "-c", "echo in; read line") as holder:
+        assert holder.stdout.readline() == "in\n"
+        [held] = shown(name)["holders"]
+        one = terminal("env", "TERM=xterm", *HOLDFAST, "ls")
+        assert one.wait() == 0
+        lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", one.text).splitlines()]
+    who, token = held["session"]["name"], str(held["token"])
+    if columns == 80:
+        assert lines == [name, f"lock; held by {who}; waiting: 0; locked: yes, tokens: {token}"]
+    else:
+        assert [line.split() for line in lines] == [
+            ["name", "kind", "held", "by", "waiting", "state"],
+            [name, "lock", who, "0", "locked:", "yes,", "tokens:", token],
+        ]

@@ -18,6 +18,8 @@ from .messages import complain, printable
 
 _ENDLESS = 100_000
 """The width of a table that is not printed on a terminal, in columns."""
+_INDENT = " " * 7
+"""What the second line of an entry begins with."""
 _IN_THE_KIND = "value", "bounded", "parties"
 """What the kind says already, as in "bounded semaphore of 10" and "barrier of 4"."""
 
@@ -36,13 +38,18 @@ def _plain(value: object) -> object:
 
 
 def print_names(found: Iterable[Inspection]) -> bool:
-    """Print a line for each name. Return whether nothing had to be escaped."""
+    """Print a line for each name; where a terminal is too narrow for the table, two. Return whether nothing had to be
+    escaped.
+    """
     table = Table("name", "kind", "held by", "waiting", "state", box=None, pad_edge=False)
+    narrow = []
     for one in found:
         holders = ", ".join(f"{printable(holding.session.name)}{_times(holding.permits)}" for holding in one.holders)
         waiting = sum(waiting.tasks for waiting in one.waiters)
-        table.add_row(repr(one.name)[1:-1], one.kind, holders or "-", str(waiting), _state(one))
-    return _print(table)
+        row = repr(one.name)[1:-1], one.kind, holders or "-", str(waiting), _state(one)
+        table.add_row(*row)
+        narrow += [row[0], f"{_INDENT}{one.kind}; held by {row[2]}; waiting: {waiting}; {row[4]}"]
+    return _print(table if _fits(table) else "\n".join(narrow))
 
 
 def print_name(one: Inspection) -> bool:
@@ -87,15 +94,15 @@ class _SessionsTable:
 
     def laid_out(self) -> Table | str:
         """The table. What is copied from it, as a token, is never broken."""
-        console = _console()
         wide = Table("", "session", "host", "pid", "since", "token", "", "command", box=None, pad_edge=False)
         for row in self.rows:
             wide.add_row(*row)
-        if console.measure(wide, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width:
+        if _fits(wide):
             return wide
         narrow = Table("", "session", "since", "token", box=None, pad_edge=False)
         for does, name, _, _, since, token, _, _ in self.rows:
             narrow.add_row(does, name, since, token)
+        console = _console()
         console.width = _ENDLESS
         with console.capture() as captured:
             console.print(narrow)
@@ -103,7 +110,7 @@ class _SessionsTable:
         shown = [header]
         for line, (_, _, host, pid, _, _, rest, command) in zip(lines, self.rows, strict=True):
             process = ", ".join(filter(None, [f"pid {pid} on {host}", rest]))
-            shown += [line, f"       {process}: {command}"]
+            shown += [line, f"{_INDENT}{process}: {command}"]
         return "\n".join(each.rstrip() for each in shown)
 
 
@@ -117,9 +124,6 @@ def _print(what: Table | str) -> bool:
     A terminal folds lines that are too long for it; a file or a pipe gets whole lines.
     """
     console = _console()
-    if isinstance(what, Table):
-        for column in what.columns:
-            column.overflow = "fold"
     with console.capture() as captured:
         console.print(what)
     text = captured.get()
@@ -131,6 +135,12 @@ def _print(what: Table | str) -> bool:
             "Use --json, or set PYTHONIOENCODING=utf-8"
         )
     return shown == text
+
+
+def _fits(table: Table) -> bool:
+    """Whether the terminal, if stdout is one, is wide enough for the table."""
+    console = _console()
+    return console.measure(table, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width
 
 
 def _console() -> Console:
