@@ -48,8 +48,10 @@ RAISES_NOTHING = {
         f"holdfast.testing.Run.{name}"
         for name in ("afterwards", "another_loop", "at_end", "at_rest", "invariant", "log")
     ),
+    "holdfast.cluster.engines.contract.Engine.keeper",
     "holdfast.cluster.engines.contract.Engine.wake",
     "holdfast.cluster.engines.contract.Engine.watch",
+    "holdfast.cluster.engines.contract.Keeper.close",
     "holdfast.cluster.engines.contract.to_wake",
 }
 """What raises nothing of its own, however it is called. A property raises nothing, unless it is awaited."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import pydoc
 import re
 import subprocess
 import sys
+import textwrap
 from abc import ABC
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol
@@ -96,3 +98,21 @@ def test_both_twins_say_the_same() -> None:
         texts.append([line for line in done.stdout.splitlines() if not COPYING.match(line)])
     assert texts[0] == texts[1]
     assert len(texts[0]) > 50
+
+
+EXAMPLES = {
+    name: textwrap.dedent(found[1])
+    for name, cls in CLASSES.items()
+    if (found := re.search(r"^Example::\n\n((?: .*\n|\n)+)", inspect.getdoc(cls) or "", re.MULTILINE))
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs(name: str) -> None:
+    names: dict[str, Any] = {"asyncio": asyncio, "holdfast": holdfast}
+    exec("async def example():\n" + textwrap.indent(EXAMPLES[name], "    "), names)
+    asyncio.run(names["example"]())
+
+
+def test_each_primitive_of_one_loop_has_an_example() -> None:
+    assert {f"holdfast.{kind}" for kind in ("Lock", "Event", "Condition", "Semaphore", "Barrier")} <= {*EXAMPLES}

@@ -52,6 +52,16 @@ class Barrier(Primitive, asyncio.Barrier):
 
     Raises ValueError if `parties` is below 1, TypeError if it is not an integer.
 
+    Example::
+
+        barrier = holdfast.Barrier(3)
+
+        async def party():
+            index = await barrier.wait()  # until all three are here
+            return index
+
+        assert sorted(await asyncio.gather(party(), party(), party())) == [0, 1, 2]
+
     Source: asyncio.Barrier. Three things differ. The indices of a round are 0 ... parties-1, each once, even after a
     task has left while the barrier was filling (gh-155233). A task that is already cancelled does not count as a party.
     And the tasks of a round leave in one iteration of the loop.

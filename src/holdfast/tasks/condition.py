@@ -35,6 +35,22 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
     another task holds the lock by then, the exit of the block leaves the lock alone. With `acquire()` and `release()`
     in try/finally instead of `async with`, the `finally` releases the other task's lock: holdfast cannot prevent that.
 
+    Example::
+
+        condition, items = holdfast.Condition(), []
+
+        async def take():
+            async with condition:
+                await condition.wait_for(lambda: items)
+                return items.pop()
+
+        async def put(item):
+            async with condition:
+                items.append(item)
+                condition.notify()
+
+        assert await asyncio.gather(take(), put("tea")) == ["tea", None]
+
     Source: asyncio.Condition as of 3.13. Unlike there, the cancellation of a waiter that was not notified wakes no
     other. asyncio removed `loop=` in 3.10; here it works.
     """

@@ -35,6 +35,13 @@ class Event(Primitive, asyncio.Event):
 
     loop: bind the event to this event loop. Waiting, setting and clearing in another loop then raise RuntimeError.
 
+    Example::
+
+        ready = holdfast.Event()
+        waiter = asyncio.create_task(ready.wait())
+        ready.set()
+        await waiter
+
     Source: asyncio.Event. asyncio removed `loop=` in 3.10; here it works.
     """
 

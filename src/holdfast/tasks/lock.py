@@ -48,6 +48,12 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
     may be used in any loop. The lock does not know its holder, so a task of one loop may hold it while tasks of another
     loop wait; `release()` wakes them there.
 
+    Example::
+
+        lock = holdfast.Lock()
+        async with lock:
+            ...  # one task at a time
+
     Source: asyncio.Lock. asyncio removed `loop=` in 3.10; here it works.
     """
 

@@ -45,6 +45,12 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
     Raises ValueError if `value` is below 0, TypeError if it is neither an integer nor infinite.
 
+    Example::
+
+        calls = holdfast.Semaphore(10)
+        async with calls:
+            ...  # at most ten tasks at a time
+
     Source: asyncio.Semaphore as of 3.13. asyncio removed `loop=` in 3.10; here it works.
     """
 
