@@ -216,9 +216,8 @@ class Engine(Protocol):
         """What renews this session from another thread. Called in the session's event loop, once the session is open.
 
         Only a session with a ttl has use for one, and only if its user asks for that (`loop_may_block` of connect()).
-        An engine need not have this method; then connect() refuses what needs it.
+        An engine of yours need not have it if nobody asks for that.
         """
-        raise NotImplementedError
 
     async def read(self, name: str) -> str | None:
         """The text under a name; None if there is none.
