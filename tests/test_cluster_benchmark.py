@@ -21,6 +21,7 @@ if not (ROOT / "benchmarks").is_dir() or not hasattr(os, "sched_setaffinity"):
 pytest.importorskip("redis", reason="redis-py is not installed")
 from benchmarks.cluster import before, growth, scale, targets
 from benchmarks.cluster.__main__ import takes_part
+from benchmarks.cluster.blocking import BLOCKING, PYTHON_REDIS_LOCK
 from benchmarks.cluster.checks import check
 from benchmarks.cluster.competitors import (
     BEFORE,
@@ -343,6 +344,22 @@ def test_a_tiny_run(wheel):
         (row,) = [line for line in done.stdout.splitlines() if f"| {name} |" in line]
         assert int(row.split("|")[3]) > 0
         assert float(row.split("|")[4]) > 0
+
+
+# From threads
+
+
+def test_a_tiny_run_from_threads():
+    command = [sys.executable, "-m", "benchmarks.cluster.from_threads", "--quick", "--scale", "0.1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[2:4] for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    found = {name.strip() for name, rate in rows if float(rate.replace(",", "")) > 0}
+    needed = {*BLOCKING, HOLDFAST, HOLDFAST_ON_SERVER}
+    if importlib.util.find_spec("redis_lock") is None:
+        needed -= {PYTHON_REDIS_LOCK}
+    assert found >= needed - ({"filelock FileLock"} if importlib.util.find_spec("filelock") is None else set())
+    assert "at most 2 times as long as in an event loop" in done.stdout
 
 
 # How costs grow

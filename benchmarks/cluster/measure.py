@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from . import worker
+from .blocking import BLOCKING
 from .entrance import place
 from .figures import Run, Turn, merge
 from .scenarios import Scenario
@@ -49,7 +50,7 @@ def measure(
     """
     with (
         _directory(places) as directory,
-        _workers(worker.run, scenario.processes, competitor, directory, scenario) as crew,
+        _workers(_program(competitor), scenario.processes, competitor, directory, scenario) as crew,
     ):
         for _, connection in crew:
             _receive([connection])
@@ -73,6 +74,10 @@ def measure(
             swaps += more_swaps
             cpu += more_cpu
     return merge(scenario.processes, start, end, turns, swaps, cpu)
+
+
+def _program(competitor: str) -> Callable[..., None]:
+    return worker.run_blocking if competitor in BLOCKING else worker.run
 
 
 def runs(competitor: str, scenario: Scenario, places: Mapping[str, object], *, may_fail: bool) -> list[Run]:

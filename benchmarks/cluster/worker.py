@@ -8,12 +8,14 @@ import json
 import math
 import os
 import signal
+import threading
 import time
 from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 
+from .blocking import BLOCKING, BlockingLock
 from .competitors import COMPETITORS, ON_SERVER
 from .entrance import Lock, Seat
 from .figures import Turn
@@ -27,6 +29,38 @@ def run(index: int, connection: Connection, competitor: str, directory: Path, sc
     """Take the lock in turns with all others. Says when it is ready, is told start and end, leaves its records."""
     _settle(index)
     asyncio.run(_run(index, connection, competitor, directory, scenario))
+
+
+def run_blocking(index: int, connection: Connection, competitor: str, directory: Path, scenario: Scenario) -> None:
+    """The same with a lock that blocks, in one thread: there is no event loop here."""
+    _settle(index)
+    turns: list[list[float]] = []
+    with BLOCKING[competitor](Seat(directory, index, scenario.processes)) as lock:
+        for _ in range(WARM_UP):
+            lock.acquire()
+            lock.release()
+        connection.send(None)
+        start, end = connection.recv()
+        time.sleep(start - monotonic())
+        cpu = time.process_time()
+        threading.Thread(target=_block_in_turns, args=(lock, scenario, turns, end), daemon=True).start()
+        time.sleep(end - monotonic())
+        cpu = time.process_time() - cpu
+        _leave_records(index, directory, connection, [turn[:] for turn in turns], [], cpu)
+
+
+def _block_in_turns(lock: BlockingLock, scenario: Scenario, turns: list[list[float]], end: float) -> None:
+    while (asked := monotonic()) < end:
+        turn = [asked, math.inf, math.inf]
+        turns.append(turn)
+        lock.acquire()
+        turn[1] = monotonic()
+        if scenario.hold:
+            time.sleep(scenario.hold)
+        turn[2] = monotonic()
+        lock.release()
+        if scenario.think:
+            time.sleep(scenario.think)
 
 
 def hold(index: int, connection: Connection, competitor: str, directory: Path) -> None:
@@ -70,9 +104,15 @@ async def _run(index: int, connection: Connection, competitor: str, directory: P
             if task.done():
                 task.result()
         swaps = [at for entrance in entrances for at in entrance.swaps]
-        _records(index, directory).write_text(json.dumps([turns, swaps, cpu]), encoding="utf-8")
-        connection.send(None)
-        os._exit(0)  # threads that wait in flock() could not be ended otherwise
+        _leave_records(index, directory, connection, turns, swaps, cpu)
+
+
+def _leave_records(
+    index: int, directory: Path, connection: Connection, turns: list[list[float]], swaps: list[float], cpu: float
+) -> None:
+    _records(index, directory).write_text(json.dumps([turns, swaps, cpu]), encoding="utf-8")
+    connection.send(None)
+    os._exit(0)  # threads that wait in flock() could not be ended otherwise
 
 
 async def _take_turns(lock: Lock, scenario: Scenario, turns: list[list[float]], end: float) -> None:
