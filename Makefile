@@ -51,7 +51,8 @@ MINUTES ?= 30
 explore: $(VENV)/nox
 	HOLDFAST_EXPLORE_MINUTES=$(MINUTES) $(VENV)/nox/bin/nox --session explore
 
-# Four threads of ten tasks; then eight processes of fifty tasks contend for everything, cancel at random, and are killed.
+# Four threads of ten tasks; then eight processes of fifty tasks and four threads contend for everything, cancel and give
+# up at random, and are killed.
 # SEED=... as it printed, to repeat; SERVER=1: the processes on a Valkey.
 soak: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SERVER),--server)

@@ -1,4 +1,5 @@
-"""Eight processes of fifty tasks contend for all six primitives; tasks are cancelled and processes killed, at random.
+"""Eight processes of fifty tasks and four threads contend for all six primitives; tasks are cancelled, the time of
+threads is up, and processes are killed, at random.
 
     python -m tests.cluster.soak [--minutes 5] [--seed N] [--server]
 
@@ -24,6 +25,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -38,13 +40,15 @@ if __package__:
 
 PROCESSES = 8
 TASKS = 50
+THREADS = 4
+"""Of each process, through a session of their own."""
 NAMES = 3
 """Of each kind."""
 PERMITS = 4
 PARTIES = 5
 CAPACITY = 5
 PATIENCE = 0.0, 2.0
-"""Seconds until a task is cancelled in whatever it does."""
+"""Seconds until a task is cancelled in whatever it does, and until the time of a thread is up."""
 HOLD = 0.0, 0.005
 LIFE = 0.5, 4.0
 """Seconds between two kills."""
@@ -152,6 +156,92 @@ class Soaker:
             self.write("wrong", f"place {place}")
 
 
+class InThreads:
+    """The threads of one process: what its tasks do, without an event loop."""
+
+    def __init__(self, session, soaker, seed):
+        self.session = session
+        self.soaker = soaker
+        self.is_ending = threading.Event()
+        self.errors = []
+        self.threads = [threading.Thread(target=self.work, args=(seed, n), daemon=True) for n in range(THREADS)]
+        for thread in self.threads:
+            thread.start()
+
+    def work(self, seed, number):
+        choices = random.Random(f"{seed} {number}")
+        acts = [self.lock, self.semaphore, self.event, self.condition, self.barrier]
+        key = 0
+        try:
+            while not self.is_ending.is_set():
+                act, key = choices.choice(acts), key + 1
+                if act(choices.randrange(NAMES), f"{number}.{key}", choices):
+                    self.soaker.write("done", "thread")
+        except Exception as exc:
+            self.errors.append(exc)
+
+    def end(self):
+        """Raises the error of a thread that has failed."""
+        self.is_ending.set()
+        for thread in self.threads:
+            thread.join()
+        for error in self.errors:
+            raise error
+
+    def hold(self, name, leased, key, choices):
+        grant = leased.acquire(timeout=choices.uniform(*PATIENCE))
+        if not grant:
+            return False
+        self.soaker.write("in", name, key, grant.token)
+        time.sleep(choices.uniform(*HOLD))
+        self.soaker.write("out", name, key)
+        leased.release()
+        return True
+
+    def lock(self, n, key, choices):
+        return self.hold(f"lock {n}", self.session.lock(f"lock {n}"), key, choices)
+
+    def semaphore(self, n, key, choices):
+        return self.hold(f"semaphore {n}", self.session.semaphore(f"semaphore {n}", PERMITS), key, choices)
+
+    def event(self, n, key, choices):
+        event = self.session.event(f"event {n}")
+        if choices.random() < 0.5:
+            event.set()
+            return True
+        return event.wait(choices.uniform(*PATIENCE))
+
+    def condition(self, n, key, choices):
+        """Takes part in what the tasks do to the same buffer."""
+        condition, buffer = self.session.condition(f"condition {n}"), self.soaker.buffers[n]
+        adds = choices.random() < 0.5
+        if not condition.acquire(timeout=choices.uniform(*PATIENCE)):
+            return False
+        try:
+            if not condition.wait_for(
+                lambda: int.from_bytes(os.pread(buffer, 1, 0)) != (CAPACITY if adds else 0), choices.uniform(*PATIENCE)
+            ):
+                return False
+            items = int.from_bytes(os.pread(buffer, 1, 0))
+            os.pwrite(buffer, (items + (1 if adds else -1)).to_bytes(), 0)
+            condition.notify()
+        finally:
+            condition.release()
+        return True
+
+    def barrier(self, n, key, choices):
+        """One for threads alone, as a time that is up breaks it for all."""
+        barrier = self.session.barrier(f"barrier of threads {n}", PARTIES)
+        try:
+            place = barrier.wait(choices.uniform(*PATIENCE))
+        except threading.BrokenBarrierError:
+            barrier.reset()
+            return False
+        if not 0 <= place < PARTIES:
+            self.soaker.write("wrong", f"place {place}")
+        return True
+
+
 async def fork_now_and_then(url, soaker):
     """In the thread of the loop or in another one. Each child is waited for, as it may hold something."""
     loop, children = asyncio.get_running_loop(), []
@@ -194,8 +284,11 @@ async def visit(url, directory, seed):
 async def soak(url, directory, seed):
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
-    async with holdfast.connect(url, ttl=TTL if url.startswith("redis:") else None) as session:
+    ttl = TTL if url.startswith("redis:") else None
+    async with holdfast.connect(url, ttl=ttl) as session:
         soaker = Soaker(session, directory, seed)
+        of_threads = await asyncio.to_thread(holdfast.connect(url, ttl=ttl).sync.open)
+        threads = InThreads(of_threads, soaker, seed)
         tasks = [asyncio.create_task(soaker.task()) for _ in range(TASKS)]
         tasks.append(asyncio.create_task(fork_now_and_then(url, soaker)))
         await asyncio.wait([*tasks, stop := asyncio.create_task(ending.wait())], return_when=asyncio.FIRST_COMPLETED)
@@ -205,6 +298,8 @@ async def soak(url, directory, seed):
             error for error in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(error, Exception)
         ]
         stop.cancel()
+        await asyncio.to_thread(threads.end)
+        await asyncio.to_thread(of_threads.close)
     for error in errors:
         raise error
 
@@ -336,7 +431,17 @@ def judge(directory, killed):
         history = [Turn(who, entered, left, 0.0, token if is_lock else None) for who, entered, left, token in held]
         wrong += [f"{name}: {violation}" for violation in violations(history, 1 if is_lock else PERMITS)]
     print(", ".join(f"{count:,} x {what}" for what, count in sorted(done.items())), f"; {len(killed)} killed", sep="")
-    acts = "lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier", "forked child", "command"
+    acts = (
+        "lock",
+        "semaphore",
+        "bounded_semaphore",
+        "event",
+        "condition",
+        "barrier",
+        "forked child",
+        "command",
+        "thread",
+    )
     idle = {*acts} - done.keys()
     return wrong + [f"nobody has ever come through: {what}" for what in sorted(idle)]
 
