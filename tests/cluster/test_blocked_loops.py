@@ -24,7 +24,7 @@ from .blocking import in_thread, until
 from .engines import ENGINES, Place
 from .proxy import Proxy
 from .running import in_child
-from .servers import shared
+from .servers import Server, shared
 
 TTL = 0.5
 
@@ -203,6 +203,29 @@ def test_the_connection_of_the_thread_is_made_again(tmp_path: Any) -> None:
             assert await asyncio.to_thread(blocked, connect, cut) is None
 
     asyncio.run(main())
+
+
+def test_what_was_asked_before_the_loop_was_blocked_is_done_once() -> None:
+    """The answer comes while the loop is blocked, and the time for it is over when the loop runs again."""
+    paused = 0.3
+
+    async def main() -> None:
+        async with (
+            holdfast.connect(server.url, ttl=1.0, loop_may_block=math.inf) as session,
+            redis.asyncio.Redis.from_url(server.url) as client,
+        ):
+            await session.lock("other").try_acquire()
+            await client.execute_command("CLIENT", "PAUSE", int(paused * 1000), "WRITE")
+            asking = asyncio.create_task(session.lock("x").try_acquire())
+            await asyncio.sleep(paused / 2)
+            time.sleep(1.5)
+            grant = await asking
+            assert grant is not None
+            [holder] = (await session.inspect("x")).holders
+            assert (holder.session.id, holder.token) == (session.id, grant.token)
+
+    with Server() as server:
+        asyncio.run(main())
 
 
 def test_a_session_that_opens_again_is_renewed_as_well(memory: Place) -> None:
