@@ -74,6 +74,18 @@ class Place:
                 await (client.delete(key) if text is None else client.set(key, text))
 
 
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
+    """A place of its own on each of the engines, for the tests of a module that imports this."""
+    return Place(request.param, tmp_path)
+
+
+@pytest.fixture
+def memory(tmp_path: Any) -> Place:
+    """One in this process."""
+    return Place("memory", tmp_path)
+
+
 @pytest.fixture(autouse=True)
 def run():
     """How the tests of a module that imports this are run."""

@@ -21,22 +21,14 @@ from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.session_life import keeping
 
 from .blocking import in_thread, until
-from .engines import ENGINES, Place
+from .engines import Place
+from .engines import memory as memory
+from .engines import place as place
 from .proxy import Proxy
 from .running import in_child
 from .servers import Server, shared
 
 TTL = 0.5
-
-
-@pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
-    return Place(request.param, tmp_path)
-
-
-@pytest.fixture
-def memory(tmp_path: Any) -> Place:
-    return Place("memory", tmp_path)
 
 
 def renewing() -> list[threading.Thread]:

@@ -12,12 +12,8 @@ from interpreters import BOUND
 import holdfast
 
 from .blocking import in_thread, until, waiting
-from .engines import ENGINES, Place
-
-
-@pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
-    return Place(request.param, tmp_path)
+from .engines import Place
+from .engines import place as place
 
 
 def options(place: Place) -> dict[str, Any]:

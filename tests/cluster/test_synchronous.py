@@ -16,18 +16,9 @@ from holdfast.cluster import LeaseLost, SessionLost
 
 from .blocking import Interruptions, in_loop, in_thread, until, waiting
 from .blocking import interruptions as interruptions
-from .engines import ENGINES, Place
-
-
-@pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
-    return Place(request.param, tmp_path)
-
-
-@pytest.fixture
-def memory(tmp_path: Any) -> Place:
-    return Place("memory", tmp_path)
-
+from .engines import Place
+from .engines import memory as memory
+from .engines import place as place
 
 # What it does
 

@@ -10,20 +10,15 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import pytest
 from interpreters import BOUND
 
 from .blocking import in_thread, until, waiting
-from .engines import ENGINES, Place
+from .engines import Place
+from .engines import place as place
 
 THREADS, ROUNDS = 3, 15
 TIMES = 0, 0.0005, 0.001, 0.002, 0.005
 """Seconds. A hand-over takes about as long, so some end as the lock is granted."""
-
-
-@pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
-    return Place(request.param, tmp_path)
 
 
 class Inside:
