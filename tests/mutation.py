@@ -104,6 +104,7 @@ CLUSTER = Tier(
         "tests/cluster/test_records.py",
         "tests/cluster/test_synchronous.py",
         "tests/cluster/test_synchronous_primitives.py",
+        "tests/cluster/test_blocked_loops.py",
         "tests/cluster/test_locked.py",
         "tests/conformance",
     ),
