@@ -1,6 +1,8 @@
 """One thing that a thread asks of a session's event loop, and how the thread leaves before that is done.
 
-A call runs as a task in the loop, and the thread blocks on a gate until the task has ended. What must hold:
+A call runs as a task in the loop, and the thread blocks on a gate until the task has ended. Where the engine allows it,
+the first step is made without a task, in the callback that the thread has asked for; most often it is the last one as
+well, or the one that sends the request. What must hold:
 
  1. The loop alone decides what became of a call. Its time is kept there, and a thread that is interrupted has the task
     cancelled there. So a grant that comes at that moment is either had or withdrawn.
@@ -17,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from holdfast.cluster.background import begin
+from holdfast.cluster.background import begin, begin_at_once
 from holdfast.cluster.errors import SessionLost
 
 T = TypeVar("T")
@@ -40,18 +42,21 @@ class Call(Generic[T]):
         seconds: float,
         undo: Callable[[T], Coroutine[Any, Any, None]] | None,
         patient: bool,
+        may_begin_at_once: Callable[[], bool],
     ) -> None:
         """make: what is to be done. seconds: how long it may take; -1 means no limit.
         undo: takes back what was got for a thread that has left.
         patient: a thread that is interrupted waits for the end, however long that takes, and keeps what it gets.
             If it is interrupted once more, it leaves.
+        may_begin_at_once: whether its first step may be made without a task. It is asked in the loop.
         """
         self._loop = loop
         self._make = make
         self._seconds = seconds
         self._undo = undo
         self._is_patient = patient
-        self._task: asyncio.Task[T] | None = None  # while it runs
+        self._may_begin_at_once = may_begin_at_once
+        self._task: asyncio.Task[None] | None = None  # while it runs
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
         self._is_answered = False
@@ -106,27 +111,33 @@ class Call(Generic[T]):
     # In the loop
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._make())
+        if self._may_begin_at_once():
+            self._task = begin_at_once(self._loop, self._work, "holdfast does what a thread has asked for")
+            if self._task is None:
+                self._answer(None)
+                return
+        else:
+            self._task = self._loop.create_task(self._work())
         self._task.add_done_callback(self._done)
         if self._seconds >= 0:
             self._timer = self._loop.call_later(self._seconds, self._time_is_up)
+
+    async def _work(self) -> None:
+        self._result.append(await self._make())
 
     def _time_is_up(self) -> None:
         if self._task is not None and not self._task.done():
             self._is_late = True
             self._task.cancel()
 
-    def _done(self, task: asyncio.Task[T]) -> None:
+    def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None  # it has the error, whose traceback will refer to this call
         if self._timer is not None:
             self._timer.cancel()
         if task.cancelled():
             self._answer(OutOfTime() if self._is_late else SessionLost(ENDED))
-        elif (error := task.exception()) is not None:
-            self._answer(error)
         else:
-            self._result.append(task.result())
-            self._answer(None)
+            self._answer(task.exception())
 
     def _answer(self, error: BaseException | None) -> None:
         self._is_answered = True

@@ -73,12 +73,13 @@ class LoopThread:
         seconds: float = -1,
         undo: Callable[[T], Coroutine[Any, Any, None]] | None = None,
         patient: bool = False,
+        may_begin_at_once: Callable[[], bool] = lambda: False,
     ) -> T:
         """Have something done in the loop, and wait for it; see `Call`. Raises SessionLost if the loop has ended."""
         loop = self._loop
         if loop is None:
             raise self.over()
-        call = Call(loop, make, seconds, undo, patient)
+        call = Call(loop, make, seconds, undo, patient, may_begin_at_once)
         self._calls.add(call)
         try:
             # In this order: the thread notes that it has ended before it answers the calls that are left.

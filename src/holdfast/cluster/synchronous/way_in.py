@@ -104,7 +104,7 @@ class WayIn:
     ) -> T:
         """Have something done in the session's event loop; see `Call`."""
         self._ready()
-        return self._thread.call(make, seconds, undo, patient)
+        return self._thread.call(make, seconds, undo, patient, self._may_begin_at_once)
 
     def _run_anyway(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """The same for what gives something back, and so is done wherever it is called, and never in a forked child."""
@@ -117,4 +117,7 @@ class WayIn:
         if thread.is_current():  # a finalizer runs there: to wait would be to wait for itself
             thread.start(make)
         else:
-            thread.call(make)
+            thread.call(make, may_begin_at_once=self._may_begin_at_once)
+
+    def _may_begin_at_once(self) -> bool:
+        return self._session._life.begins_at_once
