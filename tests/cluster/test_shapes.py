@@ -12,6 +12,7 @@ from holdfast.cluster.records.additions import added
 from holdfast.cluster.records.any_kind import KINDS, decode_any
 from holdfast.cluster.records.barrier import BarrierRecord, Place
 from holdfast.cluster.records.event import EventRecord
+from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
 from holdfast.cluster.records.record import Answer, Record
@@ -84,6 +85,18 @@ def stored(record: Record, **changes: Any) -> str:
 def test_a_record_fits(record):
     assert decode_any(encode(record), "x") == record
     assert decode(encode(record), "x", record, known=record) == record
+
+
+@pytest.mark.parametrize(
+    "record",
+    [LockRecord(tokens=7), LockRecord(tokens=7, holder=Holder('"\\', 1, 2**80, 0.001, 3)), SEMAPHORE, EVENT, BARRIER],
+)
+@pytest.mark.parametrize("changed", [0.0, 1764118000, 1764118000.123])
+def test_what_is_written_by_hand_is_what_the_standard_library_would_write(record, changed):
+    record = record.but(made_by='"\xe4\n', changed=changed)
+    fields = [record.made_by, record.changed, *record.state().values()]
+    head = {"format": FORMAT, "kind": record.kind, "rows": [0, 0], "fields": fields}
+    assert encode(record) == json.dumps(head, separators=(",", ":"))
 
 
 @pytest.mark.parametrize(("record", "field", "wrong"), WRONG)

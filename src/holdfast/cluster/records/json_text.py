@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 EARLIER = 1, 2
@@ -10,6 +11,13 @@ EARLIER = 1, 2
 FORMAT = 3
 """The version of what is stored: of the records and of what stands behind them."""
 ENCODER = json.JSONEncoder(separators=(",", ":"))
+_REMEMBERED = 1024
+
+
+@lru_cache(_REMEMBERED)
+def quoted(text: str) -> str:
+    """The JSON of a text that is needed again and again, as is the name of a kind or of a session."""
+    return ENCODER.encode(text)
 
 
 def document_of(text: str) -> Any:
