@@ -15,7 +15,7 @@ from holdfast.cluster.values_in_messages import shortened, shown
 
 from . import rows, shapes
 from .additions import with_additions
-from .json_text import EARLIER, FORMAT, document_of, quoted
+from .json_text import EARLIER, FORMAT, document_in_first_row, quoted
 from .record import Record, with_article
 from .shapes import Shape
 
@@ -65,7 +65,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
     Raises FormatError if this version does not know them.
     """
-    document = document_of(text.partition("\n")[0])
+    document = document_in_first_row(text)
     if not isinstance(document, dict):
         raise not_ours(text, name)
     kind = document.get("kind")
@@ -86,7 +86,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 def decode_document(document: dict[str, Any], text: str, name: str, initial: R, known: R | None = None) -> R:
     """As decode(), for a text that parse() has read."""
     kind = document["kind"]
-    fresh = initial.of_kind(kind)
+    fresh = initial if kind == initial.kind else initial.of_kind(kind)
     if fresh is None:
         fields = document.get("fields")
         made_by = shortened(str(fields[0] if type(fields) is list and fields else None))
@@ -107,19 +107,20 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
     line, answers = rows.line_in(stored[:runs]), rows.answers_in(stored[runs:end])
     if line is None or answers is None:
         raise not_ours(text, name)
-    parts = [row for row in stored[end:] if row.startswith("{")]
-    record = fresh.but(
-        made_by=fields["made_by"],
-        changed=fields["changed"],
-        line=line,
-        answers=answers,
-        **fresh.fields_from(fields),
-    ).with_parts(parts, known)
-    if record is not None and len(stored) > end + len(parts):
-        record = with_additions(record, stored[end + len(parts) :])
-    if record is None:
+    made_by, changed = fields["made_by"], fields["changed"]
+    record = fresh.but(made_by=made_by, changed=changed, line=line, answers=answers, **fresh.fields_from(fields))
+    return record if len(stored) == end else _with_the_rest(record, stored[end:], text, name, known)
+
+
+def _with_the_rest(record: R, stored: list[str], text: str, name: str, known: R | None) -> R:
+    """The record with its parts, and with what was added to it. stored: the rows of both."""
+    parts = [row for row in stored if row.startswith("{")]
+    whole = record.with_parts(parts, known)
+    if whole is not None and len(stored) > len(parts):
+        whole = with_additions(whole, stored[len(parts) :])
+    if whole is None:
         raise not_ours(text, name)
-    return record
+    return whole
 
 
 @cache
