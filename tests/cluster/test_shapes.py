@@ -107,7 +107,9 @@ def test_a_record_with_something_else_in_a_field_is_refused(record, field, wrong
             read()
 
 
-@pytest.mark.parametrize("text", [" {head}", "{head} ", "{head}\r\n", "{head}{head}", "{head},\n", "\n{head}", "{broken}"])
+@pytest.mark.parametrize(
+    "text", [" {head}", "{head} ", "{head}\r\n", "{head}{head}", "{head},\n", "\n{head}", "{broken}"]
+)
 def test_a_head_with_something_around_it_is_refused(text):
     head = encode(LOCK)
     text = text.format(head=head, broken=head.replace('"rows"', '\n"rows"'))

@@ -95,7 +95,7 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
             f"{with_article(initial.kind)}. Use another name; nothing was changed"
         )
     names, fits = _fields_of(type(initial))
-    values = document.get("fields")
+    values: Any = document.get("fields")
     if not fits(values):
         raise not_ours(text, name)
     fields = dict(zip(names, values, strict=True))

@@ -91,7 +91,7 @@ class Database:
                 raise
             try:
                 in_the_way = await make_way(files)
-                if usable and self._is_as_found():
+                if usable and self.has_its_files():
                     self.files = files
                     return
                 if in_the_way:
@@ -130,7 +130,8 @@ class Database:
         """By their inodes: a device may have another number in a container."""
         return "".join(f"{file[1]} " if file else "- " for file in files)
 
-    def _is_as_found(self) -> bool:
+    def has_its_files(self) -> bool:
+        """Whether the files under the paths are those that this session has open."""
         return self._opened.changed() is None
 
     def _unusable(self, exc: sqlite3.Error | None) -> EngineError:
@@ -150,7 +151,7 @@ class Database:
             return
         hold, self._hold = self._hold, None
         lock, self._is_locked = self._is_locked, False
-        if lock and self._is_as_found():
+        if lock and self.has_its_files():
             hold.unlock()
             lock = False
         try:

@@ -67,7 +67,6 @@ _PROTECTED = 3600.0, 1.0
 class EmbeddedEngine:
     """An engine in a directory; see `contract.Engine`."""
 
-    vouches = False
     makes_additions = False
     begins_at_once = True
 
@@ -81,6 +80,11 @@ class EmbeddedEngine:
         self._closed = False
         self._protection: asyncio.TimerHandle | None = None
         self._undo = contextlib.ExitStack()
+
+    @property
+    def vouches(self) -> bool:
+        """Whether a message has just come with a fresh seal, and this session may still believe it."""
+        return self._bell.is_sealed and self._database.has_its_files() and not self._files.is_removed()
 
     # The session
 
@@ -119,6 +123,7 @@ class EmbeddedEngine:
 
             def begin() -> None:
                 self._tables.raise_floor_unless(goes_on=bool(others))
+                self._bell.word = self._tables.word()
                 self._tables.add_session(*row)
 
             await self._database.transact(begin)
@@ -189,10 +194,11 @@ class EmbeddedEngine:
             self._tables.keep(name, text, found.now, before)
             return result
 
+        asked = monotonic()  # this process may be stopped before it sends what the change has granted
         result = await self._database.transact(transaction)
         self._files.remove(evicted)
         for session, message in to_wake(notices, result):
-            self.wake(session, name, message)
+            self._bell.ring(session, name, message, asked)
         return result
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
@@ -306,7 +312,7 @@ class EmbeddedEngine:
     # Wake-ups
 
     def wake(self, session: str, name: str, message: str) -> None:
-        self._bell.ring(session, name, message)
+        self._bell.ring(session, name, message, monotonic())
 
     # Files that were removed under living sessions
 

@@ -5,6 +5,7 @@ Each method is one step of a transaction or of a reading, which `engine` puts to
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -118,6 +119,18 @@ class Tables:
             self._database.execute("DELETE FROM boots")
             values = boot, max(floor, int(time.time() * 1_000_000))
             self._database.execute("INSERT INTO boots VALUES (?, ?)", values)
+
+    def word(self) -> str:
+        """In the transaction in which a session begins: a word that only those know who can read the database.
+
+        The table is not one of the schema's: earlier versions of holdfast do not know it, and leave it alone.
+        """
+        self._database.execute("CREATE TABLE IF NOT EXISTS words (word TEXT)")
+        words = self._database.execute("SELECT word FROM words")
+        if not words:
+            words = [(secrets.token_hex(16),)]
+            self._database.execute("INSERT INTO words VALUES (?)", words[0])
+        return str(words[0][0])
 
     # Sessions
 
