@@ -30,6 +30,11 @@ LEFT JOIN texts ON namespace = ? AND name = ?
 _ADD = "INSERT INTO texts VALUES (?, ?, ?, ?, ?)"
 _KEEP = "UPDATE texts SET text = ?, changed = ? WHERE rowid = ?"
 _KEEP_WITH_AGE = "UPDATE texts SET text = ?, changed = ?, minute = ? WHERE rowid = ?"
+_KEEP_IF_AS_BEFORE = f"""
+UPDATE texts SET text = ?, changed = ?
+WHERE rowid = ? AND namespace = ? AND name = ? AND text = ? AND minute = ?
+    AND EXISTS ({_IS_ALIVE}) AND (SELECT floor FROM ({_SELECT_FLOOR})) = ?
+"""
 _MINUTE = 60.0
 """Seconds. The index by age knows the minute of a change only: a change that has to put its name elsewhere in the index
 as well takes half as long again."""
@@ -71,8 +76,7 @@ class Tables:
     def state(self, name: str, session: str) -> State:
         """What a change of a name needs to know. session: the one that makes it."""
         values = session, monotonic(), self._namespace, self._namespace, name
-        found = self._database.execute(_SELECT_STATE, values)
-        return State(*found[0])
+        return State._make(self._database.execute(_SELECT_STATE, values)[0])
 
     def keep(self, name: str, text: str, now: float, before: State) -> None:
         """before: as state() has found it in this transaction."""
@@ -83,6 +87,21 @@ class Tables:
             self._database.execute(_KEEP, (text, now, before.row))
         else:
             self._database.execute(_KEEP_WITH_AGE, (text, now, minute, before.row))
+
+    def state_after(self, text: str, now: float, before: State) -> State | None:
+        """What state() would find after keep(), as long as nobody else changes anything; None if it cannot be told."""
+        return None if before.row is None else State(before.row, text, now // _MINUTE, before.floor, 1)
+
+    def keep_if(self, name: str, text: str, now: float, before: State, session: str) -> bool:
+        """In a transaction: as keep(), if state() would still find `before`. Return whether it would.
+
+        session: the one that makes the change.
+        """
+        if now // _MINUTE != before.minute:
+            return False
+        where = before.row, self._namespace, name, before.text, before.minute
+        values = text, now, *where, session, monotonic(), self._namespace, before.floor
+        return bool(self._database.change(_KEEP_IF_AS_BEFORE, values))
 
     def names(self) -> list[str]:
         query = "SELECT name FROM texts WHERE namespace = ? ORDER BY name"
