@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from interpreters import BOUND, RARELY
 
 import holdfast
 from holdfast.cluster import EngineError
+from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.embedded import directory as directory_module
 from holdfast.cluster.session_life import renewal
 
@@ -266,8 +268,9 @@ def test_a_grant_is_not_believed_from_a_datagram_alone(place, primitive):
             await first()
             waiting = asyncio.create_task(second())
             await until_waiting(one, "x")
-            for ticket in range(1, 5):
-                forge(two, json.dumps(["default", "x", f"{ticket} 99 1"]).encode())
+            for ticket, seal in itertools.product(range(1, 5), ["", f"\t{monotonic()!r} {'0' * 32}", "\tnan "]):
+                forge(two, json.dumps(["default", "x", f"{ticket} 99 1{seal}"]).encode())
+                await asyncio.sleep(0.001)
             async with two.lock("another"):  # it has heard all of them
                 await asyncio.sleep(0.1)
             assert not waiting.done()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import shutil
 import signal
 import sqlite3
 import time
+from types import SimpleNamespace
 
 import pytest
 from interpreters import BOUND
@@ -255,3 +257,93 @@ def test_each_session_of_a_process_is_told_whether_the_files_stay_the_same(tmp_p
     for share in shares:
         share.unlock()
         share.release()
+
+
+class Database:
+    """Three files of a directory whose ctime is so many seconds old."""
+
+    def __init__(self, tmp_path, monkeypatch, seconds):
+        self.directory = tmp_path
+        for path in self.paths():
+            path.touch()
+        now = tmp_path.stat().st_ctime_ns + int(seconds * 1e9)
+        monkeypatch.setattr(database_files.time, "time_ns", lambda: now)
+        self.looked_at = []
+        self.path = str(tmp_path / "state.db")
+        self.found = database_files.look(self.path)
+        self.unchanged = database_files.Unchanged(self.path, self.found)
+
+    def paths(self):
+        return [self.directory / f"state.db{suffix}" for suffix in database_files.SUFFIXES]
+
+    def count(self, monkeypatch, ctime=None):
+        """Note what is looked at from now on. ctime: what is told of the directory."""
+        stat = database_files.os.stat
+
+        def counted(path):
+            self.looked_at.append(str(path))
+            found = stat(path)
+            if ctime is None or str(path) != str(self.directory):
+                return found
+            return SimpleNamespace(st_dev=found.st_dev, st_ino=found.st_ino, st_ctime_ns=ctime)
+
+        monkeypatch.setattr(database_files.os, "stat", counted)
+
+
+def test_a_directory_in_which_nothing_has_changed_is_all_that_is_looked_at(tmp_path, monkeypatch):
+    database = Database(tmp_path, monkeypatch, 1)
+    assert database.unchanged.changed() is None
+    database.count(monkeypatch)
+    assert database.unchanged.changed() is None
+    assert database.looked_at == [str(tmp_path)]
+    (tmp_path / "another").touch()
+    assert database.unchanged.changed() is None
+    assert len(database.looked_at) == 1 + 4, "a name was made: the files are looked at"
+    assert database.unchanged.changed() is None
+    assert len(database.looked_at) == 5 + 1 or tmp_path.stat().st_ctime_ns > database_files.time.time_ns() - 100_000_000
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_what_is_put_in_place_within_the_same_tick_of_the_clock_is_seen(tmp_path, monkeypatch, index):
+    database = Database(tmp_path, monkeypatch, 0.01)
+    database.count(monkeypatch, tmp_path.stat().st_ctime_ns)
+    assert database.unchanged.changed() is None
+    path = database.paths()[index]
+    (tmp_path / "new").touch()
+    (tmp_path / "new").rename(path)
+    assert database.unchanged.changed() == str(path)
+
+
+def test_a_clock_of_whole_seconds_is_waited_for_longer(tmp_path, monkeypatch):
+    database = Database(tmp_path, monkeypatch, 1)
+    seconds = tmp_path.stat().st_ctime_ns // 1_000_000_000 * 1_000_000_000
+    database.count(monkeypatch, seconds)
+    for _ in range(2):
+        assert database.unchanged.changed() is None
+    assert len(database.looked_at) == 2 * 4
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_a_directory_whose_old_times_are_restored_is_looked_at(tmp_path, monkeypatch, index):
+    """As a backup is, by tools that keep the times."""
+    database = Database(tmp_path, monkeypatch, 1)
+    assert database.unchanged.changed() is None
+    before = tmp_path.stat()
+    path = database.paths()[index]
+    path.unlink()
+    os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert tmp_path.stat().st_mtime_ns == before.st_mtime_ns
+    assert database.unchanged.changed() == str(path)
+
+
+def test_another_directory_under_the_path_is_looked_at(tmp_path, monkeypatch):
+    (tmp_path / "locks").mkdir()
+    database = Database(tmp_path / "locks", monkeypatch, 1)
+    assert database.unchanged.changed() is None
+    (tmp_path / "locks").rename(tmp_path / "old")
+    assert database.unchanged.changed() == database.path
+    shutil.copytree(tmp_path / "old", tmp_path / "locks")
+    assert database.unchanged.changed() == database.path
+    shutil.rmtree(tmp_path / "locks")
+    (tmp_path / "old").rename(tmp_path / "locks")
+    assert database.unchanged.changed() is None

@@ -12,6 +12,7 @@ from holdfast.cluster.records.additions import added
 from holdfast.cluster.records.any_kind import KINDS, decode_any
 from holdfast.cluster.records.barrier import BarrierRecord, Place
 from holdfast.cluster.records.event import EventRecord
+from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
 from holdfast.cluster.records.record import Answer, Record
@@ -86,11 +87,34 @@ def test_a_record_fits(record):
     assert decode(encode(record), "x", record, known=record) == record
 
 
+@pytest.mark.parametrize(
+    "record",
+    [LockRecord(tokens=7), LockRecord(tokens=7, holder=Holder('"\\', 1, 2**80, 0.001, 3)), SEMAPHORE, EVENT, BARRIER],
+)
+@pytest.mark.parametrize("changed", [0.0, 1764118000, 1764118000.123])
+def test_what_is_written_by_hand_is_what_the_standard_library_would_write(record, changed):
+    record = record.but(made_by='"\xe4\n', changed=changed)
+    fields = [record.made_by, record.changed, *record.state().values()]
+    head = {"format": FORMAT, "kind": record.kind, "rows": [0, 0], "fields": fields}
+    assert encode(record) == json.dumps(head, separators=(",", ":"))
+
+
 @pytest.mark.parametrize(("record", "field", "wrong"), WRONG)
 def test_a_record_with_something_else_in_a_field_is_refused(record, field, wrong):
     text = stored(record, **{field: wrong})
     for read in (lambda: decode(text, "x", record), lambda: decode_any(text, "x")):
         with pytest.raises(FormatError, match=r"the record of 'x' is not one of holdfast's.*Nothing was changed"):
+            read()
+
+
+@pytest.mark.parametrize(
+    "text", [" {head}", "{head} ", "{head}\r\n", "{head}{head}", "{head},\n", "\n{head}", "{broken}"]
+)
+def test_a_head_with_something_around_it_is_refused(text):
+    head = encode(LOCK)
+    text = text.format(head=head, broken=head.replace('"rows"', '\n"rows"'))
+    for read in (lambda: decode(text, "x", LOCK), lambda: decode_any(text, "x")):
+        with pytest.raises(FormatError, match="Nothing was changed"):
             read()
 
 

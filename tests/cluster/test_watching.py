@@ -14,6 +14,7 @@ from interpreters import RARELY
 import holdfast
 from holdfast.cluster import EngineError
 from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.engines.contract import LATER
 from holdfast.cluster.engines.embedded import watching
 from holdfast.cluster.engines.embedded.watching import FAILURES, LATEST, Life, Watching
 from holdfast.cluster.session_life import renewal
@@ -128,7 +129,8 @@ async def test_a_session_that_is_renewed_is_not_suspected(monkeypatch):
 
 
 @on_linux
-async def test_all_who_watch_a_session_are_told_and_who_has_stopped_is_not():
+async def test_all_who_watch_a_session_are_told_and_who_has_stopped_is_not(monkeypatch):
+    monkeypatch.setattr(watching, "KEPT", 0.001)
     watched = Watched(os.getpid())
     watched.found = [False]
     calls = []
@@ -149,11 +151,78 @@ async def test_all_who_watch_a_session_are_told_and_who_has_stopped_is_not():
     again = watched.watching.watch("it", lambda: calls.append("again"))
     assert len(os.listdir("/proc/self/fd")) == before + 1
     again()
-    assert len(os.listdir("/proc/self/fd")) == before
+    while len(os.listdir("/proc/self/fd")) > before:
+        await asyncio.sleep(0.001)
     watched.watching.watch("it", calls.clear)
     watched.watching.close()
     watched.watching.watch("it", calls.clear)()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@on_linux
+async def test_who_watches_the_same_again_and_again_looks_once_and_a_death_in_between_is_found_soon():
+    watched = Watched(os.getpid())
+    watched.found = [False]
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        watched.watching.watch("it", watched.told.set)()
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert watched.looks == 1
+    watched.found = [True]
+    stop = watched.watching.watch("it", watched.told.set)
+    assert watched.looks == 1, "it was alive a moment ago"
+    await watched.told.wait()
+    assert watched.looks == 2
+    stop()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@on_linux
+async def test_what_is_planned_for_a_session_that_nobody_watches_costs_no_look():
+    watched = Watched(os.getpid(), ttl=0.02)
+    watched.found = [False]
+    watched.watching.watch("it", watched.told.set)()
+    pauses = len(watched.pauses)
+    await asyncio.sleep(0.02 + 2 * LATER)
+    assert watched.looks == 1
+    assert len(watched.pauses) <= pauses + 1, "of which one is this test's"
+    watched.watching.watch("it", watched.told.set)
+    await watched.told.wait()
+
+
+@on_linux
+async def test_the_end_of_a_process_that_nobody_watched_just_then_is_found():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    watched = Watched(process.pid)
+    watched.found = [False, True]
+    watched.watching.watch("it", watched.told.set)()
+    process.communicate(b"\n")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    watched.watching.watch("it", watched.told.set)
+    await watched.told.wait()
+
+
+@on_linux
+async def test_what_is_kept_is_given_up_when_there_is_no_descriptor_left(monkeypatch):
+    opened = os.pidfd_open
+    watched = Watched(os.getpid())
+    watched.found = [False]
+    before = len(os.listdir("/proc/self/fd"))
+
+    def with_few(pid):
+        if len(os.listdir("/proc/self/fd")) > before:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(pid)
+
+    monkeypatch.setattr(watching.os, "pidfd_open", with_few)
+    monkeypatch.setattr(watching, "WITHOUT_DESCRIPTOR", 0.001)
+    watched.watching.watch("it", watched.told.set)()
+    watched.watching.watch("another", watched.told.set)
+    while watched.watching._watches["another"].pidfd is None:
+        await asyncio.sleep(0.001)
+    assert [*watched.watching._watches] == ["another"]
+    watched.watching.close()
 
 
 @on_linux

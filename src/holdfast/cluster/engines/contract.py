@@ -144,11 +144,17 @@ class Engine(Protocol):
 
     ttl: float | None
     """Seconds without a renewal after which the session is dead; None if it lives as long as its process."""
-    vouches: bool = False
-    """Whether only those who can change the texts can send wake-ups. If False, a session that is told of a grant reads
-    the text before it believes it; that costs little where the texts are near."""
     makes_additions: bool = True
     """Whether it may make an addition in place of a change; see promise 9. If False, none is offered to it."""
+
+    @property
+    def vouches(self) -> bool:
+        """Whether only somebody who can change the texts can have sent a wake-up. False is always right.
+
+        If False, a session that is told of a grant reads the text before it believes it. It asks while `on_wake` is
+        called, so an engine may judge each wake-up.
+        """
+        return False
 
     @property
     def begins_at_once(self) -> bool:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 from . import shapes
-from .json_text import ENCODER, document_of
+from .json_text import ENCODER, document_of, quoted
 from .leased import Acquire, LeasedRecord, TryAcquire
 from .line import Line, Run, join, join_run, leave, line_of, size, stands_in, take, take_first, without
 from .record import Grants, Held, Record, Wake
@@ -243,6 +243,12 @@ class LockRecord(LeasedRecord):
 
     def state(self) -> dict[str, Any]:
         return {"tokens": self.tokens, "holder": self.holder}
+
+    def state_text(self) -> str:
+        if self.holder is None:
+            return f"{self.tokens},null"
+        session, ticket, token, since, tickets = self.holder
+        return f"{self.tokens},[{quoted(session)},{ticket},{token},{since!r},{tickets}]"
 
     def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
         holder = document["holder"]

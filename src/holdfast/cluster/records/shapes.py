@@ -56,13 +56,15 @@ def session(value: object) -> bool:
 
 def row(*shapes: Shape) -> Shape:
     """A list of exactly these shapes, in order."""
+    how_many = len(shapes)
 
     def fits(value: object) -> bool:
-        return (
-            type(value) is list
-            and len(value) == len(shapes)
-            and all(shape(part) for shape, part in zip(shapes, value, strict=True))
-        )
+        if type(value) is not list or len(value) != how_many:
+            return False
+        for shape, part in zip(shapes, value, strict=True):  # noqa: SIM110  # a generator takes twice as long
+            if not shape(part):
+                return False
+        return True
 
     return fits
 

@@ -7,6 +7,7 @@ holdfast, may have written it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from holdfast.cluster.errors import FormatError, NameConflict
@@ -14,7 +15,7 @@ from holdfast.cluster.values_in_messages import shortened, shown
 
 from . import rows, shapes
 from .additions import with_additions
-from .json_text import EARLIER, ENCODER, FORMAT, document_of
+from .json_text import EARLIER, FORMAT, document_in_first_row, quoted
 from .record import Record, with_article
 from .shapes import Shape
 
@@ -32,9 +33,10 @@ R = TypeVar("R", bound=Record)
 def encode(record: Record) -> str:
     """The record as it is stored."""
     line, answers = record.line, record.answers
-    fields = [record.made_by, record.changed, *record.state().values()]
-    head = {"format": FORMAT, "kind": record.kind, "rows": [len(line), len(answers)], "fields": fields}
-    return "\n".join((ENCODER.encode(head), *rows.of_line(line), *rows.of_answers(answers), *record.parts()))
+    fields = f"{quoted(record.made_by)},{record.changed!r},{record.state_text()}"
+    how_many = f"{len(line)},{len(answers)}"
+    head = f'{{"format":{FORMAT},"kind":{quoted(record.kind)},"rows":[{how_many}],"fields":[{fields}]}}'
+    return "\n".join((head, *rows.of_line(line), *rows.of_answers(answers), *record.parts()))
 
 
 def decode(
@@ -63,7 +65,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
     Raises FormatError if this version does not know them.
     """
-    document = document_of(text.partition("\n")[0])
+    document = document_in_first_row(text)
     if not isinstance(document, dict):
         raise not_ours(text, name)
     kind = document.get("kind")
@@ -84,7 +86,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 def decode_document(document: dict[str, Any], text: str, name: str, initial: R, known: R | None = None) -> R:
     """As decode(), for a text that parse() has read."""
     kind = document["kind"]
-    fresh = initial.of_kind(kind)
+    fresh = initial if kind == initial.kind else initial.of_kind(kind)
     if fresh is None:
         fields = document.get("fields")
         made_by = shortened(str(fields[0] if type(fields) is list and fields else None))
@@ -92,12 +94,11 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
             f"{shown(name)} is {with_article(kind)}, made by {made_by}, and is used here as "
             f"{with_article(initial.kind)}. Use another name; nothing was changed"
         )
-    shapes_of_fields, values = {**_SHAPES, **initial.SHAPES}, document.get("fields")
-    if type(values) is not list or len(values) != len(shapes_of_fields):
+    names, fits = _fields_of(type(initial))
+    values: Any = document.get("fields")
+    if not fits(values):
         raise not_ours(text, name)
-    fields = dict(zip(shapes_of_fields, values, strict=True))
-    if not all(fits(fields[field]) for field, fits in shapes_of_fields.items()):
-        raise not_ours(text, name)
+    fields = dict(zip(names, values, strict=True))
     how_many: Any = document.get("rows")
     _, *stored = text.split("\n")
     if not _IS_HOW_MANY(how_many) or sum(how_many) > len(stored):
@@ -106,19 +107,27 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
     line, answers = rows.line_in(stored[:runs]), rows.answers_in(stored[runs:end])
     if line is None or answers is None:
         raise not_ours(text, name)
-    parts = [row for row in stored[end:] if row.startswith("{")]
-    record = fresh.but(
-        made_by=fields["made_by"],
-        changed=fields["changed"],
-        line=line,
-        answers=answers,
-        **fresh.fields_from(fields),
-    ).with_parts(parts, known)
-    if record is not None and len(stored) > end + len(parts):
-        record = with_additions(record, stored[end + len(parts) :])
-    if record is None:
+    made_by, changed = fields["made_by"], fields["changed"]
+    record = fresh.but(made_by=made_by, changed=changed, line=line, answers=answers, **fresh.fields_from(fields))
+    return record if len(stored) == end else _with_the_rest(record, stored[end:], text, name, known)
+
+
+def _with_the_rest(record: R, stored: list[str], text: str, name: str, known: R | None) -> R:
+    """The record with its parts, and with what was added to it. stored: the rows of both."""
+    parts = [row for row in stored if row.startswith("{")]
+    whole = record.with_parts(parts, known)
+    if whole is not None and len(stored) > len(parts):
+        whole = with_additions(whole, stored[len(parts) :])
+    if whole is None:
         raise not_ours(text, name)
-    return record
+    return whole
+
+
+@cache
+def _fields_of(kind: type[Record]) -> tuple[tuple[str, ...], Shape]:
+    """The names of the fields in the head of a record of this kind, and the shape of their values."""
+    of_each = {**_SHAPES, **kind.SHAPES}
+    return (*of_each,), shapes.row(*of_each.values())
 
 
 def not_ours(text: str, name: str) -> FormatError:

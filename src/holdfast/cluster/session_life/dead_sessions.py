@@ -101,7 +101,7 @@ class Deaths:
         """The sessions that the tasks here wait for."""
         if not self._waiters.futures:
             return frozenset()
-        return record.watches().get(self._session.id, frozenset())
+        return record.watches({self._session.id}).get(self._session.id, frozenset())
 
 
 async def look_for_dead(

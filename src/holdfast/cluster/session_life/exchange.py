@@ -44,6 +44,7 @@ asked before another task is let in. If the session was ended by another one, no
 GATHERING = 0.001
 """Seconds for which requests that only join the line may gather, while a task of this session is in and others of this
 session would stand in front of them anyway. Most often the run is over before, and they go with its end."""
+_NOBODY: frozenset[str] = frozenset()
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until a change that the engine has failed to make is tried again."""
 
@@ -323,7 +324,7 @@ class Exchange:
                 if self._outbox.sent is None:
                     continue  # it has been given up, with everything else that was here
                 self._outdated = False  # reset first: it may become true again while the answer is on its way
-                leaving = frozenset({self._session.id}) if self._recovery.leaving else frozenset[str]()
+                leaving = frozenset({self._session.id}) if self._recovery.leaving else _NOBODY
                 offers = self._session.offers_additions and not dead and not leaving
                 asked = self._session.loop.time()
                 done = await engine.apply(

@@ -46,7 +46,7 @@ class Expiry:
 
     def look(self) -> None:
         """End the session if the others may take it for dead already."""
-        if self.has_passed():
+        if monotonic() >= self.deadline and not self._is_stopped:
             why = f": {self.failure}" if self.failure is not None else ""
             self._kill(f"could not be renewed within its ttl of {self._ttl} s{why}")
 

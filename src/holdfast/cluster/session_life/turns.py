@@ -80,6 +80,8 @@ class Turns:
         """The next ticket of the run whose task still waits."""
         run = self._run
         rest = range(self._inside + 1, run.ticket + run.tickets)
+        if not rest:
+            return None
         for ticket in rest[:NEAR]:
             if self._waiters.waits(ticket):
                 return ticket

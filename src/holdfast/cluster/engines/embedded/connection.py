@@ -64,7 +64,8 @@ class Connection:
 
         Raises Interrupted if this thread has forked meanwhile, as in a signal handler; SessionLost in a child.
         """
-        self.check_process()  # first: in a child, the lock may be held by a thread that does not exist there
+        if self._pid != os.getpid():  # first: in a child, the lock may be held by a thread that does not exist there
+            self.check_process()
         with self._lock:
             self._interrupted = False
             return function()
@@ -86,8 +87,7 @@ class Connection:
     def change(self, statement: str, values: Sequence[Any]) -> int:
         """Run a statement as execute() does; return how many rows it has changed."""
         self.execute(statement, values)
-        [(rows,)] = self.execute("SELECT changes()")
-        return int(rows)
+        return 0 if self._cursor is None else self._cursor.rowcount
 
     @property
     def in_transaction(self) -> bool:

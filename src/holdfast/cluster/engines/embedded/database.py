@@ -55,8 +55,7 @@ class Database:
         self.change = self._connection.change
         """The same; return how many rows were changed."""
         self._is_locked = False
-        self._paths: list[str] = []
-        self._found: tuple[tuple[int, int] | None, ...] = ()  # what was under the paths when they were opened
+        self._opened = database_files.Unchanged()  # what was under the paths when they were opened
         self._closed = True
         self._transactions = 0
 
@@ -92,7 +91,7 @@ class Database:
                 raise
             try:
                 in_the_way = await make_way(files)
-                if usable and self._is_as_found():
+                if usable and self.has_its_files():
                     self.files = files
                     return
                 if in_the_way:
@@ -106,7 +105,7 @@ class Database:
             await asyncio.sleep(random.uniform(*_OPENING_PAUSE))
 
     async def _open(self) -> None:
-        self._paths, self._found = [], ()
+        self._opened = database_files.Unchanged()
         self._hold = database_files.hold(self.path)
         mode = await self._insisting(lambda: self._connection.execute("PRAGMA journal_mode = WAL"))
         if mode != [("wal",)]:
@@ -123,16 +122,17 @@ class Database:
         stay = hold.lock()
         found = database_files.look(self.path)
         # Where the files do not stay, they may be others after a fork: if this process was the last to have them open.
-        self._found = found if stay else found[:1]
-        self._paths = [self.path + suffix for suffix in database_files.SUFFIXES[: len(self._found)]]
-        return self._describe(self._found), hold.file == found[0] and database_files.are_open(found)
+        kept = found if stay else found[:1]
+        self._opened = database_files.Unchanged(self.path, kept)
+        return self._describe(kept), hold.file == found[0] and database_files.are_open(found)
 
     def _describe(self, files: tuple[tuple[int, int] | None, ...]) -> str:
         """By their inodes: a device may have another number in a container."""
         return "".join(f"{file[1]} " if file else "- " for file in files)
 
-    def _is_as_found(self) -> bool:
-        return database_files.changed(self._paths, self._found) is None
+    def has_its_files(self) -> bool:
+        """Whether the files under the paths are those that this session has open."""
+        return self._opened.changed() is None
 
     def _unusable(self, exc: sqlite3.Error | None) -> EngineError:
         if exc is None:
@@ -151,7 +151,7 @@ class Database:
             return
         hold, self._hold = self._hold, None
         lock, self._is_locked = self._is_locked, False
-        if lock and self._is_as_found():
+        if lock and self.has_its_files():
             hold.unlock()
             lock = False
         try:
@@ -199,7 +199,7 @@ class Database:
 
     def check_files(self) -> None:
         """Raise SessionLost if the files under the paths are not those that this session has open."""
-        path = database_files.changed(self._paths, self._found)
+        path = self._opened.changed()
         if path is not None:
             raise SessionLost(f"{path} has been removed or replaced while this session used it")
 

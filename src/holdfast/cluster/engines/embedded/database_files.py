@@ -13,6 +13,7 @@ import fcntl
 import os
 import struct
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,9 @@ _SHARED = 0x40000002, 510
 """The bytes that SQLite locks for shared use of a database: the first one, and how many."""
 _OWN_FILES = Path("/proc/self/fd")
 SUFFIXES = "", "-wal", "-shm"
+_TICK, _COARSE_TICK = 100_000_000, 3_000_000_000
+"""Nanoseconds; more than the time for which the clock of a file's ctime stands still: a hundredth of a second at most,
+or two seconds on a file system that keeps whole seconds."""
 
 
 def look(path: str) -> tuple[tuple[int, int] | None, ...]:
@@ -27,17 +31,47 @@ def look(path: str) -> tuple[tuple[int, int] | None, ...]:
     return tuple([_look(path + suffix) for suffix in SUFFIXES])
 
 
-def changed(paths: Sequence[str], files: Sequence[tuple[int, int] | None]) -> str | None:
-    """The first of these paths under which there is another file now, or no file; None if there is no such path."""
-    path = ""
-    try:
-        for path, file in zip(paths, files, strict=True):
-            found = os.stat(path)
-            if (found.st_dev, found.st_ino) != file:
-                return path
-    except OSError:
-        return path
-    return None
+class Unchanged:
+    """Whether the same files are still under their paths.
+
+    A directory's ctime says when a name in it was last made, removed or given another file. Nobody can set it. So as
+    long as the same directory is under its path, with the same ctime, so are the files. Two changes within one tick of
+    the kernel's clock have the same ctime. So it is relied on only if it was old when the files were looked at.
+    """
+
+    def __init__(self, path: str = "", files: Sequence[tuple[int, int] | None] = ()) -> None:
+        """path: of the database. files: as look() has found them, or only the first of them."""
+        self._paths = [path + suffix for suffix in SUFFIXES[: len(files)]]
+        self._files = files
+        self._directory = os.path.dirname(path)
+        self._seen: tuple[int, int, int] | None = None
+        """Device, inode and ctime of the directory for which it is known that nothing has changed."""
+
+    def changed(self) -> str | None:
+        """The first path under which there is another file now, or no file; None if there is no such path."""
+        if not self._files:
+            return None
+        path = self._paths[0]
+        try:
+            found = os.stat(self._directory)
+            now = found.st_dev, found.st_ino, found.st_ctime_ns
+            if now == self._seen:
+                return None
+            for path, file in zip(self._paths, self._files, strict=True):
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) != file:
+                    return path
+        except OSError:
+            return path
+        if _is_old(found.st_ctime_ns):
+            self._seen = now
+        return None
+
+
+def _is_old(ctime: int) -> bool:
+    """Whether whatever happens now gets a higher ctime than this one, in nanoseconds."""
+    tick = _TICK if ctime % 1_000_000_000 else _COARSE_TICK
+    return time.time_ns() - ctime > tick
 
 
 def _look(path: str) -> tuple[int, int] | None:

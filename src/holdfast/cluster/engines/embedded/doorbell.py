@@ -1,4 +1,9 @@
-"""How the sessions of a directory wake each other: by datagrams. Each session has a socket, where it receives them."""
+"""How the sessions of a directory wake each other: by datagrams. Each session has a socket, where it receives them.
+
+A datagram is `[namespace, name, message]`, and the message ends with a seal: when it was true, and a word that is kept
+in the database. Whoever knows the word can change the texts as well. So a message with a fresh seal is as good as what
+is in the database, and a session believes it without reading there. Without such a seal it is a hint to look.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import OnWake
 from holdfast.cluster.errors import EngineError
 
@@ -16,6 +22,10 @@ from .session_files import SessionFiles
 
 FULL_PAUSE = 0.001
 """Seconds until a wake-up is sent again to a session whose socket was full."""
+FRESH = 0.01
+"""Seconds for which a seal is fresh, from before the change that the message tells of. If somebody has ended this
+session meanwhile, no task of it is let in later than this."""
+_BEFORE_SEAL = "\t"
 _LONGEST = 1 << 16
 """Bytes of a datagram. Ours are much shorter."""
 
@@ -32,6 +42,10 @@ class Doorbell:
         is_dead: Callable[[str], bool],
     ) -> None:
         """on_doubt: called when somebody asks this session to look whether its files are still there."""
+        self.word = ""
+        """The word in the seals of this database. It has to be set before anything is sent or received."""
+        self.is_sealed = False
+        """While `on_wake` is called: whether the message has a fresh seal."""
         self._loop = asyncio.get_running_loop()
         self._files = files
         self._namespace = namespace
@@ -50,9 +64,9 @@ class Doorbell:
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
 
-    def ring(self, session: str, name: str, message: str) -> None:
-        """See `contract.Engine.wake`."""
-        packet = json.dumps([self._namespace, name, message]).encode()
+    def ring(self, session: str, name: str, message: str, at: float) -> None:
+        """See `contract.Engine.wake`. at: since when the message is true, by monotonic()."""
+        packet = json.dumps([self._namespace, name, f"{message}{_BEFORE_SEAL}{at!r} {self.word}"]).encode()
         unsent = self._unsent.get(session)
         if unsent is None:
             self._send(session, deque([packet]))
@@ -95,10 +109,26 @@ class Doorbell:
         except (ValueError, RecursionError):  # not sent by holdfast
             return
         match packet:
-            case [self._namespace, str(name), str(message)]:
-                self._on_wake(name, message)
+            case [self._namespace, str(name), str(sealed)]:
+                message, found, seal = sealed.rpartition(_BEFORE_SEAL)
+                if not found:  # an earlier version of holdfast has sent it
+                    message, seal = sealed, ""
+                self.is_sealed = self._is_fresh(seal)
+                try:
+                    self._on_wake(name, message)
+                finally:
+                    self.is_sealed = False
             case [None]:
                 self._on_doubt()
+
+    def _is_fresh(self, seal: str) -> bool:
+        at, _, word = seal.partition(" ")
+        if word != self.word:
+            return False
+        try:
+            return 0 <= monotonic() - float(at) < FRESH
+        except ValueError:
+            return False
 
 
 def have_it_look(files: SessionFiles, session: str) -> None:

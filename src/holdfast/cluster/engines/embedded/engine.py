@@ -24,7 +24,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary, ref
 
 from holdfast.cluster.command_line import command_line
@@ -54,21 +54,31 @@ from .doorbell import Doorbell
 from .left_behind import LeftBehind
 from .private_tmp import warn_if_private
 from .session_files import SessionFiles
-from .tables import Tables
+from .tables import State, Tables
 from .watching import Life, Watching
 
 _LEAVING = 1.0
 """The most seconds that a closing session waits for another process's transaction."""
 _LAST_WORDS = 0.1
 """Seconds from when a session is told that its files were removed until its lock is dropped, whatever it does."""
+_ONE_AFTER_THE_OTHER = 0.001
+"""Seconds after a change in which this session's next change under the same name finds its own text, most likely."""
 _PROTECTED = 3600.0, 1.0
 """Seconds until the files of a session are protected from cleaners again; and until then if one is at work now."""
+
+
+class _LastChange(NamedTuple):
+    """This session's last change, if it has heard of no other one since."""
+
+    name: str
+    after: State
+    at: float
+    """When it was asked for, by monotonic()."""
 
 
 class EmbeddedEngine:
     """An engine in a directory; see `contract.Engine`."""
 
-    vouches = False
     makes_additions = False
     begins_at_once = True
 
@@ -80,8 +90,14 @@ class EmbeddedEngine:
         self._namespace = namespace
         self._id = ""
         self._closed = False
+        self._last: _LastChange | None = None
         self._protection: asyncio.TimerHandle | None = None
         self._undo = contextlib.ExitStack()
+
+    @property
+    def vouches(self) -> bool:
+        """Whether a message has just come with a fresh seal, and this session may still believe it."""
+        return self._bell.is_sealed and self._database.has_its_files() and not self._files.is_removed()
 
     # The session
 
@@ -109,7 +125,7 @@ class EmbeddedEngine:
             with LeftBehind(self._files, _end_if_useless) as left_behind:
                 await self._database.open(left_behind.make_way, self._files.have_company)
             self._id = self._files.lock(self._database.files)
-            self._bell = Doorbell(self._files, self._namespace, self._on_wake, self._look_after_files, self._is_dead)
+            self._bell = Doorbell(self._files, self._namespace, self._woken, self._look_after_files, self._is_dead)
             undo.callback(self._bell.close)
             self._watching = Watching(self._loop, self._life, self._is_dead)
             undo.callback(self._watching.close)
@@ -120,6 +136,7 @@ class EmbeddedEngine:
 
             def begin() -> None:
                 self._tables.raise_floor_unless(goes_on=bool(others))
+                self._bell.word = self._tables.word()
                 self._tables.add_session(*row)
 
             await self._database.transact(begin)
@@ -172,12 +189,20 @@ class EmbeddedEngine:
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
     ) -> T:
+        asked = monotonic()  # this process may be stopped before it sends what the change has granted
+        foreseen = self._foreseen(name, change, asked)
         found: Stored | None = None
         made: tuple[str, T] | None = None
+        after: State | None = None
 
         def transaction() -> T:
-            nonlocal found, made
+            nonlocal found, made, after
             self._tables.delete(evicted)
+            if foreseen is not None and not self._files.is_removed():
+                before, now, (text, result) = foreseen
+                if self._tables.keep_if(name, text, now, before, self._id):
+                    after = self._tables.state_after(text, now, before)
+                    return result
             before = self._tables.state(name, self._id)
             if not before.is_alive or self._files.is_removed():
                 raise self._death()
@@ -188,13 +213,29 @@ class EmbeddedEngine:
                 made = change(found)
             text, result = made
             self._tables.keep(name, text, found.now, before)
+            after = self._tables.state_after(text, found.now, before)
             return result
 
         result = await self._database.transact(transaction)
+        self._last = None if after is None else _LastChange(name, after, asked)
         self._files.remove(evicted)
         for session, message in to_wake(notices, result):
-            self.wake(session, name, message)
+            self._bell.ring(session, name, message, asked)
         return result
+
+    def _foreseen(self, name: str, change: Change[T], asked: float) -> tuple[State, float, tuple[str, T]] | None:
+        """What a change will come to if the text is as this session has just left it; and the state that this rests on.
+
+        So most of the work is done before the transaction begins, in which others have to wait. asked: now.
+        """
+        last, self._last = self._last, None
+        if last is None or last.name != name or asked - last.at > _ONE_AFTER_THE_OTHER:
+            return None
+        now = time.time()
+        try:
+            return last.after, now, change(Stored(last.after.text, now, last.after.floor))
+        except Exception:  # it is made again in the transaction, and says there what is wrong
+            return None
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         await (self._database.read(self._check_alive) if self.ttl is None else self._database.transact(self._live_on))
@@ -310,8 +351,12 @@ class EmbeddedEngine:
 
     # Wake-ups
 
+    def _woken(self, name: str, message: str) -> None:
+        self._last = None  # somebody else has changed something
+        self._on_wake(name, message)
+
     def wake(self, session: str, name: str, message: str) -> None:
-        self._bell.ring(session, name, message)
+        self._bell.ring(session, name, message, monotonic())
 
     # Files that were removed under living sessions
 

@@ -45,6 +45,9 @@ class SessionFiles:
         """directory: one that `directory.prepare()` has checked."""
         self.path = directory / SESSIONS
         self.id = ""
+        self._sockets = f"{self.path}/"
+        self._length = len(os.fsencode(f"{self._sockets}.sock"))
+        """Bytes of a socket's path without the session's id, which is in ASCII."""
         self._lock: io.FileIO | None = None  # closed with the last reference: a session that nobody can use is dead
         self._socket: socket.socket | None = None
         self._directory = OpenDirectory(directory)
@@ -120,9 +123,8 @@ class SessionFiles:
 
     def socket_path(self, session: str) -> str:
         """Where the session is woken, in a form that is short enough for a socket's address."""
-        path = f"{self.path}/{session}.sock"
-        if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
-            return path
+        if self._length + len(session) <= _LONGEST_SOCKET_PATH:
+            return f"{self._sockets}{session}.sock"
         return f"/proc/self/fd/{self._directory.number}/{_name(session, 'sock')}"
 
     def is_dead(self, session: str) -> bool:

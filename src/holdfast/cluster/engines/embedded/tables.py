@@ -5,6 +5,7 @@ Each method is one step of a transaction or of a reading, which `engine` puts to
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,6 +30,11 @@ LEFT JOIN texts ON namespace = ? AND name = ?
 _ADD = "INSERT INTO texts VALUES (?, ?, ?, ?, ?)"
 _KEEP = "UPDATE texts SET text = ?, changed = ? WHERE rowid = ?"
 _KEEP_WITH_AGE = "UPDATE texts SET text = ?, changed = ?, minute = ? WHERE rowid = ?"
+_KEEP_IF_AS_BEFORE = f"""
+UPDATE texts SET text = ?, changed = ?
+WHERE rowid = ? AND namespace = ? AND name = ? AND text = ? AND minute = ?
+    AND EXISTS ({_IS_ALIVE}) AND (SELECT floor FROM ({_SELECT_FLOOR})) = ?
+"""
 _MINUTE = 60.0
 """Seconds. The index by age knows the minute of a change only: a change that has to put its name elsewhere in the index
 as well takes half as long again."""
@@ -70,8 +76,7 @@ class Tables:
     def state(self, name: str, session: str) -> State:
         """What a change of a name needs to know. session: the one that makes it."""
         values = session, monotonic(), self._namespace, self._namespace, name
-        found = self._database.execute(_SELECT_STATE, values)
-        return State(*found[0])
+        return State._make(self._database.execute(_SELECT_STATE, values)[0])
 
     def keep(self, name: str, text: str, now: float, before: State) -> None:
         """before: as state() has found it in this transaction."""
@@ -82,6 +87,21 @@ class Tables:
             self._database.execute(_KEEP, (text, now, before.row))
         else:
             self._database.execute(_KEEP_WITH_AGE, (text, now, minute, before.row))
+
+    def state_after(self, text: str, now: float, before: State) -> State | None:
+        """What state() would find after keep(), as long as nobody else changes anything; None if it cannot be told."""
+        return None if before.row is None else State(before.row, text, now // _MINUTE, before.floor, 1)
+
+    def keep_if(self, name: str, text: str, now: float, before: State, session: str) -> bool:
+        """In a transaction: as keep(), if state() would still find `before`. Return whether it would.
+
+        session: the one that makes the change.
+        """
+        if now // _MINUTE != before.minute:
+            return False
+        where = before.row, self._namespace, name, before.text, before.minute
+        values = text, now, *where, session, monotonic(), self._namespace, before.floor
+        return bool(self._database.change(_KEEP_IF_AS_BEFORE, values))
 
     def names(self) -> list[str]:
         query = "SELECT name FROM texts WHERE namespace = ? ORDER BY name"
@@ -118,6 +138,18 @@ class Tables:
             self._database.execute("DELETE FROM boots")
             values = boot, max(floor, int(time.time() * 1_000_000))
             self._database.execute("INSERT INTO boots VALUES (?, ?)", values)
+
+    def word(self) -> str:
+        """In the transaction in which a session begins: a word that only those know who can read the database.
+
+        The table is not one of the schema's: earlier versions of holdfast do not know it, and leave it alone.
+        """
+        self._database.execute("CREATE TABLE IF NOT EXISTS words (word TEXT)")
+        words = self._database.execute("SELECT word FROM words")
+        if not words:
+            words = [(secrets.token_hex(16),)]
+            self._database.execute("INSERT INTO words VALUES (?)", words[0])
+        return str(words[0][0])
 
     # Sessions
 
