@@ -98,7 +98,7 @@ class Comparing(MemoryEngine):
         notices: Callable[[T], Iterable[Notice]] | None = None,
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
-    ) -> T:
+    ) -> T | None:
         place = self._namespace, name
         while True:
             revision, known = self._known.get(name, (0, None))
@@ -113,10 +113,12 @@ class Comparing(MemoryEngine):
             is_known = revision == current and (not unknown or (opening is not None and opening.is_alike))
             may_add = addition is not None and may_have is not None and may_have.kind == addition.kind
             if addition is not None and may_add and (addition.is_better or not is_known):
-                before, stored = stored, f"{stored}\n0 {addition.text}"
+                before, stored = stored, f"{stored}\n0 {self._id}{addition.text}"
                 self._store.texts[name] = stored
                 self._tell(may_have.told, name, current, stored, "")
                 await asyncio.sleep(0)  # the answer arrives
+                if addition.is_known:
+                    return None
                 self._known[name] = current, stored
                 text, result = change(Stored(before, 0.0, self._store.floor))
                 for session, message in notices(result) if notices is not None else ():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-EARLIER = 1, 2
+EARLIER = 1, 2, 3
 """The versions of what earlier versions of holdfast have stored."""
-FORMAT = 3
+FORMAT = 4
 """The version of what is stored: of the records and of what stands behind them."""
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 

@@ -1,4 +1,8 @@
-"""How a record is stored: a head of JSON, then rows: the line, the answers, its parts, and what was added. Pure.
+"""How a record is stored: a head of JSON, then rows: the answers, the line, its state, its parts, and what was added.
+
+The head says what stays as it is while the record lives. The state, which is JSON behind a tab, has what each change
+changes, and how many rows of the line and of answers stand before it. What changes most stands last, so an engine that
+sends only what a change has changed sends little. Pure.
 
 Nothing that is read is believed before its shape was checked (`shapes.py`): another program, or another version of
 holdfast, may have written it.
@@ -22,19 +26,23 @@ KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier"
 """The beginnings of the kinds that this version knows. Each is that of a class in `any_kind.KINDS`, which imports this
 file; a test compares the two."""
 _IS_HOW_MANY = shapes.row(shapes.number, shapes.number)
-_SHAPES: Mapping[str, Shape] = {
-    "made_by": shapes.text,
-    "changed": shapes.moment,
-}
+_SHAPES: Mapping[str, Shape] = {"changed": shapes.moment}
+_STATE = "\t["
+"""The beginning of the row of the state, and of no other: the others begin with a session's id, JSON, or a number."""
 R = TypeVar("R", bound=Record)
 
 
 def encode(record: Record) -> str:
     """The record as it is stored."""
     line, answers = record.line, record.answers
-    fields = [record.made_by, record.changed, *record.state().values()]
-    head = {"format": FORMAT, "kind": record.kind, "rows": [len(line), len(answers)], "fields": fields}
-    return "\n".join((ENCODER.encode(head), *rows.of_line(line), *rows.of_answers(answers), *record.parts()))
+    base = record.base()
+    head = {"format": FORMAT, "kind": record.kind, "by": record.made_by}
+    if base:
+        head["from"] = base
+    state = ENCODER.encode([len(line), len(answers), record.changed, *record.state().values()])
+    return "\n".join(
+        (ENCODER.encode(head), *rows.of_answers(answers), *rows.of_line(line), _STATE + state[1:], *record.parts())
+    )
 
 
 def decode(
@@ -86,29 +94,33 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
     kind = document["kind"]
     fresh = initial.of_kind(kind)
     if fresh is None:
-        fields = document.get("fields")
-        made_by = shortened(str(fields[0] if type(fields) is list and fields else None))
+        made_by = shortened(str(document.get("by")))
         raise NameConflict(
             f"{shown(name)} is {with_article(kind)}, made by {made_by}, and is used here as "
             f"{with_article(initial.kind)}. Use another name; nothing was changed"
         )
-    shapes_of_fields, values = {**_SHAPES, **initial.SHAPES}, document.get("fields")
-    if type(values) is not list or len(values) != len(shapes_of_fields):
+    _, *stored = text.split("\n")
+    end = next((number for number, row in enumerate(stored) if row.startswith(_STATE)), None)
+    state = None if end is None else document_of(stored[end])
+    shapes_of_fields = {**_SHAPES, **initial.SHAPES}
+    if end is None or type(state) is not list or len(state) != 2 + len(shapes_of_fields):
         raise not_ours(text, name)
+    how_many, values = state[:2], state[2:]
     fields = dict(zip(shapes_of_fields, values, strict=True))
+    fields["from"] = document.get("from", 0)
+    if not (shapes.text(document.get("by")) and shapes.number(fields["from"])):
+        raise not_ours(text, name)
     if not all(fits(fields[field]) for field, fits in shapes_of_fields.items()):
         raise not_ours(text, name)
-    how_many: Any = document.get("rows")
-    _, *stored = text.split("\n")
-    if not _IS_HOW_MANY(how_many) or sum(how_many) > len(stored):
+    if not _IS_HOW_MANY(how_many) or sum(how_many) != end:
         raise not_ours(text, name)
-    runs, end = how_many[0], sum(how_many)
-    line, answers = rows.line_in(stored[:runs]), rows.answers_in(stored[runs:end])
+    answers, line = rows.answers_in(stored[: how_many[1]]), rows.line_in(stored[how_many[1] : end])
     if line is None or answers is None:
         raise not_ours(text, name)
+    end += 1
     parts = [row for row in stored[end:] if row.startswith("{")]
     record = fresh.but(
-        made_by=fields["made_by"],
+        made_by=document["by"],
         changed=fields["changed"],
         line=line,
         answers=answers,

@@ -68,6 +68,7 @@ class EmbeddedEngine:
     """An engine in a directory; see `contract.Engine`."""
 
     vouches = False
+    sends_texts = 0
     makes_additions = False
     begins_at_once = True
 

@@ -16,6 +16,7 @@ import math
 import os
 import secrets
 import socket
+import string
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -46,7 +47,7 @@ from .keys import Keys
 from .knowledge import Knowledge
 from .link import Link
 from .reading import Reading
-from .scripts import EVICT, TRY
+from .scripts import EVICT, FACTS, SMALL, TRY
 from .wake_ups import WakeUps
 from .watching import Watching
 
@@ -57,6 +58,8 @@ TTL = 10.0
 """Seconds, by default."""
 _OPENING = 2
 """How many times as long as for an answer the server may take until a session can ask it for something."""
+_ALPHABET, _LENGTH = string.ascii_letters + string.digits, 10
+"""Of a session's id: 60 bits. It is short because each request and each wake-up has it several times."""
 _LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 
@@ -65,6 +68,7 @@ class RedisEngine:
     """An engine on a server; see `contract.Engine`."""
 
     vouches = True
+    sends_texts = SMALL
     makes_additions = True
 
     def __init__(self, server: str | Redis, namespace: str, ttl: float | None = None) -> None:
@@ -98,7 +102,7 @@ class RedisEngine:
     async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         tell = on_gap if on_gap is not None else lambda _: None
         link, known = self._link, self._known
-        self._id = secrets.token_hex(8)
+        self._id = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
         _open.add(self)
         link.open(self._id, self._keys.session(self._id), monotonic() + _OPENING * link.patience)
         link.on_reconnect = lambda: tell(False)
@@ -107,7 +111,7 @@ class RedisEngine:
         self._watching = Watching(link, self._life, self.dead)
         self._changes = Changes(link, self._keys, known, self._reading, self._wake_ups, self._lost)
         try:
-            servers.check(await link.ask("INFO"), repr(self))
+            servers.check(await link.ask("EVAL", FACTS, 0), repr(self))
             await self._wake_ups.subscribed()
             await asyncio.gather(self._look(), self._check_rights())
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": known.now()}
@@ -117,7 +121,7 @@ class RedisEngine:
             life = math.ceil(self._life * 1000)
             await asyncio.gather(
                 link.ask("SET", link.key, link.row(), "PX", life, "NX"),
-                link.ask("PUBLISH", self._keys.channel(self._id), self._wake_ups.head("", "")),
+                link.ask("PUBLISH", self._keys.channel(self._id), self._wake_ups.packet("", "")),
             )
         except BaseException:
             await self._let_go()
@@ -128,7 +132,7 @@ class RedisEngine:
     async def _check_rights(self) -> None:
         """Raise EngineError if the user lacks a right: else that would show only when it is needed."""
         keys = [self._keys.namespace, self._link.key, self._keys.record(""), self._keys.names, self._keys.evictions]
-        denied = await self._link.ask("EVAL", TRY.source, len(keys), *keys, self._keys.channel(self._id))
+        denied = await self._link.run(TRY, keys, [self._keys.channel(self._id)])
         if denied:
             raise self._link.forbidden("; ".join(dict.fromkeys(each.decode() for each in denied)))
 
@@ -162,7 +166,7 @@ class RedisEngine:
         notices: Notices[T] | None = None,
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
-    ) -> T:
+    ) -> T | None:
         return await self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
@@ -217,7 +221,7 @@ class RedisEngine:
             return False
         keys = [self._keys.namespace, self._link.key, self._keys.session(session), self._keys.evictions]
         note = encode_eviction(found, by, reason, held)
-        arguments: list[str | int] = [note, math.ceil(KEPT * 1_000_000), MOST, self._keys.channel(session)]
+        arguments: list[str | int] = [note, math.ceil(KEPT * 1_000_000), MOST, session]
         outcome, *learned = await self._link.insist(lambda: self._link.run(EVICT, keys, arguments))
         self._known.learn(*learned)
         if outcome == b"dead":

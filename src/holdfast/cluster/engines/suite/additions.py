@@ -8,7 +8,7 @@ from collections.abc import Callable
 from holdfast.cluster.engines.contract import Addition, Engine, Opening
 
 from .bench import Bench, Promises
-from .changes import append, marks, put
+from .changes import addition, append, marks, put
 
 
 class AdditionPromises(Promises):
@@ -19,7 +19,7 @@ class AdditionPromises(Promises):
             (one, first, _), (two, _, _), (three, _, _) = await bench.open(), await bench.open(), await bench.open()
 
             def better(mark: str) -> Addition:
-                return Addition("k", mark, True)
+                return addition("k", mark, True)
 
             def open_to(kind: str, is_alike: bool = False) -> Callable[[object], Opening]:
                 return lambda _: Opening(kind, first, is_alike)
@@ -33,7 +33,7 @@ class AdditionPromises(Promises):
                 assert await two.apply(name, append("+2"), addition=better("+2")) == "held+2"
                 assert await three.apply(name, append("+3"), addition=better("+3")) == "held+2+3"
                 assert marks(await one.read(name)) == marks((await three.renew([name])).texts[name]) == "held+2+3"
-                wrong = Addition("another", "wrong", True)
+                wrong = addition("another", "wrong", True)
                 assert marks(await two.apply(name, put("new"), opens=open_to("k"), addition=wrong)) == "held+2+3"
                 assert await three.apply(name, append("+3"), addition=better("+3")) == "new+3"
                 assert marks(await one.apply(name, put("closed"))) == "new+3", "it finds all that was added"
@@ -59,7 +59,7 @@ class AdditionPromises(Promises):
                         await engine.apply(
                             "x",
                             append(mark),
-                            addition=Addition(kind, mark, is_better=number % 2 == 1),
+                            addition=addition(kind, mark, is_better=number % 2 == 1),
                             opens=lambda _: Opening("k", holder, False),
                         )
                     await asyncio.sleep(0)
@@ -80,7 +80,7 @@ class AdditionPromises(Promises):
             found = await two.apply(
                 "x",
                 append("+b"),
-                addition=Addition("k", "+b"),
+                addition=addition("k", "+b"),
                 notices=lambda text: [(third, f"now it is {text}")],
                 opens=opens,
             )
@@ -96,7 +96,7 @@ class AdditionPromises(Promises):
             opens: Callable[[object], Opening] = lambda _: Opening("k", None, False)  # noqa: E731
             for number in range(300):
                 mark = f"{number};"
-                await engines[number % 3].apply("x", append(mark), addition=Addition("k", mark), opens=opens)
+                await engines[number % 3].apply("x", append(mark), addition=addition("k", mark), opens=opens)
             text = await engines[0].read("x") or ""
             assert marks(text) == "".join(f"{number};" for number in range(300))
             assert text.count("\n") < 100
@@ -108,7 +108,7 @@ class AdditionPromises(Promises):
             (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
             await two.apply("x", put("held"), opens=lambda _: Opening("k", first, False))
             await self.until_dead(two, first)
-            await self.refused(one.apply("x", append("+1"), addition=Addition("k", "+1", True)), "apply()")
+            await self.refused(one.apply("x", append("+1"), addition=addition("k", "+1", True)), "apply()")
             assert await two.read("x") == "held"
 
         self.run(main)
