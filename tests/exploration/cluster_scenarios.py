@@ -80,6 +80,7 @@ class Comparing(MemoryEngine):
     """Compares texts, as an engine on a server does: each session changes what it knows of. Makes additions."""
 
     makes_additions = True
+    sends_texts = 10_000
     begins_at_once = False
     _kept: ClassVar[dict[tuple[str, str], tuple[int, Opening | None]]] = {}
     """The revision of each namespace and name, and whether it is open."""
@@ -115,7 +116,7 @@ class Comparing(MemoryEngine):
             if addition is not None and may_add and (addition.is_better or not is_known):
                 before, stored = stored, f"{stored}\n0 {self._id}{addition.text}"
                 self._store.texts[name] = stored
-                self._tell(may_have.told, name, current, stored, "")
+                self._tell(may_have.told, name, current, stored, None)
                 await asyncio.sleep(0)  # the answer arrives
                 if addition.is_known:
                     return None
@@ -154,8 +155,8 @@ class Comparing(MemoryEngine):
         known, seen = self._known.get(name, (0, None))
         if (revision, len(text)) > (known, len(seen or "")):
             self._known[name] = revision, text
-        if message:
-            self._on_wake(name, message)
+        if message is not None:
+            self._on_wake(name, message, text or None)
 
 
 class Prompt(Comparing):
@@ -168,7 +169,7 @@ class Unaware(Comparing):
     """An engine that tells nobody of additions."""
 
     def _tell(self, session: str, name: str, revision: int, text: str, message: str | None) -> None:
-        if message:
+        if message is not None:
             super()._tell(session, name, revision, text, message)
 
 

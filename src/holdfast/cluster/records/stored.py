@@ -11,6 +11,7 @@ holdfast, may have written it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from holdfast.cluster.errors import FormatError, NameConflict
@@ -35,14 +36,14 @@ R = TypeVar("R", bound=Record)
 def encode(record: Record) -> str:
     """The record as it is stored."""
     line, answers = record.line, record.answers
-    base = record.base()
-    head = {"format": FORMAT, "kind": record.kind, "by": record.made_by}
-    if base:
-        head["from"] = base
     state = ENCODER.encode([len(line), len(answers), record.changed, *record.state().values()])
-    return "\n".join(
-        (ENCODER.encode(head), *rows.of_answers(answers), *rows.of_line(line), _STATE + state[1:], *record.parts())
-    )
+    head = _head(record.kind, record.made_by, record.base())
+    return "\n".join((head, *rows.of_answers(answers), *rows.of_line(line), _STATE + state[1:], *record.parts()))
+
+
+@lru_cache(1024)
+def _head(kind: str, made_by: str, base: int) -> str:
+    return ENCODER.encode({"format": FORMAT, "kind": kind, "by": made_by, **({"from": base} if base else {})})
 
 
 def decode(

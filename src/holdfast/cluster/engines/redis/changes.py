@@ -179,7 +179,7 @@ class Changes:
         before, _, _ = (stored.text or "").rpartition("\n")
         text, result = change(Stored(before, known.time[0] / 1_000_000, known.floor))
         for session, message in to_wake(notices, result):
-            self._wake_ups.send(session, name, message)
+            self._wake_ups.send(session, name, message or IN_TEXT)  # without a text, it reads
         opening = opens(result) if opens is not None else None
         if may_write_anew and (stored.text or "").count("\n") % _MOST_ADDED == 0:
             self._write_anew(name, stored, text, opening)
@@ -249,10 +249,9 @@ class Changes:
         told = "=" if told == me else ">" if told == first != "-" else told
         head, tail, middle = _spliced(version.text or "", text)
         flags = f"{int(opening is not None and opening.is_alike)}{plus}"
-        if not ("\1" in text or "\2" in text) and all(map(str.isalnum, messages[::2])):
+        if messages and not ("\1" in text or "\2" in text) and all(map(str.isalnum, messages[::2])):
             flags += "~"
-            middle = middle.replace(me, "\1")
-            middle = middle.replace(first, "\2") if messages else middle
+            middle = middle.replace(me, "\1").replace(first, "\2")
         known = f"{version.revision or '-'} {version.length}"
         return f"{known} {makes.number} {makes.kind} {told} {head} {tail} {flags}", middle
 

@@ -72,6 +72,22 @@ class AdditionPromises(Promises):
 
         self.run(main)
 
+    def test_who_knows_what_comes_of_an_addition_need_not_be_told(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(), await bench.open()
+            for number, known in enumerate(("", "held", "closed")):
+                name, opens = f"x{number}", lambda _: Opening("k", first, False)
+                if known:
+                    await two.apply(name, put(known), opens=opens)
+                if known == "closed":
+                    await one.apply(name, put(known))
+                change, added = append("+2"), addition("k", "+2", is_better=True, is_known=True)
+                assert await two.apply(name, change, addition=added, opens=opens) in (None, f"{known}+2")
+                assert marks(await one.read(name)) == f"{known}+2"
+                assert marks(await one.apply(name, append("+1"), opens=opens)) == f"{known}+2+1"
+
+        self.run(main)
+
     def test_who_adds_wakes_whom_that_has_woken(self) -> None:
         async def main(bench: Bench) -> None:
             (one, _, _), (two, _, _), (_, third, woken) = [await bench.open() for _ in range(3)]
