@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 _END = b"\r\n"
+_MORE = object()
+"""In place of an answer, where more bytes are needed."""
 _WORDS = {b"_": None, b"#t": True, b"#f": False}
 
 
@@ -23,7 +25,6 @@ class Answers:
         self._bytes = b""
         self._at = 0  # what stands before this has been read
         self._reading = self._read_all()
-        next(self._reading)
 
     def feed(self, data: bytes) -> None:
         """Take more bytes. Raises ValueError if they are not what a server sends."""
@@ -31,20 +32,22 @@ class Answers:
             self._bytes, self._at = data, 0
         else:
             self._bytes, self._at = self._bytes[self._at :] + data, 0
-        next(self._reading)
+        while (answer := next(self._reading)) is not _MORE:
+            self._give(answer)  # not where it is read, as it may raise what a signal handler has raised
 
-    def _read_all(self) -> Generator[None]:
+    def _read_all(self) -> Generator[Any]:
+        """Each answer; _MORE where there is none yet."""
         while True:
             while self._at == len(self._bytes):
-                yield
-            if self._bytes.startswith(b">", self._at):
-                yield from self._read()
-            else:
-                self._give((yield from self._read()))
+                yield _MORE
+            is_asked = not self._bytes.startswith(b">", self._at)
+            answer = yield from self._read()
+            if is_asked:
+                yield answer
 
-    def _read(self) -> Generator[None, None, Any]:
+    def _read(self) -> Generator[Any, None, Any]:
         while (end := self._bytes.find(_END, self._at)) < 0:
-            yield
+            yield _MORE
         kind, rest = self._bytes[self._at : self._at + 1], self._bytes[self._at + 1 : end]
         self._at = end + 2
         if kind == b":":
@@ -58,7 +61,7 @@ class Answers:
             if length < 0:
                 return None
             while len(self._bytes) < self._at + length + 2:
-                yield
+                yield _MORE
             text = self._bytes[self._at : self._at + length]
             self._at += length + 2
             return text if kind == b"$" else text[4:] if kind == b"=" else self._error(text.decode(errors="replace"))

@@ -110,7 +110,9 @@ class Changes:
             if incarnation != known.incarnation:
                 raise EngineError(f"{link.name} may have lost data")  # the session is told to look
             try:
-                connection = await link.connected()
+                connection = link.requests
+                if connection is None or connection.broken:
+                    connection = await link.connected()
                 version = known.versions.get(name) or sure or Version()
                 knows = self._knows(incarnation, version)
                 arguments: Arguments = [len(keys), *keys, knows, *added]

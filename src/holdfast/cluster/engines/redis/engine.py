@@ -17,8 +17,8 @@ import os
 import secrets
 import socket
 import string
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from holdfast.cluster.command_line import command_line
@@ -157,7 +157,7 @@ class RedisEngine:
 
     # Texts
 
-    async def apply(
+    def apply(
         self,
         name: str,
         change: Change[T],
@@ -166,8 +166,8 @@ class RedisEngine:
         notices: Notices[T] | None = None,
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
-    ) -> T | None:
-        return await self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
+    ) -> Coroutine[Any, Any, T | None]:
+        return self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         self._link.check_open()

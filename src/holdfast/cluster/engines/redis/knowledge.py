@@ -42,6 +42,9 @@ class Version(NamedTuple):
         return Version(self.revision, (self.text or "") + additions.decode(errors="backslashreplace"), self.kind)
 
 
+_NOTHING = Version()
+
+
 def decode(stored: bytes) -> Version:
     """Read what is kept under a name; nothing if `stored` is empty."""
     if not stored:
@@ -93,8 +96,12 @@ class Knowledge:
         instead_of: a version that was found to be gone, though its number may be higher: a record that is made anew
         begins with a low one.
         """
-        known = self.versions.get(name, Version())
-        if known == instead_of or (version.number, version.length) >= (known.number, known.length):
+        known = self.versions.get(name) or _NOTHING
+        if (
+            known is instead_of
+            or known == instead_of
+            or (version.number, version.length) >= (known.number, known.length)
+        ):
             self.versions.pop(name, None)
             self.versions[name] = version  # as the last one
             while len(self.versions) > MOST_KNOWN:
