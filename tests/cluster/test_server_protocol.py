@@ -15,7 +15,8 @@ from holdfast.cluster.engines.redis.changes import _spliced
 
 from .servers import shared
 from .test_faults import run
-from .test_server_faults import connect, eventually
+from .test_joining import never
+from .test_server_faults import TTL, connect, eventually, opened
 from .worker import until_waiting
 
 __all__ = ["run"]  # the fixture
@@ -179,3 +180,31 @@ async def test_who_is_woken_and_does_not_know_the_first_row_reads_the_text():
         async with asyncio.timeout(BOUND):  # it does not look by itself for as long
             await waiter
         await second.release()
+
+
+async def test_who_has_joined_unseen_soon_sees_whom_to_watch():
+    """The holder dies, and who waits looks by itself only once in a long time."""
+    async with AsyncExitStack() as stack:
+        [waits] = await crew(stack, "unseen", 1)
+        dying = await opened(shared().url, namespace="unseen", ttl=TTL)
+        await dying.lock("x").acquire()
+        heard = Heard(waits)
+        waiter = asyncio.create_task(waits.lock("x").acquire())
+        await eventually(lambda: heard.asked)
+        dying.engine.renew = never
+        async with asyncio.timeout(BOUND):
+            await waiter
+        await dying.close()
+
+
+async def test_who_holds_something_there_is_told_to_what_it_has_added():
+    """It has to see whether the record still knows what it holds."""
+    async with AsyncExitStack() as stack:
+        [session] = await crew(stack, "at stake", 1)
+        async with session.lock("x"):
+            heard = Heard(session)
+            waiter = asyncio.create_task(session.lock("x").acquire())
+            await eventually(lambda: heard.asked)
+            [[*_, addition]] = heard.asked
+            assert addition.startswith("+lock/")
+        await waiter
