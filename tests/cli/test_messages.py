@@ -161,14 +161,14 @@ DAMAGED = [
     "[]",
     "null",
     "\0",
-    '{"format": 3, "kind": "lock"}',
-    '{"format": 3, "kind": "semaphore of many"}',
-    '{"format": 3, "kind": "barrier"}',
-    '{"format": 3, "kind": "lock of 3"}',
-    '{"format": 3, "kind": []}',
+    '{"format": 4, "kind": "lock"}',
+    '{"format": 4, "kind": "semaphore of many"}',
+    '{"format": 4, "kind": "barrier"}',
+    '{"format": 4, "kind": "lock of 3"}',
+    '{"format": 4, "kind": []}',
     '{"format": 9, "kind": "\\ud800"}',
     "[" * 100_000,
-    '{"format": 3, "kind": "event", "rows": [0, 0], "fields": ["", NaN, true]}',
+    '{"format": 4, "kind": "event", "by": ""}\n\t[0,0,NaN,true]',
 ]
 
 

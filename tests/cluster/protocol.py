@@ -363,7 +363,7 @@ class World(NamedTuple):
         if self.text is None or not takes_additions(self.record):
             return ""
         row = added(self.kind.initial, self._sent(name))
-        return f"\n0 {row}" if row else ""
+        return f"\n0 {name}{row}" if row is not None else ""
 
     def _apply(self, name: str, dead: frozenset[str], unknown: int = 0) -> World:
         world, woken = self._told_to_model(name, dead, unknown)
@@ -496,8 +496,8 @@ class World(NamedTuple):
         for name, _ in world.clients:
             assert world.model.bury(frozenset({name})) == (world.model, []), "it is still in"
             done = step(world.record, Batch(name, 0, ()), {name})
-            if world.text is not None and (row := left(self.kind.initial, name)):
-                world = world._replace(text=f"{world.text}\n0 {row}")
+            if world.text is not None and (row := left(self.kind.initial)) is not None:
+                world = world._replace(text=f"{world.text}\n0 {name}{row}")
                 assert world.record == done.record, "it has left otherwise than by its end"
             world = world._replace(text=encode(done.record))
         record = step(world.record, Batch("last", 0, ()), world.dead).record

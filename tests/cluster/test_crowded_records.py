@@ -151,7 +151,7 @@ def test_of_thousands_of_conditions_only_those_that_change_are_read_and_written(
 def test_what_is_behind_a_text_that_is_known_is_read_alone(monkeypatch):
     event = event_record.EventRecord()
     text = encode(event)
-    rows = [f"\n0 {added(event, Batch(f's{n}', 1, (event_record.Wait(1),)))}" for n in range(3)]
+    rows = [f"\n0 s{n}{added(event, Batch(f's{n}', 1, (event_record.Wait(1),)))}" for n in range(3)]
     seen = text + rows[0], decode(text + rows[0], "x", event)
     monkeypatch.setattr(stored, "parse", None)
     assert decode("".join([text, *rows]), "x", event, seen=seen).answers.keys() == {"s0", "s1", "s2"}
@@ -163,7 +163,7 @@ def test_what_is_behind_the_text_of_the_last_change_is_read_alone(monkeypatch):
     batch = Batch("me", 1, (event_record.Wait(1),))
     text, _ = known.changed(Stored(None, 1.0, 0), batch, (), "label", lambda record: None)
     monkeypatch.setattr(stored, "parse", None)
-    row = f"\n1000000 {added(event, batch._replace(session='another'))}"
+    row = f"\n1000000 another{added(event, batch._replace(session='another'))}"
     assert known.decoded(text + row).answers.keys() == {"me", "another"}
 
 

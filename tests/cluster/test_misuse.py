@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from interpreters import BOUND, collect
 import holdfast
 from holdfast.cluster import EngineError, FormatError, SessionLost
 from holdfast.cluster.engines.embedded import mounts as mounts_module
+from holdfast.cluster.records.json_text import FORMAT
 
 from .running import in_child
 from .test_lock import connect, opened, run, url
@@ -196,13 +198,16 @@ def test_what_could_not_be_opened_is_opened_later(tmp_path):
     run(main)
 
 
+HEAD = json.dumps({"format": FORMAT, "kind": "lock", "by": ""})
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        '{"format": 3, "kind": "lock"}',
-        '{"format": 3, "kind": "lock", "rows": [0, 0], "fields": ["", 0, 0]}',
-        '{"format": 3, "kind": "lock", "rows": [0, 0], "fields": ["", 0, "0", null]}',
-        '{"format": 3, "kind": "lock", "rows": [1, 0], "fields": ["", 0, 0, null]}',
+        HEAD,
+        f"{HEAD}\n\t[0,0,0,0]",
+        f'{HEAD}\n\t[0,0,0,"0",null]',
+        f"{HEAD}\n\t[1,0,0,0,null]",
     ],
 )
 def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):

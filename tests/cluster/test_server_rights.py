@@ -169,7 +169,7 @@ async def test_rights_to_each_key_by_itself_are_enough(server):
 
 async def test_the_message_says_what_permits_everything(server):
     async with User(server, []) as user:
-        permit = await refused(user, "info")
+        permit = await refused(user, "eval")
         assert permit.split() == ["ACL", "SETUSER", "app", *(each for each in RIGHTS if each[0] in "~&+")]
         await user.admin.execute_command(*permit.split())
         await use_everything(user.url)

@@ -80,6 +80,7 @@ class Comparing(MemoryEngine):
     """Compares texts, as an engine on a server does: each session changes what it knows of. Makes additions."""
 
     makes_additions = True
+    sends_texts = 10_000
     begins_at_once = False
     _kept: ClassVar[dict[tuple[str, str], tuple[int, Opening | None]]] = {}
     """The revision of each namespace and name, and whether it is open."""
@@ -98,7 +99,7 @@ class Comparing(MemoryEngine):
         notices: Callable[[T], Iterable[Notice]] | None = None,
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
-    ) -> T:
+    ) -> T | None:
         place = self._namespace, name
         while True:
             revision, known = self._known.get(name, (0, None))
@@ -113,10 +114,12 @@ class Comparing(MemoryEngine):
             is_known = revision == current and (not unknown or (opening is not None and opening.is_alike))
             may_add = addition is not None and may_have is not None and may_have.kind == addition.kind
             if addition is not None and may_add and (addition.is_better or not is_known):
-                before, stored = stored, f"{stored}\n0 {addition.text}"
+                before, stored = stored, f"{stored}\n0 {self._id}{addition.text}"
                 self._store.texts[name] = stored
-                self._tell(may_have.told, name, current, stored, "")
+                self._tell(may_have.told, name, current, stored, None)
                 await asyncio.sleep(0)  # the answer arrives
+                if addition.is_known:
+                    return None
                 self._known[name] = current, stored
                 text, result = change(Stored(before, 0.0, self._store.floor))
                 for session, message in notices(result) if notices is not None else ():
@@ -152,8 +155,8 @@ class Comparing(MemoryEngine):
         known, seen = self._known.get(name, (0, None))
         if (revision, len(text)) > (known, len(seen or "")):
             self._known[name] = revision, text
-        if message:
-            self._on_wake(name, message)
+        if message is not None:
+            self._on_wake(name, message, text or None)
 
 
 class Prompt(Comparing):
@@ -166,7 +169,7 @@ class Unaware(Comparing):
     """An engine that tells nobody of additions."""
 
     def _tell(self, session: str, name: str, revision: int, text: str, message: str | None) -> None:
-        if message:
+        if message is not None:
             super()._tell(session, name, revision, text, message)
 
 

@@ -19,8 +19,8 @@
    Promises 1 to 3 hold for an addition, with one exception: it may be made twice for one `apply()`. In that case no
    other change of this session comes in between, and none is made after `apply()` has returned. Other engines have no
    need of additions. An addition is stored behind the text as a row of its own: a line break, the engine's time in
-   whole microseconds since 1970, a space, and the addition's text. A text with its rows may be written anew as the one
-   text that they come to; this changes nothing.
+   whole microseconds since 1970, a space, the session's id, and the addition's text. A text with its rows may be
+   written anew as the one text that they come to; this changes nothing.
 10. A keeper (`Engine.keeper()`) renews its session from another thread, also while the session's event loop is blocked.
     It never brings a dead session back either.
 
@@ -81,10 +81,13 @@ class Addition(NamedTuple):
     kind: str
     """The kind of text that it is meant for: a word."""
     text: str
-    """What is stored."""
+    """What is stored behind the session's id."""
     is_better: bool = False
     """True: make the addition even where the change could be made. False: make it only if somebody else has changed the
     text meanwhile."""
+    is_known: bool = False
+    """Whether the session knows what comes of a better addition, wherever it is made, and nobody has to be woken. Then
+    an engine that has made it need not say to which text, and may return None."""
 
 
 class Opening(NamedTuple):
@@ -104,8 +107,15 @@ Notice = tuple[str, str | None]
 to change the same text next; an engine that compares texts may send it the new text."""
 Notices = Callable[[T], Iterable[Notice]]
 """A function that takes the result of a change, and returns the notices to send."""
-OnWake = Callable[[str, str], None]
-"""Called in the session's event loop with the name and the message of a wake-up."""
+
+
+class OnWake(Protocol):
+    """Called in the session's event loop with the name and the message of a wake-up."""
+
+    def __call__(self, name: str, message: str, text: str | None = None, /) -> None:
+        """text: that which the change has made, if it came with the wake-up; see `Engine.sends_texts`."""
+
+
 OnGap = Callable[[bool], None]
 """Called in the session's event loop when wake-ups may have been lost. True: texts may have gone back as well; then
 what the session was told may not have happened, and it has to look before it asks for another change."""
@@ -144,6 +154,9 @@ class Engine(Protocol):
 
     ttl: float | None
     """Seconds without a renewal after which the session is dead; None if it lives as long as its process."""
+    sends_texts: int = 0
+    """Characters. A text that is not longer comes with each wake-up that the change which has made it sends. Then the
+    session leaves the message empty where the text says the same."""
     makes_additions: bool = True
     """Whether it may make an addition in place of a change; see promise 9. If False, none is offered to it."""
 
@@ -188,7 +201,7 @@ class Engine(Protocol):
         notices: Notices[T] | None = None,
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
-    ) -> T:
+    ) -> T | None:
         """Change the text under a name, and bury the sessions in `evicted`, all of which `dead()` has named.
 
         change: is called with what is stored under the name.
@@ -198,7 +211,8 @@ class Engine(Protocol):
         notices. The text that `change` then returns is that text with the addition, written anew.
         opens: from the result to whether the new text may have additions.
 
-        Return the result of the change.
+        Return the result of the change; None if it has made an addition with `is_known`, and `change` was not called
+        for that.
 
         Raises SessionLost if this session is dead; EngineError if the engine fails; what `change` raises, and then
         nothing has been changed.

@@ -80,6 +80,7 @@ class MemoryEngine:
     """An engine in this process; see `contract.Engine`."""
 
     vouches = True
+    sends_texts = 0
     makes_additions = False
     begins_at_once = True
 

@@ -2,6 +2,11 @@
 
 A batch may be stored as a row of text behind the record, which every reader takes into account. So a session that joins
 a line need not know the record, and does not change it while another session is about to release.
+
+A row has the engine's time in microseconds, a space, the session, and a tab. If the session has left, this is all. Else
+there follow the number of its batch and, each behind a tab, the operations: a name, and behind a colon the values in
+JSON without the brackets. Operations of tickets in succession are one, with the first ticket, and the one behind the
+last if they are more than one. The engine writes the time and the session.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ from .record import Record
 from .step import Batch, note_answer, operated
 
 R = TypeVar("R", bound=Record)
+_BETWEEN = "\t"
+"""A session's id has no tab, as it is printable."""
 
 
 def additions_to(record: Record) -> str:
@@ -28,26 +35,24 @@ def takes_additions(record: Record) -> bool:
     return record.ahead() is not None if record.ONLY_JOINS else bool(record.ADDED)
 
 
-def added(record: Record, batch: Batch) -> str:
-    """The row that stands for the batch behind a record of this kind; "" if there is none.
-
-    The engine puts its time, in microseconds, and a space in front.
-    """
+def added(record: Record, batch: Batch) -> str | None:
+    """What stands behind the session in the row for the batch, behind a record of this kind; None if there is none."""
     names = _names(type(record))
     rows: list[list[Any]] = []
     if record.ONLY_JOINS and not batch.operations:
-        return ""
+        return None
     for operation in batch.operations:
         name = names.get(type(operation))
         if name is None:
-            return ""
+            return None
         if type(operation)._fields != ("ticket",):
             rows.append([name, *operation])
-        elif rows and rows[-1][0] == name and rows[-1][2] == operation.ticket:
-            rows[-1][2] += 1
+        elif rows and rows[-1][0] == name and operation.ticket == (rows[-1][-1] if rows[-1][2:] else rows[-1][1] + 1):
+            rows[-1][2:] = [operation.ticket + 1]
         else:
-            rows.append([name, operation.ticket, operation.ticket + 1])
-    return ENCODER.encode([batch.session, batch.number, rows])
+            rows.append([name, operation.ticket])
+    asked = [f"{name}:{ENCODER.encode(values)[1:-1]}" for name, *values in rows]
+    return _BETWEEN.join(("", str(batch.number), *asked))
 
 
 @cache
@@ -55,9 +60,9 @@ def _names(kind: type[Record]) -> Mapping[type, str]:
     return {operation: name for name, operation in kind.ADDED.items()}
 
 
-def left(record: Record, session: str) -> str:
-    """The row that stands for the burial of a session, at its own request; "" if there is none. As added()."""
-    return "" if record.ONLY_JOINS else ENCODER.encode([session])
+def left(record: Record) -> str | None:
+    """As added(), for the burial of the session at its own request."""
+    return None if record.ONLY_JOINS else _BETWEEN
 
 
 def with_additions(record: R, rows: Iterable[str]) -> R | None:
@@ -65,17 +70,21 @@ def with_additions(record: R, rows: Iterable[str]) -> R | None:
     answers = {**record.answers}  # changed in place, as there may be hundreds of rows
     for row in rows:
         micros, _, text = row.partition(" ")
-        document = document_of(text)
+        session, *asked = text.split(_BETWEEN)
+        operations = [_operation(each) for each in asked[1:]]
         if not (micros.isascii() and micros.isdigit() and len(micros) < len("253402300800000000")):
             return None
-        if not shapes.addition(document, record.ADDED):
+        if not shapes.session(session) or not session or not asked:
+            return None
+        has_left = asked == [""]
+        if not has_left and not _is_batch(asked[0], operations, record):
             return None
         at = moment(int(micros))
-        if len(document) == 1:
-            record = record.but(changed=at).bury(document, [])
-            answers.pop(document[0], None)
+        if has_left:
+            record = record.but(changed=at).bury([session], [])
+            answers.pop(session, None)
             continue
-        session, number, operations = document
+        number = int(asked[0])
         answer = answers.get(session)
         if answer is not None and number and answer.batch >= number:
             continue  # it was sent, and stored, twice
@@ -85,11 +94,22 @@ def with_additions(record: R, rows: Iterable[str]) -> R | None:
     return record.but(answers=answers)
 
 
+def _operation(text: str) -> list[Any]:
+    name, _, values = text.partition(":")
+    found = document_of(f"[{values}]")
+    return [name, *found] if isinstance(found, list) else []
+
+
+def _is_batch(number: str, operations: object, record: Record) -> bool:
+    return shapes.is_decimal(number) and shapes.operations(operations, record.ADDED)
+
+
 def _operations(rows: Iterable[list[Any]], named: Mapping[str, Any]) -> tuple[Any, ...]:
     operations: list[Any] = []
     for name, *values in rows:
         if named[name]._fields == ("ticket",):
-            operations += map(named[name], range(*values))
+            first, end = values if len(values) == 2 else (values[0], values[0] + 1)
+            operations += map(named[name], range(first, end))
         else:
             operations.append(named[name](*values))
     return tuple(operations)

@@ -6,9 +6,9 @@ import json
 from functools import lru_cache
 from typing import Any
 
-EARLIER = 1, 2
+EARLIER = 1, 2, 3
 """The versions of what earlier versions of holdfast have stored."""
-FORMAT = 3
+FORMAT = 4
 """The version of what is stored: of the records and of what stands behind them."""
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 _DECODER = json.JSONDecoder()

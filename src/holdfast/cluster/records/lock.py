@@ -70,6 +70,10 @@ class Room(NamedTuple):
         return cls(line, ENCODER.encode({condition: line}))
 
 
+_MANY = 100_000
+"""Tokens; so many are given out from the same `base()`."""
+_MOST_OFTEN = 0, None, 1
+"""How far the holder's token is behind the highest, since when it holds, and how many tickets it has; see `state()`."""
 _IS_LINE = shapes.some(shapes.run)
 
 
@@ -116,13 +120,18 @@ class LockRecord(LeasedRecord):
     """All that the cluster knows of one Lock and its Conditions."""
 
     KIND = "lock"
-    ADDED: ClassVar[Mapping[str, type]] = {"acquire": Acquire}
+    ADDED: ClassVar[Mapping[str, type]] = {"a": Acquire}
     ONLY_JOINS = True
     IN_TURN = True
     SHAPES: ClassVar[Mapping[str, Shape]] = {
         "tokens": shapes.number,
         "holder": shapes.maybe(
-            shapes.row(shapes.session, shapes.number, shapes.number, shapes.moment, shapes.some_tickets)
+            shapes.either(
+                shapes.row(shapes.session, shapes.number),
+                shapes.row(
+                    shapes.session, shapes.number, shapes.number, shapes.maybe(shapes.moment), shapes.some_tickets
+                ),
+            )
         ),
     }
 
@@ -241,21 +250,38 @@ class LockRecord(LeasedRecord):
     def figures(self) -> dict[str, int | bool]:
         return {"locked": self.holder is not None, "tokens": self.tokens}
 
+    def base(self) -> int:
+        return self.tokens // _MANY * _MANY
+
     def state(self) -> dict[str, Any]:
-        return {"tokens": self.tokens, "holder": self.holder}
+        """Of the holder: session and ticket; then how far its token is behind the highest, since when it holds (None:
+        since the last change), and how many tickets it has. The last three are left out if they are as most often."""
+        holder = self.holder
+        if holder is not None:
+            since = None if holder.since == self.changed else holder.since
+            more = self.tokens - holder.token, since, holder.tickets
+            return {"tokens": self.tokens % _MANY, "holder": [*holder[:2], *(() if more == _MOST_OFTEN else more)]}
+        return {"tokens": self.tokens % _MANY, "holder": None}
 
     def state_text(self) -> str:
-        if self.holder is None:
-            return f"{self.tokens},null"
-        session, ticket, token, since, tickets = self.holder
-        return f"{self.tokens},[{quoted(session)},{ticket},{token},{since!r},{tickets}]"
+        tokens, holder = self.tokens % _MANY, self.holder
+        if holder is None:
+            return f"{tokens},null"
+        session, ticket, token, since, tickets = holder
+        since_change = since == self.changed
+        if since_change and (self.tokens - token, None, tickets) == _MOST_OFTEN:
+            return f"{tokens},[{quoted(session)},{ticket}]"
+        since_when = "null" if since_change else repr(since)
+        return f"{tokens},[{quoted(session)},{ticket},{self.tokens - token},{since_when},{tickets}]"
 
     def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
-        holder = document["holder"]
-        return {
-            "tokens": document["tokens"],
-            "holder": None if holder is None else Holder(*holder),
-        }
+        tokens, stored = document["from"] + document["tokens"], document["holder"]
+        if stored is None:
+            return {"tokens": tokens, "holder": None}
+        session, ticket, *more = stored
+        behind, since, tickets = more or _MOST_OFTEN
+        since = document["changed"] if since is None else since
+        return {"tokens": tokens, "holder": Holder(session, ticket, tokens - behind, since, tickets)}
 
     def parts(self) -> Iterable[str]:
         return [room.text for room in self.rooms.values()]

@@ -245,6 +245,10 @@ class Record(ABC):
         waiting = tickets_of(self.line, session)
         return [Grants(ticket, 1) for ticket in asked if ticket not in waiting]
 
+    def base(self) -> int:
+        """A number that seldom changes, and from which `state()` counts."""
+        return 0
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """What is stored besides the fields that every kind has, in the order of `SHAPES`."""
@@ -255,7 +259,8 @@ class Record(ABC):
 
     @abstractmethod
     def fields_from(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The inverse of state(), as arguments for `but()`. The document has the shapes in `SHAPES`."""
+        """The inverse of state(), as arguments for `but()`. The document has the shapes in `SHAPES`, and base()
+        as "from"."""
 
     def parts(self) -> Iterable[str]:
         """Documents that are stored in rows of their own, because most of them do not change from step to step."""

@@ -57,8 +57,10 @@ _SPANS, _PACKED = itemgetter(1), itemgetter(1)
 
 @lru_cache(_REMEMBERED)
 def of_run(run: Run) -> str:
-    """The row of a run: the session, since when it waits, and the spans of its tickets."""
-    return _BETWEEN.join((run.session, repr(float(run.since)), *map(str, run.spans)))
+    """The row of a run: the session, since when it waits, and the spans of its tickets; or its only ticket."""
+    spans = run.spans
+    spans = spans[:1] if len(spans) == 2 and spans[0] + 1 == spans[1] else spans
+    return _BETWEEN.join((run.session, repr(float(run.since)), *map(str, spans)))
 
 
 @lru_cache(_REMEMBERED)
@@ -69,6 +71,8 @@ def run_in(row: str) -> Run | None:
         since, spans = float(numbers[0]), tuple(map(int, numbers[1:]))
     except (ValueError, IndexError):
         return None
+    if len(spans) == 1:
+        spans = spans[0], spans[0] + 1
     run = Run(session, spans, since)
     written = of_run if len(row) <= _SHORT else of_run.__wrapped__
     return run if shapes.run([session, [*spans], since]) and written(run) == row else None
@@ -76,8 +80,10 @@ def run_in(row: str) -> Run | None:
 
 @lru_cache(_REMEMBERED)
 def of_answer(session: str, answer: Answer) -> str:
-    """The row of the answer to a session: the session, the number of its batch, and the outcomes as they are packed."""
+    """The row of the answer to a session: the session, the number of its batch, and the outcomes as they are packed; or
+    the only outcome."""
     batch, packed = answer
+    packed = packed[:1] if len(packed) == 2 and packed[1] == 1 else packed
     return f"{session}{_BETWEEN}{batch}" + "".join([f"{_BETWEEN}{number}" for number in packed])
 
 
@@ -89,6 +95,8 @@ def answer_in(row: str) -> tuple[str, Answer] | None:
         batch, *packed = map(int, numbers)
     except ValueError:
         return None
+    if len(packed) == 1:
+        packed.append(1)
     answer = Answer(batch, tuple(packed))
     fits = shapes.session(session) and shapes.answer([batch, packed])
     written = of_answer if len(row) <= _SHORT else of_answer.__wrapped__

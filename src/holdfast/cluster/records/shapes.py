@@ -89,6 +89,11 @@ def maybe(shape: Shape) -> Shape:
     return lambda value: value is None or shape(value)
 
 
+def either(one: Shape, other: Shape) -> Shape:
+    """One of two shapes."""
+    return lambda value: one(value) or other(value)
+
+
 def integer(value: object) -> bool:
     return type(value) is int
 
@@ -123,7 +128,9 @@ def run(value: object) -> bool:
 
 
 def span(value: list[object]) -> bool:
-    """The first of some tickets in succession, and the one behind their last."""
+    """A ticket; or the first of some tickets in succession, and the one behind their last."""
+    if len(value) == 1:
+        return number(value[0])
     if len(value) != 2:
         return False
     first, end = value
@@ -133,15 +140,12 @@ def span(value: list[object]) -> bool:
 _FIELDS: Mapping[str, Shape] = {"alive": each(session), "value": number}
 
 
-def addition(value: object, operations: Mapping[str, Any]) -> bool:
-    """A session that has left; or a session, the number of its batch, and a row for each operation of that.
+def operations(value: object, named: Mapping[str, Any]) -> bool:
+    """A row for each operation of a batch that stands behind a record.
 
-    A row begins with the name of one of `operations`. If that operation has a ticket only, the row has a span of them.
+    A row begins with the name of one of `named`. If that operation has a ticket only, the row has a span of them.
     """
-    if type(value) is not list or len(value) != 3:
-        return type(value) is list and len(value) == 1 and session(value[0])
-    name, batch, rows = value
-    return session(name) and number(batch) and type(rows) is list and all(_operation(row, operations) for row in rows)
+    return type(value) is list and all(_operation(row, named) for row in value)
 
 
 def _operation(row: object, operations: Mapping[str, Any]) -> bool:

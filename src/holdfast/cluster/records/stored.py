@@ -1,4 +1,8 @@
-"""How a record is stored: a head of JSON, then rows: the line, the answers, its parts, and what was added. Pure.
+"""How a record is stored: a head of JSON, then rows: the answers, the line, its state, its parts, and what was added.
+
+The head says what stays as it is while the record lives. The state, which is JSON behind a tab, has what each change
+changes, and how many rows of the line and of answers stand before it. What changes most stands last, so an engine that
+sends only what a change has changed sends little. Pure.
 
 Nothing that is read is believed before its shape was checked (`shapes.py`): another program, or another version of
 holdfast, may have written it.
@@ -7,7 +11,7 @@ holdfast, may have written it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from holdfast.cluster.errors import FormatError, NameConflict
@@ -15,28 +19,30 @@ from holdfast.cluster.values_in_messages import shortened, shown
 
 from . import rows, shapes
 from .additions import with_additions
-from .json_text import EARLIER, FORMAT, document_in_first_row, quoted
+from .json_text import EARLIER, ENCODER, FORMAT, document_in_first_row
 from .record import Record, with_article
 from .shapes import Shape
 
 KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier"
 """The beginnings of the kinds that this version knows. Each is that of a class in `any_kind.KINDS`, which imports this
 file; a test compares the two."""
-_IS_HOW_MANY = shapes.row(shapes.number, shapes.number)
-_SHAPES: Mapping[str, Shape] = {
-    "made_by": shapes.text,
-    "changed": shapes.moment,
-}
+_SHAPES: Mapping[str, Shape] = {"changed": shapes.moment}
+_STATE = "\t["
+"""The beginning of the row of the state, and of no other: the others begin with a session's id, JSON, or a number."""
 R = TypeVar("R", bound=Record)
 
 
 def encode(record: Record) -> str:
     """The record as it is stored."""
     line, answers = record.line, record.answers
-    fields = f"{quoted(record.made_by)},{record.changed!r},{record.state_text()}"
-    how_many = f"{len(line)},{len(answers)}"
-    head = f'{{"format":{FORMAT},"kind":{quoted(record.kind)},"rows":[{how_many}],"fields":[{fields}]}}'
-    return "\n".join((head, *rows.of_line(line), *rows.of_answers(answers), *record.parts()))
+    state = f"{_STATE}{len(line)},{len(answers)},{record.changed!r},{record.state_text()}]"
+    head = _head(record.kind, record.made_by, record.base())
+    return "\n".join((head, *rows.of_answers(answers), *rows.of_line(line), state, *record.parts()))
+
+
+@lru_cache(1024)
+def _head(kind: str, made_by: str, base: int) -> str:
+    return ENCODER.encode({"format": FORMAT, "kind": kind, "by": made_by, **({"from": base} if base else {})})
 
 
 def decode(
@@ -88,28 +94,31 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
     kind = document["kind"]
     fresh = initial if kind == initial.kind else initial.of_kind(kind)
     if fresh is None:
-        fields = document.get("fields")
-        made_by = shortened(str(fields[0] if type(fields) is list and fields else None))
+        maker = shortened(str(document.get("by")))
         raise NameConflict(
-            f"{shown(name)} is {with_article(kind)}, made by {made_by}, and is used here as "
+            f"{shown(name)} is {with_article(kind)}, made by {maker}, and is used here as "
             f"{with_article(initial.kind)}. Use another name; nothing was changed"
         )
-    names, fits = _fields_of(type(initial))
-    values: Any = document.get("fields")
-    if not fits(values):
-        raise not_ours(text, name)
-    fields = dict(zip(names, values, strict=True))
-    how_many: Any = document.get("rows")
     _, *stored = text.split("\n")
-    if not _IS_HOW_MANY(how_many) or sum(how_many) > len(stored):
+    end = next((number for number, row in enumerate(stored) if row.startswith(_STATE)), None)
+    made_by: Any = document.get("by")
+    base = document.get("from", 0)
+    if end is None or not (shapes.text(made_by) and shapes.number(base)):
         raise not_ours(text, name)
-    runs, end = how_many[0], sum(how_many)
-    line, answers = rows.line_in(stored[:runs]), rows.answers_in(stored[runs:end])
+    names, fits = _fields_of(type(initial))
+    state: Any = document_in_first_row(stored[end][1:])
+    if not fits(state):
+        raise not_ours(text, name)
+    runs, how_many, *values = state
+    if runs + how_many != end:
+        raise not_ours(text, name)
+    answers, line = rows.answers_in(stored[:how_many]), rows.line_in(stored[how_many:end])
     if line is None or answers is None:
         raise not_ours(text, name)
-    made_by, changed = fields["made_by"], fields["changed"]
+    fields = dict(zip(names, values, strict=True)) | {"from": base}
+    changed = fields["changed"]
     record = fresh.but(made_by=made_by, changed=changed, line=line, answers=answers, **fresh.fields_from(fields))
-    return record if len(stored) == end else _with_the_rest(record, stored[end:], text, name, known)
+    return record if len(stored) == end + 1 else _with_the_rest(record, stored[end + 1 :], text, name, known)
 
 
 def _with_the_rest(record: R, stored: list[str], text: str, name: str, known: R | None) -> R:
@@ -125,9 +134,10 @@ def _with_the_rest(record: R, stored: list[str], text: str, name: str, known: R 
 
 @cache
 def _fields_of(kind: type[Record]) -> tuple[tuple[str, ...], Shape]:
-    """The names of the fields in the head of a record of this kind, and the shape of their values."""
+    """The names of the fields in the state of a record of this kind; and the shape of the state, which begins with how
+    many rows of the line and of answers there are."""
     of_each = {**_SHAPES, **kind.SHAPES}
-    return (*of_each,), shapes.row(*of_each.values())
+    return (*of_each,), shapes.row(shapes.number, shapes.number, *of_each.values())
 
 
 def not_ours(text: str, name: str) -> FormatError:

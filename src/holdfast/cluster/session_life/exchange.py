@@ -45,6 +45,9 @@ GATHERING = 0.001
 """Seconds for which requests that only join the line may gather, while a task of this session is in and others of this
 session would stand in front of them anyway. Most often the run is over before, and they go with its end."""
 _NOBODY: frozenset[str] = frozenset()
+UNSEEN = 1.0
+"""Seconds, or a tenth of the ttl if that is less, after which who has joined a line without seeing it looks whom to
+watch."""
 RETRY = 0.01, 1.0
 """Seconds, the first and the longest, until a change that the engine has failed to make is tried again."""
 
@@ -93,22 +96,34 @@ class Exchange:
         self._is_at_work = False  # in the step of whoever has asked
         self._confirmed = -CONFIRMED  # the loop's time at which the last change that was made had been sent
         self._gathering: asyncio.Handle | None = None  # what starts the pump for requests that gather
+        self._unseen: asyncio.Handle | None = None  # what looks at the record that the tasks here have joined
         self._outdated = False  # this session may wait for others than before, or hold what it waits for
 
     # What the session tells it
 
-    def on_wake(self, message: str) -> None:
+    def on_wake(self, message: str, text: str | None = None) -> None:
         """Another session says what it has granted to some of the tickets, or that there is something to see.
 
-        The record is read if anybody could have sent this.
+        text: the record that it has made, if that has come along. The record is read if anybody could have sent this.
         """
         vouches = getattr(self._session.engine, "vouches", False)  # an engine of the user's may not have it
         granted = Wake.read(message) if vouches else None
-        if granted is None:
+        if granted is not None:
+            self._take([granted])
+        elif not (vouches and text is not None and self._take_from(text)):
             self._outdated = True
             self._start()
-        else:
-            self._take([granted])
+
+    def _take_from(self, text: str) -> bool:
+        """Take what was granted by the change that has made this record; return whether anything was."""
+        if not self.initial.IN_TURN:
+            return False  # what was asked for since would seem to be granted
+        try:
+            granted = self._known.decoded(text).granted(self._session.id, ())
+        except (FormatError, NameConflict):
+            return False
+        self._take(granted)
+        return bool(granted)
 
     def doubt(self) -> None:
         """The record may have gone back to what it was: look before anything else is done."""
@@ -176,7 +191,7 @@ class Exchange:
                 self._name,
                 change,
                 notices=self._notices,
-                addition=self._known.farewell(self._session.id),
+                addition=self._known.farewell(),
                 opens=opening,
             )
 
@@ -332,7 +347,7 @@ class Exchange:
                     self._change(batch, dead | leaving),
                     evicted=dead,
                     notices=self._notices,
-                    addition=self._known.addition(batch) if offers else None,
+                    addition=self._known.addition(batch, not self._standing.is_at_stake()) if offers else None,
                     opens=opening,
                 )
                 self._session.check_alive()  # an answer that comes too late is not believed
@@ -358,11 +373,33 @@ class Exchange:
         self._outbox.sent = None
         self._recovery.leaving = False
         self._confirmed = asked
+        if done is None:
+            self._joined_unseen(batch)
+            return
         self._answer(entries, done)
         self._standing.note(done.record, batch.number)
         self._known.last_token = max(self._known.last_token, done.record.last_token())
         self._watch_over(done.record)
         self._do_what_is_due(done.record)
+
+    def _joined_unseen(self, batch: Batch) -> None:
+        """The tickets of a batch stand in line, and that is all that is known. Most are granted before it matters.
+
+        Who waits longer reads the record, to know which sessions to watch.
+        """
+        session = self._session
+        self._standing.note_unseen(batch.number)
+        session.keep_looking()
+        if self._unseen is not None:
+            self._unseen.cancel()
+        pause = UNSEEN if session.engine.ttl is None else min(UNSEEN, session.engine.ttl / 10)
+        self._unseen = session.loop.call_later(pause, self._see_whom_to_watch)
+
+    def _see_whom_to_watch(self) -> None:
+        self._unseen = None
+        if self.is_waiting:
+            self._outdated = True
+            self._start()
 
     def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
         forgets_me = not batch.number or self._session.id in dead
@@ -382,10 +419,13 @@ class Exchange:
 
     def _each_notice(self, done: Step) -> Iterator[Notice]:
         told = {self._session.id}
+        text, record = self._known.made
+        goes_along = record is done.record and len(text or "") <= self._session.sends_texts
+        is_in_text = goes_along and self.initial.IN_TURN
         for wake in done.wakes:
             if wake.session != self._session.id:
                 told.add(wake.session)
-                yield wake.session, wake.message()
+                yield wake.session, "" if wake.tickets and is_in_text else wake.message()
         holding = done.record.holding()
         if len(holding) == 1 and not holding & told:
             yield next(iter(holding)), None

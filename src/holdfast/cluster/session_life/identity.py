@@ -30,6 +30,7 @@ class Identity(ABC):
     def __init__(self, engine: Engine, label: str) -> None:
         self.engine = engine
         self.offers_additions = getattr(engine, "makes_additions", True)
+        self.sends_texts: int = getattr(engine, "sends_texts", 0)
         self.label = label
         self.id = ""
         """No other session ever has the same; "" before it is open."""

@@ -80,21 +80,24 @@ class KnownRecord:
         self.made = text, done.record
         return text, done
 
-    def addition(self, batch: Batch) -> Addition | None:
-        """What may be stored behind the record in place of the change, if anything may."""
+    def addition(self, batch: Batch, is_known: bool) -> Addition | None:
+        """What may be stored behind the record in place of the change, if anything may.
+
+        is_known: whether the session may go on without seeing the record.
+        """
         record = self.made[1]
-        text = added(record, batch)
-        return _addition(record, text) if text else None
+        return _addition(record, added(record, batch), is_known)
 
-    def farewell(self, session: str) -> Addition | None:
-        """What may be stored behind the record in place of taking the session out of it, if anything may."""
+    def farewell(self) -> Addition | None:
+        """What may be stored behind the record in place of taking this session out of it, if anything may."""
         record = self.made[1]
-        text = left(record, session)
-        return _addition(record, text) if text else None
+        return _addition(record, left(record))
 
 
-def _addition(record: Record, text: str) -> Addition:
-    return Addition(additions_to(record), text, is_better=record.ONLY_JOINS)
+def _addition(record: Record, text: str | None, is_known: bool = False) -> Addition | None:
+    """Who only joins knows what comes of it: its tickets wait."""
+    joins = record.ONLY_JOINS
+    return None if text is None else Addition(additions_to(record), text, joins, joins and is_known)
 
 
 def opening(done: Step) -> Opening | None:

@@ -124,14 +124,14 @@ class Life(Home):
 
     # For the engine
 
-    def _on_wake(self, name: str, message: str) -> None:
+    def _on_wake(self, name: str, message: str, text: str | None = None) -> None:
         if not name:  # somebody has evicted this session, or says so
             if self.over is None:
                 self.renewal.at_once()
             return
         register = self.registers.by_name.get(name)
         if register is not None:
-            register.on_wake(message)
+            register.on_wake(message, text)
 
     def _on_gap(self, went_back: bool) -> None:
         """A waiter may have missed something; and if texts went back, what is held may not be held any more."""

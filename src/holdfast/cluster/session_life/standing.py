@@ -37,6 +37,10 @@ class Standing:
         self.is_answered = self._session.id in record.answers
         self._batch = batch if self.is_answered else 0
 
+    def note_unseen(self, batch: int) -> None:
+        """The record has this session's batch, and the session has not seen it."""
+        self.is_answered, self._batch = True, batch
+
     def tokens(self) -> list[int]:
         """The tokens of what is held here."""
         return self._session.leases.tokens(self._name)
@@ -50,12 +54,12 @@ class Standing:
 
         before: the tokens that count; by default all that are held.
         """
-        if not self._is_at_stake():
+        if not self.is_at_stake():
             return True
         tokens = [token for token in self.tokens() if before is None or token in before]
         return self.has_last_batch(record) and record.keeps(self._session.id, tokens)
 
-    def _is_at_stake(self) -> bool:
+    def is_at_stake(self) -> bool:
         """Whether this session holds something here, or waits."""
         return bool(self.tokens()) or not {*self.asked()} <= self._outbox.sent_tickets()
 

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable
 
 from holdfast.cluster.engines.clock import monotonic
-from holdfast.cluster.engines.contract import OnWake
 from holdfast.cluster.errors import EngineError
 
 from .session_files import SessionFiles
@@ -37,7 +36,7 @@ class Doorbell:
         self,
         files: SessionFiles,
         namespace: str,
-        on_wake: OnWake,
+        on_wake: Callable[[str, str], None],
         on_doubt: Callable[[], None],
         is_dead: Callable[[str], bool],
     ) -> None:

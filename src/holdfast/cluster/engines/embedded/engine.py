@@ -79,6 +79,7 @@ class _LastChange(NamedTuple):
 class EmbeddedEngine:
     """An engine in a directory; see `contract.Engine`."""
 
+    sends_texts = 0
     makes_additions = False
     begins_at_once = True
 

@@ -3,23 +3,24 @@
 The change is made here, on the text that this session knows. A script keeps the result if nobody has changed the text
 meanwhile, if this session is alive, and if all sessions that are to be buried are dead (`scripts.SWAP`). Otherwise the
 script returns what is there now, and the change is made on that. So a change costs one round trip where nobody else has
-used the name since, and two where somebody has. The same step publishes the wake-ups. They carry the new text where it
-is small, so a session that is woken need not ask for it.
+used the name since, and two where somebody has. Only the middle of the new text is sent: what it has in common with the
+known one, at the head and at the tail, is there already. The same step publishes the wake-ups. They carry the new text
+where it is small, so a session that is woken need not ask for it.
 
 A change that an addition can stand for costs one round trip, whatever others do at the same time: the script appends
 the addition if the text is open to it. Where the addition is better than the change, the script appends it at once, and
-tells the session that is likely to change the text next, which need not know of all additions. Otherwise the script
-appends it if the text is not the one that the session knows. Then the session itself sends the wake-ups that come of
-its addition. The session whose addition makes the text long enough writes the text anew.
+tells the session that is likely to change the text next, which need not know of all additions. If the text was open to
+it when this session last saw it, the change is not even tried. Otherwise the script appends the addition if the text is
+not the one that the session knows. Then the session itself sends the wake-ups that come of its addition. The session
+whose addition makes the text long enough writes the text anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
@@ -32,25 +33,23 @@ from .keys import Keys
 from .knowledge import Knowledge, Version, decode
 from .link import PAUSE, Link, Unreachable
 from .reading import Reading
-from .scripts import SMALL, SWAP
+from .scripts import ADDED, DIGITS, DONE, IN_TEXT, INCARNATION, REMOVE, SMALL, SWAP
 from .wake_ups import WakeUps
 
 _MOST_ADDED = 32
 """How many additions a text gets before it is written anew."""
-_NO_ADDITION = "", "", "", ""
-"""The arguments of a swap that are about an addition, where there is none."""
 Arguments = list[bytes | str | int]
 
 
 @dataclass(slots=True, eq=False)
 class _Attempt(Generic[T]):
-    """A swap that is under way."""
+    """A swap that is under way, or an addition without one."""
 
     arguments: Arguments
-    makes: Version
-    """What is kept if it succeeds, but for additions that are not known."""
-    result: T
-    answer: bytes | Exception | None = None
+    makes: Version | None
+    """What is kept if the swap succeeds, but for additions that are not known; None: there is no swap."""
+    result: T | None
+    answer: bytes | int | Exception | None = None
 
 
 class Changes:
@@ -72,7 +71,7 @@ class Changes:
         self._reading = reading
         self._wake_ups = wake_ups
         self._lost = lost
-        self._revisions = itertools.count(1)
+        self._last_number = 0  # of all revisions that this session has made
 
     async def apply(
         self,
@@ -83,7 +82,7 @@ class Changes:
         notices: Notices[T] | None,
         addition: Addition | None,
         opens: Callable[[T], Opening | None] | None,
-    ) -> T:
+    ) -> T | None:
         """See `contract.Engine.apply`.
 
         Several attempts may be under way at once: when a newer text arrives with a wake-up, the change is made again on
@@ -91,17 +90,15 @@ class Changes:
         """
         link, known = self._link, self._known
         incarnation = known.incarnation
-        keys = [*self._swap_keys(name), *map(self._keys.session, evicted)]
+        keys = [self._keys.record(name), *map(self._keys.session, evicted)]
         is_better = addition is not None and addition.is_better
-        added = [*_NO_ADDITION]
-        if addition is not None:
-            added = [addition.text, addition.kind, self._wake_ups.head(name, ""), "better" if is_better else ""]
+        added = [] if addition is None else [self._addition(addition)]
         pause, longest = PAUSE
         sure: Version | None = None  # what the server has said just now
         attempts: list[_Attempt[T]] = []
 
         def send(connection: Connection, attempt: _Attempt[T], *script: str) -> None:
-            def then(answer: bytes | Exception) -> None:
+            def then(answer: bytes | int | Exception) -> None:
                 attempt.answer = answer
                 known.ring(name)
 
@@ -113,28 +110,45 @@ class Changes:
             if incarnation != known.incarnation:
                 raise EngineError(f"{link.name} may have lost data")  # the session is told to look
             try:
-                connection = await link.connected()
+                connection = link.requests
+                if connection is None or connection.broken:
+                    connection = await link.connected()
                 version = known.versions.get(name) or sure or Version()
-                try:
-                    text, result = change(Stored(version.text, known.now(), known.floor))
-                except Exception:
-                    if version == sure:
-                        raise
-                    known.note(name, sure := await self._reading.fetch(name), instead_of=version)
-                    continue
-                makes = self._next_version(version, text)
-                opening = opens(result) if opens is not None else None
-                is_alike = opening is not None and opening.is_alike
-                arguments = self._swap(keys, incarnation, name, version, makes, opening, is_alike)
-                arguments += [*added, *self._messages(name, text, notices(result) if notices is not None else ())]
-                send(connection, _Attempt(arguments, makes, result), "EVALSHA", SWAP.digest)
+                knows = self._knows(incarnation, version)
+                arguments: Arguments = [len(keys), *keys, knows, *added]
+                is_alike = False
+                attempt: _Attempt[T] | None
+                if addition is not None and is_better and version.kind == addition.kind:
+                    attempt = _Attempt(arguments, None, None)
+                else:
+                    try:
+                        text, result = change(Stored(version.text, known.now(), known.floor))
+                    except Exception:
+                        if version == sure:
+                            raise
+                        known.note(name, sure := await self._reading.fetch(name), instead_of=version)
+                        continue
+                    opening = opens(result) if opens is not None else None
+                    told = self._messages(text, notices(result) if notices is not None else ())
+                    is_alike = opening is not None and opening.is_alike
+                    makes = self._next_version(version, text, opening)
+                    change_to, middle = self._swap(version, makes, opening, told, "+" if added else "")
+                    arguments = [len(keys), *keys, f"{knows} {change_to}", middle, *added, *told]
+                    attempt = _Attempt(arguments, makes, result)
+                send(connection, attempt, "EVALSHA", SWAP.digest)
                 while attempts and (addition is not None or self._may_succeed(name, version, is_alike)):
                     attempt = await self._next_answered(name, attempts)
                     if attempt is None:
                         continue  # a newer text has come first, and the answer need not be waited for
                     attempts.remove(attempt)
+                    answer = attempt.answer
+                    if answer == ADDED and incarnation == known.incarnation:
+                        return None
+                    if answer == DONE and incarnation == known.incarnation and attempt.makes is not None:
+                        known.note(name, attempt.makes)
+                        return attempt.result
                     try:
-                        outcome, found = self._read_answer(attempt.answer)
+                        outcome, found = self._read_answer(answer)
                     except NoScriptError:  # the server is new, or somebody has flushed its scripts
                         attempt.answer = None
                         send(connection, attempt, "EVAL", SWAP.source)
@@ -143,9 +157,6 @@ class Changes:
                         raise await link.explained(exc, connection) from exc
                     if outcome == b"dead":
                         raise await self._lost()
-                    if outcome == b"done" and incarnation == known.incarnation:
-                        known.note(name, attempt.makes.with_added(found))
-                        return attempt.result
                     if outcome == b"added" and incarnation == known.incarnation:
                         return self._added(name, decode(found), change, notices, opens, not is_better)
                     if outcome == b"changed":
@@ -170,7 +181,7 @@ class Changes:
         before, _, _ = (stored.text or "").rpartition("\n")
         text, result = change(Stored(before, known.time[0] / 1_000_000, known.floor))
         for session, message in to_wake(notices, result):
-            self._wake_ups.send(session, name, message)
+            self._wake_ups.send(session, name, message or IN_TEXT)  # without a text, it reads
         opening = opens(result) if opens is not None else None
         if may_write_anew and (stored.text or "").count("\n") % _MOST_ADDED == 0:
             self._write_anew(name, stored, text, opening)
@@ -184,66 +195,80 @@ class Changes:
         if version.text != text:
             return False
 
-        async def remove() -> bytes:
+        async def remove() -> Any:
             await link.connected()
-            arguments: list[str | int] = [known.incarnation, link.number, known.floor]
-            arguments += [version.revision, version.length, name, "", "", "-", "-", "", floor, *_NO_ADDITION]
-            answer: bytes = await link.run(SWAP, self._swap_keys(name), arguments)
-            return answer
+            knows = self._knows(known.incarnation, version)
+            arguments: Arguments = [knows, version.revision or "-", version.length, floor]
+            return await link.run(REMOVE, [self._keys.record(name)], arguments)
 
-        outcome, found = self._learn_from(await link.insist(remove))
-        return outcome == b"done" or (text is None and not found)
+        answer = await link.insist(remove)
+        if answer == DONE:
+            return True
+        _, found = self._learn_from(answer)
+        return text is None and not found
 
     def _write_anew(self, name: str, version: Version, text: str, opening: Opening | None) -> None:
         """Replace a text with additions by one that says the same without. What was added since stays behind it.
 
         Nobody waits for the answer: if it fails, somebody will do it later.
         """
-        makes = self._next_version(version, text)
+        makes = self._next_version(version, text, opening)
 
-        def then(answer: bytes | Exception) -> None:
+        def then(answer: bytes | int | Exception) -> None:
             if isinstance(answer, bytes):
-                outcome, unknown = self._learn_from(answer)
-                if outcome == b"done" and incarnation == self._known.incarnation and name in self._known.versions:
-                    self._known.note(name, makes.with_added(unknown))
+                self._learn_from(answer)
+            if answer == DONE and incarnation == self._known.incarnation and name in self._known.versions:
+                self._known.note(name, makes)
 
         incarnation = self._known.incarnation
-        arguments = self._swap(self._swap_keys(name), incarnation, name, version, makes, opening, True)
+        opening = None if opening is None else opening._replace(is_alike=True)
+        change_to, middle = self._swap(version, makes, opening, ())
+        arguments = 1, self._keys.record(name), f"{self._knows(incarnation, version)} {change_to}", middle
         if self._link.requests is not None:
-            self._link.requests.send(then, "EVALSHA", SWAP.digest, *arguments, *_NO_ADDITION)
+            self._link.requests.send(then, "EVALSHA", SWAP.digest, *arguments)
 
-    # The arguments of a swap, and its answer; see `scripts.SWAP`
+    # The arguments of a swap, and its answer; see `scripts`
 
-    def _swap_keys(self, name: str) -> list[str]:
-        return [self._keys.namespace, self._keys.record(name), self._keys.names, self._link.key]
+    def _knows(self, incarnation: str, version: Version) -> str:
+        """The first argument of a script that changes a record."""
+        floor = str(self._known.floor)
+        digits = floor if version.text is None else floor[-DIGITS:]
+        return f"{incarnation[:INCARNATION]} {digits} {self._link.number} {self._link.session} {self._keys.length}"
+
+    def _addition(self, addition: Addition) -> str:
+        flag = "-" if not addition.is_better else "!" if addition.is_known else "+"
+        return f"{flag}{addition.kind} {addition.text}"
 
     def _swap(
-        self,
-        keys: list[str],
-        incarnation: str,
-        name: str,
-        version: Version,
-        makes: Version,
-        opening: Opening | None,
-        is_alike: bool,
-    ) -> Arguments:
-        """All arguments up to those about an addition: `makes` is to be in the place of `version`."""
-        kind, told = (opening.kind, opening.told or "-") if opening is not None else ("-", "-")
-        arguments: Arguments = [len(keys), *keys, incarnation, self._link.number, self._known.floor]
-        arguments += [version.revision, version.length, name, makes.revision, makes.text or "", kind, told]
-        arguments += ["alike" if is_alike else "", ""]
-        return arguments
+        self, version: Version, makes: Version, opening: Opening | None, messages: Sequence[str], plus: str = ""
+    ) -> tuple[str, str]:
+        """The change, and the part of the new text that is sent: `makes` is to be in the place of `version`.
 
-    def _messages(self, name: str, text: str, notices: Iterable[Notice]) -> list[str]:
-        """The last arguments: sessions, and the heads of their messages."""
+        messages: as `_messages()` returns them. plus: "+" if there is an addition.
+        """
+        me, text, first = self._link.session, makes.text or "", messages[0] if messages else "-"
+        told = (opening.told if opening is not None else None) or "-"
+        told = "=" if told == me else ">" if told == first != "-" else told
+        head, tail, middle = _spliced(version.text or "", text)
+        flags = f"{int(opening is not None and opening.is_alike)}{plus}"
+        if messages and not ("\1" in text or "\2" in text) and all(map(str.isalnum, messages[::2])):
+            flags += "~"
+            middle = middle.replace(me, "\1").replace(first, "\2")
+        known = f"{version.revision or '-'} {version.length}"
+        return f"{known} {makes.number} {makes.kind} {told} {head} {tail} {flags}", middle
+
+    def _messages(self, text: str, notices: Iterable[Notice]) -> list[str]:
+        """The last arguments: sessions, and the messages for them."""
         messages = []
         for session, message in notices:
             if message is not None or len(text) <= SMALL:
-                messages += [session, self._wake_ups.head(name, message or "")]
+                messages += [session, "" if message is None else message or IN_TEXT]
         return messages
 
-    def _next_version(self, version: Version, text: str) -> Version:
-        return Version(f"{version.number + 1}.{self._link.session}.{next(self._revisions)}", text)
+    def _next_version(self, version: Version, text: str, opening: Opening | None) -> Version:
+        """Its number is higher than that of `version`, and the session uses no number twice."""
+        self._last_number = number = max(version.number, self._last_number) + 1
+        return Version(f"{number}.{self._link.session}", text, opening.kind if opening is not None else "-")
 
     def _may_succeed(self, name: str, version: Version, is_alike: bool) -> bool:
         """Whether a change of this version may still be made, as far as is known."""
@@ -256,10 +281,12 @@ class Changes:
             await self._known.news(name)
         return next((attempt for attempt in attempts if attempt.answer is not None), None)
 
-    def _read_answer(self, answer: bytes | Exception | None) -> tuple[bytes, bytes]:
+    def _read_answer(self, answer: bytes | int | Exception | None) -> tuple[bytes, bytes]:
         """The outcome of a swap, and what is to be known besides. Raises if the swap could not be tried."""
+        if isinstance(answer, int):
+            return b"", b""  # it was done in another incarnation
         if not isinstance(answer, bytes):
-            raise answer or RedisConnectionError("there is no answer")
+            raise answer if isinstance(answer, Exception) else RedisConnectionError("there is no answer")
         outcome, found = self._learn_from(answer)
         if outcome == b"not all dead":
             raise EngineError(f"{self._link.name} may have lost data: a session that was dead is there again")
@@ -271,3 +298,27 @@ class Changes:
         outcome, here, floor, time, found = answer.split(b"\n", 4)
         self._known.learn(here, floor, time)
         return outcome, found
+
+
+def _spliced(old: str, new: str) -> tuple[int, int, str]:
+    """How many characters of `old` are the head of `new`, how many are its tail; and what stands in between.
+
+    They are counted in ASCII, where a character is a byte. Of other texts, all is sent.
+    """
+    if not (old.isascii() and new.isascii()):
+        return 0, 0, new
+    least = min(len(old), len(new))
+    low, high = 0, least
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if new.startswith(old[low:middle], low) else (low, middle - 1)
+    head = low
+    low, high = 0, least - head
+    end_old, end_new = len(old), len(new)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if new.endswith(old[end_old - middle : end_old - low], 0, end_new - low):
+            low = middle
+        else:
+            high = middle - 1
+    return head, low, new[head : end_new - low]

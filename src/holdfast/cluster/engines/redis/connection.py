@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from holdfast.cluster.background import begin
 
+from .answers import Answers
 from .inherited import blank
 
 if TYPE_CHECKING:
@@ -92,11 +90,14 @@ async def connect(pool: Any, patience: float, limit: float) -> Any:
                 await pool.release(attempt.result())
 
 
-class Connection:
+class Connection(asyncio.Protocol):
     """A connection of a pool, kept until it is closed or breaks. Answers come in the order of the requests.
 
     The answer to a task that was cancelled is thrown away when it comes. With one connection for each request, as in
     redis-py's client, a cancellation would cost a connection, and a thousand names would need a thousand.
+
+    redis-py connects and greets. From then on the connection is the protocol of the transport, in the place of
+    asyncio's streams: an answer is handled in the step of the loop that receives it, and no task reads or writes.
     """
 
     def __init__(self, pool: Any, patience: float, on_break: Callable[[], None] = lambda: None) -> None:
@@ -109,23 +110,31 @@ class Connection:
         self._patience = patience
         self._on_break = on_break
         self._connection: AbstractConnection | None = None
+        self._transport: asyncio.Transport
         self._outbox: list[bytes] = []
-        self._filled = asyncio.Event()
         self._gathers = False  # whether a request has to wait for those before it
+        self._is_full = False  # whether the transport has enough to send
         # For each answer that is still to come: the function to call with it, and the loop's time when it is due.
         self._asked: deque[tuple[Then, float]] = deque()
         self._watchdog: asyncio.Handle | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._reason: Exception | None = None  # what the server has said unasked, if that has broken it
         self.broken = False
 
     async def open(self, limit: float) -> None:
         """Connect. limit: seconds that it may take. Raises redis-py's errors, or TimeoutError."""
         self._connection = await connect(self._pool, self._patience, limit)
         self._loop = asyncio.get_running_loop()
-        for work in (self._write, self._read):
-            task = begin(self._loop, partial(work, self._connection), f"holdfast connection, {work.__name__}")
-            self._tasks.append(task)
-            task.add_done_callback(self._break)
+        connection: Any = self._connection  # there is no public way to what follows
+        reader, writer = connection._reader, connection._writer
+        if reader is None or writer is None:
+            raise RedisConnectionError("the connection was lost")
+        self._answers = Answers(self._answered, connection._parser.parse_error)
+        self._transport = writer.transport
+        self._transport.set_protocol(self)
+        if early := bytes(reader._buffer):  # a server that takes no connection says why, and closes it
+            self.data_received(early)
+        if (reader._eof or self._transport.is_closing()) and not self.broken:
+            raise RedisConnectionError("the connection was lost")
 
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
         """Send a request; return a future of the answer, which need not be awaited. send() says how it fails."""
@@ -149,27 +158,30 @@ class Connection:
         If the answer does not come in time, the connection is broken, and every request on it fails with TimeoutError.
         """
         if self._connection is None or self.broken:
-            then(RedisConnectionError("the connection was lost"))
+            then(self._reason or RedisConnectionError("the connection was lost"))
             return
         self._asked.append((then, self._loop.time() + self._patience))
-        self._put(_packed(arguments), self._connection)
+        self._put(_packed(arguments))
         if self._watchdog is None:  # one for all: a timer for each request would cost more than sending it
             self._watchdog = self._loop.call_later(self._patience, self._look_at_clock)
 
-    def _put(self, request: bytes, connection: AbstractConnection) -> None:
+    def _put(self, request: bytes) -> None:
         """The first request of an iteration of the loop is written at once. More of them gather, and go together."""
-        writer = connection._writer  # there is no public way to it
-        if self._gathers or writer is None or writer.transport.get_write_buffer_size():
+        if self._gathers or self._is_full:
             self._outbox.append(request)
-            self._filled.set()
         else:
-            writer.write(request)
+            self._transport.write(request)
+            self._gathers = True
             self._loop.call_soon(self._go_on)
-        self._gathers = True
 
     def _go_on(self) -> None:
-        """The next iteration has begun. What has gathered is written by the task that is about to run."""
-        self._gathers = bool(self._outbox)
+        """The next iteration has begun: write what has gathered."""
+        self._gathers = False
+        if self._outbox and not self._is_full and not self.broken:
+            requests, self._outbox = self._outbox, []
+            self._transport.write(b"".join(requests))
+            self._gathers = True
+            self._loop.call_soon(self._go_on)
 
     def _look_at_clock(self) -> None:
         self._watchdog = None
@@ -181,35 +193,36 @@ class Connection:
             else:
                 self._watchdog = self._loop.call_later(max(left, _SHORTEST), self._look_at_clock)
 
-    async def _write(self, connection: AbstractConnection) -> None:
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            requests, self._outbox = self._outbox, []
-            self._gathers = False  # what comes now is written behind these
-            writer = connection._writer
-            if writer is None:
-                raise RedisConnectionError("the connection was lost")
-            writer.write(b"".join(requests))
-            await writer.drain()
+    # What the transport says
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        while True:
-            answer: Any
-            try:
-                answer = await connection.read_response(
-                    disable_decoding=True, timeout=math.inf, disconnect_on_error=False
-                )
-            except (ResponseError, AuthenticationError) as exc:
-                answer = exc
-            if self.broken:
-                return  # all requests have failed already
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._answers.feed(data)
+        except ValueError as exc:
+            self._lose(exc)
+            self._transport.abort()
+
+    def _answered(self, answer: Any) -> None:
+        if self._asked:
             then, _ = self._asked.popleft()
             then(answer)
+        elif isinstance(answer, Exception) and not self.broken:  # unasked: it does not take this connection
+            self._reason = answer
+            self._fail(lambda: answer)
 
-    def _break(self, task: asyncio.Task[None]) -> None:
-        """The reader or the writer has ended, so no answer will come any more."""
-        cause = None if task.cancelled() else task.exception()
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if not self._gathers:
+            self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(exc)
+
+    def _lose(self, cause: Exception | None) -> None:
+        """No answer will come any more."""
 
         def lost() -> Exception:
             exc = RedisConnectionError(f"the connection was lost: {cause}" if cause else "the connection was lost")
@@ -239,8 +252,6 @@ class Connection:
         self.broken = True
         if self._watchdog is not None:
             self._watchdog.cancel()
-        for task in self._tasks:
-            task.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -252,8 +263,11 @@ class Connection:
 
 def _packed(arguments: Sequence[bytes | str | int]) -> bytes:
     """A request as the server reads it. Always in UTF-8, as answers are read, whatever encoding a given client has."""
-    parts = [each if isinstance(each, bytes) else str(each).encode() for each in arguments]
-    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
+    parts = [b"*%d\r\n" % len(arguments)]
+    for each in arguments:
+        part = each if isinstance(each, bytes) else str(each).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(part), part))
+    return b"".join(parts)
 
 
 def blank_socket(connection: Any) -> None:

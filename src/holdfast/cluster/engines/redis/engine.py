@@ -16,8 +16,9 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+import string
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from holdfast.cluster.command_line import command_line
@@ -47,7 +48,7 @@ from .keys import Keys
 from .knowledge import Knowledge
 from .link import Link
 from .reading import Reading
-from .scripts import EVICT, TRY
+from .scripts import EVICT, FACTS, SMALL, TRY
 from .wake_ups import WakeUps
 from .watching import Watching
 
@@ -58,6 +59,8 @@ TTL = 10.0
 """Seconds, by default."""
 _OPENING = 2
 """How many times as long as for an answer the server may take until a session can ask it for something."""
+_ALPHABET, _LENGTH = string.ascii_letters + string.digits, 10
+"""Of a session's id: 60 bits. It is short because each request and each wake-up has it several times."""
 _LEAVING = 1.0
 """Seconds that the end of a session may take, at most."""
 
@@ -66,6 +69,7 @@ class RedisEngine:
     """An engine on a server; see `contract.Engine`."""
 
     vouches = True
+    sends_texts = SMALL
     makes_additions = True
 
     def __init__(self, server: str | Redis, namespace: str, ttl: float | None = None) -> None:
@@ -104,7 +108,7 @@ class RedisEngine:
     async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
         tell = on_gap if on_gap is not None else lambda _: None
         link, known = self._link, self._known
-        self._id = secrets.token_hex(8)
+        self._id = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
         _open.add(self)
         link.open(self._id, self._keys.session(self._id), monotonic() + _OPENING * link.patience)
         link.on_reconnect = lambda: tell(False)
@@ -113,7 +117,7 @@ class RedisEngine:
         self._watching = Watching(link, self._life, self.dead)
         self._changes = Changes(link, self._keys, known, self._reading, self._wake_ups, self._lost)
         try:
-            servers.check(await link.ask("INFO"), repr(self))
+            servers.check(await link.ask("EVAL", FACTS, 0), repr(self))
             await self._wake_ups.subscribed()
             await asyncio.gather(self._look(), self._check_rights())
             who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": known.now()}
@@ -123,7 +127,7 @@ class RedisEngine:
             life = math.ceil(self._life * 1000)
             await asyncio.gather(
                 link.ask("SET", link.key, link.row(), "PX", life, "NX"),
-                link.ask("PUBLISH", self._keys.channel(self._id), self._wake_ups.head("", "")),
+                link.ask("PUBLISH", self._keys.channel(self._id), self._wake_ups.packet("", "")),
             )
         except BaseException:
             await self._let_go()
@@ -134,7 +138,7 @@ class RedisEngine:
     async def _check_rights(self) -> None:
         """Raise EngineError if the user lacks a right: else that would show only when it is needed."""
         keys = [self._keys.namespace, self._link.key, self._keys.record(""), self._keys.names, self._keys.evictions]
-        denied = await self._link.ask("EVAL", TRY.source, len(keys), *keys, self._keys.channel(self._id))
+        denied = await self._link.run(TRY, keys, [self._keys.channel(self._id)])
         if denied:
             raise self._link.forbidden("; ".join(dict.fromkeys(each.decode() for each in denied)))
 
@@ -161,7 +165,7 @@ class RedisEngine:
 
     # Texts
 
-    async def apply(
+    def apply(
         self,
         name: str,
         change: Change[T],
@@ -170,8 +174,8 @@ class RedisEngine:
         notices: Notices[T] | None = None,
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
-    ) -> T:
-        return await self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
+    ) -> Coroutine[Any, Any, T | None]:
+        return self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         self._link.check_open()
@@ -230,7 +234,7 @@ class RedisEngine:
             return False
         keys = [self._keys.namespace, self._link.key, self._keys.session(session), self._keys.evictions]
         note = encode_eviction(found, by, reason, held)
-        arguments: list[str | int] = [note, math.ceil(KEPT * 1_000_000), MOST, self._keys.channel(session)]
+        arguments: list[str | int] = [note, math.ceil(KEPT * 1_000_000), MOST, session]
         outcome, *learned = await self._link.insist(lambda: self._link.run(EVICT, keys, arguments))
         self._known.learn(*learned)
         if outcome == b"dead":

@@ -11,9 +11,10 @@
                                          the note; sorted by that time
     holdfast:{NAMESPACE}:wake:ID         the channel on which the session is woken
 
-A revision is never used for two texts, whatever becomes of the server's data, because its last part is the session's
-own. An addition, a row of its own behind the text, leaves the revision as it is. So the text of a revision may grow,
-and a session that knows the revision and the length knows the text.
+A revision is a number, a dot, and the id of the session that has made it. The number is higher than that of the
+revision before, and no session uses a number twice. So a revision is never used for two texts, whatever becomes of the
+server's data. An addition, a row of its own behind the text, leaves the revision as it is. So the text of a revision
+may grow, and a session that knows the revision and the length knows the text.
 
 A session that connects again numbers its new connection before it asks for anything. From then on, a request that was
 on its way on an older connection is not done any more.
@@ -33,6 +34,8 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self.namespace = f"holdfast:{{{quote(namespace, safe=' !$&()*+,;=@')}}}"
+        self.length = len(self.namespace.encode())
+        """In bytes, of the namespace's own key."""
         self.names = f"{self.namespace}:names"
         self.evictions = f"{self.namespace}:evicted"
 

@@ -15,7 +15,7 @@ from holdfast.cluster.engines.clock import monotonic
 
 MOST_KNOWN = 10_000
 """How many texts a session remembers: those that have changed last. Another one is asked for before it is changed."""
-_STORED = re.compile(rb"(\d+\.\S*) \S+ \S+ (.*)", re.DOTALL)
+_STORED = re.compile(rb"(\d+\.\S*) (\S+) \S+ (.*)", re.DOTALL)
 """What is kept under a name; see `keys`."""
 
 
@@ -25,6 +25,8 @@ class Version(NamedTuple):
     revision: str = ""
     text: str | None = None
     """With all additions that are known."""
+    kind: str = "-"
+    """That of the additions that the text may have; "-": none."""
 
     @property
     def number(self) -> int:
@@ -37,7 +39,10 @@ class Version(NamedTuple):
         return len((self.text or "").encode())
 
     def with_added(self, additions: bytes) -> Version:
-        return self._replace(text=(self.text or "") + additions.decode())
+        return Version(self.revision, (self.text or "") + additions.decode(errors="backslashreplace"), self.kind)
+
+
+_NOTHING = Version()
 
 
 def decode(stored: bytes) -> Version:
@@ -47,8 +52,8 @@ def decode(stored: bytes) -> Version:
     found = _STORED.fullmatch(stored)
     if found is None:  # not written by holdfast; a reader will see that the text is no record
         return Version(text=stored.decode(errors="backslashreplace"))
-    revision, text = found.groups()
-    return Version(revision.decode(), text.decode(errors="backslashreplace"))
+    revision, kind, text = found.groups()
+    return Version(revision.decode(), text.decode(errors="backslashreplace"), kind.decode(errors="backslashreplace"))
 
 
 class Knowledge:
@@ -91,8 +96,12 @@ class Knowledge:
         instead_of: a version that was found to be gone, though its number may be higher: a record that is made anew
         begins with a low one.
         """
-        known = self.versions.get(name, Version())
-        if known == instead_of or (version.number, version.length) >= (known.number, known.length):
+        known = self.versions.get(name) or _NOTHING
+        if (
+            known is instead_of
+            or known == instead_of
+            or (version.number, version.length) >= (known.number, known.length)
+        ):
             self.versions.pop(name, None)
             self.versions[name] = version  # as the last one
             while len(self.versions) > MOST_KNOWN:

@@ -2,29 +2,66 @@
 
 Each script first looks around: at the server's time and incarnation, and at the namespace's floor, which it raises if
 the incarnation is a new one.
+
+The scripts that change a record are sent with every acquire and release, so they are given little. The record's key is
+the only one that they are given, besides those of the dead: the others are made of it. What they answer when all is as
+the session knows it is a number.
 """
 
 from __future__ import annotations
 
+import re
 from hashlib import sha1
 
 SMALL = 8192
 """Bytes of a text that is sent along with a wake-up, at most."""
+INCARNATION = 8
+"""So many characters of an incarnation tell it from others: 32 bits, which are drawn anew for each."""
+DIGITS = 6
+"""So many digits of the floor are compared where a text is known. Then the floor has risen because records were
+removed, and a record that is there need not begin above it. Where no text is known, all digits are compared."""
+IN_TEXT = "="
+"""The message of a wake-up where the text that comes along says it."""
+DONE, ADDED = 1, 2
+"""The answers of a script that has done what it was asked for, where the session has nothing to learn."""
+
+_COMMENT = re.compile(r"^\s*--.*\n| +-- .*$", re.MULTILINE)
 
 _LOOK_AROUND = """
-local now = redis.call('TIME')
+local call, sub, match = redis.call, string.sub, string.match
+local now = call('TIME')
 local time = now[1] .. string.format('%06d', now[2])
-local here = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-local before, floor = unpack(redis.call('HMGET', KEYS[1], 'incarnation', 'floor'))
+local facts = call('INFO', 'replication')
+local _, behind = string.find(facts, 'master_replid:', 1, true)  -- as a pattern, it takes twice as long to find
+local here = match(facts, '^%w+', behind + 1)
+local before, floor = unpack(call('HMGET', space, 'incarnation', 'floor'))
 if before ~= here then
     if not floor or tonumber(floor) < tonumber(time) then floor = time end
-    redis.call('HSET', KEYS[1], 'incarnation', here, 'floor', floor)
+    call('HSET', space, 'incarnation', here, 'floor', floor)
 end
 local function get(key)
     local found = redis.pcall('GET', key)
     if type(found) ~= 'table' then return found or '' end
-    local kind = redis.call('TYPE', key).ok
-    return kind == 'string' and redis.call('GET', key) or '(not a text, but of the type ' .. kind .. ')'
+    local kind = call('TYPE', key).ok
+    return kind == 'string' and call('GET', key) or '(not a text, but of the type ' .. kind .. ')'
+end
+local function tell(who, name, message, stored)
+    local head = table.concat({sub(here, 1, INCARNATION), #name, name .. #message, message}, ' ')
+    redis.pcall('PUBLISH', space .. ':wake:' .. who, head .. stored)
+end
+"""
+
+_MAY_CHANGE = """
+local function answer(outcome, stored) return table.concat({outcome, here, floor, time, stored or ''}, '\\n') end
+if sub(here, 1, #incarnation) ~= incarnation then return answer('another incarnation') end
+local session = call('GET', space .. ':session:' .. me)
+if not session then return answer('dead') end
+if match(session, '^%d+') ~= number then return answer('another connection') end
+local name, names, stored = sub(KEYS[1], length + #':record:' + 1), space .. ':names', get(KEYS[1])
+if stored == '' and call('ZSCORE', names, name) then  -- removed by hand: its tokens go on above the last one
+    floor = time
+    call('ZREM', names, name)
+    call('HSET', space, 'floor', floor)
 end
 """
 
@@ -32,72 +69,110 @@ end
 class Script:
     """A script, and the digest by which the server knows it."""
 
-    def __init__(self, body: str) -> None:
-        self.source = _LOOK_AROUND + body
+    def __init__(self, body: str, space: str = "local space = KEYS[1]", more: str = "") -> None:
+        """space: Lua that says what the key of the namespace is. more: Lua that comes after looking around."""
+        source = f"{space}{_LOOK_AROUND}{more}{body}"
+        source = source.replace("INCARNATION", str(INCARNATION)).replace("SMALL", str(SMALL))
+        self.source = _COMMENT.sub("", source)
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-SWAP = Script(
+class ChangingScript(Script):
+    """A script that changes a record.
+
+    KEYS: the record, and perhaps more. ARGV: 1 what the session knows, with spaces in between: the first characters of
+    the incarnation, the last digits of the floor, the number of its connection, its id, and the length of the
+    namespace's key.
     """
--- KEYS: 1 the namespace, 2 the record, 3 the names, 4 the session, 5... the sessions that are dead.
--- ARGV: 1 the incarnation, and 2 the number of the connection;
---       3 the floor, 4 the revision and 5 the length that the session knows;
---       6 the name, 7 the new revision, 8 the new text, 9 the kind of its additions, 10 the session that is told of
---       them, and 11 whether it may have additions that the session does not know, or '';
---       12 the floor to keep if the record is to be removed, or '';
---       13 an addition that will do as well, or '', 14 its kind, 15 the head of the message that tells of it, and
---       16 whether it is better than the change, or '';
---       17... sessions and heads of messages.
--- Returns a text of many lines: the outcome, the incarnation, the floor, the time, and what is stored; or, if the
--- change was made, the additions that the session did not know.
-local function answer(outcome, stored) return table.concat({outcome, here, floor, time, stored or ''}, '\\n') end
-if here ~= ARGV[1] then return answer('another incarnation') end
-local session = redis.call('GET', KEYS[4])
-if not session then return answer('dead') end
-if string.match(session, '^%d+') ~= ARGV[2] then return answer('another connection') end
-for i = 5, #KEYS do
-    if redis.call('EXISTS', KEYS[i]) == 1 then return answer('not all dead') end
+
+    def __init__(self, body: str) -> None:
+        knows = (
+            "local incarnation, digits, number, me, length, asked = "
+            "string.match(ARGV[1], '(%w+) (%d+) (%d+) (%S+) (%d+)(.*)')"
+        )
+        super().__init__(body, f"{knows}\nlocal space = string.sub(KEYS[1], 1, length)", _MAY_CHANGE)
+
+
+SWAP = ChangingScript(
+    """
+-- KEYS: 1 the record, 2... the sessions that are dead.
+-- ARGV: 1 as above. If an addition will do, that is all of it, and 2 is the addition. Otherwise the change follows,
+--       again with spaces in between: the revision ('-': none) and the length that the session knows, the number of the
+--       new revision, the kind of the new text's additions, the session that is told of them ('=': this one, '>': the
+--       first one that is woken), how much of the known text stays at the head and how much at the tail, and whether
+--       the text may have additions that the session does not know (1 or 0), with a plus if there is an addition, and
+--       a tilde if ids are abbreviated;
+--       2 what stands between head and tail. If ids are abbreviated, \\1 stands for the session, and \\2 for the first
+--       one that is woken. Then the addition; then sessions, and the messages for them.
+-- An addition: whether it is better than the change ('+'; '!' if the session needs not know to what it was added; '-'
+-- if it is not better), its kind, a space, and its text without the session's id.
+-- Returns DONE if it has made the change, with which additions behind it is not said; ADDED if it has made an addition
+-- that needs no more. Else a text of many lines: the outcome, the incarnation, the floor, the time, and what is stored.
+for i = 2, #KEYS do
+    if call('EXISTS', KEYS[i]) == 1 then return answer('not all dead') end
 end
-local function tell(who, head, stored)
-    if #stored > SMALL then stored = '' end
-    redis.pcall('PUBLISH', KEYS[1] .. ':wake:' .. who, head .. stored)
+local revision, kind, told, start = match(stored, '^(%S*) (%S*) (%S*) ()')
+start = start or 1
+local knows, known, makes, new_kind, new_told, head, tail, alike, plus, tilde =
+    match(asked, '(%S+) (%d+) (%d+) (%S+) (%S+) (%d+) (%d+) (%d)(%+?)(~?)')
+local is_known, unknown = false, ''
+if knows then
+    unknown = sub(stored, start + known)
+    is_known = (revision or '-') == knows and (unknown == '' or alike == '1') and sub(floor, -#digits) == digits
 end
-local stored = get(KEYS[2])
-if stored == '' and redis.call('ZSCORE', KEYS[3], ARGV[6]) then  -- removed by hand: its tokens go on above the last one
-    floor = time
-    redis.call('ZREM', KEYS[3], ARGV[6])
-    redis.call('HSET', KEYS[1], 'floor', floor)
-end
-local revision, kind, told, start = string.match(stored, '^(%S*) (%S*) (%S*) ()')
-local may_add = ARGV[13] ~= '' and kind == ARGV[14]
-local unknown = string.sub(stored, (start or 1) + ARGV[5])
-local is_known = (floor == ARGV[3] or ARGV[12] ~= '') and (revision or '') == ARGV[4]
-is_known = is_known and (unknown == '' or ARGV[11] ~= '')
-if may_add and (ARGV[16] ~= '' or not is_known) then
-    stored = table.concat({stored, '\\n', time, ' ', ARGV[13]})
-    redis.call('SET', KEYS[2], stored)
-    redis.call('ZADD', KEYS[3], time, ARGV[6])
-    if told ~= '-' and KEYS[4] ~= KEYS[1] .. ':session:' .. told then tell(told, ARGV[15], stored) end
-    return answer('added', stored)
+local first = plus == '+' and 4 or 3
+if not knows or plus == '+' then
+    local flag, added, text = match(ARGV[first - 1], '(.)(%S+) (.*)')
+    if added == kind and (flag ~= '-' or not is_known) then
+        local row = table.concat({'\\n', time, ' ', me, text})
+        call('SET', KEYS[1], stored .. row)
+        call('ZADD', names, time, name)
+        if told ~= '-' and told ~= me then
+            tell(told, name, '', table.concat({'+', match(revision, '%d+'), ' ', #stored - start + 1, row}))
+        end
+        if flag == '!' then return ADDED end
+        return answer('added', stored .. row)
+    end
 end
 if not is_known then return answer('changed', stored) end
-if ARGV[12] ~= '' then
-    if tonumber(ARGV[12]) > tonumber(floor) then
-        floor = ARGV[12]
-        redis.call('HSET', KEYS[1], 'floor', floor)
+if new_told == '=' then new_told = me elseif new_told == '>' then new_told = ARGV[first] end
+local text = ARGV[2]
+if tilde == '~' then text = string.gsub(text, '[\\1\\2]', {['\\1'] = me, ['\\2'] = ARGV[first]}) end
+if head ~= '0' then text = sub(stored, start, start + head - 1) .. text end
+if tail ~= '0' then text = text .. sub(stored, start + known - tail, start + known - 1) end
+makes, text = makes .. '.' .. me, text .. unknown
+call('SET', KEYS[1], table.concat({makes, new_kind, new_told, text}, ' '))
+call('ZADD', names, time, name)
+if ARGV[first] then
+    local row, rest = match(text, '^([^\\n]*)(.*)$')
+    local sent = table.concat({makes, #row, sub(redis.sha1hex(row), 1, 8)}, ' ')
+    for i = first, #ARGV, 2 do
+        local others = tilde == '~' and tilde .. string.gsub(rest, ARGV[i], '\\1') or rest
+        tell(ARGV[i], name, ARGV[i + 1], #text <= SMALL and sent .. others or '')
     end
-    redis.call('DEL', KEYS[2])
-    redis.call('ZREM', KEYS[3], ARGV[6])
-    return answer('done')
 end
-stored = table.concat({ARGV[7], ARGV[9], ARGV[10], ARGV[8] .. unknown}, ' ')
-redis.call('SET', KEYS[2], stored)
-redis.call('ZADD', KEYS[3], time, ARGV[6])
-for i = 17, #ARGV, 2 do tell(ARGV[i], ARGV[i + 1], stored) end
-return answer('done', unknown)
-""".replace("SMALL", str(SMALL))
+return DONE
+""".replace("DONE", str(DONE)).replace("ADDED", str(ADDED))
 )
-"""Changes a record: the only script that does, for every primitive."""
+"""Changes a record, for every primitive."""
+
+REMOVE = ChangingScript(
+    """
+-- KEYS: the record.
+-- ARGV: 2 the revision ('-': none) and 3 the length that the session knows, 4 the floor to keep.
+-- Returns DONE, or a text as SWAP does.
+local revision, start = match(stored, '^(%S*) %S* %S* ()')
+if (revision or '-') ~= ARGV[2] or sub(stored, (start or 1) + ARGV[3]) ~= '' then return answer('changed', stored) end
+if tonumber(ARGV[4]) > tonumber(floor) then
+    floor = ARGV[4]
+    call('HSET', space, 'floor', floor)
+end
+call('DEL', KEYS[1])
+call('ZREM', names, name)
+return DONE
+""".replace("DONE", str(DONE))
+)
+"""Removes a record. A record that was removed by hand is removed as well: its name goes."""
 
 LOOK = Script("""
 -- KEYS: the namespace, the session, then records, then sessions.
@@ -105,7 +180,7 @@ LOOK = Script("""
 -- Returns whether the session is alive, the incarnation, the floor, the time, for each record what is stored (false if
 -- it is the known text), and for each session how many milliseconds it will live (below 0: it is dead).
 local alive
-if ARGV[1] == '0' then alive = redis.call('EXISTS', KEYS[2]) else alive = redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
+if ARGV[1] == '0' then alive = call('EXISTS', KEYS[2]) else alive = call('PEXPIRE', KEYS[2], ARGV[1]) end
 local texts, lives = {}, {}
 for i = 2, #ARGV, 2 do
     local stored = get(KEYS[i / 2 + 2])
@@ -113,30 +188,42 @@ for i = 2, #ARGV, 2 do
     local is_known = (revision or '') == ARGV[i] and #stored - (start or 1) + 1 == tonumber(ARGV[i + 1])
     texts[i / 2] = not is_known and stored
 end
-for i = (#ARGV - 1) / 2 + 3, #KEYS do lives[#lives + 1] = redis.call('PTTL', KEYS[i]) end
+for i = (#ARGV - 1) / 2 + 3, #KEYS do lives[#lives + 1] = call('PTTL', KEYS[i]) end
 return {alive, here, floor, time, texts, lives}
 """)
 
 EVICT = Script("""
 -- KEYS: the namespace, the session, the session to end, the evictions.
--- ARGV: the note to keep, for how many microseconds, how many notes at most, and the channel of the session to end.
+-- ARGV: the note to keep, for how many microseconds, how many notes at most, and the id of the session to end.
 -- Returns the outcome, the incarnation, the floor and the time.
 local outcome = 'not there'
-if redis.call('EXISTS', KEYS[2]) == 0 then
+if call('EXISTS', KEYS[2]) == 0 then
     outcome = 'dead'
-elseif redis.call('DEL', KEYS[3]) == 1 then
+elseif call('DEL', KEYS[3]) == 1 then
     outcome = 'done'
-    redis.call('ZADD', KEYS[4], time, time .. ' ' .. ARGV[1])
+    call('ZADD', KEYS[4], time, time .. ' ' .. ARGV[1])
     local function forget(...)
-        for _, note in ipairs(redis.call('ZRANGE', KEYS[4], ...)) do redis.call('ZREM', KEYS[4], note) end
+        for _, note in ipairs(call('ZRANGE', KEYS[4], ...)) do call('ZREM', KEYS[4], note) end
     end
     forget('-inf', string.format('%.0f', time - ARGV[2]), 'BYSCORE')
     forget(0, -1 - ARGV[3])
-    redis.call('PEXPIRE', KEYS[4], math.ceil(tonumber(ARGV[2]) / 1000))
-    redis.pcall('PUBLISH', ARGV[4], cjson.encode({here, '', 'look'}) .. '\\n')
+    call('PEXPIRE', KEYS[4], math.ceil(tonumber(ARGV[2]) / 1000))
+    tell(ARGV[4], '', 'look', '')
 end
 return {outcome, here, floor, time}
 """)
+
+FACTS = """
+local facts = {}
+for i, section in ipairs({'server', 'memory', 'cluster', 'replication'}) do facts[i] = redis.call('INFO', section) end
+local found, all = {}, table.concat(facts, '\\n')
+for _, each in ipairs({'redis_version', 'maxmemory_policy', 'cluster_enabled', 'role'}) do
+    found[#found + 1] = string.match(all, '%f[%w_]' .. each .. ':[^\\r\\n]*')
+end
+return table.concat(found, '\\n')
+"""
+"""Returns what a session has to know of the server before it relies on it: of INFO, all of which is a hundred times as
+long. It is sent as it is, which tries whether the user may do that: the server may not know the others any more."""
 
 TRY = Script("""
 -- KEYS: the namespace, the session, which does not exist yet, a record that never exists, the names, the evictions.

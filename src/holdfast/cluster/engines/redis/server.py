@@ -77,7 +77,7 @@ def name_of(pool: Any) -> str:
 
 
 def check(info: bytes, name: str) -> None:
-    """Raise EngineError if the server cannot be relied on. info: its answer to INFO."""
+    """Raise EngineError if the server cannot be relied on. info: the answer of `scripts.FACTS`."""
     facts: Mapping[str, str] = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     version = facts.get("redis_version", "0")
     policy = facts.get("maxmemory_policy", "noeviction")

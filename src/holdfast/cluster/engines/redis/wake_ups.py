@@ -1,16 +1,22 @@
 """How sessions wake each other: by messages that the server publishes, on a channel for each session.
 
-A message has a head: the incarnation of the server, the name, and what is said about it, in JSON and a line break. The
-text under the name may follow, as it is stored.
+A message has a head: the beginning of the server's incarnation, the name, and what is said about it. The last two have
+their length in bytes and a space in front. Behind the head there may be one of two things:
+
+ - A text: its revision; the length of its first row, and the beginning of the digest of that; perhaps a tilde; and the
+   other rows. The first row stays the same for long, so who is woken knows it. With a tilde, \\1 stands for the id of
+   who is woken.
+ - An addition: a plus, the number of the revision, the length of the text in bytes, and the row that is now behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
+import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from hashlib import sha1
 
 from redis.exceptions import NoPermissionError, RedisError
 
@@ -19,8 +25,13 @@ from holdfast.cluster.errors import EngineError
 
 from .connection import connect
 from .keys import Keys
-from .knowledge import Knowledge, decode
+from .knowledge import Knowledge, Version
 from .link import PAUSE, Link
+from .scripts import IN_TEXT, INCARNATION
+
+_LENGTH = re.compile(rb"(\d{1,9}) ")
+_ADDED = re.compile(rb"\+(\d{1,18}) (\d{1,18})(\n.*)", re.DOTALL)
+_TEXT = re.compile(rb"(\d{1,18}\.[!-~]+) (\d{1,18}) ([0-9a-f]{8})(~?)(.*)", re.DOTALL)
 
 
 class WakeUps:
@@ -42,11 +53,13 @@ class WakeUps:
     def send(self, session: str, name: str, message: str) -> None:
         """Send a message to a session. Never raises."""
         if self._link.requests is not None and not self._link.is_closed:
-            self._link.requests.request("PUBLISH", self._keys.channel(session), self.head(name, message))
+            self._link.requests.request("PUBLISH", self._keys.channel(session), self.packet(name, message))
 
-    def head(self, name: str, message: str) -> str:
-        """The head of a message. "" as the message: only the text is told."""
-        return json.dumps([self._known.incarnation, name, message]) + "\n"
+    def packet(self, name: str, message: str) -> bytes:
+        """A message without a text. The scripts make the others."""
+        parts = name.encode(), message.encode(errors="replace")
+        said = b"".join([b"%d %b" % (len(each), each) for each in parts])
+        return self._known.incarnation[:INCARNATION].encode() + b" " + said
 
     async def subscribed(self) -> None:
         """Wait until the session can be woken for the first time. Raises EngineError if it cannot."""
@@ -116,17 +129,56 @@ class WakeUps:
             pause = min(2 * pause, longest)
 
     def _receive(self, packet: bytes) -> None:
-        head, _, stored = packet.partition(b"\n")
+        incarnation, _, rest = packet.partition(b" ")
         try:
-            incarnation, name, message = json.loads(head)
-        except (TypeError, ValueError, RecursionError):
+            name, rest = _first(rest)
+            message, stored = _first(rest)
+        except ValueError:
             return  # anybody can publish there, and the next wake-up must still be heard
-        if not (isinstance(name, str) and isinstance(message, str)):
-            return
-        if incarnation != self._known.incarnation:
+        if not incarnation or incarnation != self._known.incarnation[:INCARNATION].encode():
             return  # it was sent in another incarnation of the server, whose data may be lost
-        if stored and name in self._known.versions:
-            self._known.note(name, decode(stored))
-            self._known.ring(name)
-        if message:
+        known, text = self._known.versions.get(name), None
+        if stored:
+            if added := _ADDED.fullmatch(stored):
+                # If the number is that of another revision, the next swap will fail, and nothing else.
+                if known is not None and (int(added[1]), int(added[2])) == (known.number, known.length):
+                    self._known.note(name, known.with_added(added[3]))
+                    self._known.ring(name)
+            elif known is not None and (version := _sent(stored, known, self._link.session)) is not None:
+                text = version.text
+                self._known.note(name, version)
+                self._known.ring(name)
+        if message == IN_TEXT:
+            self._on_wake(name, "", text)
+        elif message:
             self._on_wake(name, message)
+
+
+def _sent(stored: bytes, known: Version, me: str) -> Version | None:
+    """The text that a wake-up has brought. None if its first row, which is left out, is not that of the known text.
+
+    Whether it is open to additions is not said, as who is woken will change it.
+    """
+    found = _TEXT.fullmatch(stored)
+    row, _, _ = (known.text or "").partition("\n")
+    if found is None or int(found[2]) != len(row.encode()) or _digest(row) != found[3]:
+        return None
+    rest = found[5].decode(errors="backslashreplace")
+    return Version(found[1].decode(), row + (rest.replace("\1", me) if found[4] else rest))
+
+
+@lru_cache(1024)
+def _digest(row: str) -> bytes:
+    """It tells a first row from others, and is no secret."""
+    return sha1(row.encode(), usedforsecurity=False).hexdigest()[:8].encode()
+
+
+def _first(packet: bytes) -> tuple[str, bytes]:
+    """The first text of a packet, and the rest. Raises ValueError if there is none."""
+    found = _LENGTH.match(packet)
+    if found is None:
+        raise ValueError("there is no length")
+    end = found.end() + int(found[1])
+    if end > len(packet):
+        raise ValueError("it is cut off")
+    return packet[found.end() : end].decode(), packet[end:]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from holdfast.cluster.engines.contract import Addition, Engine, Opening
 
 from .bench import Bench, Promises
-from .changes import append, marks, put
+from .changes import addition, append, marks, put
 
 
 class AdditionPromises(Promises):
@@ -19,7 +19,7 @@ class AdditionPromises(Promises):
             (one, first, _), (two, _, _), (three, _, _) = await bench.open(), await bench.open(), await bench.open()
 
             def better(mark: str) -> Addition:
-                return Addition("k", mark, True)
+                return addition("k", mark, True)
 
             def open_to(kind: str, is_alike: bool = False) -> Callable[[object], Opening]:
                 return lambda _: Opening(kind, first, is_alike)
@@ -33,7 +33,7 @@ class AdditionPromises(Promises):
                 assert await two.apply(name, append("+2"), addition=better("+2")) == "held+2"
                 assert await three.apply(name, append("+3"), addition=better("+3")) == "held+2+3"
                 assert marks(await one.read(name)) == marks((await three.renew([name])).texts[name]) == "held+2+3"
-                wrong = Addition("another", "wrong", True)
+                wrong = addition("another", "wrong", True)
                 assert marks(await two.apply(name, put("new"), opens=open_to("k"), addition=wrong)) == "held+2+3"
                 assert await three.apply(name, append("+3"), addition=better("+3")) == "new+3"
                 assert marks(await one.apply(name, put("closed"))) == "new+3", "it finds all that was added"
@@ -59,7 +59,7 @@ class AdditionPromises(Promises):
                         await engine.apply(
                             "x",
                             append(mark),
-                            addition=Addition(kind, mark, is_better=number % 2 == 1),
+                            addition=addition(kind, mark, is_better=number % 2 == 1),
                             opens=lambda _: Opening("k", holder, False),
                         )
                     await asyncio.sleep(0)
@@ -72,6 +72,22 @@ class AdditionPromises(Promises):
 
         self.run(main)
 
+    def test_who_knows_what_comes_of_an_addition_need_not_be_told(self) -> None:
+        async def main(bench: Bench) -> None:
+            (one, first, _), (two, _, _) = await bench.open(), await bench.open()
+            for number, known in enumerate(("", "held", "closed")):
+                name, opens = f"x{number}", lambda _: Opening("k", first, False)
+                if known:
+                    await two.apply(name, put(known), opens=opens)
+                if known == "closed":
+                    await one.apply(name, put(known))
+                change, added = append("+2"), addition("k", "+2", is_better=True, is_known=True)
+                assert await two.apply(name, change, addition=added, opens=opens) in (None, f"{known}+2")
+                assert marks(await one.read(name)) == f"{known}+2"
+                assert marks(await one.apply(name, append("+1"), opens=opens)) == f"{known}+2+1"
+
+        self.run(main)
+
     def test_who_adds_wakes_whom_that_has_woken(self) -> None:
         async def main(bench: Bench) -> None:
             (one, _, _), (two, _, _), (_, third, woken) = [await bench.open() for _ in range(3)]
@@ -80,7 +96,7 @@ class AdditionPromises(Promises):
             found = await two.apply(
                 "x",
                 append("+b"),
-                addition=Addition("k", "+b"),
+                addition=addition("k", "+b"),
                 notices=lambda text: [(third, f"now it is {text}")],
                 opens=opens,
             )
@@ -96,7 +112,7 @@ class AdditionPromises(Promises):
             opens: Callable[[object], Opening] = lambda _: Opening("k", None, False)  # noqa: E731
             for number in range(300):
                 mark = f"{number};"
-                await engines[number % 3].apply("x", append(mark), addition=Addition("k", mark), opens=opens)
+                await engines[number % 3].apply("x", append(mark), addition=addition("k", mark), opens=opens)
             text = await engines[0].read("x") or ""
             assert marks(text) == "".join(f"{number};" for number in range(300))
             assert text.count("\n") < 100
@@ -108,7 +124,7 @@ class AdditionPromises(Promises):
             (one, first, _), (two, _, _) = await bench.open(ttl=self.TTL), await bench.open()
             await two.apply("x", put("held"), opens=lambda _: Opening("k", first, False))
             await self.until_dead(two, first)
-            await self.refused(one.apply("x", append("+1"), addition=Addition("k", "+1", True)), "apply()")
+            await self.refused(one.apply("x", append("+1"), addition=addition("k", "+1", True)), "apply()")
             assert await two.read("x") == "held"
 
         self.run(main)

@@ -37,7 +37,7 @@ class Bench(AsyncExitStack):
         """
         engine = self.make(self.namespace if namespace is None else namespace, ttl)
         wakes: Wakes = []
-        session = await engine.open(label, lambda name, message: wakes.append((name, message)))
+        session = await engine.open(label, lambda name, message, text=None: wakes.append((name, message)))
         self.push_async_callback(engine.close)
         return engine, session, wakes
 

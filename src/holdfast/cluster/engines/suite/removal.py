@@ -40,7 +40,7 @@ class RemovalPromises(Promises):
             await two.apply("x", put("new"))
             assert not await one.remove("x", "old", 5)
             assert await one.read("x") == "new"
-            floor = await one.apply("x", lambda stored: ("new", stored.floor))
+            floor = await one.apply("x", lambda stored: ("new", stored.floor)) or 0
             assert floor == await two.apply("y", lambda stored: ("new", stored.floor)), "nothing was removed"
             assert await two.remove("y", "new", 0)
             assert await one.remove("x", "new", floor + 5)
@@ -55,7 +55,7 @@ class RemovalPromises(Promises):
             (one, _, _), (two, _, _) = await bench.open(), await bench.open()
 
             async def floor(engine: Engine, name: str) -> int:
-                return await engine.apply(name, lambda stored: ("text", stored.floor))
+                return await engine.apply(name, lambda stored: ("text", stored.floor)) or 0
 
             first = await floor(one, "x")
             assert await floor(one, "y") == first >= 0

@@ -33,7 +33,7 @@ class TextPromises(Promises):
             async def work(engine: Engine) -> list[int]:
                 numbers = []
                 for _ in range(25):
-                    numbers.append(await engine.apply("x", count))
+                    numbers.append(await engine.apply("x", count) or 0)
                     await asyncio.sleep(0)
                 return numbers
 
@@ -126,7 +126,7 @@ class TextPromises(Promises):
     def test_the_time_is_the_engines(self) -> None:
         async def main(bench: Bench) -> None:
             (one, _, _), (two, _, _) = await bench.open(), await bench.open()
-            times = [await engine.apply("x", lambda stored: ("", stored.now)) for engine in (one, two, one, two)]
+            times = [await engine.apply("x", lambda stored: ("", stored.now)) or 0.0 for engine in (one, two, one, two)]
             assert all(later > earlier - 0.1 for earlier, later in itertools.pairwise(times)), "it may be estimated"
             assert times[-1] - times[0] < self.BOUND
             assert abs(times[0] - datetime.now(UTC).timestamp()) < 24 * 3600, "seconds since 1970"
