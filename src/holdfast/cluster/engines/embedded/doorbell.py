@@ -110,7 +110,7 @@ class Doorbell:
         match packet:
             case [self._namespace, str(name), str(sealed)]:
                 message, found, seal = sealed.rpartition(_BEFORE_SEAL)
-                if not found:  # an earlier version of holdfast has sent it
+                if not found:  # anybody may send that
                     message, seal = sealed, ""
                 self.is_sealed = self._is_fresh(seal)
                 try:

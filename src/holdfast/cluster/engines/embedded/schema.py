@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.cluster.errors import FormatError
 
 Execute = Callable[[str], list[Any]]
-SCHEMA = 5
+SCHEMA = 6
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL,
@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS texts (
 CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, minute);
 CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
 CREATE TABLE IF NOT EXISTS boots (boot TEXT, floor INTEGER);
+CREATE TABLE IF NOT EXISTS words (word TEXT);
 CREATE TABLE IF NOT EXISTS evictions (number INTEGER PRIMARY KEY, session TEXT, namespace TEXT, at REAL, note TEXT);
 """
 

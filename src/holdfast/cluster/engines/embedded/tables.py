@@ -140,11 +140,7 @@ class Tables:
             self._database.execute("INSERT INTO boots VALUES (?, ?)", values)
 
     def word(self) -> str:
-        """In the transaction in which a session begins: a word that only those know who can read the database.
-
-        The table is not one of the schema's: earlier versions of holdfast do not know it, and leave it alone.
-        """
-        self._database.execute("CREATE TABLE IF NOT EXISTS words (word TEXT)")
+        """In the transaction in which a session begins: a word that only those know who can read the database."""
         words = self._database.execute("SELECT word FROM words")
         if not words:
             words = [(secrets.token_hex(16),)]
