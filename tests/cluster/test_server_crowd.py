@@ -11,7 +11,6 @@ import pytest
 import redis.asyncio
 from interpreters import BOUND
 
-from holdfast.cluster.engines.redis.scripts import ADDED
 from holdfast.cluster.session_life.exchange import CONFIRMED
 
 from .crowd import Crowd, entered
@@ -43,7 +42,7 @@ async def a_process_is_killed_between_request_and_reply(crowd):
     """The server makes him wait, in the middle of the others, and he is dead by then."""
     async with Proxy(shared().port) as proxy:
         victim = await crowd.another(proxy.url)
-        proxy.deaf_from = b":%d\r\n" % ADDED  # as the script says that has made it wait
+        proxy.deaf_from = b"added\n"  # as the script says that has made it wait
         victim.begin("await session.lock('x').acquire()")
         async with asyncio.timeout(BOUND):
             while not proxy.is_deaf:

@@ -497,9 +497,20 @@ class Exchange:
         if not self._standing.is_known_to(record):
             self._recovery.doubted = True
         if not self._recovery.doubted:
-            self._take(self._granted_in(record))
+            granted = self._granted_in(record)
+            self._take(granted)
+            self._give_back_what_has_ended(granted)
             self._watch_over(record)
             self._do_what_is_due(record)
+
+    def _give_back_what_has_ended(self, granted: list[Grants]) -> None:
+        """Nothing is held here, and the record says that something is: somebody has put an older one in its place.
+
+        Who joins without seeing the record would wait behind itself.
+        """
+        if self.initial.IN_TURN and not (self._turns.is_under_way or self._standing.tokens() or self._outbox.pending):
+            for run in granted:
+                self._submit(Entry(self.initial.ending(run.value + run.tickets - 1)))
 
     def _suspect(self) -> None:
         """A session that is watched may have died."""

@@ -92,7 +92,6 @@ class Changes:
         incarnation = known.incarnation
         keys = [self._keys.record(name), *map(self._keys.session, evicted)]
         is_better = addition is not None and addition.is_better
-        added = [] if addition is None else [self._addition(addition)]
         pause, longest = PAUSE
         sure: Version | None = None  # what the server has said just now
         attempts: list[_Attempt[T]] = []
@@ -115,6 +114,7 @@ class Changes:
                     connection = await link.connected()
                 version = known.versions.get(name) or sure or Version()
                 knows = self._knows(incarnation, version)
+                added = [] if addition is None else [self._addition(addition, version)]
                 arguments: Arguments = [len(keys), *keys, knows, *added]
                 is_alike = False
                 attempt: _Attempt[T] | None
@@ -235,8 +235,10 @@ class Changes:
         digits = floor if version.text is None else floor[-DIGITS:]
         return f"{incarnation[:INCARNATION]} {digits} {self._link.number} {self._link.session} {self._keys.length}"
 
-    def _addition(self, addition: Addition) -> str:
-        flag = "-" if not addition.is_better else "!" if addition.is_known else "+"
+    def _addition(self, addition: Addition, version: Version) -> str:
+        """Who knows no text must be told of one: wake-ups leave out its first row."""
+        is_known = addition.is_known and version.text is not None
+        flag = "-" if not addition.is_better else "!" if is_known else "+"
         return f"{flag}{addition.kind} {addition.text}"
 
     def _swap(
