@@ -228,7 +228,8 @@ def test_a_record_that_lacks_something_is_refused_and_left_alone(url, text):
 def test_a_kind_that_is_none_is_refused(url, kind):
     async def main():
         async with connect(url) as session:
-            await session.engine.apply("x", lambda stored: (f'{{"format": 3, "kind": "{kind}"}}', None))
+            head = json.dumps({"format": FORMAT, "kind": kind})
+            await session.engine.apply("x", lambda stored: (head, None))
             with pytest.raises(FormatError, match="Nothing was changed"):
                 await session.inspect("x")
 

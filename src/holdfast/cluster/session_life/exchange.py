@@ -347,7 +347,7 @@ class Exchange:
                     self._change(batch, dead | leaving),
                     evicted=dead,
                     notices=self._notices,
-                    addition=self._known.addition(batch, not self._standing.is_at_stake()) if offers else None,
+                    addition=self._known.addition(batch, not self._is_at_stake()) if offers else None,
                     opens=opening,
                 )
                 self._session.check_alive()  # an answer that comes too late is not believed
@@ -382,6 +382,10 @@ class Exchange:
         self._watch_over(done.record)
         self._do_what_is_due(done.record)
 
+    def _is_at_stake(self) -> bool:
+        """Whether this session has something here, or is about to learn so."""
+        return self._turns.is_under_way or self._standing.is_at_stake()
+
     def _joined_unseen(self, batch: Batch) -> None:
         """The tickets of a batch stand in line, and that is all that is known. Most are granted before it matters.
 
@@ -389,6 +393,7 @@ class Exchange:
         """
         session = self._session
         self._standing.note_unseen(batch.number)
+        self._known.forget_made()
         session.keep_looking()
         if self._unseen is not None:
             self._unseen.cancel()

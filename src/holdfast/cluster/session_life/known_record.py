@@ -80,6 +80,10 @@ class KnownRecord:
         self.made = text, done.record
         return text, done
 
+    def forget_made(self) -> None:
+        """There is an addition of this session behind the record that it has not seen: no change is made without it."""
+        self.made = "\0", self.made[1]  # which no record is
+
     def addition(self, batch: Batch, is_known: bool) -> Addition | None:
         """What may be stored behind the record in place of the change, if anything may.
 
