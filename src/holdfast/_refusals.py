@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -23,14 +23,29 @@ _OF_MAKERS = {
     "timeout": "there is no timeout=; what it is in redis-py is 'holdfast.connect(..., ttl=SECONDS)' here; to limit "
     "the wait, write 'async with asyncio.timeout(SECONDS):' around what waits"
 }
+_IN_THREADS = {
+    "timeout": "there is no timeout=; what it is in redis-py is 'holdfast.connect(..., ttl=SECONDS)' here; to limit "
+    "the wait, write 'with lock.within(SECONDS):' or 'acquire(timeout=SECONDS)'",
+    "blocking_timeout": "there is no blocking_timeout=; write 'acquire(timeout=SECONDS)'",
+    "acquire_timeout": "there is no acquire_timeout=; write 'acquire(timeout=SECONDS)'",
+    "blocking": "there is no blocking=; write 'acquire(blocking=False)'",
+}
+"""What the methods of a session for threads say."""
 _MAKERS = {"lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier"}
 """Methods of a session. In other libraries, such as redis-py, they are given what here is the session's."""
 
 
 def refusing(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function. For an argument that only other libraries have, it then says what to write instead."""
-    instead = _INSTEAD | _OF_MAKERS if function.__name__ in _MAKERS else _INSTEAD
+    return _refusing(function, _INSTEAD | _OF_MAKERS if function.__name__ in _MAKERS else _INSTEAD)
 
+
+def refusing_in_threads(function: Callable[P, T]) -> Callable[P, T]:
+    """The same for a method of a session for threads, which makes a primitive."""
+    return _refusing(function, _INSTEAD | _IN_THREADS)
+
+
+def _refusing(function: Callable[P, T], instead: Mapping[str, str]) -> Callable[P, T]:
     def check(options: dict[str, Any]) -> None:
         for name in options.keys() & instead.keys():
             raise TypeError(f"{function.__name__}(): {instead[name]}")

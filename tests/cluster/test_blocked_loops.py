@@ -287,6 +287,82 @@ def test_a_client_is_refused() -> None:
         holdfast.connect(redis.asyncio.Redis(), loop_may_block=60)
 
 
+def test_the_limit_counts_from_when_the_loop_has_run_and_not_from_connect(place: Place) -> None:
+    async def main() -> None:
+        session = place.connect(ttl=TTL, loop_may_block=3 * TTL)
+        await asyncio.sleep(4 * TTL)
+        async with session, session.lock("x") as grant:
+            for _ in range(4):
+                time.sleep(2 * TTL)
+                await asyncio.sleep(0)  # one step of the loop is a sign of life
+            grant.check()
+
+    asyncio.run(main())
+
+
+def test_the_thread_renews_no_session_that_is_over(memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline passes while a renewal is under way, as if the process had been stopped in it."""
+
+    class Late(Counting):
+        def keeper(self) -> Any:
+            keeper = super().keeper()
+            renew = keeper.renew
+
+            async def late() -> None:
+                await renew()
+                time.sleep(TTL)
+
+            keeper.renew = late
+            return keeper
+
+    def watch(session: Any) -> None:
+        until(session._life._keeping._work.done)
+        renewals.append(session.engine.by_thread)
+
+    renewals: list[int] = []
+    counted(monkeypatch, Late)
+    lost = blocked(lambda: memory.connect(ttl=TTL, loop_may_block=math.inf), watch)
+    assert "could not be renewed" in str(lost)
+    assert renewals == [1]
+    until(lambda: not renewing())
+
+
+def test_whoever_looks_first_hears_why_the_session_is_over(place: Place) -> None:
+    """Before the loop has had a step, and after the ttl."""
+
+    def evict(session: Any) -> None:
+        with place.connect().sync as other:
+            assert other.evict(session.id, reason="an example", by="somebody")
+        until(lambda: session._life._keeping._work.done())
+        time.sleep(TTL)
+
+    async def main() -> None:
+        async with place.connect(ttl=TTL, loop_may_block=math.inf) as session:
+            grant = await session.lock("x").acquire()
+            in_thread(lambda: evict(session)).result(BOUND)
+            with pytest.raises(LeaseLost, match=r"evicted by somebody.*an example"):
+                grant.check()
+
+    asyncio.run(main())
+
+
+def test_a_session_whose_thread_cannot_be_started_is_not_open(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        session = place.connect(ttl=TTL, loop_may_block=1)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="can't start"):
+                await session.__aenter__()
+        assert "could not be opened" in str(session.over)
+        async with place.connect() as other:
+            assert await other.engine.dead([session.id]) == {session.id}
+
+    asyncio.run(main())
+
+
 def test_a_session_that_is_closed_takes_its_thread_along(place: Place) -> None:
     async def main() -> None:
         session = await place.opened(ttl=TTL, loop_may_block=math.inf)

@@ -13,6 +13,7 @@ from interpreters import BOUND, drop
 
 import holdfast
 from holdfast.cluster import LeaseLost, SessionLost
+from holdfast.cluster.loop_in_thread.call import Call
 
 from .blocking import Interruptions, in_loop, in_thread, until, waiting
 from .blocking import interruptions as interruptions
@@ -508,3 +509,46 @@ def test_one_that_may_reopen_opens_when_it_is_first_used(place: Place) -> None:
     session.close()
     with pytest.raises(SessionLost, match="was closed"):
         lock.acquire()
+
+
+def test_a_signal_before_the_loop_is_asked_does_not_keep_what_is_released(
+    memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with memory.connect().sync as session, memory.connect().sync as other:
+        lock = session.lock("x")
+        for interrupt in (Call._ask, Call.__init__):
+            entered = lock.acquire(timeout=BOUND)
+            assert entered
+            with monkeypatch.context() as patched:
+                once = [interrupt]
+
+                def first(self: Any, *args: Any, made: Any = interrupt, once: Any = once) -> None:
+                    if once:
+                        once.pop()
+                        raise KeyboardInterrupt
+                    made(self, *args)
+
+                patched.setattr(Call, interrupt.__name__, first)
+                with pytest.raises(KeyboardInterrupt):
+                    lock.release()
+            with other.lock("x").within(BOUND):
+                assert entered.released
+
+
+def test_what_is_not_open_says_so(memory: Place) -> None:
+    lock = memory.connect().sync.lock("x")
+    for call in (lock.acquire, lock.release, lock.locked):
+        with pytest.raises(RuntimeError, match="is not open; write 'with"):
+            call()
+
+
+def test_arguments_of_other_libraries_are_told_what_to_write_in_threads(memory: Place) -> None:
+    session: Any = memory.connect().sync
+    for argument, instead in {
+        "timeout": r"within\(SECONDS\)",
+        "blocking_timeout": r"acquire\(timeout=SECONDS\)",
+        "blocking": r"acquire\(blocking=False\)",
+        "expire": r"connect\(..., ttl=SECONDS\)",
+    }.items():
+        with pytest.raises(TypeError, match=instead):
+            session.lock("x", **{argument: 3})

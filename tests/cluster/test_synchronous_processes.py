@@ -128,6 +128,23 @@ def test_a_child_that_ends_leaves_its_parents_session(place: Place) -> None:
             assert session.inspect("y").holders
 
 
+@pytest.mark.parametrize("reopen", [False, True])
+def test_a_session_that_was_made_before_a_fork_is_opened_in_the_child(place: Place, reopen: bool) -> None:
+    session = place.connect(reopen=reopen).sync
+
+    def in_the_child() -> bool:
+        if not reopen:
+            session.open()
+        with session.lock("x") as grant:
+            grant.check()
+        session.close()
+        return True
+
+    assert in_child(in_the_child)
+    assert in_child(in_the_child)
+    assert in_the_child()
+
+
 # Programs
 
 

@@ -14,6 +14,7 @@ well, or the one that sends the request. What must hold:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from _thread import LockType, allocate_lock
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -58,6 +59,7 @@ class Call(Generic[T]):
         self._may_begin_at_once = may_begin_at_once
         self._task: asyncio.Task[None] | None = None  # while it runs
         self._timer: asyncio.TimerHandle | None = None
+        self._is_begun = False
         self._is_late = False
         self._is_answered = False
         self._is_interrupted = False
@@ -88,6 +90,11 @@ class Call(Generic[T]):
         except RuntimeError:  # it is closed
             raise SessionLost(ENDED) from None
 
+    def ask_again(self) -> None:
+        """Have it done also if it was not asked for yet, as a signal handler has raised before."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the session with it
+            self._loop.call_soon_threadsafe(self._begin)
+
     def _outcome(self) -> T:
         if self._error is not None:
             raise self._error
@@ -111,6 +118,9 @@ class Call(Generic[T]):
     # In the loop
 
     def _begin(self) -> None:
+        if self._is_begun:
+            return
+        self._is_begun = True
         if self._may_begin_at_once():
             self._task = begin_at_once(self._loop, self._work, "holdfast does what a thread has asked for")
             if self._task is None:

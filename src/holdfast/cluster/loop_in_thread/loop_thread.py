@@ -76,10 +76,27 @@ class LoopThread:
         may_begin_at_once: Callable[[], bool] = lambda: False,
     ) -> T:
         """Have something done in the loop, and wait for it; see `Call`. Raises SessionLost if the loop has ended."""
-        loop = self._loop
-        if loop is None:
+        return self._wait(Call(self._running(), make, seconds, undo, patient, may_begin_at_once))
+
+    def call_anyway(self, make: Callable[[], Coroutine[Any, Any, T]], may_begin_at_once: Callable[[], bool]) -> T:
+        """The same for what is done in any case, also if a signal handler raises before the loop was asked."""
+        call: Call[T] | None = None
+        try:
+            call = Call(self._running(), make, -1, None, False, may_begin_at_once)
+            return self._wait(call)
+        except BaseException:
+            if call is None and self._loop is not None:
+                call = Call(self._loop, make, -1, None, False, may_begin_at_once)
+            if call is not None:
+                call.ask_again()
+            raise
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
             raise self.over()
-        call = Call(loop, make, seconds, undo, patient, may_begin_at_once)
+        return self._loop
+
+    def _wait(self, call: Call[T]) -> T:
         self._calls.add(call)
         try:
             # In this order: the thread notes that it has ended before it answers the calls that are left.

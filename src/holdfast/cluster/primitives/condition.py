@@ -197,7 +197,10 @@ class Condition(OnlyAsyncWith):
     def _grant(self, what: str) -> Grant:
         if not self._lock._held:
             self._session._check()
-            raise RuntimeError(f"cannot {what} on un-acquired lock; write 'async with condition:' around {what}()")
+            raise RuntimeError(
+                f"cannot {what} on un-acquired lock; write 'async with condition:' around {what}(), or in threads "
+                "'with condition:'"
+            )
         grant = self._lock._to_release()
         grant.check()
         return grant

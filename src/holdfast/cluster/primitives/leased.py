@@ -68,7 +68,9 @@ class Leased(Primitive, OnlyAsyncWith):
     async def release(self) -> None:
         """See the class."""
         if not self._held:
-            raise RuntimeError(f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with'")
+            raise RuntimeError(
+                f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with', or in threads 'with'"
+            )
         await self._release(self._to_release())
 
     def __aenter__(self) -> Coroutine[Any, Any, Grant]:

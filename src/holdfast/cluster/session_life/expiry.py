@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 
 from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.errors import SessionLost
 
 MARGIN = 0.05
 """The part of the ttl by which a session gives up before the engine does."""
@@ -27,15 +28,18 @@ set again."""
 class Expiry:
     """The deadline of one session, and the alarm at it."""
 
-    def __init__(self, kill: Callable[[str], None]) -> None:
-        """kill: ends the session; called with the reason, as in "could not be ..."."""
+    def __init__(self, kill: Callable[[SessionLost], None], whose: object) -> None:
+        """kill: ends the session. whose: the session, for messages."""
         self._kill = kill
+        self._whose = whose
         self.deadline = math.inf
         """Of monotonic(): from then on the others may take the session for dead."""
         self.renewed = -math.inf
         """When the last renewal that has succeeded was sent, by monotonic()."""
         self.failure: Exception | None = None
         """Why the last renewal failed, if it did."""
+        self.found: SessionLost | None = None
+        """Why the session is dead, if another thread has found that it is."""
         self._ttl = math.inf
         self._alarm: asyncio.Handle | None = None
         self._is_stopped = False
@@ -46,9 +50,13 @@ class Expiry:
 
     def look(self) -> None:
         """End the session if the others may take it for dead already."""
-        if monotonic() >= self.deadline and not self._is_stopped:
+        if self._is_stopped:
+            return
+        if self.found is not None:
+            self._kill(self.found)
+        elif monotonic() >= self.deadline:
             why = f": {self.failure}" if self.failure is not None else ""
-            self._kill(f"could not be renewed within its ttl of {self._ttl} s{why}")
+            self._kill(SessionLost(f"{self._whose} could not be renewed within its ttl of {self._ttl} s{why}"))
 
     def extend(self, loop: asyncio.AbstractEventLoop, asked: float, ttl: float) -> None:
         """Put off the deadline, after a renewal that was sent at `asked`."""

@@ -37,7 +37,7 @@ class Identity(ABC):
         self.over: SessionLost | None = None
         """Why it has ended, if it has."""
         self.loop: asyncio.AbstractEventLoop
-        self.expiry = Expiry(lambda why: self.lose(SessionLost(f"{self} {why}")))
+        self.expiry = Expiry(self.lose, self)
         self.leases = Leases()
         self.pid = 0
         """The process that has opened it."""

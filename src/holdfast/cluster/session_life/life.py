@@ -51,7 +51,7 @@ class Life(Home):
         self.registers = Registers(self, numbers)
         self.renewal = Renewal(self, self.registers)
         self.housekeeping = Housekeeping(self, self.registers)
-        self._keeping = Keeping(self, self.renewal, loop_may_block) if loop_may_block is not None else None
+        self._keeping = Keeping(self, loop_may_block) if loop_may_block is not None else None
         self._left = AT_ONCE  # of what may be done in this iteration of the loop
         self._ending: asyncio.Task[None] | None = None  # of the engine
         self._has_ended = False  # the engine as well
@@ -73,7 +73,7 @@ class Life(Home):
             self.expiry.extend(self.loop, asked, self.engine.ttl)
             self.renewal.within(max(self.engine.ttl / RENEWALS - (monotonic() - asked), 0))
             if self._keeping is not None:
-                self._keeping.start()
+                await self._start(self._keeping)
 
     async def _renew_once(self) -> float:
         """Renew before anything is asked for; return the time at which the renewal was sent."""
@@ -81,11 +81,22 @@ class Life(Home):
         try:
             await self.engine.renew()
         except BaseException as exc:
-            self.lose(SessionLost(f"{self} could not be opened: {exc!r}"))
-            if self._ending is not None and isinstance(exc, Exception):
-                await asyncio.wait([self._ending], timeout=ENDING)
+            await self._not_opened(exc)
             raise
         return asked
+
+    async def _start(self, keeping: Keeping) -> None:
+        try:
+            keeping.start()
+        except BaseException as exc:  # most likely there may be no more threads
+            await self._not_opened(exc)
+            raise
+
+    async def _not_opened(self, exc: BaseException) -> None:
+        """It was opened, and something that has to follow has failed: end it again."""
+        self.lose(SessionLost(f"{self} could not be opened: {exc!r}"))
+        if self._ending is not None and isinstance(exc, Exception):
+            await asyncio.wait([self._ending], timeout=ENDING)
 
     # For the primitives
 

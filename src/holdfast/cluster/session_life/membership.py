@@ -12,7 +12,7 @@ from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.values_in_messages import shown
 
-from .identity import HOW_TO_OPEN, default_label
+from .identity import HOW_IN_THREADS, HOW_TO_OPEN, default_label
 from .life import ENDING, Life
 
 
@@ -80,7 +80,8 @@ class Membership:
         life = getattr(self, "_life", None)
         if life is not None and life.id and life.over is None and not life.is_inherited():
             try:
-                warnings.warn(f"{life!r} was dropped without close(); {HOW_TO_OPEN}", ResourceWarning, 2, source=self)
+                what = f"{life!r} was dropped without close(); {HOW_TO_OPEN}, or {HOW_IN_THREADS}"
+                warnings.warn(what, ResourceWarning, 2, source=self)
             finally:
                 life.abandon()
 

@@ -41,8 +41,6 @@ class Renewal:
         self._registers = registers
         self.task: asyncio.Task[Seen] | None = None
         """The renewal under way, if one is."""
-        self.begun = monotonic()
-        """When the last renewal has begun: at that time the event loop ran."""
         self._again = False  # whether to renew once more as soon as that is done
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0  # the loop's time at which it rings: not every loop's timers tell it
@@ -88,7 +86,7 @@ class Renewal:
         in_use = self._registers.in_use
         looked_at = {*waiting, *(name for name in session.leases.some_names() if name in in_use)}
         at_rest = {name: rest for name in looked_at if (rest := in_use[name].at_rest) is not None}
-        self.begun = asked = monotonic()
+        asked = monotonic()
         watched = frozenset[str]().union(*(sessions for _, sessions in at_rest.values()))
         self.task = begin(
             session.loop, partial(session.engine.renew, at_rest, watched), f"renewal of session {shown(session.label)}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from holdfast._refusals import refusing
+from holdfast._refusals import refusing_in_threads
 from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.session_life.housekeeping import KEPT
@@ -98,7 +98,7 @@ class SyncSession(WayIn):
         """Close the session, as close() does."""
         self.close()
 
-    @refusing
+    @refusing_in_threads
     def lock(
         self, name: str, *, on_lost: Callable[[SyncGrant], object] | None = None, hold_at_most: float | None = None
     ) -> SyncLock:
@@ -115,7 +115,7 @@ class SyncSession(WayIn):
         """
         return SyncLock(self, self._session.lock(name), on_lost, hold_at_most)
 
-    @refusing
+    @refusing_in_threads
     def semaphore(
         self,
         name: str,
@@ -133,7 +133,7 @@ class SyncSession(WayIn):
         """
         return SyncSemaphore(self, self._session.semaphore(name, value), on_lost, hold_at_most)
 
-    @refusing
+    @refusing_in_threads
     def bounded_semaphore(
         self,
         name: str,
@@ -151,7 +151,7 @@ class SyncSession(WayIn):
         """
         return SyncSemaphore(self, self._session.bounded_semaphore(name, value), on_lost, hold_at_most)
 
-    @refusing
+    @refusing_in_threads
     def event(self, name: str) -> SyncEvent:
         """An Event; see `Session.event()`.
 
@@ -161,7 +161,7 @@ class SyncSession(WayIn):
         """
         return SyncEvent(self, self._session.event(name))
 
-    @refusing
+    @refusing_in_threads
     def condition(self, name: str, lock: SyncLock | None = None) -> SyncCondition:
         """A Condition over `lock`, by default over the Lock of the same name; see `Session.condition()`.
 
@@ -176,7 +176,7 @@ class SyncSession(WayIn):
             raise TypeError(f"a condition needs a lock that {self!r} has made, or None, not {shown(lock)}")
         return SyncCondition(self, self._session.condition(name, lock._leased), lock)
 
-    @refusing
+    @refusing_in_threads
     def barrier(self, name: str, parties: int) -> SyncBarrier:
         """A Barrier of `parties` threads and tasks; see `Session.barrier()`.
 

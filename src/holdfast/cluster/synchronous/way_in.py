@@ -110,14 +110,15 @@ class WayIn:
         """The same for what gives something back, and so is done wherever it is called, and never in a forked child."""
         session, thread = self._session, self._thread
         if not thread.serves:
-            session._life.check_process()
+            if session._life.id:
+                session._life.check_process()
             self._ready()
         if not thread.is_running and session.over is not None:
             session._check()
         if thread.is_current():  # a finalizer runs there: to wait would be to wait for itself
             thread.start(make)
         else:
-            thread.call(make, may_begin_at_once=self._may_begin_at_once)
+            thread.call_anyway(make, self._may_begin_at_once)
 
     def _may_begin_at_once(self) -> bool:
         return self._session._life.begins_at_once

@@ -49,17 +49,18 @@ class Database:
         """Which files it is, as a text: two sessions whose texts differ do not share a state."""
         self.log = WriteAheadLog(path)
         self._hold: database_files.Hold | None = None
-        self._connection = Connection(path, PRAGMAS)
-        self.execute = self._connection.execute
-        """Run a statement, in a function that one of the methods below calls; return all rows."""
-        self.change = self._connection.change
-        """The same; return how many rows were changed."""
+        self._use(Connection(path, PRAGMAS))
         self._is_locked = False
         self._opened = database_files.Unchanged()  # what was under the paths when they were opened
         self._closed = True
         self._transactions = 0
 
-    # Opening and closing
+    def _use(self, connection: Connection) -> None:
+        self._connection = connection
+        self.execute = connection.execute
+        """Run a statement, in a function that one of the methods below calls; return all rows."""
+        self.change = connection.change
+        """The same; return how many rows were changed."""
 
     async def open(self, make_way: Callable[[str], Awaitable[bool]], is_used: Callable[[], bool]) -> None:
         """Open the database, or make it if it is missing. One of an earlier version is made anew if nobody uses it.
@@ -71,6 +72,8 @@ class Database:
         Raises EngineError if the database is not usable, FormatError if another version made it.
         Cancellation: the database is closed again.
         """
+        if not self._connection.is_of_this_process:  # the session was made before a fork, and not opened
+            self._use(Connection(Path(self.path), PRAGMAS))
         self._loop = asyncio.get_running_loop()
         self._is_used = is_used
         self._closed = False
