@@ -69,7 +69,8 @@ class Leased(Primitive, OnlyAsyncWith):
         """See the class."""
         if not self._held:
             raise RuntimeError(
-                f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with', or in threads 'with'"
+                f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with', in threads "
+                "'with'"
             )
         await self._release(self._to_release())
 
