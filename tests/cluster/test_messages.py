@@ -78,7 +78,8 @@ def test_what_nobody_has_is_refused_as_ever():
 
 
 def test_a_refusing_function_looks_like_itself():
-    assert [*inspect.signature(holdfast.connect).parameters] == ["url", "ttl", "namespace", "name", "reopen"]
+    names = [*inspect.signature(holdfast.connect).parameters]
+    assert names == ["url", "ttl", "namespace", "name", "reopen", "loop_may_block"]
     lock = holdfast.connect("memory:").lock("x")
     assert str(inspect.signature(lock.acquire)) == "() -> 'Grant'"
     asked = inspect if sys.version_info >= (3, 12) else asyncio  # before, only mocks can be told

@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from holdfast.cluster.engines.redis.answers import Answers
 from holdfast.cluster.engines.redis.changes import _spliced
+from holdfast.cluster.engines.redis.connection import Connection
 
 from .servers import shared
 from .test_faults import run
@@ -208,3 +209,13 @@ async def test_who_holds_something_there_is_told_to_what_it_has_added():
             [[*_, addition]] = heard.asked
             assert addition.startswith("+lock/")
         await waiter
+
+
+async def test_a_pool_closes_a_connection_that_was_given_back_as_it_was():
+    """As when the closing of a session was cancelled. redis-py waits until it hears that the connection is closed."""
+    client = redis.asyncio.Redis(port=shared().port, protocol=2)
+    connection = Connection(client.connection_pool, BOUND)
+    await connection.open(BOUND)
+    assert await connection.request("PING") == b"PONG"
+    await client.connection_pool.release(connection._connection)
+    await client.aclose()  # it raises TimeoutError after 5 seconds

@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
             raise RedisConnectionError("the connection was lost")
         self._answers = Answers(self._answered, connection._parser.parse_error)
         self._transport = writer.transport
+        self._streams: asyncio.BaseProtocol = self._transport.get_protocol()
         self._transport.set_protocol(self)
         if early := bytes(reader._buffer):  # a server that takes no connection says why, and closes it
             self.data_received(early)
@@ -219,6 +220,7 @@ class Connection(asyncio.Protocol):
             self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._streams.connection_lost(exc)  # redis-py may be waiting for that, as when its pool is closed
         self._lose(exc)
 
     def _lose(self, cause: Exception | None) -> None:
