@@ -10,10 +10,12 @@ import redis.asyncio
 from interpreters import BOUND, RARELY
 from redis.exceptions import NoScriptError, ResponseError
 
+import holdfast
 from holdfast.cluster.engines.redis.answers import Answers
 from holdfast.cluster.engines.redis.changes import _spliced
 from holdfast.cluster.engines.redis.connection import Connection
 
+from .proxy import Proxy
 from .servers import shared
 from .test_faults import run
 from .test_joining import never
@@ -219,3 +221,30 @@ async def test_a_pool_closes_a_connection_that_was_given_back_as_it_was():
     assert await connection.request("PING") == b"PONG"
     await client.connection_pool.release(connection._connection)
     await client.aclose()  # it raises TimeoutError after 5 seconds
+
+
+async def test_a_transport_that_keeps_its_protocol_is_read_from(monkeypatch):
+    """As rloop's does."""
+
+    def refuse(transport, protocol):
+        if isinstance(protocol, Connection):
+            raise NotImplementedError
+        set_protocol(transport, protocol)
+
+    transports, broken = asyncio.selector_events._SelectorTransport, []
+    set_protocol = transports.set_protocol
+    async with Proxy(shared().port) as proxy:
+        monkeypatch.setattr(transports, "set_protocol", refuse)
+        async with holdfast.connect(proxy.url, ttl=TTL, namespace=f"kept {proxy.port}") as session:
+            async with session.lock("x") as grant:
+                proxy.cut()
+                assert await session.names() == ["x"]  # over another connection
+                grant.check()
+        client = redis.asyncio.Redis(port=proxy.port, protocol=2)
+        connection = Connection(client.connection_pool, BOUND, lambda: broken.append(1))
+        await connection.open(BOUND)
+        assert await asyncio.gather(*(connection.request("ECHO", n) for n in range(5))) == [b"%d" % n for n in range(5)]
+        proxy.cut()
+        await eventually(lambda: broken)
+        await connection.close()
+        await client.aclose()

@@ -26,6 +26,9 @@ NOT_FOR_USERS = [
     "there is no answer",
     "the connection was lost",
     "no answer in time",
+    "… is no answer",
+    "there is no length",  # of a wake-up that is not holdfast's, which is passed over
+    "it is cut off",
     "session … …",  # what follows is explained: "was evicted by"
 ]
 OF_PYTHON = "coroutine 'Lock.release' was never awaited"

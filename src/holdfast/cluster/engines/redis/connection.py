@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 Then = Callable[[Any], None]
+_CHUNK = 1 << 16
+"""Bytes that are read at once, at most."""
 _SHORTEST = 0.001
 """Seconds of a timer, at least. A loop may call a timer of 0 s again and again before the time has come."""
 
@@ -97,7 +100,8 @@ class Connection(asyncio.Protocol):
     redis-py's client, a cancellation would cost a connection, and a thousand names would need a thousand.
 
     redis-py connects and greets. From then on the connection is the protocol of the transport, in the place of
-    asyncio's streams: an answer is handled in the step of the loop that receives it, and no task reads or writes.
+    asyncio's streams: an answer is handled in the step of the loop that receives it, and no task reads or writes. Where
+    the transport does not allow that, a task reads.
     """
 
     def __init__(self, pool: Any, patience: float, on_break: Callable[[], None] = lambda: None) -> None:
@@ -117,6 +121,7 @@ class Connection(asyncio.Protocol):
         # For each answer that is still to come: the function to call with it, and the loop's time when it is due.
         self._asked: deque[tuple[Then, float]] = deque()
         self._watchdog: asyncio.Handle | None = None
+        self._reading: asyncio.Task[None] | None = None  # where the transport keeps its protocol
         self._reason: Exception | None = None  # what the server has said unasked, if that has broken it
         self.broken = False
 
@@ -131,11 +136,25 @@ class Connection(asyncio.Protocol):
         self._answers = Answers(self._answered, connection._parser.parse_error)
         self._transport = writer.transport
         self._streams: asyncio.BaseProtocol = self._transport.get_protocol()
-        self._transport.set_protocol(self)
+        try:
+            self._transport.set_protocol(self)
+        except NotImplementedError:  # rloop's transports keep the one that they have
+            self._reading = begin(self._loop, partial(self._read, reader), "holdfast reads a server's answers")
+            return
         if early := bytes(reader._buffer):  # a server that takes no connection says why, and closes it
             self.data_received(early)
         if (reader._eof or self._transport.is_closing()) and not self.broken:
             raise RedisConnectionError("the connection was lost")
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        """In place of being the protocol of the transport."""
+        try:
+            while data := await reader.read(_CHUNK):
+                self.data_received(data)
+        except OSError as exc:
+            self._lose(exc)
+        else:
+            self._lose(None)
 
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
         """Send a request; return a future of the answer, which need not be awaited. send() says how it fails."""
@@ -254,6 +273,8 @@ class Connection(asyncio.Protocol):
         self.broken = True
         if self._watchdog is not None:
             self._watchdog.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
