@@ -95,7 +95,7 @@ def test_a_session_that_is_evicted_while_its_loop_is_blocked_hears_of_it(place: 
         with place.connect().sync as other:
             assert other.evict(session.id, reason="an example")
             assert other.lock("x").acquire(timeout=BOUND)
-        until(lambda: session._life._keeping._work.done())  # the thread has found out, and asks no more
+        until(lambda: not renewing())  # the thread has found out, and has ended
 
     lost = blocked(lambda: place.connect(ttl=TTL, loop_may_block=math.inf), evict)
     assert "an example" in str(lost)
@@ -316,7 +316,7 @@ def test_the_thread_renews_no_session_that_is_over(memory: Place, monkeypatch: p
             return keeper
 
     def watch(session: Any) -> None:
-        until(session._life._keeping._work.done)
+        until(lambda: not renewing())
         renewals.append(session.engine.by_thread)
 
     renewals: list[int] = []
@@ -333,7 +333,7 @@ def test_whoever_looks_first_hears_why_the_session_is_over(place: Place) -> None
     def evict(session: Any) -> None:
         with place.connect().sync as other:
             assert other.evict(session.id, reason="an example", by="somebody")
-        until(lambda: session._life._keeping._work.done())
+        until(lambda: not renewing())
         time.sleep(TTL)
 
     async def main() -> None:

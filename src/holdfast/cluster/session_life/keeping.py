@@ -38,6 +38,7 @@ class Keeping:
         self._session = session
         self._longest = loop_may_block
         self._thread = LoopThread()
+        self._work: asyncio.Task[None] | None = None
         self._ran = math.inf
         """When the loop has run last, as far as the thread knows, by monotonic()."""
 
