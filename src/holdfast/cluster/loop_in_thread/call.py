@@ -14,7 +14,6 @@ well, or the one that sends the request. What must hold:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from _thread import LockType, allocate_lock
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -86,14 +85,9 @@ class Call(Generic[T]):
 
     def _ask(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._begin)
+            self._loop.call_soon_threadsafe(self.begin)
         except RuntimeError:  # it is closed
             raise SessionLost(ENDED) from None
-
-    def ask_again(self) -> None:
-        """Have it done also if it was not asked for yet, as a signal handler has raised before."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and the session with it
-            self._loop.call_soon_threadsafe(self._begin)
 
     def _outcome(self) -> T:
         if self._error is not None:
@@ -117,7 +111,8 @@ class Call(Generic[T]):
 
     # In the loop
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Do it, unless it has been begun before."""
         if self._is_begun:
             return
         self._is_begun = True

@@ -78,17 +78,14 @@ class LoopThread:
         """Have something done in the loop, and wait for it; see `Call`. Raises SessionLost if the loop has ended."""
         return self._wait(Call(self._running(), make, seconds, undo, patient, may_begin_at_once))
 
-    def call_anyway(self, make: Callable[[], Coroutine[Any, Any, T]], may_begin_at_once: Callable[[], bool]) -> T:
+    def call_anyway(self, make: Callable[[], Coroutine[Any, Any, None]], may_begin_at_once: Callable[[], bool]) -> None:
         """The same for what is done in any case, also if a signal handler raises before the loop was asked."""
-        call: Call[T] | None = None
+        call: Call[None] | None = None
         try:
             call = Call(self._running(), make, -1, None, False, may_begin_at_once)
-            return self._wait(call)
+            self._wait(call)
         except BaseException:
-            if call is None and self._loop is not None:
-                call = Call(self._loop, make, -1, None, False, may_begin_at_once)
-            if call is not None:
-                call.ask_again()
+            self.soon(call.begin if call is not None else lambda: self.start(make))
             raise
 
     def _running(self) -> asyncio.AbstractEventLoop:

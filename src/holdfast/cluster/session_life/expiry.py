@@ -54,7 +54,7 @@ class Expiry:
             return
         if self.found is not None:
             self._kill(self.found)
-        elif monotonic() >= self.deadline:
+        elif self.has_passed():
             why = f": {self.failure}" if self.failure is not None else ""
             self._kill(SessionLost(f"{self._whose} could not be renewed within its ttl of {self._ttl} s{why}"))
 

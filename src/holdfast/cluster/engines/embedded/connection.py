@@ -64,8 +64,7 @@ class Connection:
 
         Raises Interrupted if this thread has forked meanwhile, as in a signal handler; SessionLost in a child.
         """
-        if self._pid != os.getpid():  # first: in a child, the lock may be held by a thread that does not exist there
-            self.check_process()
+        self.check_process()  # first: in a child, the lock may be held by a thread that does not exist there
         with self._lock:
             self._interrupted = False
             return function()

@@ -62,6 +62,8 @@ class Database:
         self.change = connection.change
         """The same; return how many rows were changed."""
 
+    # Opening and closing
+
     async def open(self, make_way: Callable[[str], Awaitable[bool]], is_used: Callable[[], bool]) -> None:
         """Open the database, or make it if it is missing. One of an earlier version is made anew if nobody uses it.
 
