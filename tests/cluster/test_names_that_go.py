@@ -12,14 +12,10 @@ from holdfast.cluster import EngineError, many_at_once
 from holdfast.cluster.engines.redis import knowledge
 from holdfast.cluster.session_life import housekeeping
 
-from .engines import ENGINES, Place, run, settle
+from .engines import Place, run, settle
+from .engines import place as place
 
 __all__ = ["run"]  # the fixture
-
-
-@pytest.fixture(params=ENGINES)
-def place(request, tmp_path):
-    return Place(request.param, tmp_path)
 
 
 async def use(session, names):

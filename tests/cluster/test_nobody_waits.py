@@ -14,7 +14,8 @@ import sys
 import pytest
 
 from .counting import Requests
-from .engines import ENGINES, Place, die, run, settle
+from .engines import Place, die, run, settle
+from .engines import place as place
 from .worker import Worker, until_waiting
 
 __all__ = ["run"]  # the fixture
@@ -25,11 +26,6 @@ LEASED = {
     "semaphore": lambda session: session.semaphore("x", 1),
     "bounded semaphore": lambda session: session.bounded_semaphore("x", 1),
 }
-
-
-@pytest.fixture(params=ENGINES)
-def place(request, tmp_path):
-    return Place(request.param, tmp_path)
 
 
 @pytest.fixture(params=["embedded", "valkey"])

@@ -15,7 +15,8 @@ from interpreters import BOUND, RARELY
 from holdfast.cluster import LeaseLost, SessionLost
 from holdfast.cluster.session_life import leases, renewal
 
-from .engines import ENGINES, Place, run, settle
+from .engines import Place, run, settle
+from .engines import place as place
 from .worker import until_waiting
 
 __all__ = ["run"]  # the fixture
@@ -33,11 +34,6 @@ WAITING = {
 }
 leased = pytest.mark.parametrize("make", LEASED.values(), ids=LEASED.keys())
 waits = pytest.mark.parametrize("wait", WAITING.values(), ids=WAITING.keys())
-
-
-@pytest.fixture(params=ENGINES)
-def place(request, tmp_path):
-    return Place(request.param, tmp_path)
 
 
 @pytest.fixture(autouse=True)
