@@ -2,8 +2,10 @@
 
 What must hold: while a permit is on its way to a task that has not run yet, no task takes another one without waiting
 behind that task, even if one is free. asyncio promises that tasks proceed in the order of their acquire(). So a free
-permit and a queued waiter can exist at the same time, but only while a grant is under way. When the granted waiter has
-left, by whatever exit, _hand_out() grants what is free.
+permit and a queued waiter can exist at the same time, but only while a grant is under way, or while the first waiter
+needs more permits than are free. When a waiter has left, by whatever exit, _hand_out() grants what is free.
+
+A task that needs several permits takes them at once, so two tasks cannot each hold half of what both need.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import math
 import operator
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .context_manager import FINISHED, ContextManager, returns_awaitable
 from .gil import ONE_AT_A_TIME
@@ -21,6 +23,9 @@ from .primitive import Primitive
 from .pypy import closed_when_collected
 from .twins import compiled
 from .wait_queue import this_run
+
+if TYPE_CHECKING:
+    from .wait_queue import WaitQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,69 +69,111 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
     def locked(self) -> bool:
         """Return True if acquire() would have to wait."""
         queue = self._live_queue()
-        return self._value == 0 or (queue is not None and queue.granted > 0)
+        return self._value <= 0 or (queue is not None and (queue.granted > 0 or queue.has_waiters()))
 
     def statistics(self) -> SemaphoreStatistics:
         """Return the number of free permits, and the number of tasks that wait for one."""
         waiting = self._tasks_waiting()
         return SemaphoreStatistics(self._value, waiting)
 
-    def try_acquire(self) -> bool:
-        """Take a permit if that needs no waiting, and return whether it did. Never overtakes a waiting task.
+    def try_acquire(self, n: int = 1) -> bool:
+        """Take `n` permits if that needs no waiting, and return whether it did. Never overtakes a waiting task.
 
-        Raises RuntimeError if the semaphore is bound to another event loop.
+        n: the number of permits, 1 or more.
+
+        Raises RuntimeError if the semaphore is bound to another event loop; TypeError and ValueError as acquire() does.
         """
+        needs = n if n == 1 else self._needs(n)
         if self._queue is not None:
             self._queue.check_bound()
-        if self.locked():
+        if self._value < needs or self.locked():
             return False
-        self._value -= 1
+        self._value -= needs
         return True
 
     @closed_when_collected
-    async def acquire(self) -> Literal[True]:
-        """Wait until a permit is free, take it, return True.
+    async def acquire(self, n: int = 1) -> Literal[True]:
+        """Wait until `n` permits are free, take them at once, return True.
+
+        n: the number of permits, 1 or more. A task that needs many keeps its place: none that asks later gets a permit
+        before it, so permits may be free while tasks wait.
 
         Raises RuntimeError if the semaphore is bound to another event loop, or if it would have to wait while tasks of
-        another event loop wait.
+        another event loop wait; TypeError if `n` is no integer, ValueError if it is below 1 or more than a
+        BoundedSemaphore has.
 
-        Cancellation: the task leaves the line, and holds no permit. If one had already been handed to it, the next
-        waiting task gets it.
+        Cancellation: the task leaves the line, and holds no permit. Permits that had already been handed to it, and
+        those that it kept from others, go to the next waiting tasks.
         """
+        needs = n if n == 1 else self._needs(n)
         line = self._queue
-        if line is None and self._value > 0:
-            self._value -= 1
+        if line is None and self._value >= needs:
+            self._value -= needs
             return True
         if line is None or line.run is not this_run():
             line = self._enter_line()
-        if self._value > 0 and not line.granted:
-            self._value -= 1
+        if self._value >= needs and not line.granted and not line.has_waiters():
+            self._value -= needs
             line.retire()
             return True
-        waiter = line.loop.create_future()  # type: ignore[union-attr]  # line.join(); 2 % faster
-        line.line.append(waiter)
+        if needs == 1:
+            waiter = line.loop.create_future()  # type: ignore[union-attr]  # line.join(); 2 % faster
+            line.line.append(waiter)
+        else:
+            waiter = line.join_for(needs)
         try:
             await waiter
         except BaseException:
             if line.leave(waiter):
-                self._give_back()
+                line.granted -= needs - 1
+                self._give_back(needs)
             raise
-        line.granted -= 1
+        line.granted -= needs
         if self._value > 0:
             self._hand_out()
         return True
 
-    def release(self) -> None:
-        """Hand a permit to the first waiting task, or add it to the free ones. Needs no acquire() before.
+    def release(self, n: int = 1) -> None:
+        """Hand `n` permits to the first waiting tasks, and add the rest to the free ones. Needs no acquire() before.
+
+        n: the number of permits, 1 or more.
 
         Raises RuntimeError if the semaphore is bound to another event loop, and in asyncio's debug mode if the loop of
-        the waiting tasks runs in another thread. It then adds nothing.
+        the waiting tasks runs in another thread; TypeError if `n` is no integer, ValueError if it is below 1. It then
+        adds nothing.
         """
+        permits = n if n == 1 else at_least_one(n)
         queue = self._queue
-        if queue is None or not queue.grant():
-            self._value += 1
-            if not ONE_AT_A_TIME:
+        granted = 0 if queue is None else queue.grant(permits)
+        if granted < permits:
+            self._value += permits - granted
+            if queue is not None and queue.line:  # the first waiter may have needed more than these
+                self._hand_out()
+            elif not ONE_AT_A_TIME:
                 self._look_again()
+
+    def permits(self, n: int) -> Permits:
+        """What takes `n` permits in `async with`, and puts them back at its end.
+
+        n: the number of permits, 1 or more.
+
+        The `as` value is None. It may be used again, also by several tasks at the same time.
+
+        Raises TypeError and ValueError as acquire() does, at once.
+
+        Cancellation: as with acquire().
+
+        Example::
+
+            memory = holdfast.BoundedSemaphore(64)
+            async with memory.permits(16):
+                ...  # 16 of the 64 at once
+        """
+        return Permits(self, n if n == 1 else self._needs(n))
+
+    def _needs(self, n: int) -> int:
+        """The number of permits that a task asks for. Raises TypeError or ValueError if that is wrong."""
+        return at_least_one(n)
 
     def _hand_out(self) -> None:
         if self._queue is not None:
@@ -151,15 +198,51 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
             return FINISHED
         return self._enter()
 
-    def _release_closed(self) -> None:
-        self._give_back()
+    def _release_closed(self, n: int = 1) -> None:
+        self._give_back(n)
 
 
 ACQUIRE = Semaphore.acquire
 """See lock.ACQUIRE."""
 
 
-class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
+class Bounded:
+    """What a BoundedSemaphore is besides a Semaphore: it knows how many permits there are."""
+
+    _value: int
+    _bound_value: int
+
+    if TYPE_CHECKING:
+        _queue: WaitQueue | None
+
+        def _hand_out(self) -> None: ...
+
+    def _needs(self, n: int) -> int:
+        needs = at_least_one(n)
+        if needs > self._bound_value:
+            raise self._too_many(needs)
+        return needs
+
+    def _too_many(self, n: int) -> ValueError:
+        return ValueError(f"n must be at most {self._bound_value}, which is how many permits there are, not {n}")
+
+    def _checked_size(self, value: int) -> int:
+        if math.inf in (value, self._bound_value):
+            raise ValueError(
+                "a BoundedSemaphore cannot be resized to or from math.inf: it does not count what is taken"
+            )
+        return _permits(value)
+
+    def _set_size(self, value: int) -> None:
+        self._value += value - self._bound_value
+        self._bound_value = value
+        if self._queue is not None:
+            self._queue.refuse(value, self._too_many)
+        if self._value > 0:
+            self._hand_out()
+
+
+class BoundedSemaphore(Bounded, Semaphore, asyncio.BoundedSemaphore):
     """A Semaphore that cannot be released more often than it was acquired.
 
     It takes the arguments of Semaphore, and raises the same errors.
@@ -171,25 +254,83 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
         super().__init__(value, loop=loop)
         self._bound_value = self._value
 
-    def release(self) -> None:
-        """Hand a permit to the first waiting task, or add it to the free ones.
+    def release(self, n: int = 1) -> None:
+        """Hand `n` permits to the first waiting tasks, and add the rest to the free ones.
 
-        Raises ValueError if all permits are free already; it then adds nothing. Raises RuntimeError where
-        Semaphore.release() does.
+        n: the number of permits, 1 or more.
+
+        Raises ValueError if fewer than `n` permits are taken; it then adds nothing. Raises what Semaphore.release()
+        does.
         """
-        self._check_bound_value()
-        super().release()
+        self._check_taken(n)
+        super().release(n)
+
+    def resize(self, value: int) -> None:
+        """Change the number of permits to `value`.
+
+        value: the new number of permits, 0 or more.
+
+        If there are more, they go to the waiting tasks at once. If there are fewer, the tasks that hold some go on, and
+        what is put back is not given out again until no more than `value` permits are taken. Tasks that wait for more
+        than `value` permits get the ValueError that acquire() raises for so many.
+
+        Raises TypeError if `value` is not an integer; ValueError if it is below 0, or if it or the number of permits so
+        far is math.inf; RuntimeError if the semaphore is bound to another event loop.
+        """
+        size = self._checked_size(value)
+        if self._queue is not None:
+            self._queue.check_bound()
+        self._set_size(size)
+
+    def _release_closed(self, n: int = 1) -> None:
+        self._check_taken(n)
+        super()._release_closed(n)
+
+    def _check_taken(self, n: int) -> None:
+        # The first test is asyncio's, which differs from the other one for math.inf.
+        if self._value >= self._bound_value:
+            free = "all its"
+        elif n != 1 and self._value + at_least_one(n) > self._bound_value:
+            free = f"{self._value} of its"
+        else:
+            return
+        raise ValueError(
+            f"BoundedSemaphore released too many times: {free} {self._bound_value} permits are free. Release it once "
+            "for each acquire(), or use a Semaphore if more permits are to be added"
+        )
+
+
+class Permits(ContextManager):
+    """So many permits of one semaphore. Made by `Semaphore.permits()`."""
+
+    def __init__(self, semaphore: Semaphore, n: int) -> None:
+        self._semaphore = semaphore
+        self._n = n
+
+    def __repr__(self) -> str:
+        return f"<{self._n} permits of {self._semaphore!r}>"
+
+    async def acquire(self) -> Literal[True]:
+        """Take the permits, as `Semaphore.acquire(n)` does."""
+        return await self._semaphore.acquire(self._n)
+
+    def release(self) -> None:
+        """Put them back, as `Semaphore.release(n)` does."""
+        self._semaphore.release(self._n)
 
     def _release_closed(self) -> None:
-        self._check_bound_value()
-        super()._release_closed()
+        self._semaphore._release_closed(self._n)
 
-    def _check_bound_value(self) -> None:
-        if self._value >= self._bound_value:
-            raise ValueError(
-                f"BoundedSemaphore released too many times: all its {self._bound_value} permits are free. Release "
-                "it once for each acquire(), or use a Semaphore if more permits are to be added"
-            )
+
+def at_least_one(n: int) -> int:
+    """Return a number of permits. Raises TypeError if it is no integer, ValueError if it is below 1."""
+    try:
+        number = operator.index(n)
+    except TypeError:
+        raise TypeError(f"n, a number of permits, must be an integer, not {n!r}") from None
+    if number < 1:
+        raise ValueError(f"n, a number of permits, must be 1 or more, not {number}")
+    return number
 
 
 def _permits(value: int) -> int:

@@ -51,6 +51,9 @@ What must hold
  6. Every step leaves the queue consistent, because the garbage collector may come between any two. It may close a
     granted waiter, one whose loop was dropped, and that calls `leave()` and `grant()`. It cannot close a queued one:
     the line holds the future, and the future holds the task.
+ 7. A waiter may need several grants at once, as permits of a semaphore. It keeps its place: nobody behind it is granted
+    anything before it. So when it leaves without a grant, it may be what those behind it have waited for, and the head
+    of the line is looked at again. (aiorwlock 1.5.1, Nito.AsyncEx #134; Go's semaphore has four lines for it.)
 """
 
 from __future__ import annotations
@@ -62,6 +65,7 @@ import sys
 import threading
 from asyncio import InvalidStateError, _get_running_loop  # The latter is documented, for authors of event loops.
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -107,6 +111,8 @@ class _Note(enum.Enum):
     OVERLOOKED = "it is cancelled, a grant has passed over it and removed its entry, and its task has not run yet"
     GRANTED = "it is cancelled and was granted all the same, and its task has not run yet"
 
+    # In place of a note, there may be the waiter that keeps the place, or the number of grants that are needed.
+
 
 # Looking them up in the class each time would cost a twentieth of a wake-up.
 _GONE, _OVERLOOKED, _GRANTED = _Note
@@ -151,14 +157,14 @@ class WaitQueue:
         self.run = run
         """The `this_run()` of the waiters' loop. Where `this_run()` is the same, that loop is the running one."""
         self.granted = 0
-        """How many waiters have been granted and have not run yet."""
+        """How many grants are under way to waiters that have not run yet."""
         self.owed_exits = 0
         """For a Lock: see Lock._owe_exit()."""
         self.line: deque[Waiter] = deque()
         """The entries of the waiters, queued or dead. Primitives may ask whether it is empty."""
         self.keepers: set[Waiter] | None = None
         """The waiters that keep their place when they are cancelled; None until there was one. See join_to_stay()."""
-        self._notes: dict[Waiter, _Note | SteadfastWaiter] = {}
+        self._notes: dict[Waiter, _Note | SteadfastWaiter | int] = {}
         self._dead = 0  # the number of entries that are noted as GONE
 
     def __len__(self) -> int:
@@ -191,6 +197,12 @@ class WaitQueue:
         """Put a new waiter at the end of the line. The caller has called `enter()` before."""
         waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
+        return waiter
+
+    def join_for(self, needs: int) -> Waiter:
+        """Join with a waiter that needs so many grants at once. The caller counts them in `granted` when it is gone."""
+        waiter = self.join()
+        self._notes[waiter] = needs
         return waiter
 
     def join_to_stay(self) -> Waiter:
@@ -229,7 +241,7 @@ class WaitQueue:
         if self.loop is not waiter.get_loop():
             return False  # It was forgotten before. If its loop was closed, its grant has been given back.
         note = notes.pop(waiter, None) if notes else None
-        granted = note is _GRANTED or (waiter.done() and not waiter.cancelled())
+        granted = note is _GRANTED or (note is None and waiter.done() and not waiter.cancelled())
         if granted:
             self.granted -= 1
         elif note is not _OVERLOOKED:
@@ -244,6 +256,8 @@ class WaitQueue:
                 self._sweep()
         if not self.line:
             self.retire()
+        elif type(note) is int:
+            self._owner._settle()
         return granted
 
     def _sweep(self) -> None:
@@ -251,7 +265,7 @@ class WaitQueue:
         self.line = deque(self._queued())
         self._dead = 0
         kept = (_OVERLOOKED, _GRANTED)
-        self._notes = {waiter: note for waiter, note in self._notes.items() if note in kept}
+        self._notes = {waiter: note for waiter, note in self._notes.items() if note in kept or type(note) is int}
 
     def retire(self) -> None:
         """Remove the queue from its primitive if there is nothing to remember."""
@@ -272,7 +286,7 @@ class WaitQueue:
     # Granting
 
     def grant(self, n: float = 1, refusing: bool = True) -> int:
-        """Grant the first `n` waiters, whose results are 0, 1, ...; return how many there were.
+        """Make `n` grants, to the first waiters, whose results are 0, 1, ...; return how many there were.
 
         If the waiters' loop runs elsewhere, it does the granting. The result is then the number of times that it will
         call `_give_back()`; or 1 if no task waited and the owner has taken the grant back.
@@ -295,9 +309,9 @@ class WaitQueue:
 
     def _grant_next(self, n: float) -> int:
         line, notes = self.line, self._notes
-        granted = 0
-        while line and granted < n:
-            waiter = line.popleft()
+        granted = given = 0
+        while line and given < n:
+            waiter, needs = line.popleft(), 1
             if notes:
                 note = notes.pop(waiter, None)
                 if isinstance(note, SteadfastWaiter):
@@ -305,19 +319,59 @@ class WaitQueue:
                 if note is _GONE:
                     self._dead -= 1
                     continue
+                if type(note) is int and not waiter.done():
+                    needs = note
+                    if given + needs > n:
+                        line.appendleft(waiter)
+                        notes[waiter] = needs
+                        break
             if not waiter.done():
                 waiter.set_result(granted)
                 granted += 1
+                given += needs
             elif self.keepers is not None and waiter in self.keepers:
                 notes[waiter] = _GRANTED
                 granted += 1
+                given += 1
             else:
                 notes[waiter] = _OVERLOOKED
-        if granted:
-            self.granted += granted
+        if given:
+            self.granted += given
         elif not self.granted:
             self.retire()
-        return granted
+        return given
+
+    def refuse(self, most: int, error: Callable[[int], Exception]) -> None:
+        """Raise an error in each task that needs more than `most` grants. error: makes it, from what the task needs."""
+        loop = self.elsewhere(refusing=False)
+        if loop is not None:
+            do_there(loop, partial(self._refuse, most, error))
+        else:
+            self._refuse(most, error)
+
+    def _refuse(self, most: int, error: Callable[[int], Exception]) -> None:
+        for waiter, needs in self._notes.items():
+            if type(needs) is int and needs > most and not waiter.done():
+                waiter.set_exception(error(needs))
+                waiter.exception()  # else asyncio would complain if the task is cancelled before it has run
+
+    def has_waiters(self) -> bool:
+        """Whether a task waits that is not cancelled. It passes over cancelled ones, as a grant does.
+
+        It is for primitives whose waiters do not keep their place when they are cancelled.
+        """
+        line, notes = self.line, self._notes
+        while line:
+            waiter = line[0]
+            if notes and notes.get(waiter) is _GONE:
+                del notes[waiter]
+                self._dead -= 1
+            elif waiter.done():
+                notes[waiter] = _OVERLOOKED
+            else:
+                return True
+            line.popleft()
+        return False
 
     def _grant_there(self, loop: asyncio.AbstractEventLoop, n: float) -> int:
         """Grant waiters of another loop than the running one: in that loop if it runs elsewhere, else here and now."""
@@ -330,7 +384,8 @@ class WaitQueue:
             send(loop, self._owner._settle)
             granted = 1
         else:
-            wanted = math.ceil(min(n, len(self.line)))
+            needed = sum(note - 1 for note in self._notes.values() if type(note) is int)
+            wanted = math.ceil(min(n, len(self.line) + needed))
             while granted < wanted and send(loop, self._owner._give_back):
                 granted += 1
             if granted < wanted:

@@ -53,7 +53,7 @@ class Event(Shared, task_tier.Event):
 
     # In the critical section
 
-    def _try(self, line: SharedQueue) -> bool:
+    def _try(self, line: SharedQueue, needs: int) -> bool:
         return self._value
 
     def _arrive(self, waiter: Waiter) -> Literal[True]:

@@ -106,7 +106,7 @@ class Lock(Shared, task_tier.Lock):
 
     # In the critical section
 
-    def _try(self, line: SharedQueue) -> bool:
+    def _try(self, line: SharedQueue, needs: int) -> bool:
         line.owed_exits.pop(get_ident(), None)
         # The lock can be free although there are waiters: a release has unlocked it, and has yet to see the queue. Then
         # it goes to the first of them.

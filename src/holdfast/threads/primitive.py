@@ -39,13 +39,16 @@ class Shared(Primitive):
             self._queue = queue  # forgetting may have retired it
         return queue
 
-    def _try(self, line: SharedQueue) -> bool:
-        """Take it if that needs no waiting and overtakes no waiter; return whether it was taken."""
+    def _try(self, line: SharedQueue, needs: int) -> bool:
+        """Take it if that needs no waiting and overtakes no waiter; return whether it was taken.
+
+        needs: for a semaphore, the number of permits.
+        """
         raise NotImplementedError
 
-    def _try_now(self) -> bool:
+    def _try_now(self, needs: int = 1) -> bool:
         line = self._enter_line()
-        taken = self._try(line)
+        taken = self._try(line, needs)
         line.retire()
         return taken
 
@@ -53,7 +56,7 @@ class Shared(Primitive):
         """Take it and return True, or put the waiter into the queue and return False."""
         line = self._enter_line()
         try:
-            if self._try(line):
+            if self._try(line, waiter.needs):
                 return True
             line.admit(waiter, self._instead)
         finally:
@@ -68,7 +71,7 @@ class Shared(Primitive):
 
     def _arrive_or_leave(self, waiter: Waiter) -> Any:
         """The time of a thread is up: keep a grant that has come at the last moment, else leave and return False."""
-        if waiter.granted:
+        if waiter.done():
             return self._arrive(waiter)
         waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
         return False
@@ -76,7 +79,8 @@ class Shared(Primitive):
     def _abandon(self, waiter: Waiter) -> None:
         """A waiter leaves by an exception."""
         if waiter.line is not None and waiter.line.leave(waiter):
-            self._give_back()
+            for _ in range(waiter.needs):
+                self._give_back()
 
     def _check_and_defer(self, *args: Any) -> None:
         """Inside a section, perhaps of another primitive: check now, and make the change when that has been left.
@@ -97,9 +101,10 @@ class Shared(Primitive):
     # Waiting
 
     @closed_when_collected
-    async def _wait(self) -> None:
-        """Wait as a task."""
+    async def _wait(self, needs: int = 1) -> None:
+        """Wait as a task. needs: for a semaphore, the number of permits."""
         waiter = TaskWaiter()
+        waiter.needs = needs
         try:
             if self._section.run(self._try_or_join, waiter):
                 return
@@ -109,9 +114,13 @@ class Shared(Primitive):
             raise
         self._section.run(self._arrive, waiter)
 
-    def _block(self, timeout: float = -1) -> Any:
-        """Wait as a thread, for at most `timeout` seconds, -1 meaning no limit. Return False if the time is up."""
+    def _block(self, timeout: float = -1, needs: int = 1) -> Any:
+        """Wait as a thread, for at most `timeout` seconds, -1 meaning no limit. Return False if the time is up.
+
+        needs: for a semaphore, the number of permits.
+        """
         waiter = ThreadWaiter()
+        waiter.needs = needs
         try:
             if self._section.run(self._try_or_join, waiter):
                 return True
@@ -121,9 +130,12 @@ class Shared(Primitive):
             raise
         return self._section.run(self._arrive_or_leave, waiter)
 
-    def _try_acquire(self) -> bool:
-        """Take it if that needs no waiting; return whether it was taken. Never overtakes a waiter."""
-        return self._section.run(self._try_now, if_inside=_not_now)
+    def _try_acquire(self, needs: int = 1) -> bool:
+        """Take it if that needs no waiting; return whether it was taken. Never overtakes a waiter.
+
+        needs: for a semaphore, the number of permits.
+        """
+        return self._section.run(self._try_now, needs, if_inside=_not_now)
 
     def _live_queue(self) -> WaitQueue | None:
         queue = self._queue
@@ -132,6 +144,6 @@ class Shared(Primitive):
         return self._queue
 
 
-def _not_now() -> bool:
+def _not_now(needs: int) -> bool:
     """The answer of _try_acquire() in a signal handler or finalizer that has interrupted a section."""
     return False

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from holdfast.blocking.timeouts import check_timeout
 from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 from holdfast.tasks.gil import ONE_AT_A_TIME
+from holdfast.tasks.semaphore import Bounded, at_least_one
 
 from . import task_tier as task_tier
 from .critical_section import Section, this_thread
@@ -50,29 +52,45 @@ class Semaphore(Shared, task_tier.Semaphore):
         """The same semaphore with the methods of threading.Semaphore, for threads."""
         return SyncSemaphore(self)
 
-    def try_acquire(self) -> bool:
-        """Take a permit if one is free; return whether one was taken. Never waits, never overtakes a waiter.
+    def try_acquire(self, n: int = 1) -> bool:
+        """Take `n` permits if they are free; return whether they were taken. Never waits, never overtakes a waiter.
 
-        In a signal handler or finalizer that has interrupted a change of a primitive, it may return False although one
-        is free.
+        n: the number of permits, 1 or more.
+
+        In a signal handler or finalizer that has interrupted a change of a primitive, it may return False although they
+        are free.
+
+        Raises TypeError and ValueError as acquire() does.
         """
-        return self._try_acquire()
+        return self._try_acquire(n if n == 1 else self._needs(n))
 
-    async def acquire(self) -> Literal[True]:
-        """Wait until a permit is free, take it, and return True.
+    async def acquire(self, n: int = 1) -> Literal[True]:
+        """Wait until `n` permits are free, take them at once, and return True.
 
-        Cancellation: the task stops waiting, and holds no permit. If a permit was granted to it already, the next
-        waiter gets it.
+        n: the number of permits, 1 or more. Who needs many keeps the place in the line: none that asks later gets a
+        permit first, so permits may be free while others wait.
+
+        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than a BoundedSemaphore has.
+
+        Cancellation: the task stops waiting, and holds no permit. Permits that were granted to it already, and those
+        that it kept from others, go to the next waiters.
         """
-        if not self._take():
-            await self._wait()
+        needs = n if n == 1 else self._needs(n)
+        if not self._take(needs):
+            await self._wait(needs)
         return True
 
-    def release(self) -> None:
-        """Hand a permit to the first waiter, or add it to the free ones if there is none. Never blocks.
+    def release(self, n: int = 1) -> None:
+        """Hand `n` permits to the first waiters, and add the rest to the free ones. Never blocks.
 
-        May be called more often than acquire().
+        n: the number of permits, 1 or more.
+
+        May be called more often than acquire(). Raises TypeError if `n` is no integer, ValueError if it is below 1; it
+        then adds nothing.
         """
+        if n != 1:
+            self._add(at_least_one(n))
+            return
         if ONE_AT_A_TIME:
             self._value += (free := self._queue is None)
         elif free := self._queue is None and not this_thread.state.inside:
@@ -86,29 +104,36 @@ class Semaphore(Shared, task_tier.Semaphore):
         """Take a permit, at once if one is free, and otherwise as acquire() does. The `as` value is None."""
         return FINISHED if type(self).acquire is ACQUIRE and self._take() else self._enter()
 
-    def _take(self) -> bool:
-        """Take a permit if there is no queue and one is free; return whether it was taken."""
+    def _take(self, needs: int = 1) -> bool:
+        """Take permits if there is no queue and they are free; return whether they were taken."""
         # A waiter sets `_queue` before it looks for permits, and here one step looks at both.
         if ONE_AT_A_TIME:
-            self._value -= (taken := self._queue is None and self._value > 0)
-        elif taken := self._value > 0 and self._queue is None and not this_thread.state.inside:
-            with self._section:
-                self._value -= (taken := self._queue is None and self._value > 0)
-        return taken
+            self._value -= (taken := needs if self._queue is None and self._value >= needs else 0)
+            return taken > 0
+        if self._value < needs or self._queue is not None or this_thread.state.inside:
+            return False
+        with self._section:
+            self._value -= (taken := needs if self._queue is None and self._value >= needs else 0)
+        return taken > 0
 
     def _add(self, n: int) -> None:
         self._section.run_or_defer(self._give_back, n)
 
     # In the critical section
 
-    def _try(self, line: SharedQueue) -> bool:
-        if self._value > 0 and not line.granted:
-            self._value -= 1
+    def _try(self, line: SharedQueue, needs: int) -> bool:
+        if self._value >= needs and not line.granted and not line.has_waiters():
+            self._value -= needs
             return True
         return False
 
     def _arrive(self, waiter: Waiter) -> Any:
-        waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
+        line = waiter.line
+        assert line is not None  # it has waited there
+        if waiter.refusal is not None:
+            line.leave(waiter)
+            raise waiter.refusal
+        line.finish(waiter)
         if self._value > 0:
             self._hand_out()
         return True
@@ -118,7 +143,7 @@ ACQUIRE = Semaphore.acquire
 """See the task tier's Lock."""
 
 
-class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
+class BoundedSemaphore(Bounded, Semaphore, asyncio.BoundedSemaphore):  # type: ignore[misc]  # its queue is another one
     """A Semaphore that refuses to be released more often than it was acquired.
 
     It takes the arguments of Semaphore, and raises the same errors.
@@ -130,12 +155,29 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
         super().__init__(value)
         self._bound_value = self._value
 
-    def release(self) -> None:
-        """Hand a permit to the first waiter, or add it to the free ones if there is none. Never blocks.
+    def release(self, n: int = 1) -> None:
+        """Hand `n` permits to the first waiters, and add the rest to the free ones. Never blocks.
 
-        Raises ValueError, and adds nothing, if all permits are free already.
+        n: the number of permits, 1 or more.
+
+        Raises ValueError, and adds nothing, if fewer than `n` permits are taken, or if `n` is below 1; TypeError if `n`
+        is no integer.
         """
-        self._add(1)
+        self._add(n if n == 1 else at_least_one(n))
+
+    def resize(self, value: int) -> None:
+        """Change the number of permits to `value`. Never blocks.
+
+        value: the new number of permits, 0 or more.
+
+        If there are more, they go to the waiters at once. If there are fewer, holders go on, and what is put back is
+        not given out again until no more than `value` permits are taken. Who waits for more than `value` permits gets
+        the ValueError that acquire() raises for so many.
+
+        Raises TypeError if `value` is not an integer; ValueError if it is below 0, or if it or the number of permits so
+        far is math.inf.
+        """
+        self._section.run_or_defer(self._set_size, self._checked_size(value))
 
     def _add(self, n: int) -> None:
         self._section.run(self._check_and_give_back, n, if_inside=self._check_and_defer)
@@ -166,26 +208,29 @@ class SyncSemaphore(SyncView):
 
     _shared: Semaphore
 
-    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """Take a permit; return whether one was taken.
+    def acquire(self, blocking: bool = True, timeout: float | None = None, *, n: int = 1) -> bool:
+        """Take `n` permits at once; return whether they were taken.
 
-        blocking: whether to wait if no permit is free.
+        blocking: whether to wait if they are not free.
         timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0.
+        n: the number of permits, 1 or more.
 
         Raises RuntimeError if the call would block a running event loop, or would have to wait in a signal handler or
-        finalizer that has interrupted a change of a primitive; ValueError for a timeout with `blocking=False`;
-        OverflowError for one above threading.TIMEOUT_MAX.
+        finalizer that has interrupted a change of a primitive; ValueError for a timeout with `blocking=False`, and for
+        an `n` below 1 or above what a BoundedSemaphore has; TypeError if `n` is no integer; OverflowError for a timeout
+        above threading.TIMEOUT_MAX.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
-        comes out, and no permit is held. If one was granted already, the next waiter gets it.
+        comes out, and no permit is held. If some were granted already, the next waiters get them.
         """
         semaphore = self._shared
+        needs = n if n == 1 else semaphore._needs(n)
         if timeout is not None:
             timeout = max(timeout, 0)  # as threading does
         seconds = check_timeout(blocking, -1 if timeout is None else timeout)
-        if semaphore._take():
+        if semaphore._take(needs):
             return True
-        return bool(semaphore._block(seconds)) if seconds else semaphore.try_acquire()
+        return bool(semaphore._block(seconds, needs)) if seconds else semaphore.try_acquire(needs)
 
     def release(self, n: int = 1) -> None:
         """Put back `n` permits at once, and hand them to the first waiters. Never blocks.
@@ -198,6 +243,20 @@ class SyncSemaphore(SyncView):
         if n < 1:
             raise ValueError("n must be one or more")
         self._shared._add(n)
+
+    @contextmanager
+    def permits(self, n: int) -> Iterator[None]:
+        """Take `n` permits for a `with` block, as acquire() does, and put them back at its end.
+
+        n: the number of permits, 1 or more.
+
+        Raises what acquire() raises.
+        """
+        self.acquire(n=n)
+        try:
+            yield
+        finally:
+            self._shared.release(n)
 
     def __enter__(self) -> bool:
         """Take a permit, as acquire() does. The `as` value is True."""

@@ -28,6 +28,8 @@ class TaskWaiter(Waiter):
         self.thread = get_ident()
         self.line = None
         self.granted = False
+        self.needs = 1
+        self.refusal = None
         self.notified_by = None
         self.future = TaskFuture(loop=loop)
         self.keeps_place = keeps_place
@@ -35,7 +37,7 @@ class TaskWaiter(Waiter):
             give_eventfd(loop)
 
     def done(self) -> bool:
-        return self.granted or (not self.keeps_place and self.future.cancelled())
+        return super().done() or (not self.keeps_place and self.future.cancelled())
 
     def wake(self, running: asyncio.AbstractEventLoop | None) -> None:
         if running is not self.loop:
@@ -50,7 +52,7 @@ class TaskWaiter(Waiter):
 
     def run(self) -> None:
         """In a callback of its loop: resume the task at once. A second call is harmless."""
-        if self.granted and not self.future.done():
+        if self.done() and not self.future.done():
             if asyncio._get_running_loop() is self.loop:
                 self.future.set_result_and_run(self.result)
             else:  # trio-asyncio calls readers where its loop cannot be seen

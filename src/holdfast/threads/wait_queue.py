@@ -23,6 +23,7 @@ class Owner(Protocol):
     _section: Section
 
     def _give_back(self) -> None: ...
+    def _settle(self) -> None: ...
 
 
 class SharedQueue(WaitQueue):
@@ -60,11 +61,13 @@ class SharedQueue(WaitQueue):
             self.loops.add(loop)
         waiter.line = self
         self.line.append(waiter)  # type: ignore[arg-type]  # it has the part of a future's interface that is used
+        if waiter.needs != 1:
+            self._notes[waiter] = waiter.needs  # type: ignore[index]
 
     def finish(self, waiter: Waiter) -> None:
         """Make a granted waiter gone, with what it was granted."""
         self.grantees.discard(waiter)
-        self.granted -= 1
+        self.granted -= waiter.needs
         self.retire()
 
     def leave(self, waiter: Any) -> bool:
@@ -72,6 +75,8 @@ class SharedQueue(WaitQueue):
             return False  # its loop was found closed, and its grant was given back
         self.grantees.discard(waiter)
         granted = super().leave(waiter)
+        if granted:
+            self.granted -= waiter.needs - 1
         waiter.granted = False  # so that a wake-up that is still under way does nothing
         return granted
 
@@ -116,9 +121,12 @@ class SharedQueue(WaitQueue):
         self._notes = {waiter: note for waiter, note in notes.items() if waiter.loop is not loop}
         lost = [waiter for waiter in self.grantees if waiter.loop is loop]
         self.grantees.difference_update(lost)
-        self.granted -= len(lost)
-        for _ in lost:
-            self._owner._give_back()
+        self.granted -= sum(waiter.needs for waiter in lost)
+        for waiter in lost:
+            for _ in range(waiter.needs):
+                self._owner._give_back()
+        if any(waiter.needs != 1 for waiter in line if waiter.loop is loop):
+            self._owner._settle()
         for waiter in (*lost, *line):
             if waiter.loop is loop:
                 waiter.pass_on_notification()

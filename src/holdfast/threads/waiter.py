@@ -34,7 +34,7 @@ class Notifier(Protocol):
 class Waiter:
     """The base of TaskWaiter and ThreadWaiter."""
 
-    __slots__ = ("granted", "line", "loop", "notified_by", "result", "thread")
+    __slots__ = ("granted", "line", "loop", "needs", "notified_by", "refusal", "result", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.loop = loop
@@ -46,12 +46,16 @@ class Waiter:
         """The queue it has been put into."""
         self.granted = False
         self.result: int
+        self.needs = 1
+        """How many permits it waits for."""
+        self.refusal: Exception | None = None
+        """What it is to raise, as it cannot be granted any more."""
         self.notified_by: Notifier | None = None
         """For a task that takes the lock of a Condition again: the Condition, if it was notified."""
 
     def done(self) -> bool:
         """Whether a grant should pass it over."""
-        return self.granted
+        return self.granted or self.refusal is not None
 
     def cancelled(self) -> bool:
         """Of a waiter that is done: whether it has no grant."""
@@ -63,6 +67,16 @@ class Waiter:
         self.granted = True
         self.line.grantees.add(self)  # type: ignore[union-attr]  # it waits there
         this_thread.state.to_wake.append(self)
+
+    def set_exception(self, refusal: Exception) -> None:
+        """In the section: have it raise this. It is woken when the section has been left."""
+        self.result = 0
+        self.refusal = refusal
+        this_thread.state.to_wake.append(self)
+
+    def exception(self) -> Exception | None:
+        """What it is to raise, if anything."""
+        return self.refusal
 
     def get_loop(self) -> None:
         """None for every waiter: waiters of all loops share a queue in this tier."""

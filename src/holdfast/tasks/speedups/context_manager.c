@@ -90,7 +90,9 @@ static inline PyObject *
 call_release(Function *exit, PyObject *const *self)
 {
     if (Py_IS_TYPE(exit->other, &PyMethodDescr_Type)) {
-        return ((PyMethodDescrObject *)exit->other)->d_method->ml_meth(*self, NULL);
+        PyMethodDef *method = ((PyMethodDescrObject *)exit->other)->d_method;
+        return method->ml_flags == METH_NOARGS ? method->ml_meth(*self, NULL)
+                                               : PyObject_Vectorcall(exit->other, self, 1, NULL);
     }
     return ((Function *)exit->other)->vectorcall(exit->other, self, 1, NULL);
 }

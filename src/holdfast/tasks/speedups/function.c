@@ -77,6 +77,20 @@ call_function(enum method method, PyObject *self)
     return function_vectorcall(function, &self, 1, NULL);
 }
 
+/* Call the Python body of a method, as a method descriptor does where there are arguments. */
+static PyObject *
+call_python(enum method method, PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *kwnames)
+{
+    State *state = state_of(self);
+    if (state == NULL || state->functions[method] == NULL) {
+        return state == NULL ? NULL : call_function(method, self);
+    }
+    PyObject *bound = PyMethod_New(state->functions[method]->python, self);
+    PyObject *result = bound == NULL ? NULL : PyObject_Vectorcall(bound, arguments, count, kwnames);
+    Py_XDECREF(bound);
+    return result;
+}
+
 /* Whether a call is the plainest: self is the only argument, and not of a subclass of the twin. */
 static inline bool
 takes_shortcut(Function *self, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)

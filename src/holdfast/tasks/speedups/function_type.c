@@ -116,5 +116,7 @@ static PyType_Spec function_spec = {
 
 /* A method descriptor has no documentation of its own, so inspect and help() find that of the Python body. */
 #define DESCRIPTOR(name, call) {name, call, METH_NOARGS, name "($self, /)\n--\n\n"}
+#define DESCRIPTOR_OF_N(name, call)                                                                                   \
+    {name, (PyCFunction)(void (*)(void))call, METH_FASTCALL | METH_KEYWORDS, name "($self, /, n=1)\n--\n\n"}
 #define FUNCTION(name) {name, NULL, 0, NULL}
 #define SHORTCUTS_OF(name) .shortcut = call_##name, .bound_shortcut = call_bound_##name

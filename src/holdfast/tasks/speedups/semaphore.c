@@ -1,13 +1,27 @@
 /* Semaphore, and BoundedSemaphore, which adds nothing here. The twin of semaphore.py.
 
 What must hold: while a permit is on its way to a task that has not run yet, no task takes another one without waiting
-behind that task. */
+behind that task. Whatever concerns several permits at once is left to the Python bodies. */
 
 static bool
 semaphore_waits(PyObject *self)
 {
     Semaphore *semaphore = (Semaphore *)self;
     return PEEK(semaphore->large) == NULL && (COUNT(semaphore->value) <= 0 || has_queue(self));
+}
+
+/* Whether the next permit may belong to a task in the line: one is free, and none is on its way to a task. Then the
+first task needs several, or all of them are cancelled. 1, 0, or -1 with an exception. */
+static int
+may_be_waited_for(State *state, Semaphore *semaphore, Queue *queue)
+{
+    if (COUNT(semaphore->value) <= 0 || COUNT(queue->granted)) {
+        return 0;
+    }
+    PyObject *line = LOAD(queue, line);
+    Py_ssize_t length = line == NULL ? 0 : length_of(state, line);
+    Py_XDECREF(line);
+    return length < 0 ? -1 : length > 0;
 }
 
 /* Take a permit if one is free and none is on its way to a task, even if tasks wait. */
@@ -36,6 +50,11 @@ semaphore_begin(Coroutine *self, PyObject **result)
     Queue *line = line_of(self, &sent, result);
     if (line == NULL) {
         return sent;
+    }
+    int waited_for = may_be_waited_for(self->function->state, semaphore, line);
+    if (waited_for != 0) {
+        Py_DECREF(line);
+        return waited_for < 0 ? PYGEN_ERROR : decline(self, result);
     }
     if (take_permit_in_line(semaphore, line)) {
         return retire_and_return_true(self, line, result);
@@ -105,8 +124,11 @@ semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED
 }
 
 static PyObject *
-call_semaphore_release(PyObject *self, PyObject *Py_UNUSED(arguments))
+call_semaphore_release(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *kwnames)
 {
+    if (count != 0 || kwnames != NULL) {
+        return call_python(SEMAPHORE_RELEASE, self, arguments, count, kwnames);
+    }
     return add_permit(NULL, self) ? Py_NewRef(Py_None) : call_function(SEMAPHORE_RELEASE, self);
 }
 
@@ -187,7 +209,7 @@ static PyType_Spec semaphore_spec = FIELDS_SPEC(
 static Body semaphore_bodies[] = {
     {SEMAPHORE_ACQUIRE, COROUTINE_FUNCTION("acquire", semaphore_steps), SHORTCUTS_OF(semaphore_acquire)},
     {SEMAPHORE_TRY_ACQUIRE, FUNCTION("try_acquire"), .run = semaphore_try_acquire},
-    {SEMAPHORE_RELEASE, DESCRIPTOR("release", call_semaphore_release), .run = semaphore_release},
+    {SEMAPHORE_RELEASE, DESCRIPTOR_OF_N("release", call_semaphore_release), .run = semaphore_release},
     {SEMAPHORE_ENTER, FUNCTION("__aenter__"), .run = semaphore_enter, .shortcut = call_semaphore_enter},
     {SEMAPHORE_EXIT, FUNCTION("__aexit__"), .arguments = 3, .run = exit_context, .shortcut = call_semaphore_exit},
     {0},
