@@ -15,6 +15,7 @@ from .tasks.event import Event as Event
 from .tasks.install import install as install
 from .tasks.install import uninstall as uninstall
 from .tasks.lock import Lock as Lock
+from .tasks.rw_lock import RWLock as RWLock
 from .tasks.semaphore import BoundedSemaphore as BoundedSemaphore
 from .tasks.semaphore import Semaphore as Semaphore
 from .tasks.twins import accelerated as accelerated
@@ -37,6 +38,7 @@ __all__ = [
     "LeaseLost",
     "Lock",
     "NameConflict",
+    "RWLock",
     "Semaphore",
     "SessionLost",
     "accelerated",
@@ -47,7 +49,7 @@ __all__ = [
 ]
 # repr() and pickles name a class as users import it. So does help(), also where holdfast.threads inherits from a Python
 # twin.
-for _public in (Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore):
+for _public in (Barrier, BoundedSemaphore, Condition, Event, Lock, RWLock, Semaphore):
     _public.__module__ = __name__
 for _public in (Barrier, Condition, Event, Lock, Semaphore):
     _reference(_public).__module__ = __name__

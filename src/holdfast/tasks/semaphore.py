@@ -175,6 +175,13 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         """The number of permits that a task asks for. Raises TypeError or ValueError if that is wrong."""
         return at_least_one(n)
 
+    def _take(self, needs: int) -> bool:
+        """Take permits if nothing is queued and they are free; return whether they were taken."""
+        if self._queue is None and self._value >= needs:
+            self._value -= needs
+            return True
+        return False
+
     def _hand_out(self) -> None:
         if self._queue is not None:
             granted = self._queue.grant(self._value, refusing=False)  # It may change the value, if a loop was closed.
@@ -311,7 +318,10 @@ class Permits(ContextManager):
         return f"<{self._n} permits of {self._semaphore!r}>"
 
     async def acquire(self) -> Literal[True]:
-        """Take the permits, as `Semaphore.acquire(n)` does."""
+        """Take the permits, as `Semaphore.acquire(n)` does.
+
+        Cancellation: as there.
+        """
         return await self._semaphore.acquire(self._n)
 
     def release(self) -> None:

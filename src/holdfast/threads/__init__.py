@@ -8,12 +8,13 @@ from .barrier import BrokenBarrierError as BrokenBarrierError
 from .condition import Condition as Condition
 from .event import Event as Event
 from .lock import Lock as Lock
+from .rw_lock import RWLock as RWLock
 from .semaphore import BoundedSemaphore as BoundedSemaphore
 from .semaphore import Semaphore as Semaphore
 
 # repr() and pickles name the module that users import.
-for _public in (Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, Semaphore):
+for _public in (Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, RWLock, Semaphore):
     _public.__module__ = __name__
 del _public
 
-__all__ = ["Barrier", "BoundedSemaphore", "BrokenBarrierError", "Condition", "Event", "Lock", "Semaphore"]
+__all__ = ["Barrier", "BoundedSemaphore", "BrokenBarrierError", "Condition", "Event", "Lock", "RWLock", "Semaphore"]
