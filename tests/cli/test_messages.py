@@ -10,10 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 from tests.cluster.servers import shared
 
+import holdfast.cli
 import holdfast.cli.waits
 from holdfast.cluster.records.any_kind import decode_any
 
@@ -292,3 +294,23 @@ def test_a_damaged_note_of_a_session(directory, column, value):
         assert run("lock", "x", "--timeout", "0", "--", "true").returncode == 124
         holder.stdin.write("\n")
         assert holder.wait(BOUND) == 0
+
+
+# Interrupted
+
+
+def test_ctrl_c_between_making_a_coroutine_and_running_it_says_nothing(monkeypatch, capsys):
+    async def work():
+        raise AssertionError("nothing runs it")
+
+    def command_line():
+        interrupted = work()
+        raise KeyboardInterrupt(interrupted.cr_frame.f_lineno)
+
+    monkeypatch.setattr("warnings.showwarning", None)
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(holdfast.cli, "_command_line", command_line)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert holdfast.cli.main() == 130
+    assert capsys.readouterr() == ("", "")

@@ -32,10 +32,14 @@ def saying() -> Iterator[None]:
 
 
 def show_warnings_as_lines() -> None:
-    """Print the library's warnings as lines: without the place in the code, which says nothing to a user."""
+    """Print the library's warnings as lines: without the place in the code, which says nothing to a user.
+
+    A coroutine that was never awaited is none of them: Ctrl-C came when it had been made and nothing ran it yet.
+    """
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        complain(str(message))
+        if not (isinstance(message, RuntimeWarning) and str(message).endswith("was never awaited")):
+            complain(str(message))
 
     warnings.showwarning = show
 
