@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import holdfast
+from holdfast.tasks.rw_lock import ALL
 from holdfast.testing import Run
 
 CLOSING = 1000
@@ -312,6 +313,102 @@ def exclusion(
         return scenario
 
     return build
+
+
+def shares(
+    make: Callable[[ModuleType], Any],
+    entry: Callable[[Any, str], tuple[Any, int]],
+    permits: int,
+    downgrade: Callable[[Any], object] | None = None,
+) -> Builder:
+    """Tasks that need several permits at once, the first of them twice without a pause.
+
+    entry: from what was made and a task's name to what it enters by `async with`, and how many permits that takes.
+    downgrade: gives back all permits but one in the middle of a body that has all.
+    """
+
+    def build(library: ModuleType, setup: Setup) -> Scenario:
+        def scenario(run: Run) -> None:
+            made = make(library)
+            semaphore = getattr(made, "_permits", made)
+            ledger = Ledger(run, setup)
+            taken: dict[str, int] = {}
+
+            async def use(name: str) -> None:
+                ledger.ask(name)
+                entered, needs = entry(made, name)
+                try:
+                    async with entered:
+                        ledger.get(name)
+                        ledger.enter(name)
+                        taken[name] = needs
+                        try:
+                            await asyncio.sleep(1 if setup.timed and name == "A" else 0)
+                            if downgrade is not None and needs == permits:
+                                downgrade(made)
+                                taken[name] = 1
+                                await asyncio.sleep(0)
+                        finally:
+                            ledger.leave(name)
+                            taken.pop(name, None)
+                except BaseException as exc:
+                    if name in ledger.line:
+                        ledger.lose(name, exc)
+                    raise
+
+            async def user(name: str) -> None:
+                for _ in range(2 if name == "A" else 1):
+                    try:
+                        await setup.around(use(name), setup.patience(name))
+                    except TimeoutError:
+                        run.log(f"{name} is out of time")
+
+            async def afterwards() -> None:
+                ledger.line.clear()
+                await asyncio.gather(*map(user, "XYZ"))
+
+            def are_conserved() -> None:
+                free, granted = semaphore._value, on_the_way(semaphore)
+                under_way = permits - free - sum(taken.values())
+                state = f"of {permits} permits, {free} are free, {taken} are taken, {granted} tasks are on the way"
+                assert under_way >= granted, state
+                assert granted or not under_way, state
+
+            def nobody_waits_in_vain() -> None:
+                first = next(iter(ledger.line), None)
+                if first is not None:
+                    _, needs = entry(made, first)
+                    assert needs > permits - sum(taken.values()), f"{first} could run"
+
+            def is_free() -> None:
+                assert not ledger.inside
+                assert semaphore._value == permits
+                must_be_idle(semaphore)
+
+            setup.spawn(run, user, more=1)
+            run.invariant(are_conserved)
+            run.at_rest(nobody_waits_in_vain)
+            run.at_end(is_free)
+            run.afterwards(afterwards)
+
+        return scenario
+
+    return build
+
+
+def several_permits(semaphore: Any, name: str) -> tuple[Any, int]:
+    needs = {"A": 2, "B": 3, "C": 1, "X": 3, "Y": 2}.get(name, 1)
+    return semaphore.permits(needs), needs
+
+
+def side(first_writer: str) -> Callable[[Any, str], tuple[Any, int]]:
+    """The side of an RWLock for each task: writers are X and the one that is named, or the latecomers."""
+
+    def entry(lock: Any, name: str) -> tuple[Any, int]:
+        writes = name == "X" or name.startswith(first_writer)
+        return (lock.writer, ALL) if writes else (lock.reader, 1)
+
+    return entry
 
 
 def must_refuse_a_release(primitive: Any) -> None:
@@ -977,5 +1074,12 @@ ONLY_HOLDFAST: dict[str, Builder] = {
     "Condition, place kept": place_kept,
     "Lock, try_acquire()": exclusion(lambda library: library.Lock(), 1, late_ones="try"),
     "Semaphore(2), try_acquire()": exclusion(lambda library: library.Semaphore(2), 2, late_ones="try"),
+    "Semaphore(3), permits()": shares(lambda library: library.Semaphore(3), several_permits, 3),
+    "BoundedSemaphore(3), permits()": shares(lambda library: library.BoundedSemaphore(3), several_permits, 3),
+    "RWLock, a writer first": shares(
+        lambda library: library.RWLock(), side("A"), ALL, downgrade=lambda lock: lock.writer.downgrade()
+    ),
+    "RWLock, a writer between readers": shares(lambda library: library.RWLock(), side("B"), ALL),
+    "RWLock, a writer that comes late": shares(lambda library: library.RWLock(), side("late"), ALL),
 }
 """What asyncio does in another way, or has nothing like."""

@@ -43,6 +43,11 @@ class Primitive:
     def _give_back(self) -> None:
         """A grant came back: see wait_queue.Owner. By default there is nothing to pass on."""
 
+    def _give_back_all(self, n: int) -> None:
+        """Grants came back: see wait_queue.Owner."""
+        for _ in range(n):
+            self._give_back()
+
     def _let_go(self) -> None:
         """No task waited for a grant: see wait_queue.Owner. By default there is nothing to take back."""
 

@@ -125,10 +125,11 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
             await waiter
         except BaseException:
             if line.leave(waiter):
-                line.granted -= needs - 1
+                line.more -= needs - 1
                 self._give_back(needs)
             raise
-        line.granted -= needs
+        line.granted -= 1
+        line.more -= needs - 1
         if self._value > 0:
             self._hand_out()
         return True
@@ -191,6 +192,9 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         self._value += n
         self._hand_out()
 
+    def _give_back_all(self, n: int) -> None:
+        self._give_back(n)
+
     def _let_go(self) -> None:
         self._value += 1
 
@@ -205,7 +209,11 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
             return FINISHED
         return self._enter()
 
-    def _release_closed(self, n: int = 1) -> None:
+    def _release_closed(self) -> None:
+        self._put_back_closed(1)
+
+    def _put_back_closed(self, n: int) -> None:
+        """Release permits, and do not refuse to wake a task of another loop."""
         self._give_back(n)
 
 
@@ -289,9 +297,12 @@ class BoundedSemaphore(Bounded, Semaphore, asyncio.BoundedSemaphore):
             self._queue.check_bound()
         self._set_size(size)
 
-    def _release_closed(self, n: int = 1) -> None:
+    def _release_closed(self) -> None:
+        self._put_back_closed(1)
+
+    def _put_back_closed(self, n: int) -> None:
         self._check_taken(n)
-        super()._release_closed(n)
+        super()._put_back_closed(n)
 
     def _check_taken(self, n: int) -> None:
         # The first test is asyncio's, which differs from the other one for math.inf.
@@ -329,7 +340,7 @@ class Permits(ContextManager):
         self._semaphore.release(self._n)
 
     def _release_closed(self) -> None:
-        self._semaphore._release_closed(self._n)
+        self._semaphore._put_back_closed(self._n)
 
 
 def at_least_one(n: int) -> int:

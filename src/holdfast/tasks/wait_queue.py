@@ -130,6 +130,9 @@ class Owner(Protocol):
     def _give_back(self) -> None:
         """Take back a grant from a waiter that left without it. Must not raise."""
 
+    def _give_back_all(self, n: int) -> None:
+        """Take back so many grants. Must not raise."""
+
     def _let_go(self) -> None:
         """Take back a grant for which no task waits. May be called in any thread."""
 
@@ -140,7 +143,19 @@ class Owner(Protocol):
 class WaitQueue:
     """The tasks that wait for one primitive. A primitive has a queue only while there is something to remember."""
 
-    __slots__ = ("_dead", "_notes", "_owner", "bound", "granted", "keepers", "line", "loop", "owed_exits", "run")
+    __slots__ = (
+        "_dead",
+        "_notes",
+        "_owner",
+        "bound",
+        "granted",
+        "keepers",
+        "line",
+        "loop",
+        "more",
+        "owed_exits",
+        "run",
+    )
 
     def __init__(
         self,
@@ -157,7 +172,9 @@ class WaitQueue:
         self.run = run
         """The `this_run()` of the waiters' loop. Where `this_run()` is the same, that loop is the running one."""
         self.granted = 0
-        """How many grants are under way to waiters that have not run yet."""
+        """How many waiters have been granted and have not run yet."""
+        self.more = 0
+        """How many grants these waiters have besides one each."""
         self.owed_exits = 0
         """For a Lock: see Lock._owe_exit()."""
         self.line: deque[Waiter] = deque()
@@ -200,7 +217,7 @@ class WaitQueue:
         return waiter
 
     def join_for(self, needs: int) -> Waiter:
-        """Join with a waiter that needs so many grants at once. The caller counts them in `granted` when it is gone."""
+        """Join with a waiter that needs so many grants at once. When it goes with them, the caller corrects `more`."""
         waiter = self.join()
         self._notes[waiter] = needs
         return waiter
@@ -335,8 +352,9 @@ class WaitQueue:
                 given += 1
             else:
                 notes[waiter] = _OVERLOOKED
-        if given:
-            self.granted += given
+        if granted:
+            self.granted += granted
+            self.more += given - granted
         elif not self.granted:
             self.retire()
         return given
@@ -358,15 +376,19 @@ class WaitQueue:
     def has_waiters(self) -> bool:
         """Whether a task waits that is not cancelled. It passes over cancelled ones, as a grant does.
 
-        It is for primitives whose waiters do not keep their place when they are cancelled.
+        One that needs several grants counts until it has left: those behind it may then be granted what is there, and
+        only its leaving looks at them.
+
+        This is for primitives whose waiters do not keep their place when they are cancelled.
         """
         line, notes = self.line, self._notes
         while line:
             waiter = line[0]
-            if notes and notes.get(waiter) is _GONE:
+            note = notes.get(waiter) if notes else None
+            if note is _GONE:
                 del notes[waiter]
                 self._dead -= 1
-            elif waiter.done():
+            elif note is None and waiter.done():
                 notes[waiter] = _OVERLOOKED
             else:
                 return True
@@ -386,9 +408,9 @@ class WaitQueue:
         else:
             needed = sum(note - 1 for note in self._notes.values() if type(note) is int)
             wanted = math.ceil(min(n, len(self.line) + needed))
-            while granted < wanted and send(loop, self._owner._give_back):
-                granted += 1
-            if granted < wanted:
+            if send(loop, partial(self._owner._give_back_all, wanted)):
+                granted = wanted
+            else:
                 self.forget_closed_loop()  # It has been closed since is_running().
         return granted
 
@@ -493,9 +515,9 @@ class WaitQueue:
             return False
         self.loop, self.run = None, NOWHERE
         self._forget_waiters()
-        lost, self.granted = self.granted, 0
-        for _ in range(lost):
-            self._owner._give_back()
+        lost, self.granted, self.more = self.granted + self.more, 0, 0
+        if lost:
+            self._owner._give_back_all(lost)
         self.retire()
         return True
 

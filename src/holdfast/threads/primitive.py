@@ -79,8 +79,7 @@ class Shared(Primitive):
     def _abandon(self, waiter: Waiter) -> None:
         """A waiter leaves by an exception."""
         if waiter.line is not None and waiter.line.leave(waiter):
-            for _ in range(waiter.needs):
-                self._give_back()
+            self._give_back_all(waiter.needs)
 
     def _check_and_defer(self, *args: Any) -> None:
         """Inside a section, perhaps of another primitive: check now, and make the change when that has been left.

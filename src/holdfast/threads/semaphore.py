@@ -119,6 +119,9 @@ class Semaphore(Shared, task_tier.Semaphore):
     def _add(self, n: int) -> None:
         self._section.run_or_defer(self._give_back, n)
 
+    def _put_back_closed(self, n: int) -> None:
+        self._add(n)
+
     # In the critical section
 
     def _try(self, line: SharedQueue, needs: int) -> bool:

@@ -22,7 +22,7 @@ class Owner(Protocol):
     _queue: SharedQueue | None
     _section: Section
 
-    def _give_back(self) -> None: ...
+    def _give_back_all(self, n: int) -> None: ...
     def _settle(self) -> None: ...
 
 
@@ -39,7 +39,7 @@ class SharedQueue(WaitQueue):
         self.bound = self.loop = self.keepers = None
         self.run = NOWHERE
         self.line = deque()
-        self.granted = self._dead = 0
+        self.granted = self.more = self._dead = 0
         self._notes = {}
 
         self.loops: set[asyncio.AbstractEventLoop] = set()
@@ -67,7 +67,8 @@ class SharedQueue(WaitQueue):
     def finish(self, waiter: Waiter) -> None:
         """Make a granted waiter gone, with what it was granted."""
         self.grantees.discard(waiter)
-        self.granted -= waiter.needs
+        self.granted -= 1
+        self.more -= waiter.needs - 1
         self.retire()
 
     def leave(self, waiter: Any) -> bool:
@@ -76,7 +77,7 @@ class SharedQueue(WaitQueue):
         self.grantees.discard(waiter)
         granted = super().leave(waiter)
         if granted:
-            self.granted -= waiter.needs - 1
+            self.more -= waiter.needs - 1
         waiter.granted = False  # so that a wake-up that is still under way does nothing
         return granted
 
@@ -121,10 +122,10 @@ class SharedQueue(WaitQueue):
         self._notes = {waiter: note for waiter, note in notes.items() if waiter.loop is not loop}
         lost = [waiter for waiter in self.grantees if waiter.loop is loop]
         self.grantees.difference_update(lost)
-        self.granted -= sum(waiter.needs for waiter in lost)
-        for waiter in lost:
-            for _ in range(waiter.needs):
-                self._owner._give_back()
+        permits = sum(waiter.needs for waiter in lost)
+        self.granted -= len(lost)
+        self.more -= permits - len(lost)
+        self._owner._give_back_all(permits)
         if any(waiter.needs != 1 for waiter in line if waiter.loop is loop):
             self._owner._settle()
         for waiter in (*lost, *line):
