@@ -14,10 +14,15 @@ from .tasks.condition import Condition as Condition
 from .tasks.event import Event as Event
 from .tasks.install import install as install
 from .tasks.install import uninstall as uninstall
+from .tasks.keyed_lock import KeyedLock as KeyedLock
 from .tasks.lock import Lock as Lock
+from .tasks.rate_limiter import RateLimiter as RateLimiter
+from .tasks.rate_limiter import acquire_all as acquire_all
 from .tasks.rw_lock import RWLock as RWLock
 from .tasks.semaphore import BoundedSemaphore as BoundedSemaphore
 from .tasks.semaphore import Semaphore as Semaphore
+from .tasks.single_flight import Once as Once
+from .tasks.single_flight import SingleFlight as SingleFlight
 from .tasks.twins import accelerated as accelerated
 from .tasks.twins import reference as _reference
 
@@ -35,13 +40,18 @@ __all__ = [
     "Condition",
     "EngineError",
     "Event",
+    "KeyedLock",
     "LeaseLost",
     "Lock",
     "NameConflict",
+    "Once",
     "RWLock",
+    "RateLimiter",
     "Semaphore",
     "SessionLost",
+    "SingleFlight",
     "accelerated",
+    "acquire_all",
     "connect",
     "install",
     "locked",
@@ -49,7 +59,19 @@ __all__ = [
 ]
 # repr() and pickles name a class as users import it. So does help(), also where holdfast.threads inherits from a Python
 # twin.
-for _public in (Barrier, BoundedSemaphore, Condition, Event, Lock, RWLock, Semaphore):
+for _public in (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    KeyedLock,
+    Lock,
+    Once,
+    RateLimiter,
+    RWLock,
+    Semaphore,
+    SingleFlight,
+):
     _public.__module__ = __name__
 for _public in (Barrier, Condition, Event, Lock, Semaphore):
     _reference(_public).__module__ = __name__

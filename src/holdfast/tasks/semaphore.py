@@ -145,7 +145,12 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         """
         permits = n if n == 1 else at_least_one(n)
         queue = self._queue
-        granted = 0 if queue is None else queue.grant(permits)
+        granted = 0
+        if queue is not None:
+            if self._value < 0:  # after a resize(), more are taken than there are
+                queue.elsewhere()
+            else:
+                granted = queue.grant(permits)
         if granted < permits:
             self._value += permits - granted
             if queue is not None and queue.line:  # the first waiter may have needed more than these

@@ -374,10 +374,14 @@ class WaitQueue:
                 waiter.exception()  # else asyncio would complain if the task is cancelled before it has run
 
     def has_waiters(self) -> bool:
-        """Whether a task waits that is not cancelled. It passes over cancelled ones, as a grant does.
+        """Whether a task waits that is not cancelled; see `first_needs()`."""
+        return self.first_needs() > 0
 
-        One that needs several grants counts until it has left: those behind it may then be granted what is there, and
-        only its leaving looks at them.
+    def first_needs(self) -> int:
+        """How many grants the first waiter needs; 0 if no task waits. It passes over cancelled ones, as a grant does.
+
+        One that has joined with `join_for()` counts until it has left: those behind it may then be granted what is
+        there, and only its leaving looks at them.
 
         This is for primitives whose waiters do not keep their place when they are cancelled.
         """
@@ -391,9 +395,9 @@ class WaitQueue:
             elif note is None and waiter.done():
                 notes[waiter] = _OVERLOOKED
             else:
-                return True
+                return note if type(note) is int else 1
             line.popleft()
-        return False
+        return 0
 
     def _grant_there(self, loop: asyncio.AbstractEventLoop, n: float) -> int:
         """Grant waiters of another loop than the running one: in that loop if it runs elsewhere, else here and now."""

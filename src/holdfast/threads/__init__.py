@@ -7,14 +7,25 @@ from .barrier import Barrier as Barrier
 from .barrier import BrokenBarrierError as BrokenBarrierError
 from .condition import Condition as Condition
 from .event import Event as Event
+from .keyed_lock import KeyedLock as KeyedLock
 from .lock import Lock as Lock
 from .rw_lock import RWLock as RWLock
 from .semaphore import BoundedSemaphore as BoundedSemaphore
 from .semaphore import Semaphore as Semaphore
 
 # repr() and pickles name the module that users import.
-for _public in (Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, RWLock, Semaphore):
+for _public in (Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, KeyedLock, Lock, RWLock, Semaphore):
     _public.__module__ = __name__
 del _public
 
-__all__ = ["Barrier", "BoundedSemaphore", "BrokenBarrierError", "Condition", "Event", "Lock", "RWLock", "Semaphore"]
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "Event",
+    "KeyedLock",
+    "Lock",
+    "RWLock",
+    "Semaphore",
+]

@@ -113,6 +113,9 @@ semaphore_release(Function *function, PyObject *self, PyObject *const *Py_UNUSED
     if (!has_queue(self)) {
         return add_permit(state, self) ? Py_NewRef(Py_None) : NULL;
     }
+    if (COUNT(((Semaphore *)self)->value) < 0) {  /* After a resize(), more are taken than there are. */
+        return NULL;
+    }
     bool other;
     Queue *queue = queue_of(state, self, &other);
     if (queue == NULL) {

@@ -1,0 +1,232 @@
+"""RateLimiter: at most so many in so much time.
+
+Its state is one number: the time at which all tokens will be there again (the generic cell rate algorithm, GCRA). To
+take n tokens moves it on by the time that n tokens take to come; to give them back moves it back. So nothing has to run
+while nobody waits.
+
+What must hold:
+
+ 1. Tasks are served in the order in which they asked, whatever they ask for. (In aiolimiter 1.3.0 an acquire(8) that
+    came first was served after 60 later acquire(1).)
+ 2. Tokens are taken in the step in which a waiter is granted. So who leaves before has taken nothing, and who leaves
+    after that gives them back.
+ 3. While a task waits, one timer stands for the first one in the line, in the loop of the waiters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+from .context_manager import FINISHED, returns_awaitable
+from .primitive import Primitive
+from .pypy import closed_when_collected
+from .semaphore import at_least_one
+from .wait_queue import this_run
+
+DIGITS = 9
+"""Digits behind the point of a number of tokens in reports."""
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimiterStatistics:
+    """The state of a RateLimiter at one moment."""
+
+    tokens: float
+    """How many are there."""
+    tasks_waiting: int
+    """The number of tasks that wait for some."""
+
+
+class RateLimiter(Primitive):
+    """At most `rate` tokens in `per` seconds, and at most `burst` at once, for the tasks of one event loop.
+
+    Tokens come evenly. Tasks get them in the order in which they asked; one that needs many is not overtaken by those
+    that need few. Not thread-safe.
+
+    rate: the number of tokens that come in `per` seconds; more than 0.
+    per: seconds; more than 0.
+    burst: how many tokens can be there at once, an integer, 1 or more; by default `rate`, rounded up. All are there at
+    the start. In any time t, at most burst + t * rate / per are taken.
+
+    Raises TypeError or ValueError if a number is wrong.
+
+    Example::
+
+        requests = holdfast.RateLimiter(10, per=60)
+        async with requests:
+            ...  # at most ten a minute begin this, and ten at once
+        await requests.acquire(3)  # what costs three
+
+    Source: GCRA (ITU-T I.371); aiolimiter for the use.
+    """
+
+    def __init__(self, rate: float, per: float = 1.0, *, burst: int | None = None) -> None:
+        for name, value in (("rate", rate), ("per", per)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} must be a number, not {value!r}")
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be more than 0, and finite, not {value!r}")
+        self.rate = rate
+        self.per = per
+        self.burst = math.ceil(rate) if burst is None else at_least_one(burst)
+        """How many tokens can be there at once."""
+        self._each = per / rate  # seconds that a token takes to come
+        self._full_at = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._number = next(_numbers)
+        self._bind(None)
+
+    def __repr__(self) -> str:
+        tokens = max(0, math.floor(self._tokens(_now())))
+        return self._describe_with_waiters(f"{self.rate:g} per {self.per:g} s, tokens:{tokens} of {self.burst}")
+
+    def statistics(self) -> RateLimiterStatistics:
+        """Return how many tokens are there, and how many tasks wait."""
+        return RateLimiterStatistics(self._tokens(_now()), self._tasks_waiting())
+
+    def try_acquire(self, n: int = 1) -> bool:
+        """Take `n` tokens if they are there and no task waits; return whether they were taken.
+
+        n: the number of tokens, 1 or more.
+
+        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`.
+        """
+        return self._take(self._needs(n), _now())
+
+    @closed_when_collected
+    async def acquire(self, n: int = 1) -> Literal[True]:
+        """Wait until `n` tokens are there, take them, return True.
+
+        n: the number of tokens, 1 or more.
+
+        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`. Raises RuntimeError if
+        it would have to wait while tasks of another event loop wait.
+
+        Cancellation: the task leaves the line, and has taken nothing.
+        """
+        needs = self._needs(n)
+        if self._take(needs, asyncio.get_running_loop().time()):
+            return True
+        line = self._queue
+        if line is None or line.run is not this_run():
+            line = self._enter_line()
+        waiter = line.join_for(needs)
+        if self._timer is None:
+            self._settle()
+        try:
+            await waiter
+        except BaseException:
+            if line.leave(waiter):
+                line.more -= needs - 1
+                self._give_back_all(needs)
+            raise
+        line.granted -= 1
+        line.more -= needs - 1
+        line.retire()
+        return True
+
+    @returns_awaitable
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        """Take one token, as acquire() does. The `as` value is None."""
+        return FINISHED if self.try_acquire() else self._enter()
+
+    async def _enter(self) -> None:
+        await self.acquire()
+
+    @returns_awaitable
+    def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        """Do nothing: what was taken stays taken."""
+        return FINISHED
+
+    def _needs(self, n: int) -> int:
+        needs = at_least_one(n)
+        if needs > self.burst:
+            raise ValueError(f"n must be at most {self.burst}, as more tokens are never there at once, not {needs}")
+        return needs
+
+    # Tokens
+
+    def _tokens(self, now: float) -> float:
+        return round(self.burst - max(0.0, self._full_at - now) / self._each, DIGITS)
+
+    def _there_at(self, needs: int) -> float:
+        """The time from which on so many tokens are there. The timer is set to it, and it is compared with the clock:
+        no rounding can make the two differ."""
+        return self._full_at - (self.burst - needs) * self._each
+
+    def _take(self, needs: int, now: float) -> bool:
+        """Take tokens if they are there and no task waits; return whether they were taken."""
+        queue = self._live_queue()
+        if (queue is not None and queue.first_needs()) or self._there_at(needs) > now:
+            return False
+        self._spend(needs, now)
+        return True
+
+    def _spend(self, tokens: int, now: float) -> None:
+        self._full_at = max(self._full_at, now) + tokens * self._each
+
+    # What the wait queue needs
+
+    def _give_back(self) -> None:
+        self._give_back_all(1)
+
+    def _give_back_all(self, n: int) -> None:
+        self._full_at -= n * self._each
+        self._settle()
+
+    def _settle(self) -> None:
+        """Grant the tokens that are there, and set the timer for the first task that still waits."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        queue = self._queue
+        if queue is None or queue.loop is None:
+            return
+        now = queue.loop.time()
+        while (needs := queue.first_needs()) and self._there_at(needs) <= now:
+            self._spend(queue.grant(needs, refusing=False), now)
+        if needs and not queue.loop.is_closed():
+            self._timer = queue.loop.call_at(self._there_at(needs), self._settle)
+
+
+async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
+    """Take tokens from several limiters, from one after the other, in an order that is the same for all tasks.
+
+    wanted: limiters, each with the number of tokens.
+
+    Raises what `RateLimiter.acquire()` raises, before anything is taken.
+
+    Cancellation: the task leaves the line, and has taken nothing.
+
+    Example::
+
+        await holdfast.acquire_all((per_second, 1), (per_day, 1))
+    """
+    needs = [(limiter, limiter._needs(n)) for limiter, n in wanted]
+    taken: list[tuple[RateLimiter, int]] = []
+    try:
+        for limiter, n in sorted(needs, key=lambda each: each[0]._number):
+            await limiter.acquire(n)
+            taken.append((limiter, n))
+    except BaseException:
+        for limiter, n in taken:
+            limiter._give_back_all(n)
+        raise
+    return True
+
+
+def _now() -> float:
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
