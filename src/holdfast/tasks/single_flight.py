@@ -36,7 +36,7 @@ class _Flight(Generic[T]):
             await asyncio.wait([self.task])
         finally:
             self.callers -= 1
-            if not self.callers and not self.task.done():
+            if not (self.callers or self.task.done() or self.task.get_loop().is_closed()):
                 self.is_given_up = True
                 self.task.cancel()
         return self.task.result()

@@ -1,0 +1,257 @@
+"""KeyedLock: one at a time for each key, and nothing of a key is left when nobody uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import math
+import random
+import threading
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import holdfast
+import holdfast.threads
+
+from .turns import turns
+
+
+async def test_one_at_a_time_for_each_key(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    async with locks["a"], locks["b"]:
+        assert locks["a"].locked()
+        waiting = asyncio.create_task(locks["a"].acquire())
+        await turns()
+        assert not waiting.done()
+        assert sorted(locks) == ["a", "b"]
+        assert len(locks) == 2
+    await turns()
+    assert waiting.done()
+    assert "a" in locks
+    assert "b" not in locks
+    locks["a"].release()
+    assert len(locks) == 0
+
+
+async def test_in_the_order_of_asking(library: ModuleType) -> None:
+    locks, order = library.KeyedLock(), []
+
+    async def use(n: int) -> None:
+        async with locks["key"]:
+            order.append(n)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(use, range(100)))
+    assert order == [*range(100)]
+    assert len(locks) == 0
+
+
+async def test_a_million_keys_leave_nothing(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    for key in range(1_000_000 if library is holdfast else 50_000):
+        async with locks[key]:
+            pass
+    assert len(locks) == 0
+    assert not gc.is_tracked(0)
+    assert [*locks] == []
+
+
+async def test_a_lock_is_not_replaced_while_it_is_held(library: ModuleType) -> None:
+    """What caches with a bound do: they evict a lock, and the next task makes a new one (draft-detective #654)."""
+    locks, inside = library.KeyedLock(), 0
+
+    async def use(key: int) -> None:
+        nonlocal inside
+        async with locks[key]:
+            if key == 0:
+                inside += 1
+                assert inside == 1
+            await asyncio.sleep(0)
+            if key == 0:
+                inside -= 1
+
+    await asyncio.gather(*(use(key) for key in itertools.chain(range(1000), [0] * 50)))
+    assert len(locks) == 0
+
+
+@pytest.mark.parametrize("granted", [False, True])
+async def test_nothing_is_left_of_who_is_cancelled(library: ModuleType, granted: bool) -> None:
+    locks = library.KeyedLock()
+    await locks["key"].acquire()
+    waiting = asyncio.create_task(locks["key"].acquire())
+    await turns()
+    if granted:
+        locks["key"].release()
+    waiting.cancel()
+    await turns()
+    if not granted:
+        assert "key" in locks
+        locks["key"].release()
+    assert "key" not in locks
+    assert locks["key"].try_acquire()
+
+
+async def test_a_handle_may_be_kept(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    kept = locks["key"]
+    for _ in range(3):
+        async with kept:
+            assert not locks["key"].try_acquire()
+            assert kept.statistics().locked
+        assert "key" not in locks
+        assert not kept.locked()
+
+
+async def test_release_without_acquire(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    with pytest.raises(RuntimeError, match="not acquired"):
+        locks["key"].release()
+    with pytest.raises(RuntimeError, match="not acquired"):
+        locks.all("a", "b").release()
+    with pytest.raises(TypeError, match="async with"), locks["key"]:
+        pass
+    with pytest.raises(TypeError, match="unhashable"):
+        locks.all([])
+    with pytest.raises(TypeError, match="unhashable"):
+        await locks[[]].acquire()
+    assert len(locks) == 0
+
+
+async def test_several_keys_in_any_order(library: ModuleType) -> None:
+    locks, turns_taken = library.KeyedLock(), 0
+    names = "abcd"
+
+    async def use(keys: tuple[str, ...]) -> None:
+        nonlocal turns_taken
+        async with locks.all(*keys):
+            assert all(locks[key].locked() for key in keys)
+            await asyncio.sleep(0)
+            turns_taken += 1
+
+    everyone = [use(keys) for n in range(1, 5) for keys in itertools.permutations(names, n)]
+    random.Random(1).shuffle(everyone)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*everyone)
+    assert turns_taken == 64
+    assert len(locks) == 0
+
+
+async def test_a_key_that_is_named_twice_is_taken_once(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    async with locks.all("a", "b", "a"):
+        assert len(locks) == 2
+    assert len(locks) == 0
+    assert not locks.all().locked()
+
+
+async def test_several_keys_or_none(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    async with locks["b"]:
+        both = locks.all("a", "b", "c")
+        assert not both.try_acquire()
+        assert [*locks] == ["b"]
+        waiting = asyncio.create_task(both.acquire())
+        await turns()
+        waiting.cancel()
+        await turns()
+        assert [*locks] == ["b"]
+    assert both.try_acquire()
+    both.release()
+    assert len(locks) == 0
+
+
+async def test_a_coroutine_that_is_closed_frees_its_keys(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+
+    async def body() -> None:
+        async with locks["a"], locks.all("b", "c"):
+            await asyncio.sleep(math.inf)
+
+    coroutine = body()
+    coroutine.send(None)
+    assert len(locks) == 3
+    coroutine.close()
+    assert len(locks) == 0
+
+
+async def test_one_free_key_is_free_while_another_is_waited_for(library: ModuleType) -> None:
+    """A key that is asked for with others counts as in use from then on, and is not held before its turn."""
+    locks = library.KeyedLock()
+    async with locks["a"]:
+        waiting = asyncio.create_task(locks.all("a", "b").acquire())
+        await turns()
+        assert locks["b"].try_acquire()
+        locks["b"].release()
+    await waiting
+    locks.all("b", "a").release()
+    assert len(locks) == 0
+
+
+async def test_what_it_says_of_itself(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    assert "[keys:0]" in repr(locks)
+    async with locks["x"]:
+        assert "'x' [locked]" in repr(locks["x"])
+    assert "'x', 'y'" in repr(locks.all("x", "y"))
+
+
+def test_threads_and_tasks_have_one_line_for_each_key() -> None:
+    locks: holdfast.threads.KeyedLock[Any] = holdfast.threads.KeyedLock()
+    inside: dict[int, int] = dict.fromkeys(range(3), 0)
+    failed: list[str] = []
+
+    def enter(keys: tuple[int, ...]) -> None:
+        for key in keys:
+            inside[key] += 1
+            if inside[key] != 1:
+                failed.append(f"{inside[key]} are in with {key}")
+
+    def leave(keys: tuple[int, ...]) -> None:
+        for key in keys:
+            inside[key] -= 1
+
+    def thread(seed: int) -> None:
+        choose = random.Random(seed)
+        for _ in range(200):
+            keys = tuple(choose.sample(range(3), choose.choice((1, 1, 2))))
+            with locks.all(*keys).sync if len(keys) > 1 else locks[keys[0]].sync:
+                enter(keys)
+                leave(keys)
+
+    async def task(seed: int) -> None:
+        choose = random.Random(seed)
+        for _ in range(100):
+            keys = tuple(choose.sample(range(3), 2))
+            async with locks.all(*keys):
+                enter(keys)
+                await asyncio.sleep(0)
+                leave(keys)
+
+    async def main(seed: int) -> None:
+        await asyncio.gather(*(task(seed + n) for n in range(5)))
+
+    threads = [threading.Thread(target=thread, args=(seed,)) for seed in range(4)]
+    threads += [threading.Thread(target=asyncio.run, args=(main(seed),)) for seed in (100, 200)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(120)
+    assert not any(each.is_alive() for each in threads)
+    assert failed == []
+    assert len(locks) == 0
+
+
+def test_a_thread_gives_up() -> None:
+    locks: holdfast.threads.KeyedLock[str] = holdfast.threads.KeyedLock()
+    with locks["b"].sync:
+        assert not locks["b"].sync.acquire(blocking=False)
+        assert not locks["b"].sync.acquire(timeout=0.01)
+        assert not locks.all("a", "b").sync.acquire(timeout=0.01)
+        assert [*locks] == ["b"]
+    with locks.all("a", "b").sync as taken:
+        assert taken
+        assert locks["a"].sync.locked()
+    assert len(locks) == 0

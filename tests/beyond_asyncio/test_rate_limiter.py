@@ -1,0 +1,225 @@
+"""RateLimiter: in a loop whose time passes only when nothing else can happen, so each time is exact."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import holdfast
+from holdfast.testing import Run, explore
+
+from .turns import turns
+
+Scenario = Callable[[], Coroutine[Any, Any, None]]
+
+
+def in_exact_time(scenario: Scenario) -> None:
+    """Run a scenario once, without interventions."""
+
+    async def once(run: Run) -> None:
+        await scenario()
+
+    explore(once, cancels=0, timers=0).check()
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_a_burst_and_then_evenly() -> None:
+    async def scenario() -> None:
+        limiter, times = holdfast.RateLimiter(2, burst=3), []
+        for _ in range(7):
+            await limiter.acquire()
+            times.append(now())
+        assert times == [0, 0, 0, 0.5, 1, 1.5, 2]
+
+    in_exact_time(scenario)
+
+
+def test_the_burst_is_the_rate_by_default() -> None:
+    assert holdfast.RateLimiter(10, per=60).burst == 10
+    assert holdfast.RateLimiter(0.5).burst == 1
+    assert holdfast.RateLimiter(2.5).burst == 3
+
+
+def test_who_asks_for_many_is_not_overtaken() -> None:
+    """aiolimiter 1.3.0 serves an acquire(8) that came first after 60 later acquire(1)."""
+
+    async def scenario() -> None:
+        limiter, order = holdfast.RateLimiter(10, burst=10), []
+
+        async def take(n: int, name: str) -> None:
+            await limiter.acquire(n)
+            order.append((name, round(now(), 6)))
+
+        await limiter.acquire(10)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(take(8, "eight"))
+            await asyncio.sleep(0.3)
+            for n in range(3):
+                tasks.create_task(take(1, f"one {n}"))
+            await asyncio.sleep(0)
+            assert not limiter.try_acquire(), "it would overtake"
+        assert order == [("eight", 0.8), ("one 0", 0.9), ("one 1", 1.0), ("one 2", 1.1)]
+
+    in_exact_time(scenario)
+
+
+def test_who_is_cancelled_has_taken_nothing() -> None:
+    async def scenario() -> None:
+        limiter = holdfast.RateLimiter(1, burst=4)
+        await limiter.acquire(4)
+        large = asyncio.create_task(limiter.acquire(4))
+        small = asyncio.create_task(limiter.acquire(2))
+        await asyncio.sleep(2.5)
+        assert not small.done()
+        large.cancel()
+        await turns()
+        assert small.done(), "what the large one has waited for is there"
+        assert limiter.statistics().tokens == 0.5
+
+    in_exact_time(scenario)
+
+
+def test_who_is_cancelled_with_the_tokens_gives_them_back() -> None:
+    async def scenario() -> None:
+        limiter = holdfast.RateLimiter(1, burst=4)
+        await limiter.acquire(4)
+        first, second = (asyncio.create_task(limiter.acquire(n)) for n in (2, 1))
+
+        def cancel_when_granted() -> None:
+            if limiter.statistics().tasks_waiting == 1:
+                first.cancel()
+            else:
+                asyncio.get_running_loop().call_later(0.5, cancel_when_granted)
+
+        await turns()
+        asyncio.get_running_loop().call_later(2, cancel_when_granted)  # right behind the limiter's own timer
+        await second
+        assert now() == 2
+        assert first.cancelled()
+        assert limiter.statistics().tokens == 1
+
+    in_exact_time(scenario)
+
+
+def test_never_more_than_promised_in_any_time() -> None:
+    async def scenario() -> None:
+        limiter, taken = holdfast.RateLimiter(7, per=3, burst=5), []
+
+        async def user(pause: float, n: int) -> None:
+            for _ in range(6):
+                await asyncio.sleep(pause)
+                await limiter.acquire(n)
+                taken.append((now(), n))
+
+        await asyncio.gather(*(user(pause, n) for pause, n in ((0.1, 1), (0.7, 3), (1.9, 5), (0, 2))))
+        for index, (start, _) in enumerate(taken):
+            total = 0
+            for time, n in taken[index:]:
+                total += n
+                assert total <= 5 + (time - start) * 7 / 3 + 1e-6
+
+    in_exact_time(scenario)
+
+
+def test_async_with() -> None:
+    async def scenario() -> None:
+        limiter = holdfast.RateLimiter(1)
+        for second in range(3):
+            async with limiter as nothing:
+                assert nothing is None
+                assert now() == second
+
+    in_exact_time(scenario)
+
+
+def test_no_timer_is_left_and_none_is_there_while_nobody_waits() -> None:
+    async def scenario() -> None:
+        limiter = holdfast.RateLimiter(1, burst=1)
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
+        await turns()
+        waiting.cancel()
+        await turns()
+        assert "waiters" not in repr(limiter)
+        before = now()
+        await asyncio.sleep(100)
+        assert now() == before + 100
+        assert limiter.try_acquire()
+
+    in_exact_time(scenario)
+
+
+def test_several_limiters_or_none() -> None:
+    async def scenario() -> None:
+        fast, slow = holdfast.RateLimiter(1, burst=2), holdfast.RateLimiter(0.1, burst=1)
+        assert await holdfast.acquire_all((fast, 2), (slow, 1)) is True
+        waiting = asyncio.create_task(holdfast.acquire_all((slow, 1), (fast, 2)))
+        await asyncio.sleep(3)
+        assert fast.statistics().tokens == 1, "the first in the order is taken first"
+        waiting.cancel()
+        await turns()
+        assert fast.statistics().tokens == 2
+        with pytest.raises(ValueError, match="at most 1"):
+            await holdfast.acquire_all((fast, 1), (slow, 2))
+        assert fast.statistics().tokens == 2
+
+    in_exact_time(scenario)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"rate": 0}, ValueError),
+        ({"rate": -1}, ValueError),
+        ({"rate": math.inf}, ValueError),
+        ({"rate": math.nan}, ValueError),
+        ({"rate": "5"}, TypeError),
+        ({"rate": 5, "per": 0}, ValueError),
+        ({"rate": 5, "burst": 0}, ValueError),
+        ({"rate": 5, "burst": 1.5}, TypeError),
+    ],
+)
+def test_what_is_no_rate(arguments: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        holdfast.RateLimiter(**arguments)
+
+
+@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (6, ValueError), ("1", TypeError)])
+async def test_what_is_no_number_of_tokens(n: Any, error: type[Exception]) -> None:
+    limiter = holdfast.RateLimiter(5)
+    with pytest.raises(error):
+        await limiter.acquire(n)
+    with pytest.raises(error):
+        limiter.try_acquire(n)
+    assert limiter.statistics().tokens == 5
+
+
+def test_the_next_loop_goes_on_with_what_is_there() -> None:
+    limiter = holdfast.RateLimiter(1, per=3600, burst=3)
+
+    async def leave_a_waiter() -> None:
+        await limiter.acquire(2)
+        waiting.append(asyncio.create_task(limiter.acquire(3)))
+        await turns()
+
+    waiting: list[Any] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave_a_waiter())
+    loop.close()
+    assert asyncio.run(limiter.acquire(1))
+    assert not limiter.try_acquire()
+
+
+async def test_many_high_rates_in_real_time() -> None:
+    for rate in (1e3, 1e6, 1e9):
+        limiter = holdfast.RateLimiter(rate, burst=1)
+        async with asyncio.timeout(60):
+            for _ in range(50):
+                await limiter.acquire()
