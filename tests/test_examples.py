@@ -97,6 +97,7 @@ def test_each_example_tells_how_to_use_it(name: str) -> None:
     "command_line",
     [
         ["capped_client", "http://127.0.0.1/{}", "--limit", 0],
+        ["polite_crawler", "http://127.0.0.1:1/", "--rate", 0],
         ["connection_pool", "127.0.0.1", 7, "--size", 0],
         ["heat_diffusion", "--workers", 0],
     ],
@@ -174,6 +175,40 @@ def test_the_capped_client_goes_on_when_requests_time_out() -> None:
         assert failure.startswith("item 2: ")
 
     asyncio.run(main())
+
+
+def test_the_polite_crawler_keeps_its_rate_and_its_memory_and_takes_each_page_once() -> None:
+    sizes = {"/": 300, "/a": 50, "/large": 1000, "/b": 400, "/c": 10}
+    asked: list[tuple[str, str, float]] = []
+    held = most = 0
+
+    async def site(request: web.Request) -> web.StreamResponse:
+        nonlocal held, most
+        asked.append((request.method, request.path, asyncio.get_running_loop().time()))
+        if request.path not in sizes:
+            return web.Response(status=404)
+        links = "".join(f'<a href="{path}#part">' for path in [*sizes, "/missing", "http://127.0.0.2:1/"])
+        text = (links if request.path == "/" else "").ljust(sizes[request.path], ".")
+        if request.method == "GET":
+            held += len(text)
+            most = max(most, held)
+            await asyncio.sleep(0.05)
+            held -= len(text)
+        return web.Response(text=text, content_type="text/html")
+
+    async def main() -> None:
+        async with http_server(site) as url:
+            code, out, err = await run("polite_crawler", f"{url}/", "--rate", 50, "--memory", 1000)
+            assert (code, err) == (0, "")
+            assert {line.split()[1].removeprefix(url): int(line.split()[0]) for line in out.splitlines()} == sizes
+            code, out, err = await run("polite_crawler", f"{url}/", "--rate", 1000, "--pages", 2)
+            assert (code, len(out.splitlines())) == (0, 2)
+
+    asyncio.run(main())
+    first = asked[: 2 * len(sizes) + 1]
+    assert sorted(path for method, path, _ in first if method == "GET") == sorted(sizes)
+    assert first[-1][2] - first[0][2] >= 0.02 * (len(first) - 1) * 0.9
+    assert most <= 1000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process on Windows")

@@ -27,8 +27,12 @@ TASK_TIER = {
     "holdfast.tasks.condition",
     "holdfast.tasks.condition_lock",
     "holdfast.tasks.event",
+    "holdfast.tasks.keyed_lock",
     "holdfast.tasks.lock",
+    "holdfast.tasks.rate_limiter",
+    "holdfast.tasks.rw_lock",
     "holdfast.tasks.semaphore",
+    "holdfast.tasks.single_flight",
 }
 if holdfast.accelerated:
     TASK_TIER.add("holdfast.tasks._speedups")

@@ -28,11 +28,18 @@ def by_source(kind: type) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     tasks = [getattr(holdfast, name) for name in ("Lock", "Event", "Condition", "Semaphore")]
-    made = [*(kind() for kind in tasks), holdfast.Barrier(1)]
+    readers_and_writers, limiter, locks = holdfast.RWLock(), holdfast.RateLimiter(1), holdfast.KeyedLock()
+    made = [*(kind() for kind in tasks), holdfast.Barrier(1), readers_and_writers, limiter]
     for kind in {type(one.statistics()) for one in made}:
         setattr(holdfast, kind.__name__, kind)
     for one in [*(getattr(holdfast.threads, kind.__name__)() for kind in tasks), holdfast.threads.Barrier(1)]:
         setattr(holdfast.threads, type(one.sync).__name__, type(one.sync))
+    rw, shared = readers_and_writers, holdfast.threads.RWLock()
+    for kind in (type(rw.reader), type(rw.writer), type(rw.reader).__base__, type(locks["key"]), type(locks.all())):
+        setattr(holdfast, kind.__name__, kind)
+    of_a_key = type(holdfast.threads.KeyedLock()["key"].sync)
+    for kind in (type(shared.reader.sync), type(shared.writer.sync), type(shared.reader.sync).__base__, of_a_key):
+        setattr(holdfast.threads, kind.__name__, kind)
     for package in (holdfast, holdfast.threads, holdfast.cluster, holdfast.testing):
         for thing in list(vars(package).values()):
             if inspect.isclass(thing) and thing.__module__ == package.__name__:

@@ -66,9 +66,14 @@ def handed_out() -> dict[str, type]:
     """The classes that users meet and cannot import, by their names in the reference."""
     makers = [("Lock", ()), ("Event", ()), ("Condition", ()), ("Semaphore", ()), ("Barrier", (1,))]
     views = [type(getattr(holdfast.threads, name)(*given).sync) for name, given in makers]
-    statistics = [type(getattr(holdfast, name)(*given).statistics()) for name, given in makers]
+    of_tasks = [type(getattr(holdfast, name)(*given).statistics()) for name, given in makers]
+    rw, locks, shared = holdfast.RWLock(), holdfast.KeyedLock[str](), holdfast.threads.RWLock()
+    of_tasks += [type(each.statistics()) for each in (rw, holdfast.RateLimiter(1))]
+    of_tasks += [type(rw.reader), type(rw.writer), type(rw.reader).__base__, type(locks["key"]), type(locks.all())]
+    views += [type(each) for each in (shared.reader.sync, shared.writer.sync)]
+    views += [type(shared.reader.sync).__base__, type(holdfast.threads.KeyedLock[str]()["key"].sync)]
     return {f"holdfast.threads.{each.__name__}": each for each in views} | {
-        f"holdfast.{each.__name__}": each for each in statistics
+        f"holdfast.{each.__name__}": each for each in of_tasks
     }
 
 

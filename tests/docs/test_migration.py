@@ -58,6 +58,7 @@ OLD = {
     "anyio": "import anyio; lock = anyio.Lock()",
     "aiologic": "import aiologic; lock, event = aiologic.Lock(), aiologic.REvent(); event.set()",
     "aiorwlock": "import aiorwlock; rwlock = aiorwlock.RWLock()",
+    "aiolimiter": "import aiolimiter; limiter = aiolimiter.AsyncLimiter(10, 60)",
     "redis-py": "import redis.asyncio\nclient = redis.asyncio.Redis.from_url(URL)\n"
     "lock = client.lock('deploy', timeout=9)",
     "python-redis-lock": "import redis, redis_lock; client = redis.Redis.from_url(URL)\n"
@@ -75,10 +76,11 @@ OLD = {
 MODULES = {"redis-py": "redis", "python-redis-lock": "redis_lock"}
 IN_A_SERVER = {"redis-py", "python-redis-lock", "portalocker"}
 IN_A_LOOP = (
-    "lock, event = holdfast.Lock(), holdfast.Event(); door, permits = holdfast.Lock(), holdfast.Semaphore(READERS)"
+    "lock, event = holdfast.Lock(), holdfast.Event(); rw = holdfast.RWLock()\nlimiter = holdfast.BoundedSemaphore(10)"
 )
 NEW = {
     **dict.fromkeys(("asyncio", "anyio", "aiorwlock"), IN_A_LOOP),
+    "aiolimiter": "limiter = holdfast.RateLimiter(10, per=60)",
     "aiologic": "lock, event = holdfast.threads.Lock(), holdfast.threads.Event(); event.set()",
 }
 IN_A_SESSION = (
@@ -123,9 +125,10 @@ def test_new_line_works(row: Row, url: str) -> None:
 
     async def main() -> None:
         readers_writers = (DOCS / "howto" / "readers-writers.md").read_text()
-        match = re.search(r"```python\n(.*?)```", readers_writers, re.DOTALL)
-        assert match is not None
-        await run(match[1], names)
+        [recipe] = [
+            each for each in re.findall(r"```python\n(.*?)```", readers_writers, re.DOTALL) if "def reading" in each
+        ]
+        await run(recipe, names)
         await run(TYPES.format(url=url), names)
         async with AsyncExitStack() as stack:
             if row.section in NEW:

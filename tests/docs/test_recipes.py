@@ -13,15 +13,15 @@ from holdfast.testing import explored
 HOW_TO = Path(__file__).parents[2] / "docs" / "howto"
 
 
-def names_of(page: str, **names: Any) -> dict[str, Any]:
-    """What the first block of a page defines."""
-    block = re.search(r"^```python\n(.*?)^```$", (HOW_TO / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert block is not None
-    exec(block[1], names)
+def names_of(page: str, function: str = "", **names: Any) -> dict[str, Any]:
+    """What the first block of a page defines; or the first one that defines this function."""
+    text = (HOW_TO / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    exec(next(block for block in blocks if f"def {function}" in block), names)
     return names
 
 
-READERS_WRITERS = names_of("readers-writers.md")
+READERS_WRITERS = names_of("readers-writers.md", "reading(")
 READERS = 2
 READERS_WRITERS["READERS"] = READERS
 

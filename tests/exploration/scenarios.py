@@ -411,6 +411,60 @@ def side(first_writer: str) -> Callable[[Any, str], tuple[Any, int]]:
     return entry
 
 
+def keyed(library: ModuleType, setup: Setup) -> Scenario:
+    """Tasks with one key or with both, which they name in different orders; nothing is left of a key at the end."""
+
+    def scenario(run: Run) -> None:
+        locks = library.KeyedLock()
+        wanted = {"A": "x", "B": "xy", "C": "yx", "X": "xy", "Y": "y"}
+        inside: list[str] = []
+
+        async def use(name: str) -> None:
+            keys = wanted.get(name, "x")
+            async with locks.all(*keys) if len(keys) > 1 else locks[keys]:
+                run.log(f"{name} in, with {keys}")
+                inside.extend(keys)
+                try:
+                    await asyncio.sleep(1 if setup.timed and name == "A" else 0)
+                finally:
+                    run.log(f"{name} out")
+                    for key in keys:
+                        inside.remove(key)
+
+        async def user(name: str) -> None:
+            for _ in range(2 if name == "A" else 1):
+                try:
+                    await setup.around(use(name), setup.patience(name))
+                except TimeoutError:
+                    run.log(f"{name} is out of time")
+
+        def one_at_a_time() -> None:
+            assert len(inside) == len({*inside}), f"{inside} are inside"
+            for key in inside:
+                assert locks[key].locked()
+
+        def nobody_waits_in_vain() -> None:
+            if not setup.two_loops:  # the tasks of a loop that has ended count until their coroutines are closed
+                assert inside or not len(locks), f"{[*locks]} are free, and somebody waits"
+
+        def nothing_is_left() -> None:
+            assert not inside
+            assert not any(locks[key].locked() for key in "xy")
+            if not setup.two_loops:
+                assert not len(locks), f"{[*locks]} are left"
+
+        async def afterwards() -> None:
+            await asyncio.gather(*map(user, "XYZ"))
+
+        setup.spawn(run, user, more=1)
+        run.invariant(one_at_a_time)
+        run.at_rest(nobody_waits_in_vain)
+        run.at_end(nothing_is_left)
+        run.afterwards(afterwards)
+
+    return scenario
+
+
 def must_refuse_a_release(primitive: Any) -> None:
     """All permits are free; one more is refused, and nothing changes."""
     before = repr(primitive)
@@ -1076,6 +1130,7 @@ ONLY_HOLDFAST: dict[str, Builder] = {
     "Semaphore(2), try_acquire()": exclusion(lambda library: library.Semaphore(2), 2, late_ones="try"),
     "Semaphore(3), permits()": shares(lambda library: library.Semaphore(3), several_permits, 3),
     "BoundedSemaphore(3), permits()": shares(lambda library: library.BoundedSemaphore(3), several_permits, 3),
+    "KeyedLock": keyed,
     "RWLock, a writer first": shares(
         lambda library: library.RWLock(), side("A"), ALL, downgrade=lambda lock: lock.writer.downgrade()
     ),

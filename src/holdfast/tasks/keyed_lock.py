@@ -6,7 +6,8 @@ take, and then two tasks are in with the same key.
 What must hold: a key is in the dict exactly while tasks hold it, wait for it, or are about to take it with others. In
 place of an entry there is None while one task holds it and nobody else wants it. In an entry, each task counts as a
 user from before it asks until after it has released, or has left without it. The entry goes with the last one, so
-nobody can find a new entry beside one that is in use.
+nobody can find a new entry beside one that is in use. (A task whose event loop has ended in the middle of its wait
+counts until its coroutine is closed, as by the collector.)
 """
 
 from __future__ import annotations
@@ -247,7 +248,7 @@ class AllKeys(ContextManager, Generic[K]):
             raise
         return True
 
-    def acquire_by(self, take: Callable[[Entry], bool]) -> bool:
+    def _acquire_by(self, take: Callable[[Entry], bool]) -> bool:
         """Take all keys by a function that waits for one as a thread does; return whether it got all. If not, none.
 
         What it raises comes out, and no key is held.

@@ -48,7 +48,12 @@ class SingleFlight:
     Example::
 
         flights = holdfast.SingleFlight()
-        page = await flights.run(url, fetch, url)  # however many ask at the same time, one fetches
+
+        async def fetch(url):
+            ...
+
+        async def page(url):
+            return await flights.run(url, fetch, url)  # however many ask at the same time, one fetches
 
     Source: Go's golang.org/x/sync/singleflight, with the cancellation that asyncio has.
     """

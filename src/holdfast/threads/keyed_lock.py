@@ -145,7 +145,7 @@ class SyncKeyLock(Generic[K]):
             assert isinstance(lock, Lock)
             return lock.sync.acquire(True, -1 if end is None else max(0.0, end - time.monotonic()))
 
-        return self._all.acquire_by(take)
+        return self._all._acquire_by(take)
 
     def release(self) -> None:
         """Hand it, or each of them, to the first waiter, or free it if none waits. Never blocks.

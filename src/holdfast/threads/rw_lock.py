@@ -65,7 +65,7 @@ class RWLock(rw_lock.RWLock):
         self.writer = _Writer(permits)
 
 
-class _SyncSide:
+class SyncSide:
     """A side of an RWLock as threads see it, with the methods of threading.Lock. Two views of one side are equal."""
 
     __slots__ = ("_side",)
@@ -79,7 +79,7 @@ class _SyncSide:
         return type(other) is type(self) and other._side is self._side
 
     def __hash__(self) -> int:
-        return hash((_SyncSide, id(self._side)))
+        return hash((SyncSide, id(self._side)))
 
     def __repr__(self) -> str:
         return f"<sync of {self._side!r}>"
@@ -125,13 +125,13 @@ class _SyncSide:
         self._side.release()
 
 
-class SyncReader(_SyncSide):
+class SyncReader(SyncSide):
     """The readers' side of an RWLock as threads see it."""
 
     __slots__ = ()
 
 
-class SyncWriter(_SyncSide):
+class SyncWriter(SyncSide):
     """The writers' side of an RWLock as threads see it."""
 
     __slots__ = ()

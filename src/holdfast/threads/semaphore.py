@@ -85,8 +85,9 @@ class Semaphore(Shared, task_tier.Semaphore):
 
         n: the number of permits, 1 or more.
 
-        May be called more often than acquire(). Raises TypeError if `n` is no integer, ValueError if it is below 1; it
-        then adds nothing.
+        May be called more often than acquire().
+
+        Raises TypeError if `n` is no integer, ValueError if it is below 1; it then adds nothing.
         """
         if n != 1:
             self._add(at_least_one(n))
