@@ -30,6 +30,7 @@ def interpreters() -> list[str]:
 FOUND = interpreters()
 
 TASK_TIER = [
+    "tests/beyond_asyncio",
     "tests/conformance",
     "tests/exploration",
     "tests/models",
