@@ -20,9 +20,11 @@ from .primitives.barrier import Barrier as Barrier
 from .primitives.condition import Condition as Condition
 from .primitives.event import Event as Event
 from .primitives.grant import Grant as Grant
+from .primitives.leader import Leader as Leader
 from .primitives.lock import Lock as Lock
 from .primitives.semaphore import BoundedSemaphore as BoundedSemaphore
 from .primitives.semaphore import Semaphore as Semaphore
+from .primitives.several_locks import SeveralLocks as SeveralLocks
 from .session import Session as Session
 from .synchronous.barrier import SyncBarrier as SyncBarrier
 from .synchronous.condition import SyncCondition as SyncCondition
@@ -54,7 +56,9 @@ for _public in (
     Holding,
     Inspection,
     Waiting,
+    Leader,
     Lock,
+    SeveralLocks,
     BoundedSemaphore,
     Semaphore,
     Session,
@@ -82,6 +86,7 @@ __all__ = [
     "Grant",
     "Holding",
     "Inspection",
+    "Leader",
     "LeaseLost",
     "Lock",
     "NameConflict",
@@ -92,6 +97,7 @@ __all__ = [
     "Session",
     "SessionInfo",
     "SessionLost",
+    "SeveralLocks",
     "StaleToken",
     "SyncBarrier",
     "SyncCondition",

@@ -18,8 +18,10 @@ from .only_async_with import OnlyAsyncWith
 from .primitives.barrier import Barrier
 from .primitives.condition import Condition
 from .primitives.event import Event
+from .primitives.leader import Leader
 from .primitives.lock import Lock
 from .primitives.semaphore import BoundedSemaphore, Semaphore
+from .primitives.several_locks import SeveralLocks
 from .records.any_kind import decode_any
 from .records.record import Record
 from .session_life.housekeeping import KEPT
@@ -175,6 +177,29 @@ class Session(Membership, OnlyAsyncWith):
         Raises what lock() raises; TypeError if `parties` is not an integer, ValueError if it is below 1.
         """
         return Barrier(self, checked(name), parties)
+
+    @refusing
+    def locks(self, *names: str) -> SeveralLocks:
+        """The Locks of several names, to be held together: `async with session.locks("a", "b") as grants:`.
+
+        They are taken one after the other, in an order that is the same everywhere. So tasks that take several locks in
+        this way do not wait for each other in a circle. A name that is given twice counts once.
+
+        names: as for lock().
+
+        Raises what lock() raises.
+        """
+        return SeveralLocks([self.lock(name) for name in sorted({checked(name) for name in names})])
+
+    @refusing
+    def leader(self, name: str) -> Leader:
+        """The election of a leader under this name: of the sessions that stand, one leads.
+
+        name: as for lock(). It is the same record as that of the Lock of this name.
+
+        Raises what lock() raises.
+        """
+        return Leader(self.lock(name))
 
     async def names(self) -> list[str]:
         """All names of the namespace that are in use, or were a while ago, sorted.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -114,6 +115,19 @@ class SyncSession(WayIn):
         cannot be called; NameConflict if this session uses the name for something else. The engine is not asked.
         """
         return SyncLock(self, self._session.lock(name), on_lost, hold_at_most)
+
+    @refusing_in_threads
+    def locks(self, *names: str) -> AbstractContextManager[dict[str, SyncGrant]]:
+        """The Locks of several names, to be held together: `with session.locks("a", "b") as grants:`.
+
+        They are taken one after the other, in an order that is the same everywhere. So threads and tasks that take
+        several locks in this way do not wait for each other in a circle. A name that is given twice counts once.
+
+        names: as for lock().
+
+        Raises what lock() raises.
+        """
+        return _held({name: self.lock(name) for name in sorted({*names})})
 
     @refusing_in_threads
     def semaphore(
@@ -233,3 +247,9 @@ class SyncSession(WayIn):
         Cancellation: if a signal handler raises meanwhile, its exception comes out; some records may have been removed.
         """
         return self._run(lambda: self._session.tidy(seconds))
+
+
+@contextmanager
+def _held(locks: Mapping[str, SyncLock]) -> Iterator[dict[str, SyncGrant]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(lock) for name, lock in locks.items()}
