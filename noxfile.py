@@ -57,7 +57,8 @@ IN_PARALLEL = ["--numprocesses", str(min(6, 2 * (os.cpu_count() or 1))), "--dist
 side by side in the order of the tests, so a worker that has none left takes some over."""
 PYODIDE = "pyodide@314.0.7"
 PYPY = os.environ.get("PYPY") or shutil.which("pypy3.11") or shutil.which("pypy3")
-ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis"]
+OTHERS = "memory", "embedded", "uvloop", "cluster", "valkey", "redis", "postgres", "etcd"
+ALONE = ["-k", " and ".join(f"not {each}" for each in OTHERS)]
 """Without the other tiers, and the same paths again."""
 ALIKE = [
     "tests/cli/test_cli.py",
@@ -85,6 +86,11 @@ SOME_OF_CLUSTER = [
     "tests/cluster/test_primitives.py",
 ]
 """What goes through each engine and each kind of record once; for Python 3.12, whose sqlite3 has ways of its own."""
+SEARCHES = ["tests/exploration", "tests/models"]
+"""What takes processor time, and finds the same in each Python in between."""
+ONE_PYTHON_IS_ENOUGH = ["not postgres", "not etcd"]
+"""Keywords for the Pythons that do not run all tests: these servers and their clients take long, and the engines' Python
+is as that of the others."""
 NOT_COMPILED: set[object] = set()
 """The interpreters for which the compiled twin was asked for, and could not be built."""
 
@@ -115,7 +121,7 @@ def test(session: nox.Session, twin: str) -> None:
         tests = in_ci(session.python)
     session.run("pytest", *IN_PARALLEL, *(session.posargs or tests), env=environment)
     if tests and twin == "compiled" and session.python == "3.12" and not session.posargs:
-        session.run("pytest", *IN_PARALLEL, *SOME_OF_CLUSTER, env=environment)
+        session.run("pytest", *IN_PARALLEL, *SOME_OF_CLUSTER, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH), env=environment)
 
 
 def is_compiled(session: nox.Session) -> bool:
@@ -128,11 +134,14 @@ def is_compiled(session: nox.Session) -> bool:
 def in_ci(python: object) -> list[str]:
     """The tests of the compiled twin for an interpreter that is not the one which runs nox, where all tests run.
 
-    The newest one with a GIL leaves out what is alike. Those in between have the tests of tasks and threads, and 3.12
-    some of the cluster tier.
+    The newest one with a GIL leaves out what is alike. Those in between have the tests of tasks and threads, the oldest
+    of them, 3.12, with the searches and some of the cluster tier.
     """
     unlike = [f"--ignore={path}" for path in ALIKE]
-    return unlike if python == newest() else [*TASK_TIER, "tests/threads", *ALONE, *unlike]
+    if python == newest():
+        return [*unlike, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH)]
+    tests = TASK_TIER if python == "3.12" else [path for path in TASK_TIER if path not in SEARCHES]
+    return [*tests, "tests/threads", *ALONE, *unlike]
 
 
 def newest() -> str:
