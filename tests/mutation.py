@@ -79,9 +79,11 @@ TASKS = Tier(
         "tests/test_asyncio_suite.py",
         "tests/test_idle.py",
         "tests/models/test_found.py",
+        "tests/beyond_asyncio",
         "tests/exploration",
     ),
-    keywords=f"{NOT_THESE} and not threads and not memory and not embedded and not valkey and not redis",
+    keywords=f"{NOT_THESE} and not threads and not memory and not embedded and not valkey and not redis and not postgres "
+    "and not etcd",
 )
 THREADS = Tier(
     tests=("tests/threads", "tests/conformance", "tests/exploration/test_threads.py", "tests/test_patched.py"),
