@@ -89,7 +89,7 @@ SOME_OF_CLUSTER = [
 SEARCHES = ["tests/exploration", "tests/models"]
 """What takes processor time, and finds the same in each Python in between."""
 ONE_PYTHON_IS_ENOUGH = ["not postgres", "not etcd"]
-"""Keywords for the Pythons that do not run all tests: these servers take long, and what is ours there is plain Python."""
+"""Keywords for the Pythons that do not run all tests: these servers take long, and what is ours is plain Python."""
 NOT_COMPILED: set[object] = set()
 """The interpreters for which the compiled twin was asked for, and could not be built."""
 

@@ -82,8 +82,8 @@ TASKS = Tier(
         "tests/beyond_asyncio",
         "tests/exploration",
     ),
-    keywords=f"{NOT_THESE} and not threads and not memory and not embedded and not valkey and not redis and not postgres "
-    "and not etcd",
+    keywords=f"{NOT_THESE} and not threads and not memory and not embedded and not valkey and not redis "
+    "and not postgres and not etcd",
 )
 THREADS = Tier(
     tests=("tests/threads", "tests/conformance", "tests/exploration/test_threads.py", "tests/test_patched.py"),
