@@ -398,10 +398,11 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session(python=[version for version in FOUND if version in MEASURED] or HERE)
 def bench(session: nox.Session) -> None:
-    """Measure against asyncio, anyio, aiologic and trio."""
+    """Measure against asyncio, anyio, aiologic, trio, and the libraries of what asyncio has not."""
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks", *session.posargs)
     session.run("python", "-m", "benchmarks.threads")
+    session.run("python", "-m", "benchmarks.beyond_asyncio")
     session.run("python", "-m", "benchmarks.explorer")
 
 

@@ -7,13 +7,10 @@ Uncontended rows are CPU time; hand-offs between threads are time on the wall, a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -24,13 +21,11 @@ import holdfast
 from holdfast import threads
 
 from .clock import now
-from .markdown import PYTHON, machine, table
+from .interleaved import Costs, Sample, as_table, run, verdict, verdicts
+from .markdown import PYTHON, machine
 
-Sample = Callable[[], float]
-"""Nanoseconds per operation."""
 OPERATIONS = 5_000
 HAND_OFFS = 1_000
-RESULTS = Path(__file__).parent / "results"
 
 
 def entering(make: Callable[[], Any]) -> Sample:
@@ -328,67 +323,22 @@ PROMISES = [
 ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", metavar="SUBSTRING", default="", help="run the rows whose title contains this")
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        help="where to write the table (default: benchmarks/results; with --only nowhere)",
-    )
-    options = parser.parse_args()
-    text = report({title: row for title, row in ROWS.items() if options.only in title}, options.rounds)
-    output = options.output or (None if options.only else RESULTS)
-    if output:
-        (output / f"threads-{PYTHON}.md").write_text(text, encoding="utf-8")
-    print(text, end="")
-
-
-def report(rows: dict[str, dict[str, Sample]], rounds: int) -> str:
-    """Measure, and say what came out, and which promises hold."""
-    lines, costs = [], {}
-    for title, samples in rows.items():
-        taken: dict[str, list[float]] = {name: [] for name in samples}
-        for turn in range(rounds):
-            names = [*samples]
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                gc.collect()
-                taken[name].append(samples[name]())
-        costs[title] = taken
-        first = next(iter(taken.values()))
-        for name, values in taken.items():
-            ratio = median(mine / theirs for mine, theirs in zip(first, values, strict=True))
-            lines.append([title, name, f"{median(values):,.0f}", f"{ratio:.2f}"])
-    verdicts = []
-    for title, rival, limit in PROMISES:
-        if title not in rows:
-            continue
-        ratio = median(a / b for a, b in zip(costs[title][OURS], costs[title][rival], strict=True))
-        verdicts.append(f"- {_verdict(ratio, limit)}: {title}: {ratio:.2f} of {rival}, at most {limit:.2f}")
+def report(costs: Costs, rounds: int) -> str:
+    """Say what came out, and which promises hold."""
+    held = verdicts(costs, PROMISES)
     if cancelled := costs.get(CANCELLING):
         small, large, small_floor, large_floor = map(median, cancelled.values())
         growth, growth_of_floor = large / small, large_floor / small_floor
-        verdicts.append(
-            f"- {_verdict(growth, 2 * growth_of_floor)}: cancelling one of 50,000 costs {growth:.2f} of one of 1,000"
+        held.append(
+            f"- {verdict(growth, 2 * growth_of_floor)}: cancelling one of 50,000 costs {growth:.2f} of one of 1,000"
             f", and with bare futures {growth_of_floor:.2f}; at most twice that"
         )
     setting = (
         f"{machine(('holdfast', 'aiologic'))}; medians of {rounds} rounds, in each of which every library runs once."
     )
-    parts = [
-        f"# The thread tier on Python {PYTHON}",
-        setting,
-        table(["", "", "ns per operation", "the first one's part of it"], lines, left=2),
-        "\n".join(verdicts),
-    ]
+    parts = [f"# The thread tier on Python {PYTHON}", setting, as_table(costs), "\n".join(held)]
     return "\n\n".join(parts) + "\n"
 
 
-def _verdict(ratio: float, limit: float) -> str:
-    return "yes" if ratio <= limit else "**no**"
-
-
 if __name__ == "__main__":
-    main()
+    run("benchmarks.threads", __doc__.partition("\n")[0], "threads", ROWS, report)
