@@ -186,8 +186,8 @@ def report(costs: Costs, rounds: int) -> str:
     """Say what came out, and which promises hold."""
     libraries = "holdfast", "aiorwlock", "aiolimiter", "asyncio-keyed-lock", "anyio"
     setting = (
-        f"{machine(libraries)}; medians of {rounds} rounds, in each of which every library runs once. A KeyedLock makes "
-        "its entry and removes it each time; a dict keeps its locks for ever."
+        f"{machine(libraries)}; medians of {rounds} rounds, in each of which every library runs once. A KeyedLock "
+        "makes its entry and removes it each time; a dict keeps its locks for ever."
     )
     title = f"# What asyncio has not, on Python {PYTHON}"
     parts = [title, setting, as_table(costs), "\n".join(verdicts(costs, PROMISES))]
