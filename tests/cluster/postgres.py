@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -195,3 +196,28 @@ def shared() -> PostgresServer:
         _servers.append(PostgresServer(FAST).__enter__())
         atexit.register(_servers[0].__exit__)
     return _servers[0]
+
+
+async def change_by_hand(url: str, namespace: str, name: str, change: Callable[[str | None], str | None]) -> None:
+    """Change all that is kept of a record behind the backs of all sessions; None removes it."""
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        key = namespace.encode(), name.encode()
+        where = "WHERE namespace = $1 AND name = $2"
+        found = await connection.fetchrow(f"SELECT revision, kind, told, text FROM holdfast.texts {where}", *key)
+        before = found and " ".join([found[0], found[1] or "-", found[2] or "-", found[3].decode()])
+        kept = change(before)
+        if kept is None:
+            await connection.execute(f"DELETE FROM holdfast.texts {where}", *key)
+        elif kept != before:
+            revision, kind, told, text = kept.split(" ", 3)
+            values = revision, None if kind == "-" else kind, None if told == "-" else told, text.encode()
+            await connection.execute(
+                "INSERT INTO holdfast.texts VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp()) "
+                "ON CONFLICT (namespace, name) DO UPDATE SET revision = $3, kind = $4, told = $5, text = $6",
+                *(*key, *values),
+            )
+    finally:
+        await connection.close()
