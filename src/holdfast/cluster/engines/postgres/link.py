@@ -31,6 +31,8 @@ PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
 _HANG_UP = 1.0
 """Seconds that a connection may take to close."""
+_SCRIPT = 60.0
+"""Seconds that a script may take, at most."""
 _BLOCKED = 0.05
 """Seconds that a loop which was blocked needs to read what has come meanwhile."""
 Statement = tuple[Any, ...]
@@ -38,7 +40,7 @@ Statement = tuple[Any, ...]
 
 
 class Script(str):
-    """Several statements, which have no arguments and no rows."""
+    """Several statements, which have no arguments and no rows. They may take longer than others."""
 
 
 class _Request(NamedTuple):
@@ -170,18 +172,20 @@ class Link:
             is_late = True
             connection.terminate()
 
-        timer = self._loop.call_later(self.patience, look_at_clock)
+        patience = _SCRIPT if isinstance(statement, Script) else self.patience
+        timer = self._loop.call_later(patience, look_at_clock)
         try:
             text = statement.replace("SCHEMA.", f"{self.server.schema}.")
             if isinstance(statement, Script):
-                await connection.execute(text)
+                limit = settings(self.server, self.patience)["statement_timeout"]
+                await connection.execute(f"SET statement_timeout = 0; {text}; SET statement_timeout = {limit}")
                 return []
             rows: list[Record] = await connection.fetch(text, *arguments)
             return rows
         except Exception as exc:
             if not keeps_connection(exc):
                 self.hang_up()
-            raise explained(TimeoutError() if is_late else exc, self.name, self.patience) from exc
+            raise explained(TimeoutError() if is_late else exc, self.name, patience) from exc
         finally:
             timer.cancel()
 
