@@ -223,3 +223,44 @@ async def change_by_hand(url: str, namespace: str, name: str, change: Callable[[
             )
     finally:
         await connection.close()
+
+
+class PgBouncer:
+    """A pooler before a server. Use it with `with`."""
+
+    BINARY = shutil.which("pgbouncer")
+
+    def __init__(self, server: PostgresServer, mode: str, *options: str) -> None:
+        """mode: what its connections are given to: a session or a transaction. options: lines of its settings."""
+        self.port = free_port()
+        self._settings = (
+            *("[databases]", f"* = host=127.0.0.1 port={server.port}", "[pgbouncer]", "listen_addr = 127.0.0.1"),
+            *(f"listen_port = {self.port}", "unix_socket_dir =", "auth_type = any", f"pool_mode = {mode}", *options),
+        )
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def __enter__(self) -> Self:
+        self.directory = _directory("holdfast-pgbouncer-")
+        file = self.directory / "settings"
+        file.write_text("\n".join(self._settings).replace("* = host", "* = user=postgres host"))
+        file.chmod(0o644)
+        command = [str(self.BINARY), str(file)]
+        with (self.directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **_identity())
+        end = time.monotonic() + UP
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return self
+            if self.process.poll() is not None or time.monotonic() > end:
+                said = (self.directory / "log").read_text()
+                self.__exit__()
+                raise RuntimeError(said)
+            time.sleep(0.01)
+
+    def __exit__(self, *exc: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.directory)
