@@ -21,6 +21,8 @@ from typing import Any, Self
 import pytest
 from tests.ports import free_port
 
+from .proxy import Proxy
+
 UP = 90.0
 """Seconds within which a server must answer."""
 FAST = "-F"
@@ -223,6 +225,27 @@ async def change_by_hand(url: str, namespace: str, name: str, change: Callable[[
             )
     finally:
         await connection.close()
+
+
+class PostgresProxy(Proxy):
+    """A proxy before a server of PostgreSQL."""
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
+
+    def requests_in(self, data: bytes) -> int:
+        """Of prepared statements: each is one write of asyncpg's, which begins with its arguments (Bind)."""
+        return int(data.startswith(b"B"))
+
+    def without_messages(self, data: bytes) -> bytes:
+        """The server sends whole messages: a kind, the length of the rest, and the rest."""
+        kept = b""
+        while data:
+            length = 1 + int.from_bytes(data[1:5], "big")
+            kept += b"" if data.startswith(b"A") else data[:length]
+            data = data[length:]
+        return kept
 
 
 class PgBouncer:

@@ -25,7 +25,7 @@ pytestmark = [
 async def test_a_pooler_that_loses_wake_ups_is_refused(mode):
     with PgBouncer(shared(), mode) as pooler:
         for _ in range(2):  # also where it has connections left over
-            with pytest.raises(EngineError, match=r"pooler in transaction mode.*port or database .* pool_mode = session"):
+            with pytest.raises(EngineError, match=r"pooler in transaction mode.*with pool_mode = session"):
                 await holdfast.connect(pooler.url, ttl=5).__aenter__()
 
 

@@ -20,7 +20,7 @@ from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.inherited import blank
 from holdfast.cluster.errors import EngineError, SessionLost
 
-from .failures import Unreachable, explained, keeps_connection
+from .failures import Missing, Unreachable, explained, keeps_connection
 from .server import Server, check, settings
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ class Link:
             self.hang_up()  # what the server does now is not known
             _fail(answer, Unreachable(f"{self.name} was asked by a task that was cancelled"))
             raise
+        except Missing as exc:
+            _fail(answer, self._emptied(exc) if self.has_begun else exc)
         except Exception as exc:
             _fail(answer, exc)
         else:
@@ -188,6 +190,10 @@ class Link:
             raise explained(TimeoutError() if is_late else exc, self.name, patience) from exc
         finally:
             timer.cancel()
+
+    def _emptied(self, exc: Missing) -> SessionLost:
+        """The error to raise where the tables have gone, and the session's row with them."""
+        return SessionLost(f"session {self.session} is over: {self.name} has lost it. {exc}")
 
     # The connection
 
@@ -264,12 +270,12 @@ class Link:
 
         async def reconnect() -> None:
             try:
-                with contextlib.suppress(EngineError, SessionLost):  # then the next request tells
+                with contextlib.suppress(EngineError, SessionLost):  # the next request tells
                     await self.insist(lambda: self.ask("SELECT"))
-                    self._is_reconnecting = False
-                    self.on_reconnect()
             finally:
                 self._is_reconnecting = False
+            if not self.is_closed:
+                self.on_reconnect()
 
         if self.has_begun and not (self.is_closed or self._loop.is_closed() or self._is_reconnecting):
             self._is_reconnecting = True
