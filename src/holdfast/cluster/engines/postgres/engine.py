@@ -107,7 +107,7 @@ class PostgresEngine:
         self._wake_ups = WakeUps(link, channel, known, on_wake)
         self._watching = Watching(link.begin, self._life, self.dead)
         self._changes = Changes(link, self._namespace, known, self._reading, self._wake_ups, self._lost)
-        link.on_connect = self._wake_ups.listen
+        link.on_connect, link.on_leave = self._wake_ups.listen, self._wake_ups.stop_listening
         try:
             await pooler.refuse(link, channel, self._wake_ups)
             await schema.prepare(link)

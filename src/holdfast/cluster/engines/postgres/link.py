@@ -68,6 +68,8 @@ class Link:
         self.is_closed = True
         self.on_connect: Callable[[Connection], Coroutine[Any, Any, None]] | None = None
         """Called with each new connection before anything else is asked for."""
+        self.on_leave: Callable[[Connection], Coroutine[Any, Any, None]] | None = None
+        """Called before a connection is let go of, to undo what `on_connect` has done."""
         self.on_reconnect: Callable[[], None] = lambda: None
         """Called when a connection that was lost has been made again."""
         self.is_pooled = False
@@ -172,7 +174,7 @@ class Link:
         def give_up() -> None:
             nonlocal is_late
             is_late = True
-            connection.terminate()
+            _terminate(connection)
 
         patience = _SCRIPT if isinstance(statement, Script) else self.patience
         timer = self._loop.call_later(patience, look_at_clock)
@@ -200,7 +202,7 @@ class Link:
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection that is not known to be broken."""
-        return self.connection is not None and not self.connection.is_closed()
+        return self.connection is not None and not _is_closed(self.connection)
 
     async def _connected(self) -> Connection:
         """The connection, made again if it is broken. Raises EngineError."""
@@ -228,7 +230,8 @@ class Link:
                 await self.on_connect(connection)
             connection.add_termination_listener(self._lost)
         except BaseException:
-            await self._let_go(connection, in_order=False)
+            _terminate(connection)
+            await self._let_go(connection)
             raise
         return connection
 
@@ -294,18 +297,21 @@ class Link:
         """Break the connection, without waiting."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            connection.terminate()
+            _terminate(connection)
             if not self._loop.is_closed():
-                self.begin(lambda: self._let_go(connection, in_order=False))
+                self.begin(lambda: self._let_go(connection))
 
-    async def _let_go(self, connection: Connection, in_order: bool = True) -> None:
-        if not in_order:
-            connection.terminate()
+    async def _let_go(self, connection: Connection) -> None:
+        """Close it, or give it back to the pool that it is from, which takes none that still listens."""
         try:
             async with asyncio.timeout(_HANG_UP):
+                if not _is_closed(connection):
+                    connection.remove_termination_listener(self._lost)
+                    if self.on_leave is not None:
+                        await self.on_leave(connection)
                 await self.server.let_go(connection)
         except (PostgresError, InterfaceError, OSError):  # nobody uses it any more, whatever becomes of it
-            connection.terminate()
+            _terminate(connection)
 
     async def close(self) -> None:
         """Cancel the link's tasks, and close its connection."""
@@ -333,6 +339,18 @@ class Link:
         socket = None if transport is None else transport.get_extra_info("socket")
         if socket is not None and socket.fileno() >= 0:
             blank(socket.fileno())
+
+
+def _terminate(connection: Connection) -> None:
+    with contextlib.suppress(InterfaceError):  # a pool has taken it back, as it does with one that is lost
+        connection.terminate()
+
+
+def _is_closed(connection: Connection) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except InterfaceError:
+        return True
 
 
 def _fail(answer: asyncio.Future[Any], exc: Exception) -> None:

@@ -41,7 +41,7 @@ class Server(Protocol):
         """A new connection. limit: seconds. Raises what asyncpg raises."""
 
     async def let_go(self, connection: Connection) -> None:
-        """Of a connection that works, as far as is known."""
+        """Of a connection, which may be broken. Raises what asyncpg raises; then it may still be open."""
 
 
 class ServerOfUrl:
@@ -62,7 +62,8 @@ class ServerOfUrl:
         return await asyncpg.connect(self._dsn, timeout=limit, max_cached_statement_lifetime=0)
 
     async def let_go(self, connection: Connection) -> None:
-        await connection.close()
+        if not connection.is_closed():
+            await connection.close()
 
 
 class ServerOfPool:

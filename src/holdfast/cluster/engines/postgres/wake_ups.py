@@ -58,6 +58,10 @@ class WakeUps:
         """On a new connection. Raises what asyncpg raises."""
         await connection.add_listener(self._channel, self._received)
 
+    async def stop_listening(self, connection: Connection) -> None:
+        """On a connection that others will use. Raises what asyncpg raises."""
+        await connection.remove_listener(self._channel, self._received)
+
     def send(self, session: str, name: str, message: str) -> None:
         """Send a message to a session. Never raises."""
         if not self._link.is_closed and self._link.is_connected:
