@@ -57,9 +57,14 @@ DECLARE
     v_connection bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(SCHEMA.key(p_session));
-    SELECT a.o_here, a.o_floor INTO o_here, o_floor FROM SCHEMA.around(p_namespace) a;
-    SELECT s.connection INTO v_connection FROM SCHEMA.sessions s
-        WHERE s.id = p_session AND s.expires > clock_timestamp();
+    SELECT c.incarnation, n.floor, s.connection INTO o_here, o_floor, v_connection
+        FROM (SELECT) AS nothing
+        LEFT JOIN SCHEMA.canary c ON c.started = pg_postmaster_start_time() AND c.relation = c.tableoid
+        LEFT JOIN SCHEMA.namespaces n ON n.namespace = p_namespace AND n.incarnation = c.incarnation
+        LEFT JOIN SCHEMA.sessions s ON s.id = p_session AND s.expires > clock_timestamp();
+    IF o_floor IS NULL THEN
+        SELECT a.o_here, a.o_floor INTO o_here, o_floor FROM SCHEMA.around(p_namespace) a;
+    END IF;
     o_obstacle := CASE
         WHEN o_here <> p_incarnation THEN 'another incarnation'
         WHEN v_connection IS NULL THEN 'dead'
