@@ -256,7 +256,7 @@ class Changes:
             )
             if row["o_outcome"] == "another connection":
                 link.hang_up()
-                raise Unreachable(f"{link.name} has not been told of this connection")
+                raise Unreachable("it has not been told of this connection")
             return row
 
         row = await link.insist(remove)

@@ -152,7 +152,7 @@ class Link:
             rows = await self._run(connection, *request.make())
         except asyncio.CancelledError:
             self.hang_up()  # what the server does now is not known
-            _fail(answer, Unreachable(f"{self.name} was asked by a task that was cancelled"))
+            _fail(answer, Unreachable("the connection was lost"))
             raise
         except Missing as exc:
             _fail(answer, self._emptied(exc) if self.has_begun else exc)
