@@ -217,3 +217,16 @@ async def test_requests_are_as_few_as_promised():
                 assert proxy.requests == 1
             await waiter
             assert proxy.requests == 2, "it knows the text that has granted it"
+
+
+async def test_a_session_takes_one_connection_however_many_wait():
+    with PostgresServer(FAST) as server:
+        async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two, admin(server) as other:
+            async with two.lock("x"):
+                waiting = [asyncio.create_task(one.lock("x").acquire()) for _ in range(64)]
+                await until_waiting(two, "x", 64)
+                count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                assert await other.fetchval(count) == 3
+                for task in waiting:
+                    task.cancel()
+                await asyncio.wait(waiting)

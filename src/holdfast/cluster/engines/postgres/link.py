@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asyncpg import InterfaceError, PostgresError
 
-from holdfast.cluster.background import begin
+from holdfast.cluster.background import begin, begin_at_once
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.inherited import blank
 from holdfast.cluster.errors import EngineError, SessionLost
@@ -77,8 +77,7 @@ class Link:
         self.is_settled = False
         """Whether that can be relied on."""
         self._asked: deque[_Request] = deque()
-        self._bell: asyncio.Future[None] | None = None
-        self._pumping: asyncio.Task[None] | None = None
+        self._is_pumping = False
         self._is_reconnecting = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -124,26 +123,32 @@ class Link:
             raise SessionLost(f"session {self.session} was closed")
 
     def _wake_pump(self) -> None:
-        if self._bell is not None and not self._bell.done():
-            self._bell.set_result(None)
-        if self._pumping is None:
-            self._pumping = self.begin(self._pump)
-            self._pumping.add_done_callback(self._pump_ended)
+        """Begin with what is asked for, in this step of the loop where the connection is there."""
+        if self._is_pumping or not self._asked:
+            return
+        self._is_pumping = True
+        if self.is_connected:
+            pumping = begin_at_once(self._loop, self._pump, self._task_name)
+        else:  # connecting takes a timeout, which belongs to a task
+            pumping = begin(self._loop, self._pump, self._task_name)
+        if pumping is not None:
+            self._keep(pumping)
+            pumping.add_done_callback(self._pump_ended)
 
     def _pump_ended(self, pumping: asyncio.Task[None]) -> None:
         """It goes on where a program has cancelled all tasks there are, this one included."""
-        self._pumping = None
-        if self._asked and not (self.is_closed or self._loop.is_closed()):
+        if pumping.cancelled() and not (self.is_closed or self._loop.is_closed()):
+            self._is_pumping = False
             self._loop.call_soon(self._wake_pump)
 
     async def _pump(self) -> None:
-        while True:
+        try:
             while self._asked:
                 request = self._asked.popleft()
                 if not request.answer.done():
                     await self._answer(request)
-            self._bell = self._loop.create_future()
-            await self._bell
+        finally:
+            self._is_pumping = False
 
     async def _answer(self, request: _Request) -> None:
         answer = request.answer
@@ -288,7 +293,13 @@ class Link:
 
     def begin(self, work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
         """Run a coroutine function in a task that ends with the link."""
-        task = begin(self._loop, work, f"holdfast session {self.session}")
+        return self._keep(begin(self._loop, work, self._task_name))
+
+    @property
+    def _task_name(self) -> str:
+        return f"holdfast session {self.session}"
+
+    def _keep(self, task: asyncio.Task[R]) -> asyncio.Task[R]:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
