@@ -294,10 +294,10 @@ async def test_connections_are_killed_all_the_time():
 async def test_an_idle_connection_is_not_ended():
     with PostgresServer(FAST, "-c", "idle_session_timeout=300") as server:
         async with connect(server.url, ttl=RARELY) as session:
-            connection = session.engine._link.connection
+            connection = session.engine._link.main.connection
             await asyncio.sleep(1)
             async with session.lock("x"):
-                assert session.engine._link.connection is connection
+                assert session.engine._link.main.connection is connection
 
 
 async def test_who_misses_every_wake_up_is_served_all_the_same():
@@ -371,7 +371,7 @@ async def test_a_cancelled_task_leaves_nothing_at_the_server():
     """asyncpg raises before the server has cancelled what it was asked for, so no cancellation reaches it."""
     options = {"namespace": "cancelled"}
     async with connect(shared().url, **options) as one, connect(shared().url, **options) as two:
-        connection = one.engine._link.connection
+        connection = one.engine._link.main.connection
         for turns in range(40):
             async with two.lock("x"):
                 waiter = asyncio.create_task(one.lock("x").acquire())
@@ -379,7 +379,7 @@ async def test_a_cancelled_task_leaves_nothing_at_the_server():
                     await asyncio.sleep(0)
                 waiter.cancel()
                 await asyncio.wait([waiter])
-        assert one.engine._link.connection is connection
+        assert one.engine._link.main.connection is connection
         await assert_nothing_is_left(two, "x")
 
 

@@ -27,7 +27,8 @@ from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .failures import NotTold, Unreachable
-from .link import PAUSE, Link, Statement
+from .lane import Statement
+from .link import PAUSE, Link
 from .reading import Reading
 from .reading import version as stored_version
 from .wake_ups import IN_TEXT, SMALL, WakeUps, tail
@@ -136,7 +137,7 @@ class Changes:
             if outcome == "not all dead":
                 raise EngineError(f"{link.name} may have lost data: a session that was dead is there again")
             if outcome == "another connection":  # the server has not been told the number of this connection
-                link.hang_up()
+                link.doubt()
             elif outcome == "added" and incarnation == known.incarnation:
                 if row["o_text"] is None:
                     return None
@@ -255,7 +256,7 @@ class Changes:
                 )
             )
             if row["o_outcome"] == "another connection":
-                link.hang_up()
+                link.doubt()
                 raise Unreachable("it has not been told of this connection")
             return row
 

@@ -107,7 +107,7 @@ class PostgresEngine:
         self._wake_ups = WakeUps(link, channel, known, on_wake)
         self._watching = Watching(link.begin, self._life, self.dead)
         self._changes = Changes(link, self._namespace, known, self._reading, self._wake_ups, self._lost)
-        link.on_connect, link.on_leave = self._wake_ups.listen, self._wake_ups.stop_listening
+        link.main.on_connect, link.main.on_leave = self._wake_ups.listen, self._wake_ups.stop_listening
         try:
             await pooler.refuse(link, channel, self._wake_ups)
             await schema.prepare(link)
@@ -166,7 +166,7 @@ class PostgresEngine:
     def keeper(self) -> Keeper:
         """See `contract.Engine.keeper`. Only an engine that was given a URL has one, as a pool is of one loop."""
         self._keepers_link = self._new_link()
-        self._keepers_link.is_settled = True
+        self._keepers_link.main.is_settled = True
         return _Keeper(self._keepers_link, self._namespace, self._id, self._life)
 
     async def read(self, name: str) -> str | None:

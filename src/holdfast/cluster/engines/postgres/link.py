@@ -1,8 +1,11 @@
-"""A session's link to its server: its connection, made again when it breaks, and its tasks.
+"""A session's link to its server: its connections, and its tasks.
 
-One connection is enough for requests and wake-ups, as the server sends a notification between two answers. Statements
-run one after another, in a task of the link's. So the cancellation of a task that waits for an answer never reaches
-asyncpg, which would raise before the server has cancelled the statement: that may be done all the same.
+One connection is enough for requests and wake-ups, as the server sends a notification between two answers. On a
+connection, statements run one after another, so one that waits for its turn behind other sessions holds up those behind
+it. Where requests have to wait for that, the link takes some connections more, until they are not needed.
+
+Statements run in tasks of the link's. So the cancellation of a task that waits for an answer never reaches asyncpg. It
+would raise before the server has cancelled the statement: that may be done all the same.
 """
 
 from __future__ import annotations
@@ -11,36 +14,28 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-from asyncpg import InterfaceError, PostgresError
 
 from holdfast.cluster.background import begin, begin_at_once
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.inherited import blank
 from holdfast.cluster.errors import EngineError, SessionLost
 
-from .failures import Missing, Unreachable, explained, keeps_connection
-from .server import Server, check, settings
+from .failures import Missing, Unreachable
+from .lane import Lane, Script, Statement
+from .server import Server, setting_up
 
 if TYPE_CHECKING:
-    from asyncpg import Connection, Record
+    from asyncpg import Record
 
 R = TypeVar("R")
 PAUSE = 0.01, 1.0
 """Seconds, the first and the longest, until a server that is away is asked again."""
-_HANG_UP = 1.0
-"""Seconds that a connection may take to close."""
-_SCRIPT = 60.0
-"""Seconds that a script may take, at most."""
-_BLOCKED = 0.05
-"""Seconds that a loop which was blocked needs to read what has come meanwhile."""
-Statement = tuple[Any, ...]
-"""A statement, in which SCHEMA. stands for the schema and a dot, and its arguments."""
-
-
-class Script(str):
-    """Several statements, which have no arguments and no rows. They may take longer than others."""
+_CROWDED = 0.02
+"""Seconds for which a request may wait for those before it, until another connection is made."""
+_IDLE = 10.0
+"""Seconds after which a connection that is not needed is closed."""
 
 
 class _Request(NamedTuple):
@@ -57,29 +52,28 @@ class Link:
         self.patience = patience
         self.name = server.name
         """What messages call the server."""
-        self.connection: Connection | None = None
-        self.number = 0
-        """How many connections there have been."""
+        self.number = 1
+        """How many times a connection may have been lost, and one: see `tables`."""
         self.session = ""
         self.has_begun = False
         """Whether the server knows of the session."""
         self.reach_until = 0.0
         """The time, by monotonic(), after which a new connection comes too late."""
         self.is_closed = True
-        self.on_connect: Callable[[Connection], Coroutine[Any, Any, None]] | None = None
-        """Called with each new connection before anything else is asked for."""
-        self.on_leave: Callable[[Connection], Coroutine[Any, Any, None]] | None = None
-        """Called before a connection is let go of, to undo what `on_connect` has done."""
         self.on_reconnect: Callable[[], None] = lambda: None
-        """Called when a connection that was lost has been made again."""
-        self.is_pooled = False
-        """Whether something may be between us and the server, such as a pooler."""
-        self.is_settled = False
-        """Whether that can be relied on."""
+        """Called when the connection for wake-ups has been made again."""
+        self.main = self._new_lane(self._main_lost)
+        """The lane with the wake-ups."""
+        self._lanes = [self.main]
         self._asked: deque[_Request] = deque()
-        self._is_pumping = False
+        self._widening: asyncio.Handle | None = None
+        self._is_doubted = False  # whether a request may be under way on a connection that was lost
+        self._renumbering = asyncio.Lock()
         self._is_reconnecting = False
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _new_lane(self, on_break: Callable[[], None]) -> Lane:
+        return Lane(self.server, self.patience, self.begin, on_break)
 
     def open(self, session: str, reach_until: float) -> None:
         """Let a session use the link; the first request connects."""
@@ -90,16 +84,17 @@ class Link:
 
     # Requests
 
-    def put(self, make: Callable[[], Statement]) -> asyncio.Future[list[Record]]:
+    def put(self, make: Callable[[], Statement], is_first: bool = False) -> asyncio.Future[list[Record]]:
         """Let a statement be done after those before it; return a future of the rows, which need not be awaited.
 
         make: is called when its turn has come, so that it knows what the answers to the others have told. If the future
         has been cancelled by then, nothing is asked for. What it raises is raised to who awaits the future; else that
         raises EngineError.
+        is_first: whether the others can wait.
         """
         request = _Request(make, self._loop.create_future())
-        self._asked.append(request)
-        self._wake_pump()
+        (self._asked.appendleft if is_first else self._asked.append)(request)
+        self._go_on()
         return request.answer
 
     async def ask(self, *statement: Any) -> list[Record]:
@@ -122,164 +117,137 @@ class Link:
         if self.is_closed:
             raise SessionLost(f"session {self.session} was closed")
 
-    def _wake_pump(self) -> None:
-        """Begin with what is asked for, in this step of the loop where the connection is there."""
-        if self._is_pumping or not self._asked:
+    def _go_on(self) -> None:
+        """Begin with what is asked for, in this step of the loop where a connection is free."""
+        if not self._asked:
             return
-        self._is_pumping = True
-        if self.is_connected:
-            pumping = begin_at_once(self._loop, self._pump, self._task_name)
+        lane = next((lane for lane in self._lanes if not lane.is_busy), None)
+        if lane is not None:
+            self._work(lane)
+        elif self._widening is None and len(self._lanes) < self.server.most_connections:
+            self._widening = self._loop.call_later(_CROWDED, self._widen)
+
+    def _widen(self) -> None:
+        """Take another connection, if somebody still waits for one."""
+        self._widening = None
+        if self._asked and not self.is_closed and self.has_begun:
+            if all(lane.is_busy for lane in self._lanes):
+                lane = self._new_lane(lambda: None)
+                lane.is_settled = self.main.is_settled
+                self._lanes.append(lane)
+            self._go_on()
+
+    def _work(self, lane: Lane) -> None:
+        lane.is_busy = True
+        work = partial(self._work_off, lane)
+        if lane.is_connected:
+            task = begin_at_once(self._loop, work, self._task_name)
         else:  # connecting takes a timeout, which belongs to a task
-            pumping = begin(self._loop, self._pump, self._task_name)
-        if pumping is not None:
-            self._keep(pumping)
-            pumping.add_done_callback(self._pump_ended)
+            task = begin(self._loop, work, self._task_name)
+        if task is not None:
+            self._keep(task)
+            task.add_done_callback(partial(self._work_ended, lane))
 
-    def _pump_ended(self, pumping: asyncio.Task[None]) -> None:
+    def _work_ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
         """It goes on where a program has cancelled all tasks there are, this one included."""
-        if pumping.cancelled() and not (self.is_closed or self._loop.is_closed()):
-            self._is_pumping = False
-            self._loop.call_soon(self._wake_pump)
+        if task.cancelled() and not (self.is_closed or self._loop.is_closed()):
+            lane.is_busy = False
+            self._loop.call_soon(self._go_on)
 
-    async def _pump(self) -> None:
+    async def _work_off(self, lane: Lane) -> None:
         try:
             while self._asked:
                 request = self._asked.popleft()
                 if not request.answer.done():
-                    await self._answer(request)
+                    await self._answer(lane, request)
         finally:
-            self._is_pumping = False
+            lane.is_busy = False
+        if lane is not self.main:
+            self._loop.call_later(_IDLE, self._narrow, lane)
 
-    async def _answer(self, request: _Request) -> None:
+    def _narrow(self, lane: Lane) -> None:
+        """Close a connection that is not needed any more."""
+        if lane in self._lanes and not (lane.is_busy or self.is_closed):
+            self._lanes.remove(lane)
+            self.begin(lane.close)
+
+    async def _answer(self, lane: Lane, request: _Request) -> None:
         answer = request.answer
         try:
-            connection = await self._connected()
-            rows = await self._run(connection, *request.make())
+            await lane.connected(self.limit())
+            if self._is_doubted:
+                await self._renumber(lane)
+            rows = await lane.run(*request.make())
         except asyncio.CancelledError:
-            self.hang_up()  # what the server does now is not known
+            self._doubt(lane)  # what the server does now is not known
+            lane.hang_up()
             _fail(answer, Unreachable("the connection was lost"))
             raise
         except Missing as exc:
             _fail(answer, self._emptied(exc) if self.has_begun else exc)
         except Exception as exc:
+            self._doubt(lane)
             _fail(answer, exc)
         else:
             if not answer.done():
                 answer.set_result(rows)
 
-    async def _run(self, connection: Connection, statement: str, *arguments: Any) -> list[Record]:
-        """Raises EngineError."""
-        is_late = False
-        timer: asyncio.TimerHandle
+    def doubt(self) -> None:
+        """A request may be under way on a connection that was lost. It is not to be done any more."""
+        self._is_doubted = self.has_begun
 
-        def look_at_clock() -> None:  # if the loop was blocked, the answer may be there, and is read in its next turns
-            nonlocal timer
-            timer = self._loop.call_later(_BLOCKED, give_up)
+    def _doubt(self, lane: Lane) -> None:
+        if not lane.is_connected:
+            self.doubt()
 
-        def give_up() -> None:
-            nonlocal is_late
-            is_late = True
-            _terminate(connection)
-
-        patience = _SCRIPT if isinstance(statement, Script) else self.patience
-        timer = self._loop.call_later(patience, look_at_clock)
-        try:
-            text = statement.replace("SCHEMA.", f"{self.server.schema}.")
-            if isinstance(statement, Script):
-                limit = settings(self.server, self.patience)["statement_timeout"]
-                await connection.execute(f"SET statement_timeout = 0; {text}; SET statement_timeout = {limit}")
-                return []
-            rows: list[Record] = await connection.fetch(text, *arguments)
-            return rows
-        except Exception as exc:
-            if not keeps_connection(exc):
-                self.hang_up()
-            raise explained(TimeoutError() if is_late else exc, self.name, patience) from exc
-        finally:
-            timer.cancel()
+    async def _renumber(self, lane: Lane) -> None:
+        """Tell the server, before anything else is asked for; see `tables`. Raises EngineError."""
+        async with self._renumbering:
+            if self._is_doubted:
+                await lane.run("SELECT SCHEMA.reconnected($1, $2)", self.session, self.number + 1)
+                self.number += 1
+                self._is_doubted = False
 
     def _emptied(self, exc: Missing) -> SessionLost:
         """The error to raise where the tables have gone, and the session's row with them."""
         return SessionLost(f"session {self.session} is over: {self.name} has lost it. {exc}")
 
-    # The connection
+    # The connections
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection that is not known to be broken."""
-        return self.connection is not None and not _is_closed(self.connection)
+        """Whether the connection for wake-ups is not known to be broken."""
+        return self.main.is_connected
 
-    async def _connected(self) -> Connection:
-        """The connection, made again if it is broken. Raises EngineError."""
-        if self.connection is not None and self.is_connected:
-            return self.connection
-        try:
-            async with asyncio.timeout(self.limit()):
-                self.hang_up()
-                self.connection = await self._new_connection()
-                return self.connection
-        except Exception as exc:
-            raise explained(exc, self.name, self.patience) from exc
-
-    async def _new_connection(self) -> Connection:
-        connection = await self.server.connect(self.limit())
-        try:
-            self.is_pooled = await check(connection, self.name)
-            if self.is_settled or not self.is_pooled:  # else they might become somebody else's settings
-                await connection.execute(self._setting_up())
-            self.number += 1
-            if self.has_begun:  # before anything else is asked for; see tables
-                statement = f"SELECT {self.server.schema}.reconnected($1, $2)"
-                await connection.execute(statement, self.session, self.number)
-            if self.on_connect is not None:
-                await self.on_connect(connection)
-            connection.add_termination_listener(self._lost)
-        except BaseException:
-            _terminate(connection)
-            await self._let_go(connection)
-            raise
-        return connection
-
-    async def from_another_connection(self, statement: str, *arguments: Any) -> None:
+    async def from_another_connection(self, *statement: Any) -> None:
         """Run a statement on a connection that is made for it. Raises EngineError."""
+        lane = self._new_lane(lambda: None)
 
         async def run() -> None:
-            connection = await self.server.connect(self.patience)
+            await lane.connected(self.limit())
             try:
-                await connection.fetch(statement, *arguments)
+                await lane.run(*statement)
             finally:
-                await self._let_go(connection)
+                await lane.close()
 
-        try:
-            await self.begin(run)
-        except Exception as exc:
-            raise explained(exc, self.name, self.patience) from exc
+        await self.begin(run)
 
     async def settle(self) -> None:
         """A pooler is in between, and can be relied on. Raises EngineError."""
-        self.is_settled = True
-        await self.put(lambda: (Script(self._setting_up()),))
-
-    def _setting_up(self) -> str:
-        """The statement that sets a connection to what is needed."""
-        wanted = settings(self.server, self.patience).items()
-        pairs = ", ".join(f"('{name}', '{value}')" for name, value in wanted)  # no value has quotes
-        return (
-            f"SELECT set_config(name, value, false) FROM (VALUES {pairs}) AS wanted (name, value) "
-            "WHERE current_setting(name, true) IS NOT NULL"
-        )
+        self.main.is_settled = True
+        await self.put(lambda: (Script(setting_up(self.server, self.patience)),))
 
     def limit(self) -> float:
         """Seconds that connecting may take: the rest of the ttl, but at least as long as an answer."""
         return max(self.patience, self.reach_until - monotonic())
 
-    def _lost(self, connection: Connection) -> None:
+    def _main_lost(self) -> None:
         """Connect at once, not with the next request: it takes several round trips, and what was missed is read."""
 
         async def reconnect() -> None:
             try:
                 with contextlib.suppress(EngineError, SessionLost):  # the next request tells
-                    await self.insist(lambda: self.ask("SELECT"))
+                    await self.insist(self._reconnected)
             finally:
                 self._is_reconnecting = False
             if not self.is_closed:
@@ -288,6 +256,15 @@ class Link:
         if self.has_begun and not (self.is_closed or self._loop.is_closed() or self._is_reconnecting):
             self._is_reconnecting = True
             self.begin(reconnect)
+
+    async def _reconnected(self) -> None:
+        if not self.main.is_connected and not self.main.is_busy:
+            self._asked.appendleft(_Request(lambda: ("SELECT",), self._loop.create_future()))
+            answer = self._asked[0].answer
+            self._work(self.main)
+            await answer
+        if not self.main.is_connected:
+            raise Unreachable("the connection was lost")
 
     # Its end
 
@@ -304,31 +281,12 @@ class Link:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def hang_up(self) -> None:
-        """Break the connection, without waiting."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            _terminate(connection)
-            if not self._loop.is_closed():
-                self.begin(lambda: self._let_go(connection))
-
-    async def _let_go(self, connection: Connection) -> None:
-        """Close it, or give it back to the pool that it is from, which takes none that still listens."""
-        try:
-            async with asyncio.timeout(_HANG_UP):
-                if not _is_closed(connection):
-                    connection.remove_termination_listener(self._lost)
-                    if self.on_leave is not None:
-                        await self.on_leave(connection)
-                await self.server.let_go(connection)
-        except (PostgresError, InterfaceError, OSError):  # nobody uses it any more, whatever becomes of it
-            _terminate(connection)
-
     async def close(self) -> None:
-        """Cancel the link's tasks, and close its connection."""
+        """Cancel the link's tasks, and close its connections."""
         self.is_closed = True
+        if self._widening is not None:
+            self._widening.cancel()
         current = asyncio.current_task()
-        connection, self.connection = self.connection, None
         tasks = [task for task in self._tasks if task is not current]
         for task in tasks:
             task.cancel()
@@ -339,29 +297,16 @@ class Link:
             for request in self._asked:
                 _fail(request.answer, SessionLost(f"session {self.session} was closed"))
             self._asked.clear()
-            if connection is not None:
-                await self._let_go(connection)
+            await asyncio.gather(*[lane.close() for lane in self._lanes])
 
     def close_in_child(self) -> None:
         """After a fork: whatever the child does with the link, it reaches neither the server nor the parent."""
         self.is_closed = True
-        connection = self.connection
-        transport = getattr(connection, "_transport", None)  # there is no public way to it
-        socket = None if transport is None else transport.get_extra_info("socket")
-        if socket is not None and socket.fileno() >= 0:
-            blank(socket.fileno())
-
-
-def _terminate(connection: Connection) -> None:
-    with contextlib.suppress(InterfaceError):  # a pool has taken it back, as it does with one that is lost
-        connection.terminate()
-
-
-def _is_closed(connection: Connection) -> bool:
-    try:
-        return bool(connection.is_closed())
-    except InterfaceError:
-        return True
+        for lane in self._lanes:
+            transport = getattr(lane.connection, "_transport", None)  # there is no public way to it
+            socket = None if transport is None else transport.get_extra_info("socket")
+            if socket is not None and socket.fileno() >= 0:
+                blank(socket.fileno())
 
 
 def _fail(answer: asyncio.Future[Any], exc: Exception) -> None:

@@ -31,7 +31,7 @@ async def refuse(link: Link, channel: str, wake_ups: WakeUps) -> None:
 
     wake_ups.on_probe = probed
     await link.ask("SELECT")
-    if not link.is_pooled:
+    if not link.main.is_pooled:
         return
     await link.from_another_connection("SELECT pg_notify($1, $2)", channel, _PROBE)
     await asyncio.wait([arrived], timeout=link.patience)

@@ -67,7 +67,8 @@ class Reading:
         """The rows of lives and texts. What the others say is noted."""
         coded = [name.encode().hex() for name in names]
         arguments = self._link.session, live_on * 1000, self._namespace, sessions, coded, revisions, lengths
-        here, now, *rows = await self._link.ask(_LOOK, *arguments)
+        # A renewal does not wait for changes, which may have to wait for other sessions.
+        here, now, *rows = await self._link.put(lambda: (_LOOK, *arguments), is_first=live_on > 0)
         self._is_alive = bool(now["o_flag"])
         self._known.learn(here["o_id"], here["o_number"], now["o_number"])
         return rows

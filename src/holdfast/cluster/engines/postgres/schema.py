@@ -6,7 +6,8 @@ from holdfast.cluster.errors import EngineError, FormatError
 
 from .ddl import RIGHTS, grants, making
 from .failures import Denied, Missing
-from .link import Link, Script
+from .lane import Script
+from .link import Link
 from .tables import VERSION
 
 

@@ -37,6 +37,9 @@ class Server(Protocol):
     synchronous_commit: str | None
     """None: as the server, the database or the user has it."""
 
+    most_connections: int
+    """How many connections a session may take at a time."""
+
     async def connect(self, limit: float) -> Connection:
         """A new connection. limit: seconds. Raises what asyncpg raises."""
 
@@ -46,6 +49,8 @@ class Server(Protocol):
 
 class ServerOfUrl:
     """One that is reached by a URL."""
+
+    most_connections = 4
 
     def __init__(self, url: str) -> None:
         """Raises ValueError if the URL is wrong."""
@@ -68,6 +73,8 @@ class ServerOfUrl:
 
 class ServerOfPool:
     """The one of a pool, which stays the caller's."""
+
+    most_connections = 1  # there may be no others
 
     synchronous_commit: str | None = None
 
@@ -112,6 +119,15 @@ def settings(server: Server, patience: float) -> Mapping[str, str]:
     if server.synchronous_commit is not None:
         wanted["synchronous_commit"] = server.synchronous_commit
     return wanted
+
+
+def setting_up(server: Server, patience: float) -> str:
+    """The statement that sets a connection to what is needed."""
+    pairs = ", ".join(f"('{name}', '{value}')" for name, value in settings(server, patience).items())  # without quotes
+    return (
+        f"SELECT set_config(name, value, false) FROM (VALUES {pairs}) AS wanted (name, value) "
+        "WHERE current_setting(name, true) IS NOT NULL"
+    )
 
 
 async def check(connection: Connection, name: str) -> bool:

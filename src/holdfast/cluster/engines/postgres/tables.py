@@ -5,8 +5,8 @@ revision before, and no session uses a number twice. So a revision is never used
 server's data. An addition, a row of its own behind the text, leaves the revision as it is. So the text of a revision
 may grow, and a session that knows the revision and the length knows the text.
 
-A session that connects again numbers its new connection before it asks for anything. From then on, a request that was
-on its way on an older connection is not done any more.
+A session whose connection was lost takes a new number before it asks for anything. From then on, a request that was on
+its way under an older number is not done any more.
 
 Texts and names are bytes, as a PostgreSQL text has no NUL, and the database may have any encoding.
 
@@ -55,7 +55,7 @@ CREATE TABLE SCHEMA.texts (
 -- The sessions. One that has expired is dead, and so is one that has no row.
 CREATE TABLE SCHEMA.sessions (
     id text PRIMARY KEY,
-    connection bigint NOT NULL,  -- its number
+    connection bigint NOT NULL,  -- the number of its connections
     expires timestamptz NOT NULL,
     channel text NOT NULL,       -- where it is woken; known to those who may read this table
     who bytea NOT NULL           -- a description, in JSON
