@@ -208,6 +208,12 @@ async def advisory_lock(seat: Seat) -> AsyncIterator[Entrance]:
         yield Entrance(lambda: AdvisoryLock(pool))
 
 
+@asynccontextmanager
+async def holdfast_on_postgres(seat: Seat) -> AsyncIterator[Entrance]:
+    async with _session(f"postgresql://postgres@127.0.0.1:{port(seat, 'postgres')}/postgres", ttl=5) as session:
+        yield Entrance(lambda: session.lock("x"))
+
+
 HOLDFAST = "holdfast"
 BEFORE = "holdfast, earlier build"
 FLOCK = "flock in a thread"
@@ -223,6 +229,8 @@ COMPETITORS: dict[str, Open] = {
 }
 HOLDFAST_ON_SERVER = "holdfast on Valkey"
 BEFORE_ON_SERVER = "holdfast on Valkey, earlier build"
+HOLDFAST_ON_POSTGRES = "holdfast on PostgreSQL"
+ADVISORY_LOCK = "PostgreSQL advisory lock, asyncpg"
 REDIS_PY = "redis-py Lock"
 FLOOR_ON_SERVER = "floor: two round trips"
 ON_SERVER: dict[str, Open] = {
@@ -234,6 +242,7 @@ ON_SERVER: dict[str, Open] = {
     "py-redis-semaphore": py_redis_semaphore,
     "coredis Lock": coredis_lock,
     "grelmicro Lock on Redis": grelmicro_on_redis,
-    "PostgreSQL advisory lock, asyncpg": advisory_lock,
+    HOLDFAST_ON_POSTGRES: holdfast_on_postgres,
+    ADVISORY_LOCK: advisory_lock,
     FLOOR_ON_SERVER: two_round_trips,
 }

@@ -52,7 +52,8 @@ PACKAGES = (
 NEVER = math.inf, math.inf
 SHARE, HAND_OFF, ROUND_TRIPS_OF_HAND_OFF, FAIR, PATIENT = 0.8, 2e-3, 1.5, 0.99, 5.0
 _HOW_TO_READ = """\
-All share one Valkey, but for PostgreSQL's lock, which is on a PostgreSQL. *commands*: how many each acquisition and
+All share one Valkey, but for PostgreSQL's lock and holdfast on it, which share a PostgreSQL that does not wait for its
+disk. *commands*: how many each acquisition and
 release cost, with all that waiting costs, and *bytes*, both ways: counted by a proxy in a run of its own. The other
 columns are those of [the table for one machine](cluster-{python}.md). *round trip*: what a proxy adds to each; 0: none
 is in between. redis-py's Lock and grelmicro's poll every 100 ms by default; python-redis-lock blocks, so it runs in

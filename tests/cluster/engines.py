@@ -17,13 +17,20 @@ import holdfast
 from holdfast.cluster import Session
 from holdfast.cluster.engines.memory import MemoryEngine
 
+from . import postgres
 from .running import run_bounded
 from .servers import shared
 
-ENGINES = "memory", "embedded", "valkey"
+ENGINES = "memory", "embedded", "valkey", "postgres"
+SERVERS = "valkey", "postgres"
 TTL = 5.0
 """Seconds, on the server: a process that stands still for a second or two on a busy machine does not lose its lease."""
 _numbers = count(1)
+
+
+def url_of(server: str) -> str:
+    """The URL of the server that all tests of this process share."""
+    return postgres.shared().url if server == "postgres" else shared().url
 
 
 class Place:
@@ -36,14 +43,13 @@ class Place:
         self.url = {
             "memory": "memory:",
             "embedded": f"sqlite://{directory}/locks",
-            "valkey": shared().url if engine == "valkey" else "",
-        }[engine]
+        }.get(engine) or url_of(engine)
 
     def connect(self, **options: Any) -> Session:
         return holdfast.connect(self.url, **self.options(**options))
 
     def options(self, **options: Any) -> dict[str, Any]:
-        return {"namespace": self.namespace, "ttl": TTL if self.engine == "valkey" else None, **options}
+        return {"namespace": self.namespace, "ttl": TTL if self.engine in SERVERS else None, **options}
 
     async def opened(self, **options: Any) -> Session:
         """A session that the test itself closes, or loses."""
@@ -67,6 +73,8 @@ class Place:
                     database.execute("DELETE FROM texts WHERE name = ?", (name,))
                 else:
                     database.execute("UPDATE texts SET text = ? WHERE name = ?", (text, name))
+        elif self.engine == "postgres":
+            await postgres.change_by_hand(self.url, self.namespace, name, change)
         else:
             key = f"holdfast:{{{self.namespace}}}:record:{name}"
             async with redis.asyncio.Redis.from_url(self.url, decode_responses=True) as client:

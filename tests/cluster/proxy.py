@@ -68,7 +68,8 @@ class Proxy:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
-                if not look(data, cut):
+                data = look(data, cut)
+                if not data:
                     continue
                 if cut.is_set() and look == self._from_server:
                     self.cuts += 1
@@ -85,13 +86,22 @@ class Proxy:
         if not writer.transport.is_closing():
             writer.write(data)
 
-    def _from_client(self, data: bytes, cut: asyncio.Event) -> bool:
-        for _ in range(data.count(b"EVAL")):
+    def _from_client(self, data: bytes, cut: asyncio.Event) -> bytes:
+        """What goes on of it."""
+        for _ in range(self.requests_in(data)):
             if self.cut_at is not None and self.requests == self.cut_at:
                 cut.set()
             self.requests += 1
-        return not self.is_mute
+        return b"" if self.is_mute else data
 
-    def _from_server(self, data: bytes, cut: asyncio.Event) -> bool:
+    def _from_server(self, data: bytes, cut: asyncio.Event) -> bytes:
         self.is_deaf |= self.deaf_from is not None and self.deaf_from in data
-        return not self.is_deaf and not (self.drops_messages and b"$7\r\nmessage\r\n" in data)
+        return b"" if self.is_deaf else self.without_messages(data) if self.drops_messages else data
+
+    def requests_in(self, data: bytes) -> int:
+        """How many a client has sent."""
+        return data.count(b"EVAL")
+
+    def without_messages(self, data: bytes) -> bytes:
+        """What a server has sent, without wake-ups."""
+        return b"" if b"$7\r\nmessage\r\n" in data else data

@@ -1,7 +1,7 @@
 """Eight processes of fifty tasks and four threads contend for all six primitives; tasks are cancelled, the time of
 threads is up, and processes are killed, at random.
 
-    python -m tests.cluster.soak [--minutes 5] [--seed N] [--server]
+    python -m tests.cluster.soak [--minutes 5] [--seed N] [--server [postgres]]
 
 They fork meanwhile, in any of their threads, and each child opens a session of its own and takes its turns. Calls of
 the command line take theirs. In a directory, a cleaner of old files goes about its work as systemd-tmpfiles does.
@@ -9,7 +9,7 @@ the command line take theirs. In a directory, a cleaner of old files goes about 
 Each process writes what it does into a file of its own. In the end these histories are merged and checked: no
 overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that
 of what each process and the killer choose; how the system schedules them it does not repeat. --server has them meet on
-a Valkey that is started for it.
+a Valkey that is started for it, or on a PostgreSQL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ import holdfast
 
 if __package__:
     from .history import Turn, violations
+    from .postgres import PostgresServer
     from .servers import Server
+
+    SERVERS = {"valkey": Server, "postgres": PostgresServer}
 
 PROCESSES = 8
 TASKS = 50
@@ -343,13 +346,13 @@ async def clean(state):
                 os.close(folder)
 
 
-async def supervise(minutes, seed, on_server):
-    """Return what is wrong."""
+async def supervise(minutes, seed, server):
+    """Return what is wrong. server: the kind of one, or None."""
     killer = random.Random(seed)
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-soak-"))
         directory = Path(path)
-        url = stack.enter_context(Server()).url if on_server else f"sqlite://{directory}/state"
+        url = stack.enter_context(SERVERS[server]()).url if server else f"sqlite://{directory}/state"
         killed = {}
 
         async def start():
@@ -358,11 +361,11 @@ async def supervise(minutes, seed, on_server):
 
         processes = [await start() for _ in range(PROCESSES)]
         bystanders = [asyncio.create_task(call(url, path, killer)) for _ in range(CALLERS)]
-        if not on_server:
+        if not server:
             bystanders.append(asyncio.create_task(clean(directory / "state")))
         began = shown = time.monotonic()
         while time.monotonic() < began + minutes * 60:
-            await asyncio.sleep(killer.uniform(*(LIFE_ON_SERVER if on_server else LIFE)))
+            await asyncio.sleep(killer.uniform(*(LIFE_ON_SERVER if server else LIFE)))
             for bystander in bystanders:
                 if bystander.done():
                     return [f"a bystander has failed: {bystander.exception()}"]
@@ -396,7 +399,7 @@ async def supervise(minutes, seed, on_server):
             return [f"they had not ended {DRAIN:.0f} s after they were told to"]
         wrong = [f"a process has ended with {code}" for code in codes if code]
         await asyncio.sleep(VISITS * max(PATIENCE) + 2)  # children of those that were killed
-        if on_server:
+        if server:
             await asyncio.sleep(2 * TTL)  # so that the last one killed is dead
         async with holdfast.connect(url) as session:
             for name in await session.names():
@@ -450,7 +453,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
-    parser.add_argument("--server", action="store_true", help="on a Valkey, instead of a directory")
+    parser.add_argument(
+        "--server",
+        nargs="?",
+        const="valkey",
+        choices=["valkey", "postgres"],
+        help="on a server, instead of a directory",
+    )
     parser.add_argument("--worker", nargs=2, metavar=("URL", "DIRECTORY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:

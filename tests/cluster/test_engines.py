@@ -14,6 +14,8 @@ from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.engines.redis.engine import RedisEngine
 from holdfast.testing.engine_suite import EngineSuite
 
+from . import postgres
+from .postgres import needs_postgres
 from .servers import REDIS, shared
 
 
@@ -43,6 +45,14 @@ class TestValkey(EngineSuite):
 class TestRedis(EngineSuite):
     def engine(self, namespace, ttl=None):
         return RedisEngine(shared("redis").url, namespace, ttl)
+
+
+@needs_postgres
+class TestPostgres(EngineSuite):
+    def engine(self, namespace, ttl=None):
+        from holdfast.cluster.engines.postgres.engine import PostgresEngine
+
+        return PostgresEngine(postgres.shared().url, namespace, ttl)
 
 
 class Forgetful(MemoryEngine):

@@ -9,7 +9,7 @@ import redis.asyncio
 from interpreters import BOUND
 
 from holdfast.cluster import EngineError, many_at_once
-from holdfast.cluster.engines.redis import knowledge
+from holdfast.cluster.engines import knowledge
 from holdfast.cluster.session_life import housekeeping
 
 from .engines import Place, run, settle

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from tests.cluster.counting import Requests
-from tests.cluster.servers import shared
+from tests.cluster.engines import SERVERS, url_of
 
 import holdfast
 from holdfast.cluster.records.barrier import BarrierRecord
@@ -159,7 +159,8 @@ class ClusterTier(Tier):
     def __init__(self, name: str, sessions: int, processes: int = 1) -> None:
         self.name = name
         self.without = WITHOUT | (WITHOUT_IN_TWO if sessions > 1 else {})
-        self.is_server = name.startswith("valkey")
+        self._engine = name.partition(",")[0]
+        self.is_server = self._engine in SERVERS
         if self.is_server and sessions > 1:
             self.without |= WITHOUT_ON_A_SERVER_IN_TWO
         if processes > 1:
@@ -177,7 +178,7 @@ class ClusterTier(Tier):
 
     async def _main(self, test: Callable[[], Coroutine[Any, Any, None]], directory: str) -> set[asyncio.Task[Any]]:
         if self.is_server:
-            url = shared().url
+            url = url_of(self._engine)
         else:
             url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
         self._made = {}

@@ -124,9 +124,12 @@ TIERS: list[Tier] = [
     ClusterTier("embedded, two processes", sessions=2, processes=2),
     ClusterTier("valkey", sessions=1),
     ClusterTier("valkey, two sessions", sessions=2),
+    ClusterTier("postgres", sessions=1),
+    ClusterTier("postgres, two sessions", sessions=2),
     SynchronousTier("memory"),
     SynchronousTier("embedded"),
     SynchronousTier("valkey"),
+    SynchronousTier("postgres"),
 ]
 
 CONDITION_TIERS: list[Tier] = [

@@ -9,6 +9,7 @@ from .errors import NameConflict as NameConflict
 from .errors import PrivateTmpWarning as PrivateTmpWarning
 from .errors import SessionLost as SessionLost
 from .fencing import Fence as Fence
+from .fencing import PostgresFence as PostgresFence
 from .fencing import RedisFence as RedisFence
 from .fencing import SQLiteFence as SQLiteFence
 from .fencing import StaleToken as StaleToken
@@ -48,6 +49,7 @@ for _public in (
     SessionLost,
     Event,
     Fence,
+    PostgresFence,
     RedisFence,
     SQLiteFence,
     StaleToken,
@@ -90,6 +92,7 @@ __all__ = [
     "LeaseLost",
     "Lock",
     "NameConflict",
+    "PostgresFence",
     "PrivateTmpWarning",
     "RedisFence",
     "SQLiteFence",

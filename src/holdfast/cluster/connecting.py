@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
 
 from .engines.contract import Engine
@@ -16,14 +16,17 @@ from .session_life.identity import default_label
 from .values_in_messages import shown
 
 if TYPE_CHECKING:
+    from asyncpg import Pool
     from redis.asyncio import Redis
 
+_POSTGRES = "postgresql", "postgres", "postgresql+asyncpg"
+"""Schemes of PostgreSQL's URLs: libpq's two, and SQLAlchemy's for asyncpg."""
 SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
 """Seconds. No server can calculate with much longer times."""
 
 
 def connect(
-    url: str | Redis | None,
+    url: str | Redis | Pool | None,
     ttl: float | None,
     namespace: str,
     name: str | None,
@@ -68,14 +71,17 @@ def url_in_use(url: str | None) -> str | None:
     return url or os.environ.get("HOLDFAST_URL") or None
 
 
-def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engine:
+def _engine(url: str | Redis | Pool | None, ttl: float | None, namespace: str) -> Engine:
     if url is not None and not isinstance(url, str):
-        if type(url).__module__.partition(".")[0] != "redis" and not hasattr(url, "connection_pool"):
+        package = type(url).__module__.partition(".")[0]
+        if package == "asyncpg":
+            return _postgres_engine(cast("Pool", url), ttl, namespace)
+        if package != "redis" and not hasattr(url, "connection_pool"):
             raise TypeError(
-                "connect() needs a URL, a text like 'sqlite:///var/lib/locks', or a client of redis.asyncio, or None, "
-                f"not {shown(url)}"
+                "connect() needs a URL, a text like 'sqlite:///var/lib/locks', or a client of redis.asyncio, or a "
+                f"pool of asyncpg's, or None, not {shown(url)}"
             )
-        return _redis_engine(url, ttl, namespace)
+        return _redis_engine(cast("Redis", url), ttl, namespace)
     try:
         parts = urlsplit(url or "sqlite:")
     except ValueError:  # which may have a password in its message
@@ -85,6 +91,8 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         ) from None
     if parts.scheme in ("redis", "rediss", "unix"):
         return _redis_engine(url or "", ttl, namespace)
+    if parts.scheme in _POSTGRES:
+        return _postgres_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":
         if parts.netloc or parts.path or parts.query or parts.fragment:
             raise ValueError(
@@ -110,10 +118,15 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         return _embedded_engine(path, namespace, ttl)
     if not parts.scheme:
         raise ValueError(f"{shown(url)} is no URL; a directory is written with three slashes: sqlite:///var/lib/locks")
+    if parts.scheme.startswith(("postgresql+", "postgres+")):
+        raise ValueError(
+            f"{parts.scheme}:// is for SQLAlchemy with another driver; holdfast uses asyncpg: write postgresql://, and "
+            "asyncpg's options after '?'"
+        )
     known = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
     raise ValueError(
-        f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST "
-        "and unix://SOCKET"
+        f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST, "
+        "unix://SOCKET and postgresql://HOST/DATABASE"
     )
 
 
@@ -137,3 +150,11 @@ def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Eng
     except ImportError as exc:
         raise ImportError("Redis and Valkey need an extra: install holdfast with its extra 'redis'") from exc
     return RedisEngine(server, namespace, ttl)
+
+
+def _postgres_engine(server: str | Pool, ttl: float | None, namespace: str) -> Engine:
+    try:
+        from .engines.postgres.engine import PostgresEngine
+    except ImportError as exc:
+        raise ImportError("PostgreSQL needs an extra: install holdfast with its extra 'postgres'") from exc
+    return PostgresEngine(server, namespace, ttl)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import sqlite3
 
+    from asyncpg import Connection
     from redis.asyncio import Redis
 
 
@@ -117,6 +118,86 @@ class SQLiteFence:
                 "the connection commits each statement by itself, so that somebody else may write between this check "
                 "and yours; execute('BEGIN') before the check, and commit after the write"
             )
+
+
+class PostgresFence:
+    """Guards something in a PostgreSQL database. A table there keeps the highest token.
+
+    ```python
+    fence = PostgresFence(connection, "accounts")
+    await fence.prepare()  # once
+    async with connection.transaction():
+        await fence.check(grant.token)
+        await connection.execute("UPDATE accounts SET ...")
+    ```
+
+    Other clients than asyncpg write `SELECT holdfast_admit('accounts', TOKEN)` in the transaction of the write. Of a
+    token that is too old, they get an error with the SQLSTATE `HF001`, and the transaction fails.
+    """
+
+    STALE = "HF001"
+    _PREPARE = """
+        DO $prepare$ BEGIN
+            PERFORM pg_advisory_xact_lock(hashtextextended('holdfast fences', 0));
+            CREATE TABLE IF NOT EXISTS holdfast_fences (resource text PRIMARY KEY, token bigint NOT NULL);
+            CREATE OR REPLACE FUNCTION holdfast_admit(p_resource text, p_token bigint) RETURNS void
+            LANGUAGE plpgsql AS $admit$
+            DECLARE
+                v_highest bigint;
+            BEGIN
+                INSERT INTO holdfast_fences AS f VALUES (p_resource, p_token)
+                    ON CONFLICT (resource) DO UPDATE SET token = excluded.token WHERE excluded.token >= f.token;
+                IF NOT FOUND THEN
+                    SELECT f.token INTO v_highest FROM holdfast_fences f WHERE f.resource = p_resource;
+                    RAISE EXCEPTION 'token % is older than %, which % has seen', p_token, v_highest, p_resource
+                        USING ERRCODE = 'HF001', DETAIL = v_highest;
+                END IF;
+            END $admit$;
+        END $prepare$
+    """
+
+    def __init__(self, connection: Connection, resource: str) -> None:
+        """connection: asyncpg's, to the database of the resource. It need not be the database of the locks.
+        resource: the name of what is guarded. Each resource has tokens of its own.
+        """
+        self._connection = connection
+        self._resource = resource
+
+    async def prepare(self) -> None:
+        """Make the table `holdfast_fences` and the function `holdfast_admit()`, in the schema where tables are made.
+
+        Raises asyncpg's errors, as where the user may not make tables.
+
+        Cancellation: they may have been made or not; it may be called again.
+        """
+        await self._connection.execute(self._PREPARE)
+
+    async def check(self, token: int) -> None:
+        """Admit a token for the transaction that is open, unless a higher one was admitted before.
+
+        Until that transaction ends, a transaction that checks another token for the resource waits.
+
+        token: that of the grant under which the write is made, `grant.token`.
+
+        Raises StaleToken if a higher token was admitted before, and then the transaction has failed; RuntimeError if
+        the connection is not in a transaction, as the check and the write must be in the same one; TypeError if it is
+        not a token; asyncpg's errors as the database does.
+
+        Cancellation: as for the connection's own methods; the token is admitted only if the transaction is committed.
+        """
+        _check_type(token)
+        if not self._connection.is_in_transaction():
+            raise RuntimeError(
+                "the connection is not in a transaction, so that somebody else may write between this check and yours; "
+                "write 'async with connection.transaction()' around both"
+            )
+        try:
+            await self._connection.execute("SELECT holdfast_admit($1, $2)", self._resource, token)
+        except Exception as exc:  # asyncpg's, which this module does not import
+            if getattr(exc, "sqlstate", None) != self.STALE:
+                raise
+            highest = int(getattr(exc, "detail", 0))
+            raise StaleToken(_refusal(token, highest, repr(self._resource))) from exc
 
 
 class RedisFence:

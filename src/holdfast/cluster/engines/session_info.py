@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from holdfast.cluster.command_line import command_line
 from holdfast.cluster.errors import FormatError
 
 
@@ -38,3 +42,22 @@ class SessionInfo:
             return cls(id, str(name), str(host), int(pid), moment, str(command), alive)
         except (TypeError, ValueError, OverflowError, OSError) as exc:
             raise FormatError(f"the record of session {id} is not one of holdfast's. Nothing was changed") from exc
+
+
+def describe_this(name: str, since: float) -> str:
+    """What an engine keeps of a session of this process, as `described()` reads it back. since: seconds since 1970."""
+    who = {"name": name, "host": socket.gethostname(), "pid": os.getpid(), "since": since, "command": command_line()}
+    return json.dumps(who)
+
+
+def described(session: str, kept: bytes, alive: bool) -> SessionInfo:
+    """Read what `describe_this()` has made.
+
+    Raises FormatError if it was not written by holdfast.
+    """
+    try:
+        who = json.loads(kept)
+        name, host, pid, since, command = (who[each] for each in ("name", "host", "pid", "since", "command"))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        name = host = pid = since = command = None
+    return SessionInfo.read(session, name, host, pid, since, command, alive)

@@ -26,11 +26,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T, to_wake
+from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .connection import Connection
-from .keys import Keys
-from .knowledge import Knowledge, Version, decode
+from .keys import Keys, decode
 from .link import PAUSE, Link, Unreachable
 from .reading import Reading
 from .scripts import ADDED, DIGITS, DONE, IN_TEXT, INCARNATION, REMOVE, SMALL, SWAP
@@ -298,7 +298,7 @@ class Changes:
 
     def _learn_from(self, answer: bytes) -> tuple[bytes, bytes]:
         outcome, here, floor, time, found = answer.split(b"\n", 4)
-        self._known.learn(here, floor, time)
+        self._known.learn(here.decode(), int(floor), int(time))
         return outcome, found
 
 

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import secrets
-import socket
 import string
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from holdfast.cluster.command_line import command_line
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import (
     MOST_OLD,
@@ -38,19 +35,19 @@ from holdfast.cluster.engines.contract import (
 from holdfast.cluster.engines.eviction_note import KEPT, MOST, Eviction
 from holdfast.cluster.engines.eviction_note import decode as decode_eviction
 from holdfast.cluster.engines.eviction_note import encode as encode_eviction
-from holdfast.cluster.engines.session_info import SessionInfo
+from holdfast.cluster.engines.knowledge import Knowledge
+from holdfast.cluster.engines.session_info import SessionInfo, describe_this, described
+from holdfast.cluster.engines.watching import Watching
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from . import rights
 from . import server as servers
 from .changes import Changes
 from .keys import Keys
-from .knowledge import Knowledge
 from .link import Link
 from .reading import Reading
 from .scripts import EVICT, FACTS, SMALL, TRY
 from .wake_ups import WakeUps
-from .watching import Watching
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -114,15 +111,13 @@ class RedisEngine:
         link.on_reconnect = lambda: tell(False)
         known.on_loss = lambda: tell(True)
         self._wake_ups = WakeUps(link, self._keys, known, on_wake, link.on_reconnect)
-        self._watching = Watching(link, self._life, self.dead)
+        self._watching = Watching(link.begin, self._life, self.dead)
         self._changes = Changes(link, self._keys, known, self._reading, self._wake_ups, self._lost)
         try:
             servers.check(await link.ask("EVAL", FACTS, 0), repr(self))
             await self._wake_ups.subscribed()
             await asyncio.gather(self._look(), self._check_rights())
-            who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": known.now()}
-            who["command"] = command_line()
-            link.description = json.dumps(who)
+            link.description = describe_this(label, known.now())
             link.reach_until = monotonic() + self._life
             life = math.ceil(self._life * 1000)
             await asyncio.gather(
@@ -227,7 +222,9 @@ class RedisEngine:
         if not asked:
             return {}
         rows = await self._link.insist(lambda: self._link.ask("MGET", *map(self._keys.session, asked)))
-        return {session: _describe(session, row) for session, row in zip(asked, rows, strict=True) if row is not None}
+        found = {session: row for session, row in zip(asked, rows, strict=True) if row is not None}
+        # A session is alive if its key is there. Somebody else may have written it.
+        return {session: described(session, row.partition(b" ")[2], alive=True) for session, row in found.items()}
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
         others = frozenset(sessions) - {self._id}
@@ -241,7 +238,7 @@ class RedisEngine:
         note = encode_eviction(found, by, reason, held)
         arguments: list[str | int] = [note, math.ceil(KEPT * 1_000_000), MOST, session]
         outcome, *learned = await self._link.insist(lambda: self._link.run(EVICT, keys, arguments))
-        self._known.learn(*learned)
+        self._known.learn(learned[0].decode(), *map(int, learned[1:]))
         if outcome == b"dead":
             raise await self._lost()
         return bool(outcome == b"done")
@@ -307,16 +304,6 @@ def _names(found: Iterable[bytes]) -> list[str]:
         with contextlib.suppress(UnicodeDecodeError):
             names.append(name.decode())
     return names
-
-
-def _describe(session: str, row: bytes) -> SessionInfo:
-    """From the session's own key. The session is alive, as the key is there; somebody else may have written it."""
-    try:
-        who = json.loads(row.partition(b" ")[2])
-        name, host, pid, since, command = (who[each] for each in ("name", "host", "pid", "since", "command"))
-    except (KeyError, TypeError, ValueError, RecursionError):
-        name = host = pid = since = command = None
-    return SessionInfo.read(session, name, host, pid, since, command, alive=True)
 
 
 def _evicted(kept: bytes) -> Eviction | None:

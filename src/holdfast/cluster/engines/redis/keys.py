@@ -26,7 +26,12 @@ faster than one token per microsecond.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
+
+from holdfast.cluster.engines.knowledge import Version
+
+_STORED = re.compile(rb"(\d+\.\S*) (\S+) \S+ (.*)", re.DOTALL)
 
 
 class Keys:
@@ -47,3 +52,14 @@ class Keys:
 
     def channel(self, session: str) -> str:
         return f"{self.namespace}:wake:{session}"
+
+
+def decode(stored: bytes) -> Version:
+    """Read what is kept under a name; nothing if `stored` is empty."""
+    if not stored:
+        return Version()
+    found = _STORED.fullmatch(stored)
+    if found is None:  # not written by holdfast; a reader will see that the text is no record
+        return Version(text=stored.decode(errors="backslashreplace"))
+    revision, kind, text = found.groups()
+    return Version(revision.decode(), text.decode(errors="backslashreplace"), kind.decode(errors="backslashreplace"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .keys import Keys
-from .knowledge import Knowledge, Version, decode
+from holdfast.cluster.engines.knowledge import Knowledge, Version
+
+from .keys import Keys, decode
 from .link import Link
 from .scripts import LOOK
 
@@ -34,7 +35,7 @@ class Reading:
         """What is kept under the name now. Tried once; raises EngineError."""
         keys = [self._keys.namespace, self._link.key, self._keys.record(name)]
         _, here, floor, time, [stored], _ = await self._link.run(LOOK, keys, [0, "?", 0])
-        self._known.learn(here, floor, time)
+        self._known.learn(here.decode(), int(floor), int(time))
         return decode(stored)
 
     async def look(self, names: Iterable[str] = (), sessions: Iterable[str] = (), live_on: int = 0) -> Look:
@@ -49,7 +50,7 @@ class Reading:
         for version in known.values():
             arguments += [version.revision, version.length]
         alive, here, floor, time, texts, lives = await self._link.run(LOOK, keys, arguments)
-        self._known.learn(here, floor, time)
+        self._known.learn(here.decode(), int(floor), int(time))
         seen = {}
         for (name, version), stored in zip(known.items(), texts, strict=True):
             found = version if stored is None else decode(stored)

@@ -21,11 +21,11 @@ from hashlib import sha1
 from redis.exceptions import NoPermissionError, RedisError
 
 from holdfast.cluster.engines.contract import OnWake
+from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError
 
 from .connection import connect
 from .keys import Keys
-from .knowledge import Knowledge, Version
 from .link import PAUSE, Link
 from .scripts import IN_TEXT, INCARNATION
 

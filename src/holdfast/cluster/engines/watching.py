@@ -1,4 +1,4 @@
-"""The sessions that this session watches. A session is looked at when its key should have expired.
+"""The sessions that this session watches, on a server. A session is looked at when it should have expired.
 
 Then all that are watched are looked at, in one request.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
-from holdfast.cluster.engines.contract import LATER, MOST_LATER
 from holdfast.cluster.errors import EngineError, SessionLost
 
-from .link import Link
+from .contract import LATER, MOST_LATER
 
 SETTLED = 1.0
 """Seconds, or a tenth of the ttl if that is less, until a session that is watched is looked at for the first time. Most
@@ -34,10 +34,19 @@ class _Watch:
 class Watching:
     """The sessions that one session watches."""
 
-    def __init__(self, link: Link, ttl: float, dead: Callable[[Iterable[str]], Awaitable[frozenset[str]]]) -> None:
-        """ttl: seconds. dead: tells which of these sessions are dead, and calls learned() for each of them."""
+    def __init__(
+        self,
+        begin: Callable[[Callable[[], Coroutine[Any, Any, None]]], object],
+        ttl: float,
+        dead: Callable[[Iterable[str]], Awaitable[frozenset[str]]],
+    ) -> None:
+        """begin: runs a coroutine function in a task that ends with the session.
+
+        ttl: seconds.
+        dead: tells which of these sessions are dead, and calls learned() for each of them.
+        """
         self._loop = asyncio.get_running_loop()
-        self._link = link
+        self._begin = begin
         self._ttl = ttl
         self._dead = dead
         self._watched: dict[str, _Watch] = {}
@@ -80,7 +89,7 @@ class Watching:
         """Look at all sessions as soon as one of them is due; that tells how long each of them lives."""
         for watch in self._watched.values():
             watch.cancel()
-        self._link.begin(self._look)
+        self._begin(self._look)
 
     async def _look(self) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then the next look tells

@@ -7,16 +7,13 @@ server may have lost data, all texts are forgotten.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from holdfast.cluster.engines.clock import monotonic
+from .clock import monotonic
 
 MOST_KNOWN = 10_000
 """How many texts a session remembers: those that have changed last. Another one is asked for before it is changed."""
-_STORED = re.compile(rb"(\d+\.\S*) (\S+) \S+ (.*)", re.DOTALL)
-"""What is kept under a name; see `keys`."""
 
 
 class Version(NamedTuple):
@@ -45,17 +42,6 @@ class Version(NamedTuple):
 _NOTHING = Version()
 
 
-def decode(stored: bytes) -> Version:
-    """Read what is kept under a name; nothing if `stored` is empty."""
-    if not stored:
-        return Version()
-    found = _STORED.fullmatch(stored)
-    if found is None:  # not written by holdfast; a reader will see that the text is no record
-        return Version(text=stored.decode(errors="backslashreplace"))
-    revision, kind, text = found.groups()
-    return Version(revision.decode(), text.decode(errors="backslashreplace"), kind.decode(errors="backslashreplace"))
-
-
 class Knowledge:
     """What one session knows."""
 
@@ -70,13 +56,12 @@ class Knowledge:
         """The server's last known time in µs, and when that was, by monotonic()."""
         self._bells: dict[str, set[asyncio.Future[None]]] = {}
 
-    def learn(self, incarnation: bytes, floor: bytes, time: bytes) -> None:
-        """Take in what each answer of a script says of the server."""
-        self.floor = int(floor)
-        self.time = int(time), monotonic()
-        here = incarnation.decode()
-        if here != self.incarnation:
-            is_first, self.incarnation = not self.incarnation, here
+    def learn(self, incarnation: str, floor: int, time: int) -> None:
+        """Take in what an answer says of the server. time: in µs since 1970."""
+        self.floor = floor
+        self.time = time, monotonic()
+        if incarnation != self.incarnation:
+            is_first, self.incarnation = not self.incarnation, incarnation
             if not is_first:
                 self.versions.clear()
                 self.on_loss()

@@ -1,0 +1,310 @@
+"""PostgreSQL: processes on any machines that reach one database.
+
+A session has a row in the database, which expires by the server's clock and is never made again (`tables`). It has one
+connection, for its requests and its wake-ups (`link`). It remembers the texts that it has seen (`knowledge`), and
+changes a text by comparing (`changes`), in a procedure that runs in the server (`routines`).
+
+docs/guarantees.md says what may go wrong with a server and its data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import string
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.engines.contract import (
+    MOST_OLD,
+    Addition,
+    Change,
+    Keeper,
+    Notices,
+    OnGap,
+    OnWake,
+    Opening,
+    Seen,
+    T,
+)
+from holdfast.cluster.engines.eviction_note import KEPT, MOST, Eviction
+from holdfast.cluster.engines.eviction_note import decode as decode_eviction
+from holdfast.cluster.engines.eviction_note import encode as encode_eviction
+from holdfast.cluster.engines.knowledge import Knowledge
+from holdfast.cluster.engines.session_info import SessionInfo, describe_this, described
+from holdfast.cluster.engines.watching import Watching
+from holdfast.cluster.errors import EngineError, SessionLost
+
+from . import pooler, schema
+from .changes import Changes
+from .link import Link
+from .reading import Reading
+from .server import Server, ServerOfPool, ServerOfUrl
+from .wake_ups import SMALL, WakeUps
+
+if TYPE_CHECKING:
+    from asyncpg import Pool
+
+TTL = 10.0
+"""Seconds, by default."""
+_OPENING = 2
+"""How many times as long as for an answer the server may take until a session can ask it for something."""
+_ALPHABET = string.ascii_letters + string.digits
+_ID, _CHANNEL = 10, 20
+"""Letters of a session's id, and of the random part of its channel: 60 and 119 bits."""
+_LEAVING = 1.0
+"""Seconds that the end of a session may take, at most."""
+
+
+class PostgresEngine:
+    """An engine in a database; see `contract.Engine`."""
+
+    vouches = True
+    sends_texts = SMALL
+    makes_additions = True
+
+    def __init__(self, server: str | Pool, namespace: str, ttl: float | None = None) -> None:
+        """server: a URL as asyncpg reads it, or a pool, which stays the caller's. ttl: seconds, 10 by default.
+
+        Raises ValueError for a URL that is wrong, TypeError for anything but a pool of asyncpg's.
+        """
+        self._life = TTL if ttl is None else ttl
+        self.ttl: float | None = self._life
+        self._server: Server = ServerOfUrl(server) if isinstance(server, str) else ServerOfPool(server)
+        self._namespace = namespace.encode()
+        self._link = self._new_link()
+        self._keepers_link: Link | None = None
+        self._known = Knowledge()
+        self._reading = Reading(self._link, self._namespace, self._known)
+        self._id = ""
+
+    def _new_link(self) -> Link:
+        return Link(self._server, self._life / 3)
+
+    def __repr__(self) -> str:
+        return self._link.name
+
+    @property
+    def begins_at_once(self) -> bool:
+        """A request is put into a line, which a task of the link's works off."""
+        return True
+
+    # The session
+
+    async def open(self, label: str, on_wake: OnWake, on_gap: OnGap | None = None) -> str:
+        tell = on_gap if on_gap is not None else lambda _: None
+        link, known = self._link, self._known
+        self._id = _random(_ID)
+        channel = f"holdfast_{_random(_CHANNEL)}"
+        _open.add(self)
+        link.open(self._id, monotonic() + _OPENING * link.patience)
+        link.on_reconnect = lambda: tell(False)
+        known.on_loss = lambda: tell(True)
+        self._wake_ups = WakeUps(link, channel, known, on_wake)
+        self._watching = Watching(link.begin, self._life, self.dead)
+        self._changes = Changes(link, self._namespace, known, self._reading, self._wake_ups, self._lost)
+        link.main.on_connect, link.main.on_leave = self._wake_ups.listen, self._wake_ups.stop_listening
+        try:
+            await pooler.refuse(link, channel, self._wake_ups)
+            await schema.prepare(link)
+            await self._look()
+            who = describe_this(label, known.now()).encode()
+            link.reach_until = monotonic() + self._life
+            begin = "SELECT SCHEMA.begin_session($1, $2, $3, $4, $5)"
+            await link.ask(begin, self._id, link.number, self._life * 1000, channel, who)
+            link.has_begun = True
+        except BaseException:
+            await self._let_go()
+            raise
+        return self._id
+
+    async def close(self) -> None:
+        if self._link.is_closed:
+            return
+        try:
+            with contextlib.suppress(EngineError, TimeoutError):  # then it expires
+                async with asyncio.timeout(_LEAVING):
+                    ending = self._link.put(lambda: ("SELECT SCHEMA.end_session($1)", self._id))
+                    self._link.is_closed = True
+                    await ending
+        finally:
+            self._link.is_closed = True
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        self._watching.close()
+        await self._link.close()
+
+    def close_in_child(self) -> None:
+        """After a fork: whatever the child does with this engine, it reaches neither the server nor the parent."""
+        self._link.close_in_child()
+        if self._keepers_link is not None:
+            self._keepers_link.close_in_child()
+
+    # Texts
+
+    def apply(
+        self,
+        name: str,
+        change: Change[T],
+        *,
+        evicted: Iterable[str] = (),
+        notices: Notices[T] | None = None,
+        addition: Addition | None = None,
+        opens: Callable[[T], Opening | None] | None = None,
+    ) -> Coroutine[Any, Any, T | None]:
+        return self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
+
+    async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
+        self._link.check_open()
+        return await self._look(names, sessions, self._life)
+
+    def keeper(self) -> Keeper:
+        """See `contract.Engine.keeper`. Only an engine that was given a URL has one, as a pool is of one loop."""
+        self._keepers_link = self._new_link()
+        self._keepers_link.main.is_settled = True
+        return _Keeper(self._keepers_link, self._namespace, self._id, self._life)
+
+    async def read(self, name: str) -> str | None:
+        return (await self._link.insist(lambda: self._look([name]))).texts[name]
+
+    async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
+        known, others = [*names], [*sessions]
+        return await self._link.insist(lambda: self._look(known, others))
+
+    async def _look(self, names: Iterable[str] = (), sessions: Iterable[str] = (), live_on: float = 0.0) -> Seen:
+        asked = monotonic()
+        found = await self._reading.look(names, sessions, live_on)
+        if live_on and not found.is_alive:
+            raise await self._lost()
+        if live_on:
+            self._link.reach_until = asked + self._life
+        for session, life in found.lives.items():
+            self._watching.learned(session, life)
+        return Seen(found.texts, frozenset(session for session, life in found.lives.items() if life < 0))
+
+    async def names(self) -> list[str]:
+        statement = "SELECT name FROM SCHEMA.texts WHERE namespace = $1"
+        return sorted(_names(await self._link.insist(lambda: self._link.ask(statement, self._namespace))))
+
+    async def old(self, seconds: float, skip: int = 0) -> list[str]:
+        statement = (
+            "SELECT name FROM SCHEMA.texts WHERE namespace = $1 AND changed < clock_timestamp() - $2 * interval '1 s' "
+            "ORDER BY changed OFFSET $3 LIMIT $4"
+        )
+        return _names(
+            await self._link.insist(lambda: self._link.ask(statement, self._namespace, seconds, skip, MOST_OLD))
+        )
+
+    async def remove(self, name: str, text: str | None, floor: int) -> bool:
+        return await self._changes.remove(name, text, floor)
+
+    # Life and death
+
+    async def describe(self, sessions: Iterable[str]) -> dict[str, SessionInfo]:
+        asked = [*sessions]
+        statement = "SELECT id, who, expires > clock_timestamp() FROM SCHEMA.sessions WHERE id = ANY ($1::text[])"
+        rows = await self._link.insist(lambda: self._link.ask(statement, asked)) if asked else []
+        return {session: described(session, who, is_alive) for session, who, is_alive in rows}
+
+    async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
+        others = frozenset(sessions) - {self._id}
+        return (await self._link.insist(lambda: self._look(sessions=others))).dead if others else frozenset()
+
+    async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
+        found = (await self.describe([session])).get(session)
+        if found is None:
+            return False
+        note = encode_eviction(found, by, reason, held).encode()
+        head = self._wake_ups.head("", "look")
+        statement = "CALL SCHEMA.evict($1, $2, $3, $4, $5, $6, $7, NULL)"
+        arguments = self._id, self._namespace, session, note, KEPT, MOST, head
+        ((outcome,),) = await self._link.insist(lambda: self._link.ask(statement, *arguments))
+        if outcome == "dead":
+            raise await self._lost()
+        return bool(outcome == "done")
+
+    async def evictions(self) -> list[Eviction]:
+        return await self._link.insist(lambda: _evictions(self._link, self._namespace))
+
+    async def _lost(self) -> SessionLost:
+        return await _lost(self._link, self._namespace, self._life)
+
+    def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
+        return self._watching.watch(session, on_death)
+
+    # Wake-ups
+
+    def wake(self, session: str, name: str, message: str) -> None:
+        self._wake_ups.send(session, name, message)
+
+
+class _Keeper:
+    """Renews a session from another thread, by a connection of its own; see `contract.Keeper`."""
+
+    def __init__(self, link: Link, namespace: bytes, session: str, ttl: float) -> None:
+        self._link = link
+        self._namespace = namespace
+        self._session = session
+        self._ttl = ttl
+        self._reading = Reading(link, namespace, Knowledge())
+
+    async def renew(self) -> None:
+        asked = monotonic()
+        if self._link.is_closed:
+            self._link.open(self._session, asked + self._ttl)
+        found = await self._reading.look(live_on=self._ttl)
+        if not found.is_alive:
+            raise await _lost(self._link, self._namespace, self._ttl)
+        self._link.reach_until = asked + self._ttl
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+async def _evictions(link: Link, namespace: bytes) -> list[Eviction]:
+    statement = (
+        "SELECT extract(epoch FROM at)::double precision, note FROM SCHEMA.evictions "
+        "WHERE namespace = $1 AND at > clock_timestamp() - $2 * interval '1 s' ORDER BY at"
+    )
+    notes = await link.ask(statement, namespace, KEPT)
+    return [eviction for at, note in notes if (eviction := decode_eviction(note, at)) is not None]
+
+
+async def _lost(link: Link, namespace: bytes, ttl: float) -> SessionLost:
+    """The error to raise when the link's session is dead; it says who has ended it, if somebody has."""
+    with contextlib.suppress(EngineError):  # then nobody can say
+        for eviction in await link.insist(lambda: _evictions(link, namespace)):
+            if eviction.session.id == link.session:
+                return SessionLost(f"session {link.session} {eviction}")
+    return SessionLost(f"session {link.session} was not renewed for its ttl of {ttl} s, or {link.name} has lost it")
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def _names(rows: Iterable[tuple[bytes]]) -> list[str]:
+    """Without what somebody else has put there, as far as that can be told."""
+    names = []
+    for (name,) in rows:
+        with contextlib.suppress(UnicodeDecodeError):
+            names.append(name.decode())
+    return names
+
+
+_open: WeakSet[PostgresEngine] = WeakSet()
+"""Those of this process that have been opened."""
+
+
+def _close_after_fork() -> None:
+    for engine in [*_open]:
+        engine.close_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_after_fork)

@@ -1,0 +1,448 @@
+"""A server of PostgreSQL that is killed, stopped, cut off, emptied, promoted; and what sessions make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+
+import pytest
+from interpreters import BOUND, RARELY
+
+import holdfast
+from holdfast.cluster import EngineError, LeaseLost, SessionLost
+
+from .history import violations
+from .postgres import FAST, PostgresProxy, PostgresServer, needs_postgres, shared
+from .test_faults import TAKE_TURNS, assert_nothing_is_left, run, turns_of
+from .test_server_faults import OPERATIONS
+from .worker import Worker, until_waiting
+
+__all__ = ["run"]  # the fixture
+
+pytestmark = needs_postgres
+TTL = 4.0
+"""Seconds."""
+
+
+@pytest.fixture
+def server():
+    with PostgresServer() as server:
+        yield server
+
+
+def connect(url, **options):
+    return holdfast.connect(url, **{"ttl": TTL, **options})
+
+
+async def opened(url, **options):
+    session = connect(url, **options)
+    await session.__aenter__()
+    return session
+
+
+@contextlib.asynccontextmanager
+async def admin(server):
+    """A connection for what an administrator does."""
+    import asyncpg
+
+    connection = await asyncpg.connect(server.url)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+# Processes
+
+
+async def test_processes_never_overlap_though_one_is_killed():
+    """A session that holds it for the victim is dead after its ttl."""
+    url, options = shared().url, {"namespace": "killed", "ttl": TTL}
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(connect(url, **options))
+        workers = [await stack.enter_async_context(Worker(url, **options)) for _ in range(3)]
+        victim = await stack.enter_async_context(Worker(url, **options))
+        held = victim.begin("grant = await session.lock('x').acquire(); report('in'); await asyncio.sleep(60)")
+        await victim.event()
+        turns = asyncio.gather(*[worker.do(TAKE_TURNS.format(turns=5, hold=0.01)) for worker in workers])
+        await until_waiting(session, "x", 3)
+        await victim.kill()
+        await turns
+        assert not violations(turns_of(*workers))
+        await assert_nothing_is_left(session, "x")
+        held.cancel()
+
+
+async def test_a_client_that_was_stopped_for_longer_than_its_ttl():
+    url, options = shared().url, {"namespace": "stopped", "ttl": TTL}
+    async with Worker(url, **options) as paused, connect(url, **options) as session:
+        body = paused.begin("async with session.lock('x') as grant: report('in', grant.token); await asyncio.sleep(60)")
+        _, token = await paused.event()
+        paused.stop()
+        async with asyncio.timeout(BOUND):
+            grant = await session.lock("x").acquire()
+        assert grant.token > token
+        paused.go_on()
+        with pytest.raises(Exception, match="LeaseLost"):
+            await body
+
+
+# The server
+
+
+async def test_the_server_is_killed_and_comes_back_with_its_data(server):
+    """A recovery is another incarnation; what was held is still held, as each commit has waited for the disk."""
+    async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
+        async with one.lock("x") as grant:
+            waiter = asyncio.create_task(two.lock("x").acquire())
+            await until_waiting(one, "x")
+            server.kill()
+            await asyncio.sleep(0.3)
+            server.start()
+            asked = asyncio.create_task(one.lock("other").acquire())
+            async with asyncio.timeout(BOUND):
+                later = await asked
+            assert later.token > grant.token
+            grant.check()
+            assert not waiter.done()
+        async with asyncio.timeout(BOUND):
+            assert (await waiter).token > grant.token
+
+
+async def test_the_server_ends_in_order_and_starts_again(server):
+    async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
+        async with one.lock("x") as grant:
+            waiter = asyncio.create_task(two.lock("x").acquire())
+            await until_waiting(one, "x")
+            server.kill(signal.SIGINT)
+            server.start()
+            grant.check()
+        async with asyncio.timeout(BOUND):
+            assert (await waiter).token > grant.token
+
+
+async def test_the_server_is_killed_and_comes_back_without_its_data(server):
+    """They are told at once, and not when their next renewal comes."""
+    one = await opened(server.url, ttl=RARELY)
+    two = await opened(server.url, ttl=RARELY)
+    grant = await one.lock("x").acquire()
+    waiter = asyncio.create_task(two.lock("x").acquire())
+    await until_waiting(one, "x")
+    server.kill()
+    server.lose_data()
+    server.start()
+    async with connect(server.url) as three, three.lock("x") as later:  # which makes the tables
+        assert later.token > grant.token
+        async with asyncio.timeout(BOUND):
+            await grant.lost.wait()
+            with pytest.raises(SessionLost, match=r"has lost it|has lost data"):
+                await waiter
+    await one.close()
+    await two.close()
+
+
+async def test_operations_wait_for_a_server_that_is_away(server):
+    async with connect(server.url, ttl=60) as session:
+        async with session.lock("x"):
+            pass
+        server.kill()
+        calls = [session.lock("x").acquire, session.lock("y").locked, session.event("e").set, session.names]
+        asked = [asyncio.create_task(call()) for call in calls]
+        cancelled = asyncio.create_task(session.lock("z").acquire())
+        await asyncio.sleep(0.2)
+        assert not any(task.done() for task in asked)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        server.start()
+        async with asyncio.timeout(BOUND):
+            await asyncio.gather(*asked)
+            while await session.lock("z").locked():
+                await asyncio.sleep(0.01)
+
+
+async def test_nothing_waits_longer_than_the_session_lives_when_the_server_stays_away(server):
+    session = await opened(server.url)
+    grant = await session.lock("x").acquire()
+    server.kill()
+    with pytest.raises(SessionLost, match="could not be renewed within its ttl"):
+        async with asyncio.timeout(BOUND):
+            await asyncio.gather(session.lock("y").acquire(), session.lock("z").locked())
+    assert grant.lost.is_set()
+    async with asyncio.timeout(BOUND):
+        await session.close()
+    with pytest.raises(EngineError, match="cannot be reached"):
+        await opened(server.url)
+
+
+async def test_a_stopped_server_is_waited_for_until_the_deadline(server):
+    session, other = await opened(server.url), await opened(server.url, ttl=60)
+    grant = await session.lock("x").acquire()
+    server.stop()
+    try:
+        async with asyncio.timeout(BOUND):
+            await grant.lost.wait()
+    finally:
+        server.go_on()
+    async with asyncio.timeout(BOUND):
+        assert (await other.lock("x").acquire()).token > grant.token
+    await other.close()
+    async with asyncio.timeout(BOUND):
+        await session.close()
+
+
+async def flushed(server):
+    """All commits so far are on the disk."""
+    async with admin(server) as connection:
+        await connection.execute("CHECKPOINT")
+
+
+async def test_a_killed_backend_takes_back_what_was_not_on_the_disk():
+    """With synchronous_commit=off. Start time and timeline stay. The holder is told, and no token is used twice."""
+    with PostgresServer("-c", "wal_writer_delay=10s", "-c", "wal_writer_flush_after=1GB") as server:
+        url = f"{server.url}?synchronous_commit=off"
+        async with connect(url, ttl=60) as one, connect(url, ttl=60) as two:
+            kept = await one.lock("kept").acquire()
+            await flushed(server)
+            lost = await one.lock("lost").acquire()
+            async with admin(server) as connection:
+                os.kill(await connection.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
+            async with asyncio.timeout(BOUND):
+                await lost.lost.wait()
+                kept.check()
+                assert (await two.lock("lost").acquire()).token > lost.token
+            assert not await two.lock("kept").try_acquire()
+
+
+async def test_a_lagging_standby_is_promoted():
+    """What it has not got is lost: the holder of that is told at once, the holder of something older is not."""
+    with PostgresServer(FAST) as server:
+        async with connect(server.url, ttl=60):
+            pass  # which makes the tables
+        async with PostgresProxy(server.port) as stream, PostgresProxy(server.port) as proxy:
+            there = f"host=127.0.0.1 port={stream.port} user=postgres sslmode=disable gssencmode=disable"
+            with PostgresServer(FAST, "-c", f"primary_conninfo={there}", data_of=server) as standby:
+                with pytest.raises(EngineError, match="is a standby, which changes nothing: connect to the primary"):
+                    await opened(standby.url)
+                await promote_after_a_lag(proxy, stream, server, standby)
+
+
+async def promote_after_a_lag(proxy, stream, server, standby):
+    """proxy: before the server, and later before the standby. stream: what the standby gets goes through it."""
+    async with admin(standby) as there:
+        one, two = await opened(proxy.url, ttl=RARELY), await opened(proxy.url, ttl=RARELY)
+        kept = await one.lock("kept").acquire()
+        while not await there.fetchval("SELECT count(*) FROM holdfast.texts WHERE name = 'kept'"):
+            await asyncio.sleep(0.01)
+        stream.is_deaf = True  # it lags from here on
+        lost = await one.lock("lost").acquire()
+        behind = asyncio.create_task(two.event("e").wait())
+        await until_waiting(one, "e")
+        server.kill()
+        await there.execute("SELECT pg_promote(true, 60)")
+        proxy.target = standby.port
+        proxy.cut()
+        async with asyncio.timeout(BOUND):
+            await lost.lost.wait()
+            with pytest.raises(SessionLost, match="has lost"):
+                await behind
+        kept.check()
+        assert not kept.lost.is_set()
+        async with connect(proxy.url) as three:
+            assert (await three.lock("lost").acquire()).token > lost.token
+            assert not await three.lock("kept").try_acquire()
+        await one.close()
+        await two.close()
+
+
+# Connections
+
+
+async def test_connections_are_killed_all_the_time():
+    options = {"namespace": "terminated", "ttl": 60}
+    async with (
+        connect(shared().url, **options) as one,
+        connect(shared().url, **options) as two,
+        admin(shared()) as other,
+    ):
+
+        async def kill():
+            while True:
+                await other.fetch(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                )
+                await asyncio.sleep(0.1)
+
+        killing = asyncio.create_task(kill())
+        inside = []
+
+        async def use(session):
+            for _ in range(10):
+                async with session.lock("x") as grant:
+                    inside.append(grant.token)
+
+        async with asyncio.timeout(BOUND):
+            await asyncio.gather(use(one), use(two))
+        killing.cancel()
+        assert inside == sorted(set(inside))
+        await assert_nothing_is_left(one, "x")
+
+
+async def test_an_idle_connection_is_not_ended():
+    with PostgresServer(FAST, "-c", "idle_session_timeout=300") as server:
+        async with connect(server.url, ttl=RARELY) as session:
+            connection = session.engine._link.main.connection
+            await asyncio.sleep(1)
+            async with session.lock("x"):
+                assert session.engine._link.main.connection is connection
+
+
+async def test_who_misses_every_wake_up_is_served_all_the_same():
+    async with PostgresProxy(shared().port) as proxy:
+        proxy.drops_messages = True
+        async with connect(proxy.url, namespace="deaf") as one, connect(proxy.url, namespace="deaf") as two:
+            async with one.lock("x"):
+                waiter = asyncio.create_task(two.lock("x").acquire())
+                await until_waiting(one, "x")
+            async with asyncio.timeout(BOUND):
+                await waiter
+
+
+async def test_what_was_missed_is_read_when_the_connection_is_there_again():
+    async with PostgresProxy(shared().port) as proxy:
+        async with (
+            connect(proxy.url, ttl=RARELY, namespace="gap") as two,
+            connect(shared().url, namespace="gap") as one,
+        ):
+            async with one.lock("x"):
+                waiter = asyncio.create_task(two.lock("x").acquire())
+                await until_waiting(one, "x")
+                proxy.drops_messages = True
+            proxy.drops_messages = False
+            proxy.cut()
+            async with asyncio.timeout(BOUND):
+                await waiter
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_an_answer_is_lost_at_every_request(operation):
+    """The server has done it, and the session does not know; so it asks again, and it counts once."""
+    lost = 0
+    async with PostgresProxy(shared().port) as proxy:
+        for number in range(12):
+            async with connect(proxy.url, ttl=60, namespace=f"cut {operation} {number}") as session:
+                async with session.lock("prepares"):
+                    pass
+                proxy.requests, proxy.cut_at, before = 0, number, proxy.cuts
+                async with asyncio.timeout(BOUND):
+                    await OPERATIONS[operation](session)
+                proxy.cut_at = None
+                await assert_nothing_is_left(session, "x")
+                lost += proxy.cuts - before
+                if proxy.cuts == before:
+                    break
+    assert lost >= (1 if operation == "barrier" else 2)
+
+
+@pytest.mark.parametrize("side", ["is_deaf", "is_mute"])
+async def test_one_side_is_cut_off_from_the_server(side):
+    """It gives up what it has before the others get it, and what it says later is refused."""
+    async with PostgresProxy(shared().port) as proxy:
+        cut_off = await opened(proxy.url, namespace=side)
+        async with connect(shared().url, namespace=side) as session:
+            grant = await cut_off.lock("x").acquire()
+            setattr(proxy, side, True)
+
+            async def take():
+                await session.lock("x").acquire()
+                with pytest.raises(LeaseLost):
+                    grant.check()
+
+            async with asyncio.timeout(BOUND):
+                await asyncio.gather(take(), grant.lost.wait())
+            async with asyncio.timeout(BOUND):
+                await cut_off.close()
+
+
+async def test_a_cancelled_task_leaves_nothing_at_the_server():
+    """asyncpg raises before the server has cancelled what it was asked for, so no cancellation reaches it."""
+    options = {"namespace": "cancelled"}
+    async with connect(shared().url, **options) as one, connect(shared().url, **options) as two:
+        connection = one.engine._link.main.connection
+        for turns in range(40):
+            async with two.lock("x"):
+                waiter = asyncio.create_task(one.lock("x").acquire())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                waiter.cancel()
+                await asyncio.wait([waiter])
+        assert one.engine._link.main.connection is connection
+        await assert_nothing_is_left(two, "x")
+
+
+async def test_a_program_that_cancels_all_tasks_does_not_make_it_deaf():
+    options = {"namespace": "all cancelled", "ttl": 60}
+    async with connect(shared().url, **options) as one, connect(shared().url, **options) as two:
+        async with one.lock("x"):
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.sleep(0)
+            waiter = asyncio.create_task(two.lock("x").acquire())
+            await until_waiting(one, "x")
+        async with asyncio.timeout(BOUND):
+            await waiter
+
+
+async def test_the_queue_of_notifications_is_full():
+    """It stays full until somebody asks how full it is, also when its readers have gone. Commits go on without."""
+    with PostgresServer(FAST, "-c", "max_notify_queue_pages=64") as server:
+        async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
+            async with admin(server) as reader, admin(server) as writer:
+                await reader.execute("LISTEN x; BEGIN; SELECT 1")  # which reads nothing until its transaction ends
+                await until_full(writer)
+
+                async def take():
+                    async with two.lock("x") as grant:
+                        return grant.token
+
+                for _ in range(3):
+                    async with one.lock("x") as grant:
+                        waiter = asyncio.create_task(take())
+                        await until_waiting(one, "x")
+                    async with asyncio.timeout(BOUND):
+                        assert await waiter > grant.token
+
+
+async def until_full(connection):
+    """Fill the queue of notifications."""
+    fill = "SELECT pg_notify('x', repeat('x', 7000) || n) FROM generate_series(1, 20) n"
+    while True:
+        try:
+            await connection.execute(fill)
+        except Exception as exc:
+            if "too many notifications in the NOTIFY queue" not in str(exc):
+                raise
+            return
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_no_change_is_lost_whatever_the_databases_isolation_level(level):
+    with PostgresServer(FAST, "-c", f"default_transaction_isolation={level}") as server:
+        sessions = [await opened(server.url, ttl=60) for _ in range(4)]
+        inside, counts = [], []
+
+        async def use(session):
+            for _ in range(10):
+                async with session.lock("x") as grant:
+                    inside.append(grant.token)
+                counts.append(await session.engine.apply("count", lambda stored: (str(int(stored.text or 0) + 1), 1)))
+
+        async with asyncio.timeout(BOUND):
+            await asyncio.gather(*map(use, sessions))
+        assert inside == sorted(set(inside))
+        assert await sessions[0].engine.read("count") == "40"
+        for session in sessions:
+            await session.close()
