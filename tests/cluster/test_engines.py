@@ -10,10 +10,12 @@ import pytest
 
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.embedded.engine import EmbeddedEngine
+from holdfast.cluster.engines.etcd.engine import EtcdEngine
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.engines.redis.engine import RedisEngine
 from holdfast.testing.engine_suite import EngineSuite
 
+from .etcd_servers import BINARIES, NO_ETCD, shared_etcd
 from .servers import REDIS, shared
 
 
@@ -43,6 +45,14 @@ class TestValkey(EngineSuite):
 class TestRedis(EngineSuite):
     def engine(self, namespace, ttl=None):
         return RedisEngine(shared("redis").url, namespace, ttl)
+
+
+@pytest.mark.skipif(BINARIES is None, reason=NO_ETCD)
+class TestEtcd(EngineSuite):
+    TTL = 2.0
+
+    def engine(self, namespace, ttl=None):
+        return EtcdEngine(shared_etcd().url, namespace, ttl)
 
 
 class Forgetful(MemoryEngine):

@@ -85,6 +85,8 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         ) from None
     if parts.scheme in ("redis", "rediss", "unix"):
         return _redis_engine(url or "", ttl, namespace)
+    if parts.scheme in ("etcd", "etcds"):
+        return _etcd_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":
         if parts.netloc or parts.path or parts.query or parts.fragment:
             raise ValueError(
@@ -112,8 +114,8 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         raise ValueError(f"{shown(url)} is no URL; a directory is written with three slashes: sqlite:///var/lib/locks")
     known = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
     raise ValueError(
-        f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST "
-        "and unix://SOCKET"
+        f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST, "
+        "unix://SOCKET, etcd://HOST and etcds://HOST"
     )
 
 
@@ -137,3 +139,11 @@ def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Eng
     except ImportError as exc:
         raise ImportError("Redis and Valkey need an extra: install holdfast with its extra 'redis'") from exc
     return RedisEngine(server, namespace, ttl)
+
+
+def _etcd_engine(url: str, ttl: float | None, namespace: str) -> Engine:
+    try:
+        from .engines.etcd.engine import EtcdEngine
+    except ImportError as exc:
+        raise ImportError("etcd needs an extra: install holdfast with its extra 'etcd'") from exc
+    return EtcdEngine(url, namespace, ttl)

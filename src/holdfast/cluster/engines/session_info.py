@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from holdfast.cluster.command_line import command_line
 from holdfast.cluster.errors import FormatError
 
 
@@ -38,3 +42,29 @@ class SessionInfo:
             return cls(id, str(name), str(host), int(pid), moment, str(command), alive)
         except (TypeError, ValueError, OverflowError, OSError) as exc:
             raise FormatError(f"the record of session {id} is not one of holdfast's. Nothing was changed") from exc
+
+
+def encode(label: str, since: float) -> str:
+    """What a server keeps of a session of this process, in JSON. since: in seconds since 1970."""
+    return json.dumps(
+        {
+            "name": label,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": since,
+            "command": command_line(),
+        }
+    )
+
+
+def decode(session: str, row: bytes) -> SessionInfo:
+    """Read back what encode() has made, of a session that is alive. Somebody else may have written it.
+
+    Raises FormatError if so.
+    """
+    try:
+        who = json.loads(row)
+        name, host, pid, since, command = (who[each] for each in ("name", "host", "pid", "since", "command"))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        name = host = pid = since = command = None
+    return SessionInfo.read(session, name, host, pid, since, command, alive=True)

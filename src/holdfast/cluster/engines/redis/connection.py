@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from holdfast.cluster.background import begin
+from holdfast.cluster.engines.inherited import blank
 
 from .answers import Answers
-from .inherited import blank
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import secrets
-import socket
 import string
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from holdfast.cluster.command_line import command_line
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import (
     MOST_OLD,
@@ -39,6 +36,8 @@ from holdfast.cluster.engines.eviction_note import KEPT, MOST, Eviction
 from holdfast.cluster.engines.eviction_note import decode as decode_eviction
 from holdfast.cluster.engines.eviction_note import encode as encode_eviction
 from holdfast.cluster.engines.session_info import SessionInfo
+from holdfast.cluster.engines.session_info import decode as decode_session
+from holdfast.cluster.engines.session_info import encode as describe_session
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from . import rights
@@ -120,9 +119,7 @@ class RedisEngine:
             servers.check(await link.ask("EVAL", FACTS, 0), repr(self))
             await self._wake_ups.subscribed()
             await asyncio.gather(self._look(), self._check_rights())
-            who = {"name": label, "host": socket.gethostname(), "pid": os.getpid(), "since": known.now()}
-            who["command"] = command_line()
-            link.description = json.dumps(who)
+            link.description = describe_session(label, known.now())
             link.reach_until = monotonic() + self._life
             life = math.ceil(self._life * 1000)
             await asyncio.gather(
@@ -227,7 +224,11 @@ class RedisEngine:
         if not asked:
             return {}
         rows = await self._link.insist(lambda: self._link.ask("MGET", *map(self._keys.session, asked)))
-        return {session: _describe(session, row) for session, row in zip(asked, rows, strict=True) if row is not None}
+        return {
+            session: decode_session(session, row.partition(b" ")[2])
+            for session, row in zip(asked, rows, strict=True)
+            if row is not None
+        }
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
         others = frozenset(sessions) - {self._id}
@@ -307,16 +308,6 @@ def _names(found: Iterable[bytes]) -> list[str]:
         with contextlib.suppress(UnicodeDecodeError):
             names.append(name.decode())
     return names
-
-
-def _describe(session: str, row: bytes) -> SessionInfo:
-    """From the session's own key. The session is alive, as the key is there; somebody else may have written it."""
-    try:
-        who = json.loads(row.partition(b" ")[2])
-        name, host, pid, since, command = (who[each] for each in ("name", "host", "pid", "since", "command"))
-    except (KeyError, TypeError, ValueError, RecursionError):
-        name = host = pid = since = command = None
-    return SessionInfo.read(session, name, host, pid, since, command, alive=True)
 
 
 def _evicted(kept: bytes) -> Eviction | None:
