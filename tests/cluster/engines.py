@@ -17,13 +17,28 @@ import holdfast
 from holdfast.cluster import Session
 from holdfast.cluster.engines.memory import MemoryEngine
 
+from .etcd_servers import BINARIES, NO_ETCD, change_in_etcd, shared_etcd
 from .running import run_bounded
 from .servers import shared
 
-ENGINES = "memory", "embedded", "valkey"
+SERVERS = "valkey", "etcd"
+ENGINES = "memory", "embedded", *SERVERS
 TTL = 5.0
 """Seconds, on the server: a process that stands still for a second or two on a busy machine does not lose its lease."""
 _numbers = count(1)
+
+
+def url_of(engine: str, directory: object) -> str:
+    """Skips the test if there is no server of this kind here."""
+    if engine == "memory":
+        return "memory:"
+    if engine == "embedded":
+        return f"sqlite://{directory}/locks"
+    if engine == "etcd":
+        if BINARIES is None:
+            pytest.skip(NO_ETCD)
+        return shared_etcd().url
+    return shared().url
 
 
 class Place:
@@ -33,17 +48,18 @@ class Place:
         self.engine = engine
         self.directory = directory
         self.namespace = f"place {os.getpid()} {next(_numbers)}"
-        self.url = {
-            "memory": "memory:",
-            "embedded": f"sqlite://{directory}/locks",
-            "valkey": shared().url if engine == "valkey" else "",
-        }[engine]
+        self.url = url_of(engine, directory)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether each request takes a round trip, and a session has a ttl."""
+        return self.engine in SERVERS
 
     def connect(self, **options: Any) -> Session:
         return holdfast.connect(self.url, **self.options(**options))
 
     def options(self, **options: Any) -> dict[str, Any]:
-        return {"namespace": self.namespace, "ttl": TTL if self.engine == "valkey" else None, **options}
+        return {"namespace": self.namespace, "ttl": TTL if self.is_server else None, **options}
 
     async def opened(self, **options: Any) -> Session:
         """A session that the test itself closes, or loses."""
@@ -67,6 +83,8 @@ class Place:
                     database.execute("DELETE FROM texts WHERE name = ?", (name,))
                 else:
                     database.execute("UPDATE texts SET text = ? WHERE name = ?", (text, name))
+        elif self.engine == "etcd":
+            change_in_etcd(f"holdfast/{self.namespace}/record/{name}", change)
         else:
             key = f"holdfast:{{{self.namespace}}}:record:{name}"
             async with redis.asyncio.Redis.from_url(self.url, decode_responses=True) as client:

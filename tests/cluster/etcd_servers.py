@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -161,3 +163,15 @@ def shared_etcd() -> EtcdServer:
         _shared.append(server.__enter__())
         atexit.register(server.__exit__)
     return _shared[0]
+
+
+def change_in_etcd(key: str, change: Callable[[str | None], str | None]) -> None:
+    """Change what the shared server has under a key; None removes it."""
+    member = shared_etcd().members[0]
+    coded = b64encode(key.encode()).decode()
+    found = member.ask("kv/range", key=coded).get("kvs")
+    text = change(b64decode(found[0]["value"]).decode() if found else None)
+    if text is None:
+        member.ask("kv/deleterange", key=coded)
+    else:
+        member.ask("kv/put", key=coded, value=b64encode(text.encode()).decode())

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from tests.cluster.counting import Requests
-from tests.cluster.servers import shared
+from tests.cluster.engines import SERVERS, url_of
 
 import holdfast
 from holdfast.cluster.records.barrier import BarrierRecord
@@ -159,7 +159,9 @@ class ClusterTier(Tier):
     def __init__(self, name: str, sessions: int, processes: int = 1) -> None:
         self.name = name
         self.without = WITHOUT | (WITHOUT_IN_TWO if sessions > 1 else {})
-        self.is_server = name.startswith("valkey")
+        engine, _, _ = name.partition(",")
+        self._engine = engine
+        self.is_server = engine in SERVERS
         if self.is_server and sessions > 1:
             self.without |= WITHOUT_ON_A_SERVER_IN_TWO
         if processes > 1:
@@ -176,10 +178,7 @@ class ClusterTier(Tier):
         assert not left_behind
 
     async def _main(self, test: Callable[[], Coroutine[Any, Any, None]], directory: str) -> set[asyncio.Task[Any]]:
-        if self.is_server:
-            url = shared().url
-        else:
-            url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
+        url = url_of(self._engine, directory)
         self._made = {}
         self._requests = Requests()
         async with holdfast.connect(url, namespace=directory) as observer:

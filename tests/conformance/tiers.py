@@ -124,9 +124,12 @@ TIERS: list[Tier] = [
     ClusterTier("embedded, two processes", sessions=2, processes=2),
     ClusterTier("valkey", sessions=1),
     ClusterTier("valkey, two sessions", sessions=2),
+    ClusterTier("etcd", sessions=1),
+    ClusterTier("etcd, two sessions", sessions=2),
     SynchronousTier("memory"),
     SynchronousTier("embedded"),
     SynchronousTier("valkey"),
+    SynchronousTier("etcd"),
 ]
 
 CONDITION_TIERS: list[Tier] = [
