@@ -14,6 +14,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -173,18 +174,18 @@ class EtcdEngine:
 
     async def look(self, names: Iterable[str], sessions: Iterable[str]) -> Seen:
         known, others = [*names], [*sessions]
-        found = await self._link.insist(lambda: self._reading.look(known, others))
+        found = await self._link.insist(partial(self._reading.look, known, others))
         return Seen(found.texts, found.dead)
 
     async def names(self) -> list[str]:
         asked = transaction([], [get_all(self._keys.records, keys_only=True)])
-        found = await self._link.insist(lambda: self._link.transact(asked))
+        found = await self._link.insist(partial(self._link.transact, asked))
         return sorted(self._names(each.key for each in found.found[0]))
 
     async def old(self, seconds: float, skip: int = 0) -> list[str]:
         order = {"sort_target": "MOD", "sort_order": "ASCEND", "limit": str(skip + MOST_OLD)}
         asked = transaction([], [get_all(self._keys.records, **order)])
-        found = await self._link.insist(lambda: self._link.transact(asked))
+        found = await self._link.insist(partial(self._link.transact, asked))
         latest = self._known.clock.now() - seconds
         return self._names(each.key for each in found.found[0][skip:] if changed_at(each.value) < latest)
 
@@ -207,7 +208,7 @@ class EtcdEngine:
         for start in range(0, len(asked), MOST):
             batch = asked[start : start + MOST]
             wanted = transaction([], [get(self._keys.session(session)) for session in batch])
-            found = await self._link.insist(lambda wanted=wanted: self._link.transact(wanted))  # type: ignore[misc]
+            found = await self._link.insist(partial(self._link.transact, wanted))
             for index, session in enumerate(batch):
                 if (kept := found.one(index)).revision:
                     infos[session] = decode_session(session, kept.value)
@@ -215,7 +216,7 @@ class EtcdEngine:
 
     async def dead(self, sessions: Iterable[str]) -> frozenset[str]:
         others = frozenset(sessions) - {self._id}
-        return (await self.look([], others)).dead if others else frozenset()
+        return (await self._link.insist(partial(self._reading.look, (), others))).dead if others else frozenset()
 
     async def evict(self, session: str, by: str, reason: str, held: Iterable[str]) -> bool:
         found = (await self.describe([session])).get(session)
