@@ -64,7 +64,7 @@ class EtcdEngine:
 
     vouches = True
     sends_texts = SMALL
-    makes_additions = False
+    makes_additions = True
     begins_at_once = False
 
     def __init__(self, url: str, namespace: str, ttl: float | None = None) -> None:
@@ -153,7 +153,7 @@ class EtcdEngine:
         addition: Addition | None = None,
         opens: Callable[[T], Opening | None] | None = None,
     ) -> Coroutine[Any, Any, T | None]:
-        return self._changes.apply(name, change, evicted=evicted, notices=notices)
+        return self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         asked = monotonic()

@@ -41,7 +41,7 @@ class Evictions:
         lease = new_lease()
         await grant(link, lease, int(KEPT))
         ended = keys.session(session)
-        look = json.dumps([self._known.state.incarnation[:8], "", ["look"], None]).encode()
+        look = json.dumps([self._known.state.incarnation[:8], "", ["look"], None, "-"]).encode()
         asked = [version_is(link.key, link.number), exists(ended)]
         todo = [
             put(keys.eviction(int(self._known.clock.now() * 1_000_000), session), note.encode(), lease),

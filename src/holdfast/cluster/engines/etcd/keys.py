@@ -3,6 +3,8 @@
     holdfast/NAMESPACE/state             the incarnation, the floor, and the mark, with spaces in between
     holdfast/NAMESPACE/record/NAME       the engine's time of the change in µs, a space, and the text
     holdfast/NAMESPACE/name/NAME         is there as long as the record is: where its tokens began
+    holdfast/NAMESPACE/open/NAME         the kind of the additions that the text may have; absent if it may have none
+    holdfast/NAMESPACE/added/NAME/ID-N   an addition, as the row that it is in the text; NAME is quoted
     holdfast/NAMESPACE/session/ID        a description of the session in JSON; it goes with the session's lease
     holdfast/NAMESPACE/inbox/ID          the last wake-up of the session; it goes with the session's lease
     holdfast/NAMESPACE/evicted/TIME-ID   the note of an eviction; it goes with a lease of a day
@@ -41,6 +43,13 @@ class Keys:
 
     def index(self, name: str) -> bytes:
         return self.indices + name.encode()
+
+    def opened(self, name: str) -> bytes:
+        return self.prefix + b"open/" + name.encode()
+
+    def additions(self, name: str) -> bytes:
+        """What the keys of all additions to a text begin with, and no others."""
+        return self.prefix + b"added/" + quote(name, safe="").encode() + b"/"
 
     def session(self, session: str) -> bytes:
         return self.sessions + session.encode()

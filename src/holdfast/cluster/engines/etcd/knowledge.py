@@ -51,14 +51,21 @@ class Version(NamedTuple):
     """What is known to be kept under a name."""
 
     text: str | None = None
+    """With all additions that are known."""
     revision: int = 0
-    """Of the text; 0 if there is none."""
+    """Of the text without additions; 0 if there is none."""
     as_of: int = 0
     """The revision of the store at which it was so."""
     name_revision: int = 0
     """The revision of the name's index, where it is known that the index is there, and no text."""
     began: int = 0
     """What the index says then: where the tokens of the text that is gone began."""
+    kind: str = "-"
+    """That of the additions that the text may have; "-": none."""
+    added: tuple[bytes, ...] = ()
+    """The keys of the additions that are known."""
+    last_added: int = 0
+    """The revision at which the last of them was made; 0 if none is known."""
 
 
 NOTHING = Version()

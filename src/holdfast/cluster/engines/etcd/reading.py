@@ -10,7 +10,19 @@ from holdfast.cluster.errors import EngineError
 from .keys import Keys
 from .knowledge import Knowledge, State, Version, decode
 from .link import Link
-from .transactions import MOST, Kept, Outcome, Part, get, if_, revision_is, transaction
+from .transactions import (
+    MOST,
+    NOTHING,
+    Kept,
+    Outcome,
+    Part,
+    get,
+    get_all,
+    if_,
+    none_created_after,
+    revision_is,
+    transaction,
+)
 
 _BATCH = MOST - 2
 """What one transaction looks at, besides the state and the session itself."""
@@ -37,8 +49,8 @@ class Reading:
 
     async def fetch(self, name: str) -> Version:
         """What is kept under the name now. Tried once; raises EngineError."""
-        found = await self._transact([get(self._keys.record(name)), get(self._keys.index(name))])
-        return version(found.one(2), found.one(3), found.revision)
+        found = await self._transact(all_of(self._keys, name))
+        return version(found, 2)
 
     async def look(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Look:
         """Look at sessions, then at texts. Tried once; raises EngineError."""
@@ -49,8 +61,7 @@ class Reading:
         ]
         for name in asked:
             known = self._known.version(name)
-            key = self._keys.record(name)
-            parts.append((if_([revision_is(key, known.revision)], [], [get(key)]), name, known))
+            parts.append((if_(as_known(self._keys, name, known), [], all_of(self._keys, name)), name, known))
         for start in range(0, max(len(parts), 1), _BATCH):
             batch = parts[start : start + _BATCH]
             found = await self._transact([part for part, _, _ in batch])
@@ -67,7 +78,7 @@ class Reading:
         """What a look has found of a text: whether it is still the known one, and else the one that is there."""
         if found.succeeded:
             return known.text
-        now = version(found.one(0), Kept(), revision)
+        now = version(found._replace(revision=revision), 0)
         if name in self._known.versions:
             self._known.note(name, now)
         return now.text
@@ -96,9 +107,37 @@ def saw(known: Knowledge, kept: Kept, revision: int) -> bool:
     return state is not None and known.saw(state, revision)
 
 
-def version(record: Kept, index: Kept, revision: int) -> Version:
-    """What is kept under a name. revision: of the store, when it was found."""
-    if record.revision:
-        return Version(decode(record.value), record.revision, revision)
-    began = int(index.value) if index.value.isdigit() else 0
-    return Version(None, 0, revision, index.revision, began)
+def all_of(keys: Keys, name: str) -> list[Part]:
+    """Gets all that is kept under a name: the record, its index, what it is open to, and the additions in order."""
+    order = {"sort_target": "CREATE", "sort_order": "ASCEND"}
+    return [
+        get(keys.record(name)),
+        get(keys.index(name)),
+        get(keys.opened(name)),
+        get_all(keys.additions(name), **order),
+    ]
+
+
+def as_known(keys: Keys, name: str, version: Version, with_others: bool = False) -> list[Part]:
+    """The comparisons that say whether a text is the known one. with_others: other additions make no difference."""
+    compares = [revision_is(keys.record(name), version.revision)]
+    if version.revision and not with_others:
+        compares.append(none_created_after(keys.additions(name), version.last_added))
+    return compares
+
+
+def version(found: Outcome, at: int) -> Version:
+    """What is kept under a name, as `all_of` has got it. at: the index of the first thing that it has got."""
+    record, index, opened, added = found.one(at), found.one(at + 1), found.one(at + 2), found.all(at + 3)
+    if not record.revision:
+        began = int(index.value) if index.value.isdigit() else 0
+        return Version(None, 0, found.revision, index.revision, began)
+    rows = [b"\n" + each.value for each in added]
+    return Version(
+        decode(record.value) + b"".join(rows).decode(errors="backslashreplace"),
+        record.revision,
+        found.revision,
+        kind=opened.value.decode(errors="backslashreplace") if opened.revision else "-",
+        added=tuple(each.key for each in added),
+        last_added=(added[-1] if added else NOTHING).created,
+    )

@@ -33,6 +33,17 @@ def value_is(key: bytes, value: bytes) -> Part:
     return {"target": "VALUE", "result": "EQUAL", "value": _coded(value), "key": _coded(key)}
 
 
+def none_created_after(prefix: bytes, revision: int) -> Part:
+    """Of all keys with this prefix. If there are none, it is so."""
+    return {
+        "target": "CREATE",
+        "result": "LESS",
+        "create_revision": str(revision + 1),
+        "key": _coded(prefix),
+        "range_end": _coded(behind(prefix)),
+    }
+
+
 def put(key: bytes, value: bytes, lease: int = 0) -> Part:
     return {"requestPut": {"key": _coded(key), "value": _coded(value), "lease": str(lease)}}
 
@@ -48,6 +59,10 @@ def get_all(prefix: bytes, **options: str | int | bool) -> Part:
 
 def delete(key: bytes) -> Part:
     return {"requestDeleteRange": {"key": _coded(key)}}
+
+
+def delete_all(prefix: bytes) -> Part:
+    return delete_until(prefix, behind(prefix))
 
 
 def delete_until(key: bytes, end: bytes) -> Part:
@@ -83,6 +98,8 @@ class Kept(NamedTuple):
     revision: int = 0
     """Of its last change; 0 if there is nothing."""
     version: int = 0
+    created: int = 0
+    """The revision at which it was put when it was absent."""
 
 
 NOTHING = Kept()
@@ -97,10 +114,15 @@ class Outcome(NamedTuple):
     found: list[Any]
     """For each thing that was done: the keys found, in a list; the outcome of a transaction; None for the others."""
 
+    def all(self, index: int) -> list[Kept]:
+        """The keys that were found by the thing with this index."""
+        found: list[Kept] = self.found[index]
+        return found
+
     def one(self, index: int) -> Kept:
         """The key that was found by the thing with this index; NOTHING if it was absent."""
-        kept: list[Kept] = self.found[index]
-        return kept[0] if kept else NOTHING
+        found = self.all(index)
+        return found[0] if found else NOTHING
 
 
 def outcome(body: Mapping[str, Any]) -> Outcome:
@@ -122,6 +144,7 @@ def kept(found: Mapping[str, Any]) -> Kept:
         b64decode(found.get("value", "")),
         int(found.get("mod_revision", 0)),
         int(found.get("version", 0)),
+        int(found.get("create_revision", 0)),
     )
 
 

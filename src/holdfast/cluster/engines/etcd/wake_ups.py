@@ -3,8 +3,9 @@
 A watch tells each put, so none is missed while the watch is open, and nothing piles up. The put is a transaction within
 the change's: it is made only if the session to wake is alive, and goes with its lease.
 
-A wake-up is a list in JSON: the beginning of the incarnation, the name, the messages, and perhaps the text that the
-change has made. The wake-up's revision is then the text's as well, as one transaction has put both.
+A wake-up is a list in JSON: the beginning of the incarnation, the name, the messages, the text that the change has
+made, or null, and the kind of the additions that this text may have. The wake-up's revision is then the text's as well,
+as one transaction has put both.
 """
 
 from __future__ import annotations
@@ -48,15 +49,18 @@ class WakeUps:
 
     def send(self, session: str, name: str, message: str) -> None:
         """Send a message to a session. Never raises."""
-        self._send([self._put(session, name, [message], None)])
+        self._send([self._put(session, name, [message])])
 
     def send_all(self, puts: Sequence[Part]) -> None:
         """Send what `of_change` has left over. Never raises."""
         for start in range(0, len(puts), _AFTERWARDS):
             self._send(puts[start : start + _AFTERWARDS])
 
-    def of_change(self, name: str, text: str, notices: Iterable[Notice]) -> tuple[list[Part], list[Part]]:
-        """What wakes the sessions of a change: a part of its transaction, and what is to be sent afterwards."""
+    def of_change(self, name: str, text: str, kind: str, notices: Iterable[Notice]) -> tuple[list[Part], list[Part]]:
+        """What wakes the sessions of a change: a part of its transaction, and what is to be sent afterwards.
+
+        kind: of the additions that the text may have.
+        """
         is_small = len(text) <= SMALL
         messages: dict[str, list[str]] = {}
         for session, message in notices:
@@ -68,13 +72,13 @@ class WakeUps:
         at_once, later = sessions[:_MOST_AT_ONCE], sessions[_MOST_AT_ONCE:]
         sent = text if is_small else None
         return (
-            [self._put(session, name, messages[session], sent) for session in at_once],
-            [self._put(session, name, messages[session], None) for session in later if messages[session]],
+            [self._put(session, name, messages[session], sent, kind) for session in at_once],
+            [self._put(session, name, messages[session]) for session in later if messages[session]],
         )
 
-    def _put(self, session: str, name: str, messages: Sequence[str], text: str | None) -> Part:
+    def _put(self, session: str, name: str, messages: Sequence[str], text: str | None = None, kind: str = "-") -> Part:
         incarnation = self._link.known.state.incarnation[:_INCARNATION]
-        value = json.dumps([incarnation, name, messages, text], separators=(",", ":")).encode()
+        value = json.dumps([incarnation, name, messages, text, kind], separators=(",", ":")).encode()
         keys = self._link.keys
         return if_([exists(keys.session(session))], [put(keys.inbox(session), value, lease_of(session))])
 
@@ -88,7 +92,7 @@ class WakeUps:
 
     def _receive(self, found: Kept) -> None:
         try:
-            incarnation, name, messages, text = json.loads(found.value)
+            incarnation, name, messages, text, kind = json.loads(found.value)
             said = [str(message) for message in messages]
         except (ValueError, TypeError):
             return  # somebody else has put it there, and the next wake-up must still be heard
@@ -97,6 +101,6 @@ class WakeUps:
             return  # it was sent in another incarnation, whose data may be lost
         sent = text if isinstance(text, str) else None
         if sent is not None and name in known.versions:
-            known.note(name, Version(sent, found.revision, found.revision))
+            known.note(name, Version(sent, found.revision, found.revision, kind=str(kind)))
         for message in said:
             self._on_wake(name, message, sent)
