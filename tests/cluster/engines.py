@@ -17,7 +17,7 @@ import holdfast
 from holdfast.cluster import Session
 from holdfast.cluster.engines.memory import MemoryEngine
 
-from .etcd_servers import BINARIES, NO_ETCD, change_in_etcd, shared_etcd
+from .etcd_servers import BINARIES, NO_ETCD, shared_etcd
 from .running import run_bounded
 from .servers import shared
 
@@ -84,7 +84,7 @@ class Place:
                 else:
                     database.execute("UPDATE texts SET text = ? WHERE name = ?", (text, name))
         elif self.engine == "etcd":
-            change_in_etcd(f"holdfast/{self.namespace}/record/{name}", change)
+            shared_etcd().change(f"holdfast/{self.namespace}/record/{name}", change)
         else:
             key = f"holdfast:{{{self.namespace}}}:record:{name}"
             async with redis.asyncio.Redis.from_url(self.url, decode_responses=True) as client:

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -37,6 +38,7 @@ class Member:
         self.port = free_port()
         self.peer_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.was_killed = False
 
     @property
     def url(self) -> str:
@@ -57,11 +59,13 @@ class Member:
             *("--initial-cluster", cluster, "--initial-cluster-state", state),
             *("--log-level", "error", "--heartbeat-interval", "50", "--election-timeout", "500", *options),
         ]
+        self.was_killed = False
         with (self.directory / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def kill(self, how: int = signal.SIGKILL) -> None:
         """And wait until it has gone."""
+        self.was_killed = True
         if self.process is not None:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGCONT)
@@ -121,6 +125,9 @@ class EtcdServer:
 
     def __exit__(self, *exc: object) -> None:
         for member in self.members:
+            if member.process is not None and member.process.poll() is not None and not member.was_killed:
+                log = (self.directory / f"{member.name}.log").read_text()[-3000:]
+                sys.stderr.write(f"{member.name} has ended by itself with {member.process.returncode}:\n{log}\n")
             member.kill()
         shutil.rmtree(self.directory)
 
@@ -152,6 +159,17 @@ class EtcdServer:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def change(self, key: str, change: Callable[[str | None], str | None]) -> None:
+        """Change what is kept under a key; None removes it."""
+        member = self.members[0]
+        coded = b64encode(key.encode()).decode()
+        found = member.ask("kv/range", key=coded).get("kvs")
+        text = change(b64decode(found[0]["value"]).decode() if found else None)
+        if text is None:
+            member.ask("kv/deleterange", key=coded)
+        else:
+            member.ask("kv/put", key=coded, value=b64encode(text.encode()).decode())
+
 
 _shared: list[EtcdServer] = []
 
@@ -163,15 +181,3 @@ def shared_etcd() -> EtcdServer:
         _shared.append(server.__enter__())
         atexit.register(server.__exit__)
     return _shared[0]
-
-
-def change_in_etcd(key: str, change: Callable[[str | None], str | None]) -> None:
-    """Change what the shared server has under a key; None removes it."""
-    member = shared_etcd().members[0]
-    coded = b64encode(key.encode()).decode()
-    found = member.ask("kv/range", key=coded).get("kvs")
-    text = change(b64decode(found[0]["value"]).decode() if found else None)
-    if text is None:
-        member.ask("kv/deleterange", key=coded)
-    else:
-        member.ask("kv/put", key=coded, value=b64encode(text.encode()).decode())

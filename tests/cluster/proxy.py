@@ -5,19 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import Self
+from typing import NamedTuple, Self
+
+
+class Protocol(NamedTuple):
+    """How a proxy tells what goes through."""
+
+    scheme: str
+    """Of URLs."""
+    request: bytes
+    """What stands once in each request that is counted."""
+    message: bytes
+    """What stands in each wake-up."""
+
+
+REDIS = Protocol("redis", b"EVAL", b"$7\r\nmessage\r\n")
+ETCD = Protocol("etcd", b"POST /v3/kv/txn", b'"events":')
 
 
 class Proxy:
     """Use it with `async with`."""
 
-    def __init__(self, port: int, round_trip: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, port: int, round_trip: float = 0.0, tls: ssl.SSLContext | None = None, protocol: Protocol = REDIS
+    ) -> None:
         """port: the server's. round_trip: seconds that it adds to each request and its answer. tls: for clients."""
+        self._protocol = protocol
         self.target = port
         self.round_trip = round_trip
         self._tls = tls
         self.requests = 0
-        """Of scripts: what a session asks for, other than subscribing and greeting."""
+        """What a session asks for, other than subscribing and greeting."""
         self.cut_at: int | None = None
         """At the request with this number the connection is cut when the server has answered it: the answer is lost."""
         self.cuts = 0
@@ -33,7 +51,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"{self._protocol.scheme}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(lambda *ends: self._serve(*ends), "127.0.0.1", 0, ssl=self._tls)
@@ -86,7 +104,7 @@ class Proxy:
             writer.write(data)
 
     def _from_client(self, data: bytes, cut: asyncio.Event) -> bool:
-        for _ in range(data.count(b"EVAL")):
+        for _ in range(data.count(self._protocol.request)):
             if self.cut_at is not None and self.requests == self.cut_at:
                 cut.set()
             self.requests += 1
@@ -94,4 +112,4 @@ class Proxy:
 
     def _from_server(self, data: bytes, cut: asyncio.Event) -> bool:
         self.is_deaf |= self.deaf_from is not None and self.deaf_from in data
-        return not self.is_deaf and not (self.drops_messages and b"$7\r\nmessage\r\n" in data)
+        return not self.is_deaf and not (self.drops_messages and self._protocol.message in data)

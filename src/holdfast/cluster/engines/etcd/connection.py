@@ -64,6 +64,11 @@ class Connection:
         """The member's address, as messages show it."""
         return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether a request can be made on it now, as far as is known."""
+        return not (self.is_busy or self.is_broken or self._reader.at_eof())
+
     async def open(self) -> None:
         """Connect. Raises OSError.
 

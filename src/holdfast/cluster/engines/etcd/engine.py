@@ -53,6 +53,8 @@ TTL = 10.0
 """Seconds, by default."""
 _SHORTEST = 2
 """Seconds of a lease, at least, as etcd is configured by default."""
+_PATIENCE = 1.0, 5.0
+"""Seconds, the least and the most, that an answer may take: a third of the ttl between them."""
 _OPENING = 2
 """How many times as long as for an answer the server may take until a session can ask it for something."""
 _LEAVING = 1.0
@@ -84,7 +86,8 @@ class EtcdEngine:
         self._id = ""
 
     def _new_link(self, known: Knowledge) -> Link:
-        return Link(self._server, self._keys, known, max(self._life / 3, 1.0))
+        least, most = _PATIENCE
+        return Link(self._server, self._keys, known, min(max(self._life / 3, least), most))
 
     def __repr__(self) -> str:
         return str(self._server)

@@ -19,10 +19,12 @@ can find is a copy of a member's whole data directory, log included, that was pu
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.errors import FormatError
 
 from .keys import Keys
@@ -34,6 +36,10 @@ Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Asks one member, on one connection."""
 TXN = "/v3/kv/txn"
 _STATUS = "/v3/maintenance/status"
+_SECOND = 1.1
+"""Seconds within which the date in a member's answers has changed, and the time is known more exactly."""
+_CERTAIN = 0.1
+"""Seconds that are exact enough: no server is restored twice within them."""
 
 
 async def find(ask: Ask, keys: Keys, known: Knowledge, name: str) -> None:
@@ -63,6 +69,11 @@ async def find(ask: Ask, keys: Keys, known: Knowledge, name: str) -> None:
 async def _begin_anew(ask: Ask, keys: Keys, known: Knowledge, kept: Kept, status: Mapping[str, Any]) -> None:
     """Replace the state that was found, unless somebody else has done so meanwhile."""
     before = _decoded(kept, keys)
+    if before is not None:  # it may have gone back a moment ago as well, and floors are to rise
+        with_patience = monotonic() + _SECOND
+        while known.clock.uncertainty > _CERTAIN and monotonic() < with_patience:
+            await asyncio.sleep(_CERTAIN / 4)
+            await ask(_STATUS, {})
     read = await ask(TXN, transaction([], [get(keys.state)]))
     mark = int(status.get("raftAppliedIndex", 0)) - outcome(read).revision  # it is not more than the difference now
     floor = max(math.ceil(known.clock.latest() * 1_000_000), 0 if before is None else before.floor)

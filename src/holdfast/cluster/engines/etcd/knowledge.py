@@ -99,6 +99,11 @@ class Clock:
         """The member's time, in seconds since 1970; it is at least that."""
         return monotonic() + self._low
 
+    @property
+    def uncertainty(self) -> float:
+        """Seconds between the bounds."""
+        return self._high - self._low
+
     def latest(self) -> float:
         """What the clock of no member has passed by now."""
         return monotonic() + self._high + SPREAD

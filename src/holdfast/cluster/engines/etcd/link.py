@@ -19,7 +19,7 @@ from holdfast.cluster.engines.far_link import FarLink, Unreachable
 from holdfast.cluster.errors import EngineError
 
 from . import history
-from .connection import Broken, Connection, Refused
+from .connection import Connection, Refused
 from .history import TXN
 from .keys import Keys, lease_of
 from .knowledge import Knowledge
@@ -182,11 +182,11 @@ class Link(FarLink):
         """A connection that no request is under way on. Raises EngineError."""
         while True:
             for connection in self._connections:
-                if not (connection.is_busy or connection.is_broken):
+                if connection.is_idle:
                     connection.is_busy = True
                     return connection
             async with self._connecting:
-                if all(each.is_busy or each.is_broken for each in self._connections):
+                if not any(each.is_idle for each in self._connections):
                     await self._connect()
 
     async def _connect(self) -> None:
@@ -232,7 +232,7 @@ class Link(FarLink):
 
     def _leave_member_of(self, connection: Connection) -> None:
         """As _leave_member(), unless that was done already, for another connection."""
-        if connection in self._connections:
+        if connection in self._connections or connection in self.streams:
             self._leave_member()
 
     def _leave_member(self) -> None:
@@ -240,6 +240,7 @@ class Link(FarLink):
         for connection in self._connections | self.streams:
             connection.break_off()
         self._connections.clear()
+        self.streams.clear()
         self._at = (self._at + 1) % len(self.server.members)
 
     def doubt(self) -> None:
@@ -255,13 +256,16 @@ class Link(FarLink):
         connection = self._new_connection()
         self.streams.add(connection)
         try:
-            async with asyncio.timeout(self.limit()):
+            async with asyncio.timeout(self.patience):
                 await connection.open()
                 if self.server.user and not self._token:
                     await self._log_in(connection)
             headers = {**self._headers(), "Grpc-Metadata-hasleader": "true"}  # else it is silent without a majority
             async with contextlib.aclosing(connection.stream(_WATCH, body, headers)) as messages:
-                async for message in messages:
+                # Some members take a request that they never answer, as while they start.
+                async with asyncio.timeout(self.patience):
+                    first = await anext(messages)
+                async for message in _after(first, messages):
                     result = message.get("result", {})
                     if "error" in message or result.get("canceled"):
                         break
@@ -271,7 +275,10 @@ class Link(FarLink):
             if any(word in str(exc) for word in _BAD_TOKEN):
                 self._token = ""
             raise self._explained(exc, connection) from exc
-        except (Broken, TimeoutError) as exc:
+        except (OSError, TimeoutError, StopAsyncIteration) as exc:
+            if isinstance(exc, EngineError):
+                raise
+            self._leave_member_of(connection)
             raise Unreachable(f"{self.server} cannot be reached: {exc}") from exc
         finally:
             connection.break_off()
@@ -292,3 +299,11 @@ class Link(FarLink):
         self.is_closed = True
         for connection in self._connections | self.streams:
             connection.close_in_child()
+
+
+async def _after(
+    first: Mapping[str, Any], messages: AsyncGenerator[Mapping[str, Any]]
+) -> AsyncGenerator[Mapping[str, Any]]:
+    yield first
+    async for message in messages:
+        yield message

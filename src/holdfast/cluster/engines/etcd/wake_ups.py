@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from holdfast.cluster.engines.contract import Notice, OnGap, OnWake
-from holdfast.cluster.errors import EngineError
+from holdfast.cluster.errors import EngineError, SessionLost
 
 from .keys import lease_of
 from .knowledge import Version
@@ -41,11 +41,22 @@ class WakeUps:
         self._link = link
         self._on_wake = on_wake
         inbox = watched(link.keys.inbox(link.session), False, "NODELETE")
-        self._watch = Watch(link, inbox, lambda is_first: None if is_first else on_gap(False), self._receive)
+        self._on_gap = on_gap
+        self._watch = Watch(link, inbox, self._has_begun, self._receive)
 
     async def begun(self) -> None:
         """Wait until the session can be woken. Raises EngineError if it cannot."""
         await self._watch.begun()
+
+    def _has_begun(self, is_first: bool) -> None:
+        """Where the watch has ended, the server may have: then its data may have gone back, which a request finds."""
+        if not is_first:
+            self._on_gap(False)
+            self._link.begin(self._look_around)
+
+    async def _look_around(self) -> None:
+        with contextlib.suppress(EngineError, SessionLost):  # then the next request finds it
+            await self._link.insist(partial(self._link.transact, transaction([], [])))
 
     def send(self, session: str, name: str, message: str) -> None:
         """Send a message to a session. Never raises."""
