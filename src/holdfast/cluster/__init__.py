@@ -8,6 +8,7 @@ from .errors import LeaseLost as LeaseLost
 from .errors import NameConflict as NameConflict
 from .errors import PrivateTmpWarning as PrivateTmpWarning
 from .errors import SessionLost as SessionLost
+from .fencing import EtcdFence as EtcdFence
 from .fencing import Fence as Fence
 from .fencing import RedisFence as RedisFence
 from .fencing import SQLiteFence as SQLiteFence
@@ -44,6 +45,7 @@ for _public in (
     NameConflict,
     PrivateTmpWarning,
     SessionLost,
+    EtcdFence,
     Event,
     Fence,
     RedisFence,
@@ -75,6 +77,7 @@ __all__ = [
     "Condition",
     "Dead",
     "EngineError",
+    "EtcdFence",
     "Event",
     "Eviction",
     "Fence",
