@@ -27,7 +27,7 @@ from holdfast.cluster.errors import EngineError, SessionLost
 from .keys import Keys
 from .knowledge import NOTHING, SPREAD, Knowledge, Version
 from .link import Link
-from .reading import Reading, all_of, as_known, get_version, saw, version
+from .reading import Reading, all_of, as_known, saw, version
 from .transactions import (
     Outcome,
     Part,
@@ -35,6 +35,7 @@ from .transactions import (
     delete_all,
     exists,
     get,
+    get_version,
     if_,
     put,
     revision_is,
@@ -109,7 +110,7 @@ class Changes:
                 opening = opens(result) if opens is not None else None
                 asked, todo, after = self._swap(name, before, text, now, opening)
                 told = notices(result) if notices is not None else ()
-                woken, later = self._wake_ups.of_change(name, text, after.kind, told)
+                woken, later = self._wake_ups.of_change(name, after, told)
                 asked += [version_is(session, 0) for session in buried]
                 otherwise = [get(self._keys.state), get_version(link.key), *all_of(self._keys, name)]
                 otherwise += [get_version(session) for session in buried]
@@ -127,9 +128,9 @@ class Changes:
                     nested: Outcome = made.found[0]
                     made = nested._replace(revision=made.revision)
                     if made.succeeded:
-                        return self._added(name, version(made, 1), change, notices, opens)
+                        return self._added(name, version(made, 2), change, notices, opens)
                 await self._check(made)
-                if any(made.found[6:]):
+                if any(made.found[8:]):
                     raise EngineError(f"{link.server} may have lost data: a session that was dead is there again")
                 sure = version(made, 2)
                 known.note(name, sure)
@@ -161,14 +162,19 @@ class Changes:
         if not before.revision:
             asked.append(revision_is(keys.index(name), before.name_revision))
             todo += [put(keys.index(name), b"%d" % max(micros, self._floor(before))), delete_all(keys.additions(name))]
+            todo.append(delete(keys.count(name)))
         elif with_others:
             todo += [delete(key) for key in before.added]
         elif before.added:
             todo.append(delete_all(keys.additions(name)))
-        if kind != before.kind or not before.revision:
-            opened = keys.opened(name)
-            todo.append(delete(opened) if opening is None else put(opened, kind.encode()))
-        return asked, todo, Version(text, kind=kind)
+        told = (opening.told if opening is not None else None) or "-"
+        for key, known, new in (
+            (keys.opened(name), before.kind, kind),
+            (keys.told(name), before.told, told),
+        ):
+            if known != new or not before.revision:
+                todo.append(delete(key) if new == "-" else put(key, new.encode()))
+        return asked, todo, Version(text, kind=kind, counted=before.counted if before.revision else 0, told=told)
 
     def _is_current(self) -> list[Part]:
         """The comparisons of each change: the state, and that this session is alive and tries nothing newer."""
@@ -199,12 +205,13 @@ class Changes:
             value_is(keys.opened(name), addition.kind.encode()),
         ]
         key = keys.additions(name) + f"{link.session}-{next(self._numbers)}".encode()
-        micros = int(self._known.clock.now() * 1_000_000)
-        return if_(
-            asked,
-            [put(key, f"{micros} {link.session}{addition.text}".encode()), *all_of(keys, name)],
-            otherwise,
-        )
+        row = f"{int(self._known.clock.now() * 1_000_000)} {link.session}{addition.text}"
+        todo = [put(key, row.encode()), put(keys.count(name), b""), *all_of(keys, name)]
+        for session in self._known.told(name):
+            if session != link.session:
+                is_told = value_is(keys.told(name), session.encode())
+                todo.append(self._wake_ups.of_addition(session, name, key, row, is_told))
+        return if_(asked, todo, otherwise)
 
     def _added(
         self, name: str, stored: Version, change: Change[T], notices: Notices[T] | None, opens: Opens[T] | None
@@ -212,6 +219,8 @@ class Changes:
         """The result of a change for which an addition was made. stored: the text; its last row is that addition."""
         known = self._known
         known.saw(known.state, stored.as_of)
+        if stored.told not in ("-", self._link.session, *known.told(name)):
+            self._wake_ups.tell(stored, name)
         known.note(name, stored)
         before, _, row = (stored.text or "").rpartition("\n")
         micros, _, _ = row.partition(" ")
@@ -243,7 +252,7 @@ class Changes:
     async def remove(self, name: str, text: str | None, floor: int) -> bool:
         """See `contract.Engine.remove`."""
         before = await self._link.insist(partial(self._reading.fetch, name))
-        self._known.versions.pop(name, None)
+        self._known.forget(name)
         if before.text != text:
             return False
         return await self._link.insist(partial(self._remove, name, before, floor))
@@ -254,7 +263,7 @@ class Changes:
         state = self._known.state
         raised = state._replace(floor=max(state.floor, floor))
         todo = [delete(keys.record(name)), delete(keys.index(name)), delete(keys.opened(name))]
-        todo.append(delete_all(keys.additions(name)))
+        todo += [delete(keys.told(name)), delete(keys.count(name)), delete_all(keys.additions(name))]
         if raised != state:
             todo.append(put(keys.state, raised.encode()))
         asked = [*self._is_current(), *as_known(keys, name, before)]
@@ -265,6 +274,6 @@ class Changes:
             return True
         await self._check(found)
         now = version(found, 2)
-        if (now.revision, now.last_added) != (before.revision, before.last_added):
+        if (now.revision, now.counted) != (before.revision, before.counted):
             return before.text is None and now.text is None
         raise Unreachable(f"{link.server} has raised the floor")  # or numbered a newer try; the next one succeeds

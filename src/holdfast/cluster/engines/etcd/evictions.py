@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable
 from functools import partial
 
@@ -15,8 +14,8 @@ from .keys import Keys, lease_of, new_lease
 from .knowledge import Knowledge
 from .lease import grant
 from .link import Link
-from .reading import get_version
-from .transactions import delete, delete_until, exists, get_all, put, transaction, version_is
+from .transactions import delete, delete_until, exists, get_all, get_version, put, transaction, version_is
+from .wake_ups import message
 
 
 class Evictions:
@@ -41,7 +40,7 @@ class Evictions:
         lease = new_lease()
         await grant(link, lease, int(KEPT))
         ended = keys.session(session)
-        look = json.dumps([self._known.state.incarnation[:8], "", ["look"], None, "-"]).encode()
+        look = message(self._known, "", ["look"])
         asked = [version_is(link.key, link.number), exists(ended)]
         todo = [
             put(keys.eviction(int(self._known.clock.now() * 1_000_000), session), note.encode(), lease),

@@ -4,6 +4,8 @@
     holdfast/NAMESPACE/record/NAME       the engine's time of the change in µs, a space, and the text
     holdfast/NAMESPACE/name/NAME         is there as long as the record is: where its tokens began
     holdfast/NAMESPACE/open/NAME         the kind of the additions that the text may have; absent if it may have none
+    holdfast/NAMESPACE/told/NAME         the session that is told of each addition; absent if nobody is
+    holdfast/NAMESPACE/count/NAME        is put with each addition, so that its version counts them
     holdfast/NAMESPACE/added/NAME/ID-N   an addition, as the row that it is in the text; NAME is quoted
     holdfast/NAMESPACE/session/ID        a description of the session in JSON; it goes with the session's lease
     holdfast/NAMESPACE/inbox/ID          the last wake-up of the session; it goes with the session's lease
@@ -46,6 +48,12 @@ class Keys:
 
     def opened(self, name: str) -> bytes:
         return self.prefix + b"open/" + name.encode()
+
+    def told(self, name: str) -> bytes:
+        return self.prefix + b"told/" + name.encode()
+
+    def count(self, name: str) -> bytes:
+        return self.prefix + b"count/" + name.encode()
 
     def additions(self, name: str) -> bytes:
         """What the keys of all additions to a text begin with, and no others."""

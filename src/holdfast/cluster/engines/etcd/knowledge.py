@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from holdfast.cluster.engines.clock import monotonic
 
+MOST_TOLD = 8
+"""How many of the sessions that were told of additions to a text are remembered: the last ones."""
 MOST_KNOWN = 10_000
 """How many texts a session remembers: those that have changed last. Another one is asked for before it is changed."""
 SPREAD = 60.0
@@ -64,8 +66,11 @@ class Version(NamedTuple):
     """That of the additions that the text may have; "-": none."""
     added: tuple[bytes, ...] = ()
     """The keys of the additions that are known."""
-    last_added: int = 0
-    """The revision at which the last of them was made; 0 if none is known."""
+    counted: int = 0
+    """How many additions to texts of this name there have been, as far as they are known. If another one was made
+    since, the count is another one, and the text is not the known one."""
+    told: str = "-"
+    """The session that is told of additions; "-": nobody."""
 
 
 NOTHING = Version()
@@ -119,6 +124,8 @@ class Knowledge:
         """The highest revision of the store that was seen in this incarnation."""
         self.versions: dict[str, Version] = {}
         """By name; the last noted is last."""
+        self._told: dict[str, dict[str, None]] = {}
+        """By name: the sessions that were told of additions there lately; the last one is last."""
         self.on_loss: Callable[[], None] = lambda: None
         """Called when there is another incarnation: data may have been lost."""
 
@@ -130,6 +137,7 @@ class Knowledge:
             return
         self.state, self.revision = state, revision
         self.versions.clear()
+        self._told.clear()
         if before is not NO_STATE:
             self.on_loss()
 
@@ -154,5 +162,29 @@ class Knowledge:
         if version.as_of >= self.version(name).as_of:
             self.versions.pop(name, None)
             self.versions[name] = version  # as the last one
+            if version.told != "-":
+                told = self._told.setdefault(name, {})
+                told.pop(version.told, None)
+                told[version.told] = None
+                if len(told) > MOST_TOLD:
+                    del told[next(iter(told))]
             while len(self.versions) > MOST_KNOWN:
-                del self.versions[next(iter(self.versions))]
+                self.forget(next(iter(self.versions)))
+
+    def forget(self, name: str) -> None:
+        self.versions.pop(name, None)
+        self._told.pop(name, None)
+
+    def told(self, name: str) -> list[str]:
+        """The sessions that were told of additions there lately, one of which is likely to be told of the next one."""
+        return [*self._told.get(name, ())]
+
+    def note_added(self, name: str, key: bytes, row: str, revision: int) -> None:
+        """Somebody has made an addition, and tells. Whether there were others before is not known; then the count is
+        not the known one, and the next change will be made again.
+        """
+        known = self.version(name)
+        if known.text is not None and revision > known.as_of:
+            text = f"{known.text}\n{row}"
+            added = (*known.added, key)
+            self.note(name, known._replace(text=text, added=added, counted=known.counted + 1, as_of=revision))

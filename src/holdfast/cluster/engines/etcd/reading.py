@@ -12,16 +12,16 @@ from .knowledge import Knowledge, State, Version, decode
 from .link import Link
 from .transactions import (
     MOST,
-    NOTHING,
     Kept,
     Outcome,
     Part,
     get,
     get_all,
+    get_version,
     if_,
-    none_created_after,
     revision_is,
     transaction,
+    version_is,
 )
 
 _BATCH = MOST - 2
@@ -94,13 +94,6 @@ class Reading:
         return found
 
 
-def get_version(key: bytes) -> Part:
-    """Whether a key is there, and its version, without its value."""
-    part = get(key)
-    part["requestRange"]["keys_only"] = True
-    return part
-
-
 def saw(known: Knowledge, kept: Kept, revision: int) -> bool:
     """Take in the state that was found at a revision; return whether it is of the incarnation that is known."""
     state = State.decode(kept.value)
@@ -108,12 +101,14 @@ def saw(known: Knowledge, kept: Kept, revision: int) -> bool:
 
 
 def all_of(keys: Keys, name: str) -> list[Part]:
-    """Gets all that is kept under a name: the record, its index, what it is open to, and the additions in order."""
+    """Gets all that is kept under a name: what `version` reads."""
     order = {"sort_target": "CREATE", "sort_order": "ASCEND"}
     return [
         get(keys.record(name)),
         get(keys.index(name)),
         get(keys.opened(name)),
+        get(keys.told(name)),
+        get_version(keys.count(name)),
         get_all(keys.additions(name), **order),
     ]
 
@@ -122,13 +117,14 @@ def as_known(keys: Keys, name: str, version: Version, with_others: bool = False)
     """The comparisons that say whether a text is the known one. with_others: other additions make no difference."""
     compares = [revision_is(keys.record(name), version.revision)]
     if version.revision and not with_others:
-        compares.append(none_created_after(keys.additions(name), version.last_added))
+        compares.append(version_is(keys.count(name), version.counted))
     return compares
 
 
 def version(found: Outcome, at: int) -> Version:
     """What is kept under a name, as `all_of` has got it. at: the index of the first thing that it has got."""
-    record, index, opened, added = found.one(at), found.one(at + 1), found.one(at + 2), found.all(at + 3)
+    record, index, opened, told, count = (found.one(at + index) for index in range(5))
+    added = found.all(at + 5)
     if not record.revision:
         began = int(index.value) if index.value.isdigit() else 0
         return Version(None, 0, found.revision, index.revision, began)
@@ -137,7 +133,8 @@ def version(found: Outcome, at: int) -> Version:
         decode(record.value) + b"".join(rows).decode(errors="backslashreplace"),
         record.revision,
         found.revision,
-        kind=opened.value.decode(errors="backslashreplace") if opened.revision else "-",
+        kind=opened.value.decode(errors="backslashreplace") or "-",
         added=tuple(each.key for each in added),
-        last_added=(added[-1] if added else NOTHING).created,
+        counted=count.version,
+        told=told.value.decode(errors="backslashreplace") or "-",
     )

@@ -33,23 +33,17 @@ def value_is(key: bytes, value: bytes) -> Part:
     return {"target": "VALUE", "result": "EQUAL", "value": _coded(value), "key": _coded(key)}
 
 
-def none_created_after(prefix: bytes, revision: int) -> Part:
-    """Of all keys with this prefix. If there are none, it is so."""
-    return {
-        "target": "CREATE",
-        "result": "LESS",
-        "create_revision": str(revision + 1),
-        "key": _coded(prefix),
-        "range_end": _coded(behind(prefix)),
-    }
-
-
 def put(key: bytes, value: bytes, lease: int = 0) -> Part:
     return {"requestPut": {"key": _coded(key), "value": _coded(value), "lease": str(lease)}}
 
 
 def get(key: bytes) -> Part:
     return {"requestRange": {"key": _coded(key)}}
+
+
+def get_version(key: bytes) -> Part:
+    """Whether a key is there, and its version, without its value."""
+    return {"requestRange": {"key": _coded(key), "keys_only": True}}
 
 
 def get_all(prefix: bytes, **options: str | int | bool) -> Part:
@@ -98,8 +92,6 @@ class Kept(NamedTuple):
     revision: int = 0
     """Of its last change; 0 if there is nothing."""
     version: int = 0
-    created: int = 0
-    """The revision at which it was put when it was absent."""
 
 
 NOTHING = Kept()
@@ -144,7 +136,6 @@ def kept(found: Mapping[str, Any]) -> Kept:
         b64decode(found.get("value", "")),
         int(found.get("mod_revision", 0)),
         int(found.get("version", 0)),
-        int(found.get("create_revision", 0)),
     )
 
 

@@ -3,9 +3,11 @@
 A watch tells each put, so none is missed while the watch is open, and nothing piles up. The put is a transaction within
 the change's: it is made only if the session to wake is alive, and goes with its lease.
 
-A wake-up is a list in JSON: the beginning of the incarnation, the name, the messages, the text that the change has
-made, or null, and the kind of the additions that this text may have. The wake-up's revision is then the text's as well,
-as one transaction has put both.
+A wake-up is a list in JSON: the beginning of the incarnation, the name, and what is said. That is one of two things:
+
+ - The messages, in a list; the text that the change has made, or null; the kind of its additions, who is told of them,
+   and their count. The wake-up's revision is then the text's as well, as one transaction has put both.
+ - An addition: its key, its row, and the revision at which it was made; 0: at that of the wake-up.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from holdfast.cluster.engines.contract import Notice, OnGap, OnWake
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .keys import lease_of
-from .knowledge import Version
+from .knowledge import NOTHING, Knowledge, Version
 from .link import Link
 from .transactions import Kept, Part, exists, if_, put, transaction, watched
 from .watches import Watch
@@ -58,40 +60,48 @@ class WakeUps:
         with contextlib.suppress(EngineError, SessionLost):  # then the next request finds it
             await self._link.insist(partial(self._link.transact, transaction([], [])))
 
-    def send(self, session: str, name: str, message: str) -> None:
+    def send(self, session: str, name: str, said: str) -> None:
         """Send a message to a session. Never raises."""
-        self._send([self._put(session, name, [message])])
+        self._send([self._put(session, message(self._link.known, name, [said]))])
 
     def send_all(self, puts: Sequence[Part]) -> None:
         """Send what `of_change` has left over. Never raises."""
         for start in range(0, len(puts), _AFTERWARDS):
             self._send(puts[start : start + _AFTERWARDS])
 
-    def of_change(self, name: str, text: str, kind: str, notices: Iterable[Notice]) -> tuple[list[Part], list[Part]]:
-        """What wakes the sessions of a change: a part of its transaction, and what is to be sent afterwards.
-
-        kind: of the additions that the text may have.
-        """
-        is_small = len(text) <= SMALL
+    def of_change(self, name: str, made: Version, notices: Iterable[Notice]) -> tuple[list[Part], list[Part]]:
+        """What wakes the sessions of a change: a part of its transaction, and what is to be sent afterwards."""
+        is_small = len(made.text or "") <= SMALL
         messages: dict[str, list[str]] = {}
-        for session, message in notices:
-            if message is not None:
-                messages.setdefault(session, []).append(message)
+        for session, said in notices:
+            if said is not None:
+                messages.setdefault(session, []).append(said)
             elif is_small:
                 messages.setdefault(session, [])
         sessions = [*messages]
         at_once, later = sessions[:_MOST_AT_ONCE], sessions[_MOST_AT_ONCE:]
-        sent = text if is_small else None
+        sent = made if is_small else NOTHING
         return (
-            [self._put(session, name, messages[session], sent, kind) for session in at_once],
-            [self._put(session, name, messages[session]) for session in later if messages[session]],
+            [self._put(session, message(self._link.known, name, messages[session], sent)) for session in at_once],
+            [
+                self._put(session, message(self._link.known, name, messages[session]))
+                for session in later
+                if messages[session]
+            ],
         )
 
-    def _put(self, session: str, name: str, messages: Sequence[str], text: str | None = None, kind: str = "-") -> Part:
-        incarnation = self._link.known.state.incarnation[:_INCARNATION]
-        value = json.dumps([incarnation, name, messages, text, kind], separators=(",", ":")).encode()
+    def of_addition(self, session: str, name: str, key: bytes, row: str, is_told: Part) -> Part:
+        """What tells a session of an addition, as a part of its transaction. is_told: whether it is to be told."""
+        return self._put(session, _message_of(self._link.known, name, key, row, 0), is_told)
+
+    def tell(self, stored: Version, name: str) -> None:
+        """Tell the session that is to be told of the last addition to a text. Never raises."""
+        _, _, row = (stored.text or "").rpartition("\n")
+        self._send([self._put(stored.told, _message_of(self._link.known, name, stored.added[-1], row, stored.as_of))])
+
+    def _put(self, session: str, said: bytes, *conditions: Part) -> Part:
         keys = self._link.keys
-        return if_([exists(keys.session(session))], [put(keys.inbox(session), value, lease_of(session))])
+        return if_([exists(keys.session(session)), *conditions], [put(keys.inbox(session), said, lease_of(session))])
 
     def _send(self, puts: Sequence[Part]) -> None:
         async def send() -> None:
@@ -102,16 +112,34 @@ class WakeUps:
             self._link.begin(partial(send))
 
     def _receive(self, found: Kept) -> None:
+        known = self._link.known
         try:
-            incarnation, name, messages, text, kind = json.loads(found.value)
-            said = [str(message) for message in messages]
+            incarnation, name, *said = json.loads(found.value)
+            if not isinstance(name, str) or incarnation != known.state.incarnation[:_INCARNATION]:
+                return  # it was sent in another incarnation, whose data may be lost
+            if len(said) == 3:
+                key, row, revision = said
+                known.note_added(name, str(key).encode(), str(row), int(revision) or found.revision)
+                return
+            messages, text, kind, told, count = said
+            messages = [str(each) for each in messages]
+            made = Version(text, found.revision, found.revision, kind=str(kind), counted=int(count), told=str(told))
         except (ValueError, TypeError):
             return  # somebody else has put it there, and the next wake-up must still be heard
-        known = self._link.known
-        if not isinstance(name, str) or incarnation != known.state.incarnation[:_INCARNATION]:
-            return  # it was sent in another incarnation, whose data may be lost
         sent = text if isinstance(text, str) else None
         if sent is not None and name in known.versions:
-            known.note(name, Version(sent, found.revision, found.revision, kind=str(kind)))
-        for message in said:
-            self._on_wake(name, message, sent)
+            known.note(name, made)
+        for each in messages:
+            self._on_wake(name, each, sent)
+
+
+def message(known: Knowledge, name: str, messages: Sequence[str], made: Version = NOTHING) -> bytes:
+    """What is put in an inbox for these messages, with what a change has made."""
+    said = [known.state.incarnation[:_INCARNATION], name, messages, made.text, made.kind, made.told, made.counted]
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+def _message_of(known: Knowledge, name: str, key: bytes, row: str, revision: int) -> bytes:
+    """What is put in an inbox to tell of an addition. The keys of additions are ASCII."""
+    said = [known.state.incarnation[:_INCARNATION], name, key.decode("ascii"), row, revision]
+    return json.dumps(said, separators=(",", ":")).encode()
