@@ -28,7 +28,8 @@ def connect(
 
     url: where the shared state is. `sqlite:///DIRECTORY`, with an absolute path, is for the processes of this machine;
         the directory is made if it is missing. `memory:` is for this process alone. `redis://`, `rediss://` and
-        `unix://` are for a Redis or Valkey server, as redis-py reads them. A client of `redis.asyncio` may be given
+        `unix://` are for a Redis or Valkey server, as redis-py reads them. `etcd://HOST:PORT,HOST:PORT/`, and `etcds://`
+        for TLS, are for the members of an etcd. A client of `redis.asyncio` may be given
         instead; it remains the caller's to close. By default the URL in HOLDFAST_URL, else a directory that belongs to
         the user.
     ttl: the lease, in seconds, 0.1 to 1e9. A session that cannot be renewed for so long, because its process is stopped
@@ -48,7 +49,7 @@ def connect(
     Raises ValueError for a URL that is empty or that no engine knows, a ttl out of range, a `loop_may_block` of 0 or
     less or with a client, or a namespace or name that is no text of 1 to 200 characters; TypeError for a url that is
     neither a string nor a client of redis.asyncio; EngineError for a directory on a system that is not POSIX;
-    ImportError for a server without the extra `redis`.
+    ImportError for a server without the extra `redis` or `etcd`.
     Opening the session raises EngineError if the engine cannot be used.
 
     Cancellation: connect() does not wait. If opening the session is cancelled, the session is not open, and may be

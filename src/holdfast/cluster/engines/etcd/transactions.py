@@ -34,7 +34,8 @@ def value_is(key: bytes, value: bytes) -> Part:
 
 
 def put(key: bytes, value: bytes, lease: int = 0) -> Part:
-    return {"requestPut": {"key": _coded(key), "value": _coded(value), "lease": str(lease)}}
+    leased = {"lease": str(lease)} if lease else {}
+    return {"requestPut": {"key": _coded(key), "value": _coded(value), **leased}}
 
 
 def get(key: bytes) -> Part:
