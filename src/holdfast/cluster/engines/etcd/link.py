@@ -58,6 +58,7 @@ class Link(FarLink):
         self._slots = asyncio.Semaphore(_MOST_CONNECTIONS)
         self._connecting = asyncio.Lock()
         self._settling = asyncio.Lock()
+        self._has_ended = False
 
     @property
     def key(self) -> bytes:
@@ -206,6 +207,8 @@ class Link(FarLink):
                         self.known,
                         str(self.server),
                     )
+                if self._has_ended:
+                    raise Unreachable("the session was closed")
                 self._connections.add(connection)
                 return
             except Refused as exc:
@@ -288,11 +291,12 @@ class Link(FarLink):
 
     async def close(self) -> None:
         """Cancel the link's tasks, and close its connections."""
-        self.is_closed = True
+        self.is_closed = self._has_ended = True
         try:
             await self.end_tasks()
         finally:
             self.doubt()
+            await asyncio.sleep(0)  # only then the transports close their sockets, and the loop may be closed next
 
     def close_in_child(self) -> None:
         """After a fork: whatever the child does with the link, it reaches neither the server nor the parent."""
