@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from base64 import b64decode, b64encode
 from collections.abc import Callable
@@ -87,9 +88,13 @@ class Member:
     def ask(self, path: str, **body: object) -> dict[str, Any]:
         """Raises OSError if there is no answer."""
         request = urllib.request.Request(f"{self.url}/v3/{path}", json.dumps(body).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as exc:
+            with exc:
+                raise OSError(exc.read().decode()) from None
 
     def is_healthy(self) -> bool:
         """Whether it can make a linearizable read."""

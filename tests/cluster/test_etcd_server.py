@@ -45,8 +45,10 @@ def test_a_url_names_members_and_who_logs_in():
     [
         ("etcd://", "no host"),
         ("etcd://one,", "no host"),
-        ("etcd://one:x", "a wrong port"),
-        ("etcd://one:70000", "a wrong port"),
+        ("etcd://one:x", "a wrong host, or a wrong port"),
+        ("etcd://one:70000", "a wrong host, or a wrong port"),
+        ("etcd://[::1,two", "a wrong host, or a wrong port"),
+        ("etcd:one", "no '//' before the host"),
         ("etcd://one/3", "something after the hosts"),
         ("etcd://one/#x", "something after the hosts"),
         ("etcd://secret@one", "no password, or no name"),

@@ -44,8 +44,9 @@ def session_options(command: F) -> F:
         click.option(
             "--url",
             help="Where the state is kept: a directory, for the processes of this machine, as "
-            "sqlite:///var/lib/locks; or, for many machines, a Redis or Valkey server, as redis://locks.example.org, or "
-            "an etcd, as etcd://locks.example.org. If left out: what the environment variable HOLDFAST_URL says, or else a directory of yours in /tmp.",
+            "sqlite:///var/lib/locks; or, for many machines, a Redis or Valkey server, as redis://locks.example.org, "
+            "or an etcd, as etcd://locks.example.org. If left out: what the environment variable HOLDFAST_URL says, or "
+            "else a directory of yours in /tmp.",
         ),
         click.option(
             "--namespace",

@@ -76,6 +76,8 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
                 f"not {shown(url)}"
             )
         return _redis_engine(url, ttl, namespace)
+    if (url or "").startswith(("etcd:", "etcds:")):  # of several hosts, which urlsplit() does not know
+        return _etcd_engine(url or "", ttl, namespace)
     try:
         parts = urlsplit(url or "sqlite:")
     except ValueError:  # which may have a password in its message
@@ -85,8 +87,6 @@ def _engine(url: str | Redis | None, ttl: float | None, namespace: str) -> Engin
         ) from None
     if parts.scheme in ("redis", "rediss", "unix"):
         return _redis_engine(url or "", ttl, namespace)
-    if parts.scheme in ("etcd", "etcds"):
-        return _etcd_engine(url or "", ttl, namespace)
     if parts.scheme == "memory":
         if parts.netloc or parts.path or parts.query or parts.fragment:
             raise ValueError(

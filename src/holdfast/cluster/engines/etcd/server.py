@@ -40,30 +40,34 @@ def server_for_url(url: str) -> Server:
 
     Raises ValueError if the URL is wrong. No message shows what may be a part of the password.
     """
-    parts = urlsplit(url)
-    who, at, where = parts.netloc.rpartition("@")
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        raise _wrong("no '//' before the host")
+    rest, _, query = rest.partition("?")
+    hosts, _, path = rest.partition("/")
+    who, at, where = hosts.rpartition("@")
     user, colon, password = who.partition(":")
-    if parts.path.strip("/") or parts.fragment:
+    if path or "#" in url:
         raise _wrong("something after the hosts and '/'; use namespace= to keep programs apart")
     if at and not (user and colon and password):
         raise _wrong("no password, or no name of a user, before '@'")
     members = tuple(_member(each) for each in where.split(","))
-    options = parse_qsl(parts.query, keep_blank_values=True)
+    options = parse_qsl(query, keep_blank_values=True)
     files = dict(options)
     if len(files) < len(options) or not files.keys() <= {*_FILES}:
         raise _wrong(f"an option after '?' that is not one of {', '.join(_FILES)}, or is there twice")
-    if files and parts.scheme != "etcds":
+    if files and scheme != "etcds":
         raise _wrong("files for TLS, which only etcds:// has")
-    tls = _tls(files) if parts.scheme == "etcds" else None
+    tls = _tls(files) if scheme == "etcds" else None
     return Server(members, unquote(user), unquote(password), tls)
 
 
 def _member(where: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{where}")
     try:
+        parts = urlsplit(f"//{where}")
         port = parts.port or PORT
     except ValueError:
-        raise _wrong("a wrong port, after the host and ':'") from None
+        raise _wrong("a wrong host, or a wrong port after it and ':'") from None
     if not parts.hostname:
         raise _wrong("no host")
     return parts.hostname, port
