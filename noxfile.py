@@ -56,7 +56,7 @@ IN_PARALLEL = ["--numprocesses", str(min(6, 2 * (os.cpu_count() or 1))), "--dist
 side by side in the order of the tests, so a worker that has none left takes some over."""
 PYODIDE = "pyodide@314.0.7"
 PYPY = os.environ.get("PYPY") or shutil.which("pypy3.11") or shutil.which("pypy3")
-ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis"]
+ALONE = ["-k", "not memory and not embedded and not uvloop and not cluster and not valkey and not redis and not etcd"]
 """Without the other tiers, and the same paths again."""
 ALIKE = [
     "tests/cli/test_cli.py",

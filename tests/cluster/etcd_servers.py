@@ -131,7 +131,8 @@ class EtcdServer:
     def __exit__(self, *exc: object) -> None:
         for member in self.members:
             if member.process is not None and member.process.poll() is not None and not member.was_killed:
-                log = (self.directory / f"{member.name}.log").read_text()[-3000:]
+                log = (self.directory / f"{member.name}.log").read_text()
+                log = log[max(log.find("panic"), log.find("fatal error"), 0) :][:3000]
                 sys.stderr.write(f"{member.name} has ended by itself with {member.process.returncode}:\n{log}\n")
             member.kill()
         shutil.rmtree(self.directory)

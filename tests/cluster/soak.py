@@ -1,7 +1,7 @@
 """Eight processes of fifty tasks and four threads contend for all six primitives; tasks are cancelled, the time of
 threads is up, and processes are killed, at random.
 
-    python -m tests.cluster.soak [--minutes 5] [--seed N] [--server]
+    python -m tests.cluster.soak [--minutes 5] [--seed N] [--server [etcd]]
 
 They fork meanwhile, in any of their threads, and each child opens a session of its own and takes its turns. Calls of
 the command line take theirs. In a directory, a cleaner of old files goes about its work as systemd-tmpfiles does.
@@ -9,7 +9,7 @@ the command line take theirs. In a directory, a cleaner of old files goes about 
 Each process writes what it does into a file of its own. In the end these histories are merged and checked: no
 overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that
 of what each process and the killer choose; how the system schedules them it does not repeat. --server has them meet on
-a Valkey that is started for it.
+a Valkey that is started for it, or on an etcd, whose history is compacted meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pathlib import Path
 import holdfast
 
 if __package__:
+    from .etcd_servers import EtcdServer
     from .history import Turn, violations
     from .servers import Server
 
@@ -343,13 +344,21 @@ async def clean(state):
                 os.close(folder)
 
 
+def place(kind, directory, stack):
+    """The URL of where they meet. kind: of server; empty: a directory."""
+    if kind == "etcd":
+        compaction = "--auto-compaction-mode=periodic", "--auto-compaction-retention=1m"
+        return stack.enter_context(EtcdServer(options=compaction)).url
+    return stack.enter_context(Server()).url if kind else f"sqlite://{directory}/state"
+
+
 async def supervise(minutes, seed, on_server):
-    """Return what is wrong."""
+    """Return what is wrong. on_server: as for place()."""
     killer = random.Random(seed)
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-soak-"))
         directory = Path(path)
-        url = stack.enter_context(Server()).url if on_server else f"sqlite://{directory}/state"
+        url = place(on_server, directory, stack)
         killed = {}
 
         async def start():
@@ -450,7 +459,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
-    parser.add_argument("--server", action="store_true", help="on a Valkey, instead of a directory")
+    parser.add_argument(
+        "--server",
+        nargs="?",
+        const="valkey",
+        default="",
+        choices=["valkey", "etcd"],
+        help="on a server, a Valkey if nothing else is said, instead of a directory",
+    )
     parser.add_argument("--worker", nargs=2, metavar=("URL", "DIRECTORY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:

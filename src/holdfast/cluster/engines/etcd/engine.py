@@ -45,7 +45,7 @@ from .lease import alive_again, grant, revoke
 from .link import Link
 from .reading import Reading
 from .server import server_for_url
-from .transactions import MOST, get, get_all, put, transaction, version_is
+from .transactions import MOST, get, get_all, look, put, transaction, version_is
 from .wake_ups import SMALL, WakeUps
 from .watching import Watching
 
@@ -181,16 +181,14 @@ class EtcdEngine:
         return Seen(found.texts, found.dead)
 
     async def names(self) -> list[str]:
-        asked = transaction([], [get_all(self._keys.records, keys_only=True)])
-        found = await self._link.insist(partial(self._link.transact, asked))
-        return sorted(self._names(each.key for each in found.found[0]))
+        found = await self._link.insist(partial(self._link.find, get_all(self._keys.records, keys_only=True)))
+        return sorted(self._names(each.key for each in found))
 
     async def old(self, seconds: float, skip: int = 0) -> list[str]:
         order = {"sort_target": "MOD", "sort_order": "ASCEND", "limit": str(skip + MOST_OLD)}
-        asked = transaction([], [get_all(self._keys.records, **order)])
-        found = await self._link.insist(partial(self._link.transact, asked))
+        found = await self._link.insist(partial(self._link.find, get_all(self._keys.records, **order)))
         latest = self._known.clock.now() - seconds
-        return self._names(each.key for each in found.found[0][skip:] if changed_at(each.value) < latest)
+        return self._names(each.key for each in found[skip:] if changed_at(each.value) < latest)
 
     def _names(self, records: Iterable[bytes]) -> list[str]:
         """Without what somebody else has put there, as far as that can be told."""
@@ -210,7 +208,7 @@ class EtcdEngine:
         infos: dict[str, SessionInfo] = {}
         for start in range(0, len(asked), MOST):
             batch = asked[start : start + MOST]
-            wanted = transaction([], [get(self._keys.session(session)) for session in batch])
+            wanted = look([get(self._keys.session(session)) for session in batch])
             found = await self._link.insist(partial(self._link.transact, wanted))
             for index, session in enumerate(batch):
                 if (kept := found.one(index)).revision:

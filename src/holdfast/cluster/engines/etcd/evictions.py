@@ -59,16 +59,14 @@ class Evictions:
 
     async def _forget_the_first(self) -> None:
         """Keep no more notes than there may be."""
-        found = await self._link.transact(transaction([], [get_all(self._keys.evictions, keys_only=True)]))
-        notes = found.found[0]
+        notes = await self._link.find(get_all(self._keys.evictions, keys_only=True))
         if len(notes) > MOST:
             await self._link.transact(transaction([], [delete_until(self._keys.evictions, notes[-MOST].key)]))
 
     async def kept(self) -> list[Eviction]:
         """The notes that are kept, the earliest first. Tried once; raises EngineError."""
-        found = await self._link.transact(transaction([], [get_all(self._keys.evictions)]))
         notes = []
-        for kept in found.found[0]:
+        for kept in await self._link.find(get_all(self._keys.evictions)):
             micros, _, _ = kept.key.removeprefix(self._keys.evictions).partition(b"-")
             note = decode(kept.value, int(micros) / 1_000_000) if micros.isdigit() else None
             if note is not None:

@@ -30,11 +30,12 @@ from holdfast.cluster.errors import FormatError
 from .keys import Keys
 from .knowledge import Knowledge, State
 from .server import check_version
-from .transactions import Kept, get, outcome, put, revision_is, transaction
+from .transactions import NOTHING, Kept, get, in_range, outcome, put, revision_is, revision_of, transaction
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Asks one member, on one connection."""
 TXN = "/v3/kv/txn"
+RANGE = "/v3/kv/range"
 _STATUS = "/v3/maintenance/status"
 _SECOND = 1.1
 """Seconds within which the date in a member's answers has changed, and the time is known more exactly."""
@@ -48,20 +49,20 @@ async def find(ask: Ask, keys: Keys, known: Knowledge, name: str) -> None:
     name: of the server, for messages. Raises what `ask` raises; EngineError if the server cannot be used.
     """
     seen = known.revision
-    read = await ask(TXN, transaction([], [get(keys.state)]))
+    read = await ask(RANGE, get(keys.state)["requestRange"])
     status = await ask(_STATUS, {})
     check_version(str(status.get("version", "0")), name)
-    found = outcome(read)
-    kept = found.one(0)
+    kept = (in_range(read) or [NOTHING])[0]
+    revision = revision_of(read)
     state = _decoded(kept, keys)
     if state is not None:
         index = int(status.get("raftAppliedIndex", 0))
         is_known = state.incarnation == known.state.incarnation
-        went_back = (is_known and found.revision < seen) or (
-            _member(status) == _member(read) and index - found.revision < state.mark
+        went_back = (is_known and revision < seen) or (
+            _member(status) == _member(read) and index - revision < state.mark
         )
         if not went_back:
-            known.begin(state, found.revision)
+            known.begin(state, revision)
             return
     await _begin_anew(ask, keys, known, kept, status)
 
@@ -74,8 +75,8 @@ async def _begin_anew(ask: Ask, keys: Keys, known: Knowledge, kept: Kept, status
         while known.clock.uncertainty > _CERTAIN and monotonic() < with_patience:
             await asyncio.sleep(_CERTAIN / 4)
             await ask(_STATUS, {})
-    read = await ask(TXN, transaction([], [get(keys.state)]))
-    mark = int(status.get("raftAppliedIndex", 0)) - outcome(read).revision  # it is not more than the difference now
+    read = await ask(RANGE, get(keys.state)["requestRange"])
+    mark = int(status.get("raftAppliedIndex", 0)) - revision_of(read)  # it is not more than the difference now
     floor = max(math.ceil(known.clock.latest() * 1_000_000), 0 if before is None else before.floor)
     new = State.new(floor, mark)
     made = outcome(

@@ -20,11 +20,11 @@ from holdfast.cluster.errors import EngineError
 
 from . import history
 from .connection import Connection, Refused
-from .history import TXN
+from .history import RANGE, TXN
 from .keys import Keys, lease_of
 from .knowledge import Knowledge
 from .server import Server
-from .transactions import Outcome, Part, exists, get, outcome, put, transaction
+from .transactions import Kept, Outcome, Part, exists, get, in_range, outcome, put, transaction
 
 _MOST_CONNECTIONS = 4
 """For requests, at the same time. HTTP/1.1 has one request at a time on each."""
@@ -95,6 +95,10 @@ class Link(FarLink):
     async def transact(self, body: Part, changes: bool = False) -> Outcome:
         """The outcome of a transaction, which is tried once. Raises EngineError."""
         return outcome(await self.ask(TXN, body, changes))
+
+    async def find(self, part: Part) -> list[Kept]:
+        """What is found by one get() or get_all(), which is tried once. Raises EngineError."""
+        return in_range(await self.ask(RANGE, part["requestRange"]))
 
     async def settle(self) -> None:
         """See to it that nothing is under way of which the session does not know what comes of it.

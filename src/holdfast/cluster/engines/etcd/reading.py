@@ -19,8 +19,8 @@ from .transactions import (
     get_all,
     get_version,
     if_,
+    look,
     revision_is,
-    transaction,
     version_is,
 )
 
@@ -87,7 +87,7 @@ class Reading:
         """Look, with the state and this session's own key in front."""
         await self._link.settle()
         state = self._known.state
-        found = await self._link.transact(transaction([], [get(self._keys.state), get_version(self._link.key), *parts]))
+        found = await self._link.transact(look([get(self._keys.state), get_version(self._link.key), *parts]))
         if state.incarnation != self._known.state.incarnation or not saw(self._known, found.one(0), found.revision):
             self._link.doubt()
             raise EngineError(f"{self._link.server} may have lost data")

@@ -1,5 +1,9 @@
 """The parts of a transaction as etcd's JSON gateway reads them, and what is found in its answer.
 
+No transaction of holdfast's only reads: when the client of such a one leaves before it is done, etcd ends with a panic
+(seen in 3.5.1). What has several things to read has an empty transaction among them (`look`), which takes it through
+etcd's log as a change, and what has one makes a range request.
+
 The value of an absent key is neither equal to anything nor different from it. Its version and its revisions are 0.
 """
 
@@ -74,6 +78,21 @@ def transaction(compares: Sequence[Part], then: Sequence[Part], otherwise: Seque
     return {"compare": [*compares], "success": [*then], "failure": [*otherwise]}
 
 
+def look(parts: Sequence[Part]) -> Part:
+    """A transaction that only reads, made one that might not; see above."""
+    return transaction([], [*parts, if_([], [])])
+
+
+def in_range(answer: Mapping[str, Any]) -> list[Kept]:
+    """What a range request has found."""
+    return [kept(each) for each in answer.get("kvs", ())]
+
+
+def revision_of(answer: Mapping[str, Any]) -> int:
+    """Of the whole store, when it answered."""
+    return int(answer.get("header", {}).get("revision", 0))
+
+
 def watched(key: bytes, prefix: bool, without: str) -> Part:
     """A watch of a key, or of all with this prefix. without: the events that are left out, NOPUT or NODELETE."""
     end = {"range_end": _coded(behind(key))} if prefix else {}
@@ -128,7 +147,7 @@ def outcome(body: Mapping[str, Any]) -> Outcome:
             found.append(outcome(response["response_txn"]))
         else:
             found.append(None)
-    return Outcome(bool(body.get("succeeded")), int(body.get("header", {}).get("revision", 0)), found)
+    return Outcome(bool(body.get("succeeded")), revision_of(body), found)
 
 
 def kept(found: Mapping[str, Any]) -> Kept:

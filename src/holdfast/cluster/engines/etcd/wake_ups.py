@@ -23,7 +23,7 @@ from holdfast.cluster.errors import EngineError, SessionLost
 from .keys import lease_of
 from .knowledge import NOTHING, Knowledge, Version
 from .link import Link
-from .transactions import Kept, Part, exists, if_, put, transaction, watched
+from .transactions import Kept, Part, exists, get, if_, put, transaction, watched
 from .watches import Watch
 
 SMALL = 8192
@@ -58,7 +58,7 @@ class WakeUps:
 
     async def _look_around(self) -> None:
         with contextlib.suppress(EngineError, SessionLost):  # then the next request finds it
-            await self._link.insist(partial(self._link.transact, transaction([], [])))
+            await self._link.insist(partial(self._link.find, get(self._link.keys.state)))
 
     def send(self, session: str, name: str, said: str) -> None:
         """Send a message to a session. Never raises."""
