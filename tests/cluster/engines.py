@@ -18,19 +18,30 @@ from holdfast.cluster import Session
 from holdfast.cluster.engines.memory import MemoryEngine
 
 from . import postgres
+from .etcd_servers import BINARIES, NO_ETCD, shared_etcd
 from .running import run_bounded
 from .servers import shared
 
-ENGINES = "memory", "embedded", "valkey", "postgres"
-SERVERS = "valkey", "postgres"
+SERVERS = "valkey", "postgres", "etcd"
+ENGINES = "memory", "embedded", *SERVERS
 TTL = 5.0
 """Seconds, on the server: a process that stands still for a second or two on a busy machine does not lose its lease."""
 _numbers = count(1)
 
 
-def url_of(server: str) -> str:
-    """The URL of the server that all tests of this process share."""
-    return postgres.shared().url if server == "postgres" else shared().url
+def url_of(engine: str, directory: object) -> str:
+    """Skips the test if there is no server of this kind here."""
+    if engine == "memory":
+        return "memory:"
+    if engine == "embedded":
+        return f"sqlite://{directory}/locks"
+    if engine == "postgres":
+        return postgres.shared().url
+    if engine == "etcd":
+        if BINARIES is None:
+            pytest.skip(NO_ETCD)
+        return shared_etcd().url
+    return shared().url
 
 
 class Place:
@@ -40,16 +51,18 @@ class Place:
         self.engine = engine
         self.directory = directory
         self.namespace = f"place {os.getpid()} {next(_numbers)}"
-        self.url = {
-            "memory": "memory:",
-            "embedded": f"sqlite://{directory}/locks",
-        }.get(engine) or url_of(engine)
+        self.url = url_of(engine, directory)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether each request takes a round trip, and a session has a ttl."""
+        return self.engine in SERVERS
 
     def connect(self, **options: Any) -> Session:
         return holdfast.connect(self.url, **self.options(**options))
 
     def options(self, **options: Any) -> dict[str, Any]:
-        return {"namespace": self.namespace, "ttl": TTL if self.engine in SERVERS else None, **options}
+        return {"namespace": self.namespace, "ttl": TTL if self.is_server else None, **options}
 
     async def opened(self, **options: Any) -> Session:
         """A session that the test itself closes, or loses."""
@@ -75,6 +88,8 @@ class Place:
                     database.execute("UPDATE texts SET text = ? WHERE name = ?", (text, name))
         elif self.engine == "postgres":
             await postgres.change_by_hand(self.url, self.namespace, name, change)
+        elif self.engine == "etcd":
+            shared_etcd().change(f"holdfast/{self.namespace}/record/{name}", change)
         else:
             key = f"holdfast:{{{self.namespace}}}:record:{name}"
             async with redis.asyncio.Redis.from_url(self.url, decode_responses=True) as client:

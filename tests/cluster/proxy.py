@@ -5,19 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import Self
+from typing import NamedTuple, Self
+
+
+class Protocol(NamedTuple):
+    """How a proxy tells what goes through."""
+
+    scheme: str
+    """Of URLs."""
+    request: bytes
+    """What stands once in each request that is counted."""
+    message: bytes
+    """What stands in each wake-up."""
+
+
+REDIS = Protocol("redis", b"EVAL", b"$7\r\nmessage\r\n")
+ETCD = Protocol("etcd", b"POST /v3/kv/txn", b'"events":')
 
 
 class Proxy:
     """Use it with `async with`."""
 
-    def __init__(self, port: int, round_trip: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, port: int, round_trip: float = 0.0, tls: ssl.SSLContext | None = None, protocol: Protocol = REDIS
+    ) -> None:
         """port: the server's. round_trip: seconds that it adds to each request and its answer. tls: for clients."""
+        self._protocol = protocol
         self.target = port
         self.round_trip = round_trip
         self._tls = tls
         self.requests = 0
-        """Of scripts: what a session asks for, other than subscribing and greeting."""
+        """What a session asks for, other than subscribing and greeting."""
         self.cut_at: int | None = None
         """At the request with this number the connection is cut when the server has answered it: the answer is lost."""
         self.cuts = 0
@@ -33,7 +51,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"{self._protocol.scheme}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(lambda *ends: self._serve(*ends), "127.0.0.1", 0, ssl=self._tls)
@@ -100,8 +118,8 @@ class Proxy:
 
     def requests_in(self, data: bytes) -> int:
         """How many a client has sent."""
-        return data.count(b"EVAL")
+        return data.count(self._protocol.request)
 
     def without_messages(self, data: bytes) -> bytes:
         """What a server has sent, without wake-ups."""
-        return b"" if b"$7\r\nmessage\r\n" in data else data
+        return b"" if self._protocol.message in data else data

@@ -1,7 +1,7 @@
 """Eight processes of fifty tasks and four threads contend for all six primitives; tasks are cancelled, the time of
 threads is up, and processes are killed, at random.
 
-    python -m tests.cluster.soak [--minutes 5] [--seed N] [--server [postgres]]
+    python -m tests.cluster.soak [--minutes 5] [--seed N] [--server [postgres|etcd]]
 
 They fork meanwhile, in any of their threads, and each child opens a session of its own and takes its turns. Calls of
 the command line take theirs. In a directory, a cleaner of old files goes about its work as systemd-tmpfiles does.
@@ -9,7 +9,7 @@ the command line take theirs. In a directory, a cleaner of old files goes about 
 Each process writes what it does into a file of its own. In the end these histories are merged and checked: no
 overlaps, tokens in the order of the grants, every process has drained, nothing is left in the records. The seed is that
 of what each process and the killer choose; how the system schedules them it does not repeat. --server has them meet on
-a Valkey that is started for it, or on a PostgreSQL.
+a Valkey that is started for it, on a PostgreSQL, or on an etcd, whose history is compacted meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pathlib import Path
 import holdfast
 
 if __package__:
+    from .etcd_servers import EtcdServer
     from .history import Turn, violations
     from .postgres import PostgresServer
     from .servers import Server
@@ -346,13 +347,22 @@ async def clean(state):
                 os.close(folder)
 
 
+def place(kind, directory, stack):
+    """The URL of where they meet. kind: of server; None: a directory."""
+    if kind == "etcd":
+        compaction = "--auto-compaction-mode=periodic", "--auto-compaction-retention=1m"
+        return stack.enter_context(EtcdServer(options=compaction)).url
+    servers = {"valkey": Server, "postgres": PostgresServer}
+    return stack.enter_context(servers[kind]()).url if kind else f"sqlite://{directory}/state"
+
+
 async def supervise(minutes, seed, server):
-    """Return what is wrong. server: the kind of one, or None."""
+    """Return what is wrong. server: as for place()."""
     killer = random.Random(seed)
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-soak-"))
         directory = Path(path)
-        url = stack.enter_context(SERVERS[server]()).url if server else f"sqlite://{directory}/state"
+        url = place(server, directory, stack)
         killed = {}
 
         async def start():
@@ -457,8 +467,8 @@ def main():
         "--server",
         nargs="?",
         const="valkey",
-        choices=["valkey", "postgres"],
-        help="on a server, instead of a directory",
+        choices=["valkey", "postgres", "etcd"],
+        help="on a server, a Valkey if nothing else is said, instead of a directory",
     )
     parser.add_argument("--worker", nargs=2, metavar=("URL", "DIRECTORY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -10,11 +10,13 @@ import pytest
 
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.embedded.engine import EmbeddedEngine
+from holdfast.cluster.engines.etcd.engine import EtcdEngine
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.cluster.engines.redis.engine import RedisEngine
 from holdfast.testing.engine_suite import EngineSuite
 
 from . import postgres
+from .etcd_servers import BINARIES, NO_ETCD, shared_etcd
 from .postgres import needs_postgres
 from .servers import REDIS, shared
 
@@ -53,6 +55,14 @@ class TestPostgres(EngineSuite):
         from holdfast.cluster.engines.postgres.engine import PostgresEngine
 
         return PostgresEngine(postgres.shared().url, namespace, ttl)
+
+
+@pytest.mark.skipif(BINARIES is None, reason=NO_ETCD)
+class TestEtcd(EngineSuite):
+    TTL = 2.0
+
+    def engine(self, namespace, ttl=None):
+        return EtcdEngine(shared_etcd().url, namespace, ttl)
 
 
 class Forgetful(MemoryEngine):

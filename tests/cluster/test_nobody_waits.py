@@ -28,7 +28,7 @@ LEASED = {
 }
 
 
-@pytest.fixture(params=["embedded", "valkey"])
+@pytest.fixture(params=["embedded", "valkey", "etcd"])
 def far(request, tmp_path):
     """For processes."""
     return Place(request.param, tmp_path)
@@ -231,7 +231,7 @@ ENDS = {
 
 async def until_its_lease_is_over(place):
     """A server that is busy may do what the process has sent last, and so renew it, when that has long ended."""
-    if place.engine == "valkey":
+    if place.is_server:
         async with place.connect() as session:
             while (await session.inspect("lock")).holders:
                 await asyncio.sleep(0.05)

@@ -301,7 +301,7 @@ async def test_who_is_granted_something_while_it_looks_is_not_told_that_it_is_lo
 async def test_names_are_looked_at_in_turn(place, monkeypatch):
     monkeypatch.setattr(leases, "LOOKED_AT", 4)
     monkeypatch.setattr(renewal, "CHECKED", RARELY)
-    async with place.connect(ttl=RARELY if place.engine == "valkey" else None) as one:
+    async with place.connect(ttl=RARELY if place.is_server else None) as one:
         grants = {name: await one.lock(name).acquire() for name in map(str, range(11))}
         for name, grant in grants.items():
             await place.by_hand(removed, name)

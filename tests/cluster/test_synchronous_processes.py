@@ -23,7 +23,7 @@ from .running import in_child
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 OF_REDIS = "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"
-SHARED = "embedded", "valkey"
+SHARED = "embedded", "valkey", "etcd"
 
 
 @pytest.fixture(params=SHARED)
@@ -215,7 +215,7 @@ def test_nothing_stays_locked_when_a_program_ends(place: Place, end: str) -> Non
     body = 'session.lock("x").acquire()\nreport("holds")\n' + textwrap.dedent(ENDS[end])
     code, out, err = ended(program(place, body))
     assert (code, out, err) == (0, "holds\n", "")
-    with place.connect(ttl=1000 if place.engine == "valkey" else None).sync as session:
+    with place.connect(ttl=1000 if place.is_server else None).sync as session:
         for name in session.names():
             assert session.lock(name).acquire(blocking=False), name  # it was given back, and not left to its ttl
 

@@ -13,15 +13,14 @@ from holdfast.cluster.records.semaphore import MOST_VALUES
 from holdfast.cluster.session_life import renewal
 
 from . import test_lock
-from .servers import shared
+from .engines import ENGINES, url_of
 from .test_lock import connect, opened, run
 from .worker import until_waiting
 
 
-@pytest.fixture(params=["memory", "embedded", "valkey"])
+@pytest.fixture(params=ENGINES)
 def url(request, tmp_path):
-    urls = {"memory": f"memory:{tmp_path}", "embedded": f"sqlite://{tmp_path}/locks", "valkey": shared().url}
-    return urls[request.param]
+    return f"memory:{tmp_path}" if request.param == "memory" else url_of(request.param, tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -177,10 +177,7 @@ class ClusterTier(Tier):
         assert not left_behind
 
     async def _main(self, test: Callable[[], Coroutine[Any, Any, None]], directory: str) -> set[asyncio.Task[Any]]:
-        if self.is_server:
-            url = url_of(self._engine)
-        else:
-            url = f"sqlite://{directory}/locks" if self.name.startswith("embedded") else "memory:"
+        url = url_of(self._engine, directory)
         self._made = {}
         self._requests = Requests()
         async with holdfast.connect(url, namespace=directory) as observer:

@@ -77,8 +77,7 @@ class SynchronousTier(Tier):
     def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._made, self._calls, self._busy = {}, 0, set()
         with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(64) as self._pool:
-            urls = {"memory": "memory:", "embedded": f"sqlite://{directory}/locks"}
-            url = urls[self._engine] if self._engine in urls else url_of(self._engine)
+            url = url_of(self._engine, directory)
             with holdfast.connect(url, namespace=directory).sync as self._session:
                 left_behind = asyncio.run(self._main(test))
             asyncio.run(self._look(url, directory))

@@ -126,10 +126,13 @@ TIERS: list[Tier] = [
     ClusterTier("valkey, two sessions", sessions=2),
     ClusterTier("postgres", sessions=1),
     ClusterTier("postgres, two sessions", sessions=2),
+    ClusterTier("etcd", sessions=1),
+    ClusterTier("etcd, two sessions", sessions=2),
     SynchronousTier("memory"),
     SynchronousTier("embedded"),
     SynchronousTier("valkey"),
     SynchronousTier("postgres"),
+    SynchronousTier("etcd"),
 ]
 
 CONDITION_TIERS: list[Tier] = [

@@ -25,6 +25,9 @@ NOT_FOR_USERS = [
     "it has not been told of this connection",  # these are tried again, and end up behind "cannot be reached"
     "there is no answer",
     "the connection was lost",
+    "the session was closed",
+    "… has ended a watch",
+    "… has raised the floor",
     "no answer in time",
     "… is no answer",
     "there is no length",  # of a wake-up that is not holdfast's, which is passed over

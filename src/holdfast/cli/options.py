@@ -45,7 +45,8 @@ def session_options(command: F) -> F:
             "--url",
             help="Where the state is kept: a directory, for the processes of this machine, as "
             "sqlite:///var/lib/locks; or a server, for many machines: Redis or Valkey, as "
-            "redis://locks.example.org, or PostgreSQL, as postgresql://db.example.org/DATABASE. "
+            "redis://locks.example.org, PostgreSQL, as postgresql://db.example.org/DATABASE, or etcd, as "
+            "etcd://locks.example.org. "
             "If left out: what the environment variable HOLDFAST_URL says, or else a directory of yours in /tmp.",
         ),
         click.option(

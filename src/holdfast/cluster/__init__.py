@@ -8,6 +8,7 @@ from .errors import LeaseLost as LeaseLost
 from .errors import NameConflict as NameConflict
 from .errors import PrivateTmpWarning as PrivateTmpWarning
 from .errors import SessionLost as SessionLost
+from .fencing import EtcdFence as EtcdFence
 from .fencing import Fence as Fence
 from .fencing import PostgresFence as PostgresFence
 from .fencing import RedisFence as RedisFence
@@ -47,6 +48,7 @@ for _public in (
     NameConflict,
     PrivateTmpWarning,
     SessionLost,
+    EtcdFence,
     Event,
     Fence,
     PostgresFence,
@@ -81,6 +83,7 @@ __all__ = [
     "Condition",
     "Dead",
     "EngineError",
+    "EtcdFence",
     "Event",
     "Eviction",
     "Fence",

@@ -82,6 +82,8 @@ def _engine(url: str | Redis | Pool | None, ttl: float | None, namespace: str) -
                 f"pool of asyncpg's, or None, not {shown(url)}"
             )
         return _redis_engine(cast("Redis", url), ttl, namespace)
+    if (url or "").startswith(("etcd:", "etcds:")):  # of several hosts, which urlsplit() does not know
+        return _etcd_engine(url or "", ttl, namespace)
     try:
         parts = urlsplit(url or "sqlite:")
     except ValueError:  # which may have a password in its message
@@ -126,7 +128,7 @@ def _engine(url: str | Redis | Pool | None, ttl: float | None, namespace: str) -
     known = f"{parts.scheme}://..." if "@" in parts.netloc else url  # there may be a password in it
     raise ValueError(
         f"unknown URL scheme in {shown(known)}; known are sqlite:///DIRECTORY, memory:, redis://HOST, rediss://HOST, "
-        "unix://SOCKET and postgresql://HOST/DATABASE"
+        "unix://SOCKET, postgresql://HOST/DATABASE, etcd://HOST and etcds://HOST"
     )
 
 
@@ -158,3 +160,11 @@ def _postgres_engine(server: str | Pool, ttl: float | None, namespace: str) -> E
     except ImportError as exc:
         raise ImportError("PostgreSQL needs an extra: install holdfast with its extra 'postgres'") from exc
     return PostgresEngine(server, namespace, ttl)
+
+
+def _etcd_engine(url: str, ttl: float | None, namespace: str) -> Engine:
+    try:
+        from .engines.etcd.engine import EtcdEngine
+    except ImportError as exc:
+        raise ImportError("etcd needs an extra: install holdfast with its extra 'etcd'") from exc
+    return EtcdEngine(url, namespace, ttl)

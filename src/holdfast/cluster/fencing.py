@@ -8,7 +8,8 @@ prevent the write that follows. The resource can, if each write carries the toke
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -254,6 +255,65 @@ class RedisFence:
         Cancellation: raises at once; the token may have been admitted.
         """
         await self.execute(token)
+
+
+class EtcdFence:
+    """Guards something in etcd. A key there has the highest token in its name.
+
+    ```python
+    fence = EtcdFence("accounts/fence")
+    transaction = {"success": [{"requestPut": {"key": key, "value": value}}]}
+    answer = await post("/v3/kv/txn", fence.guarded(grant.token, transaction))
+    if not answer.get("succeeded"):
+        raise StaleToken(...)
+    ```
+
+    It adds a comparison to a transaction of yours, which you send with the client that you have. The transaction is in
+    the form of etcd's JSON gateway, as etcd3gw takes it; with `ParseDict` of protobuf, it is a TxnRequest.
+    """
+
+    _DIGITS = 20
+
+    def __init__(self, key: str) -> None:
+        """key: what the fence's keys begin with, before a slash. Each resource needs one of its own, and the user of
+        etcd needs the right to read and write what begins with it.
+        """
+        self._prefix = f"{key}/".encode()
+
+    def guarded(self, token: int, transaction: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Any]]:
+        """Return a transaction with this one's comparisons, and what it does, that also admits a token.
+
+        If a higher token was admitted before, its comparison fails. Then etcd does what is under `failure`, and answers
+        that the transaction has not succeeded.
+
+        token: that of the grant under which the write is made, `grant.token`.
+        transaction: with any of `compare`, `success` and `failure`.
+
+        Raises TypeError if it is not a token.
+
+        Cancellation: not applicable.
+        """
+        _check_type(token)
+        mine, above = self._key(token), self._key(token + 1)
+        end = self._prefix[:-1] + b"0"  # which comes after a slash
+        no_higher_one = {"key": _coded(above), "range_end": _coded(end), "target": "VERSION", "result": "EQUAL"}
+        forget_lower_ones = {"key": _coded(self._prefix), "range_end": _coded(mine)}
+        return {
+            "compare": [*transaction.get("compare", ()), {**no_higher_one, "version": "0"}],
+            "success": [
+                *transaction.get("success", ()),
+                {"requestPut": {"key": _coded(mine), "value": ""}},
+                {"requestDeleteRange": forget_lower_ones},
+            ],
+            "failure": [*transaction.get("failure", ())],
+        }
+
+    def _key(self, token: int) -> bytes:
+        return self._prefix + f"{token:0{self._DIGITS}}".encode()
+
+
+def _coded(key: bytes) -> str:
+    return b64encode(key).decode("ascii")
 
 
 def _check_type(token: int) -> None:

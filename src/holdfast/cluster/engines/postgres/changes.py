@@ -23,12 +23,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Generic
 
 from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T, to_wake
+from holdfast.cluster.engines.far_link import PAUSE, Unreachable
 from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError, SessionLost
 
-from .failures import NotTold, Unreachable
+from .failures import NotTold
 from .lane import Statement
-from .link import PAUSE, Link
+from .link import Link
 from .reading import Reading
 from .reading import version as stored_version
 from .wake_ups import IN_TEXT, SMALL, WakeUps, tail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from holdfast.cluster.engines.far_link import Unreachable
 from holdfast.cluster.errors import EngineError
 
 from .server import Standby
@@ -21,10 +22,6 @@ HOW_TO_POOL = (
     "a pooler in transaction mode, such as PgBouncer with pool_mode = transaction, stands before the server: it loses "
     "wake-ups. Connect to the server itself, or to a port or database of the pooler with pool_mode = session"
 )
-
-
-class Unreachable(EngineError):  # noqa: N818  # see errors.py
-    """The server cannot be asked now. It is not known whether the request was done."""
 
 
 class NotTold(EngineError):  # noqa: N818  # see errors.py

@@ -13,25 +13,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.cluster.background import begin, begin_at_once
-from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.engines.far_link import FarLink, Unreachable
 from holdfast.cluster.engines.inherited import blank
 from holdfast.cluster.errors import EngineError, SessionLost
 
-from .failures import Missing, Unreachable
+from .failures import Missing
 from .lane import Lane, Script, Statement
 from .server import Server, setting_up
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-R = TypeVar("R")
-PAUSE = 0.01, 1.0
-"""Seconds, the first and the longest, until a server that is away is asked again."""
 _CROWDED = 0.02
 """Seconds for which a request may wait for those before it, until another connection is made."""
 _IDLE = 10.0
@@ -43,23 +40,19 @@ class _Request(NamedTuple):
     answer: asyncio.Future[list[Record]]
 
 
-class Link:
+class Link(FarLink):
     """The link of one session. Its methods are called in the session's event loop."""
 
     def __init__(self, server: Server, patience: float) -> None:
         """patience: seconds until an answer is given up."""
+        super().__init__(patience)
         self.server = server
-        self.patience = patience
         self.name = server.name
         """What messages call the server."""
         self.number = 1
         """How many times a connection may have been lost, and one: see `tables`."""
-        self.session = ""
         self.has_begun = False
         """Whether the server knows of the session."""
-        self.reach_until = 0.0
-        """The time, by monotonic(), after which a new connection comes too late."""
-        self.is_closed = True
         self.on_reconnect: Callable[[], None] = lambda: None
         """Called when the connection for wake-ups has been made again."""
         self.main = self._new_lane(self._main_lost)
@@ -70,17 +63,15 @@ class Link:
         self._is_doubted = False  # whether a request may be under way on a connection that was lost
         self._renumbering = asyncio.Lock()
         self._is_reconnecting = False
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     def _new_lane(self, on_break: Callable[[], None]) -> Lane:
         return Lane(self.server, self.patience, self.begin, on_break)
 
     def open(self, session: str, reach_until: float) -> None:
         """Let a session use the link; the first request connects."""
+        self.begin_session(session, reach_until)
         self._loop = asyncio.get_running_loop()
-        self.session, self.has_begun = session, False
-        self.reach_until = reach_until
-        self.is_closed = False
+        self.has_begun = False
 
     # Requests
 
@@ -100,22 +91,6 @@ class Link:
     async def ask(self, *statement: Any) -> list[Record]:
         """The rows of one statement, which is tried once. Raises EngineError."""
         return await self.put(lambda: statement)
-
-    async def insist(self, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
-        """Repeat a call until the server answers or the session is over. Raises SessionLost, EngineError."""
-        pause, longest = PAUSE
-        while True:
-            self.check_open()
-            try:
-                return await call()
-            except Unreachable:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, longest)
-
-    def check_open(self) -> None:
-        """Raise SessionLost if the session was closed."""
-        if self.is_closed:
-            raise SessionLost(f"session {self.session} was closed")
 
     def _go_on(self) -> None:
         """Begin with what is asked for, in this step of the loop where a connection is free."""
@@ -141,11 +116,11 @@ class Link:
         lane.is_busy = True
         work = partial(self._work_off, lane)
         if lane.is_connected:
-            task = begin_at_once(self._loop, work, self._task_name)
+            task = begin_at_once(self._loop, work, self.task_name)
         else:  # connecting takes a timeout, which belongs to a task
-            task = begin(self._loop, work, self._task_name)
+            task = begin(self._loop, work, self.task_name)
         if task is not None:
-            self._keep(task)
+            self.keep(task)
             task.add_done_callback(partial(self._work_ended, lane))
 
     def _work_ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
@@ -237,10 +212,6 @@ class Link:
         self.main.is_settled = True
         await self.put(lambda: (Script(setting_up(self.server, self.patience)),))
 
-    def limit(self) -> float:
-        """Seconds that connecting may take: the rest of the ttl, but at least as long as an answer."""
-        return max(self.patience, self.reach_until - monotonic())
-
     def _main_lost(self) -> None:
         """Connect at once, not with the next request: it takes several round trips, and what was missed is read."""
 
@@ -268,31 +239,13 @@ class Link:
 
     # Its end
 
-    def begin(self, work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
-        """Run a coroutine function in a task that ends with the link."""
-        return self._keep(begin(self._loop, work, self._task_name))
-
-    @property
-    def _task_name(self) -> str:
-        return f"holdfast session {self.session}"
-
-    def _keep(self, task: asyncio.Task[R]) -> asyncio.Task[R]:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     async def close(self) -> None:
         """Cancel the link's tasks, and close its connections."""
         self.is_closed = True
         if self._widening is not None:
             self._widening.cancel()
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
-        for task in tasks:
-            task.cancel()
         try:
-            if tasks:
-                await asyncio.wait(tasks)
+            await self.end_tasks()
         finally:
             for request in self._asked:
                 _fail(request.answer, SessionLost(f"session {self.session} was closed"))

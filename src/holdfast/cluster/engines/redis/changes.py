@@ -26,12 +26,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T, to_wake
+from holdfast.cluster.engines.far_link import PAUSE, Unreachable
 from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .connection import Connection
 from .keys import Keys, decode
-from .link import PAUSE, Link, Unreachable
+from .link import Link
 from .reading import Reading
 from .scripts import ADDED, DIGITS, DONE, IN_TEXT, INCARNATION, REMOVE, SMALL, SWAP
 from .wake_ups import WakeUps

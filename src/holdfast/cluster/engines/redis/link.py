@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from redis.exceptions import (
     AuthenticationError,
@@ -21,26 +21,18 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from holdfast.cluster.background import begin
-from holdfast.cluster.engines.clock import monotonic
+from holdfast.cluster.engines.far_link import FarLink, Unreachable
 from holdfast.cluster.errors import EngineError, SessionLost
 
 from .connection import Connection, blank_socket
 from .scripts import Script
 from .server import name_of
 
-R = TypeVar("R")
-PAUSE = 0.01, 1.0
-"""Seconds, the first and the longest, until a server that is away is asked again."""
 _TRANSIENT = "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN"
 """Answers of a server that will soon answer differently, or that another one will soon replace."""
 
 
-class Unreachable(EngineError):  # noqa: N818  # see errors.py
-    """The server cannot be asked now. It is not known whether the request was done."""
-
-
-class Link:
+class Link(FarLink):
     """The link of one session. Its methods are called in the session's event loop."""
 
     def __init__(self, pool: Any, is_ours: bool, patience: float, how_to_permit: str) -> None:
@@ -50,8 +42,8 @@ class Link:
         patience: seconds until an answer is given up.
         how_to_permit: the command that gives the user all rights that are needed.
         """
+        super().__init__(patience)
         self.pool = pool
-        self.patience = patience
         self.name = name_of(pool)
         """What messages call the server."""
         self.requests: Connection | None = None
@@ -60,27 +52,20 @@ class Link:
         """redis-py's connection on which the session is woken, if there is one; `wake_ups` makes it."""
         self.number = 0
         """How many connections for requests there have been."""
-        self.session = ""
         self.key = ""
         """The session's own key."""
         self.description = ""
         """What the key has after the connection's number, once the session has begun."""
-        self.reach_until = 0.0
-        """The time, by monotonic(), after which a new connection comes too late."""
-        self.is_closed = True
         self.on_reconnect: Callable[[], None] = lambda: None
         """Called when a connection that was lost has been made again."""
         self._is_ours = is_ours
         self._how_to_permit = how_to_permit
         self._connecting = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     def open(self, session: str, key: str, reach_until: float) -> None:
         """Let a session use the link; the first request connects."""
-        self._loop = asyncio.get_running_loop()
-        self.session, self.key, self.description = session, key, ""
-        self.reach_until = reach_until
-        self.is_closed = False
+        self.begin_session(session, reach_until)
+        self.key, self.description = key, ""
 
     # Requests
 
@@ -102,22 +87,6 @@ class Link:
             return await self.ask("EVALSHA", script.digest, *rest)
         except NoScriptError:  # the server is new, or somebody has flushed its scripts
             return await self.ask("EVAL", script.source, *rest)
-
-    async def insist(self, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
-        """Repeat a call until the server answers or the session is over. Raises SessionLost, EngineError."""
-        pause, longest = PAUSE
-        while True:
-            self.check_open()
-            try:
-                return await call()
-            except Unreachable:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, longest)
-
-    def check_open(self) -> None:
-        """Raise SessionLost if the session was closed."""
-        if self.is_closed:
-            raise SessionLost(f"session {self.session} was closed")
 
     async def explained(self, exc: BaseException, connection: Connection | None) -> EngineError:
         """The error to raise for a request that has failed. Drops the connection if another one may do better."""
@@ -181,10 +150,6 @@ class Link:
         """What is kept under the session's own key."""
         return f"{self.number} {self.description}"
 
-    def limit(self) -> float:
-        """Seconds that connecting may take: the rest of the ttl, but at least as long as an answer."""
-        return max(self.patience, self.reach_until - monotonic())
-
     def _reconnect(self) -> None:
         """Connect at once, not with the next request: it may take several round trips, and a renewal comes after."""
 
@@ -193,28 +158,16 @@ class Link:
                 await self.insist(self.connected)
                 self.on_reconnect()
 
-        if self.description and not (self.is_closed or self._loop.is_closed()):
+        if self.description and not (self.is_closed or self.loop is None or self.loop.is_closed()):
             self.begin(reconnect)
 
     # Its end
 
-    def begin(self, work: Callable[[], Coroutine[Any, Any, R]]) -> asyncio.Task[R]:
-        """Run a coroutine function in a task that ends with the link."""
-        task = begin(self._loop, work, f"holdfast session {self.session}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     async def close(self) -> None:
         """Cancel the link's tasks, and close its connections."""
         self.is_closed = True
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
-        for task in tasks:
-            task.cancel()
         try:
-            if tasks:
-                await asyncio.wait(tasks)
+            await self.end_tasks()
         finally:
             await _hang_up(self.requests)
             if self._is_ours:

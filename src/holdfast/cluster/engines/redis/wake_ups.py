@@ -21,12 +21,13 @@ from hashlib import sha1
 from redis.exceptions import NoPermissionError, RedisError
 
 from holdfast.cluster.engines.contract import OnWake
+from holdfast.cluster.engines.far_link import PAUSE
 from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError
 
 from .connection import connect
 from .keys import Keys
-from .link import PAUSE, Link
+from .link import Link
 from .scripts import IN_TEXT, INCARNATION
 
 _LENGTH = re.compile(rb"(\d{1,9}) ")
