@@ -130,7 +130,7 @@ class Changes:
                     if made.succeeded:
                         return self._added(name, version(made, 2), change, notices, opens)
                 await self._check(made)
-                if any(made.found[8:]):
+                if any(made.found[4:]):
                     raise EngineError(f"{link.server} may have lost data: a session that was dead is there again")
                 sure = version(made, 2)
                 known.note(name, sure)
@@ -262,8 +262,7 @@ class Changes:
         await link.settle()
         state = self._known.state
         raised = state._replace(floor=max(state.floor, floor))
-        todo = [delete(keys.record(name)), delete(keys.index(name)), delete(keys.opened(name))]
-        todo += [delete(keys.told(name)), delete(keys.count(name)), delete_all(keys.additions(name))]
+        todo = [delete(keys.record(name)), delete_all(keys.of(name))]
         if raised != state:
             todo.append(put(keys.state, raised.encode()))
         asked = [*self._is_current(), *as_known(keys, name, before)]

@@ -160,7 +160,7 @@ class EtcdEngine:
         asked = monotonic()
         self._link.check_open()
         is_alive = await alive_again(self._link)
-        found = await self._reading.look(names, sessions)
+        found = await self._reading.look(names, sessions, is_urgent=True)
         if not (is_alive and found.is_alive):
             raise await self._lost()
         self._link.reach_until = asked + self._life

@@ -1,12 +1,12 @@
-"""What is kept in etcd. NAMESPACE is quoted as in a URL, so that it has no slash.
+"""What is kept in etcd. NAMESPACE is quoted as in a URL, so that it has no slash; so is NAME in front of a slash.
 
     holdfast/NAMESPACE/state             the incarnation, the floor, and the mark, with spaces in between
     holdfast/NAMESPACE/record/NAME       the engine's time of the change in µs, a space, and the text
-    holdfast/NAMESPACE/name/NAME         is there as long as the record is: where its tokens began
-    holdfast/NAMESPACE/open/NAME         the kind of the additions that the text may have; absent if it may have none
-    holdfast/NAMESPACE/told/NAME         the session that is told of each addition; absent if nobody is
-    holdfast/NAMESPACE/count/NAME        is put with each addition, so that its version counts them
-    holdfast/NAMESPACE/added/NAME/ID-N   an addition, as the row that it is in the text; NAME is quoted
+    holdfast/NAMESPACE/of/NAME/began     is there as long as the record is: where its tokens began
+    holdfast/NAMESPACE/of/NAME/open      the kind of the additions that the text may have; absent if it may have none
+    holdfast/NAMESPACE/of/NAME/told      the session that is told of each addition; absent if nobody is
+    holdfast/NAMESPACE/of/NAME/count     is put with each addition, so that its version counts them
+    holdfast/NAMESPACE/of/NAME/added/ID-N  an addition, as the row that it is in the text
     holdfast/NAMESPACE/session/ID        a description of the session in JSON; it goes with the session's lease
     holdfast/NAMESPACE/inbox/ID          the last wake-up of the session; it goes with the session's lease
     holdfast/NAMESPACE/evicted/TIME-ID   the note of an eviction; it goes with a lease of a day
@@ -28,6 +28,9 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LEASES = 1 << 63
 """The ids of leases are below."""
 
+INDEX, OPENED, TOLD, COUNT, ADDED = b"began", b"open", b"told", b"count", b"added/"
+"""What the keys of a name end with, or go on with."""
+
 
 class Keys:
     """The names of a namespace's keys."""
@@ -36,28 +39,31 @@ class Keys:
         self.prefix = f"holdfast/{quote(namespace, safe=' !$&()*+,;=@')}/".encode()
         self.state = self.prefix + b"state"
         self.records = self.prefix + b"record/"
-        self.indices = self.prefix + b"name/"
         self.sessions = self.prefix + b"session/"
         self.evictions = self.prefix + b"evicted/"
 
     def record(self, name: str) -> bytes:
         return self.records + name.encode()
 
+    def of(self, name: str) -> bytes:
+        """What all keys of a name but its record's begin with, and no others."""
+        return self.prefix + b"of/" + quote(name, safe="").encode() + b"/"
+
     def index(self, name: str) -> bytes:
-        return self.indices + name.encode()
+        return self.of(name) + INDEX
 
     def opened(self, name: str) -> bytes:
-        return self.prefix + b"open/" + name.encode()
+        return self.of(name) + OPENED
 
     def told(self, name: str) -> bytes:
-        return self.prefix + b"told/" + name.encode()
+        return self.of(name) + TOLD
 
     def count(self, name: str) -> bytes:
-        return self.prefix + b"count/" + name.encode()
+        return self.of(name) + COUNT
 
     def additions(self, name: str) -> bytes:
-        """What the keys of all additions to a text begin with, and no others."""
-        return self.prefix + b"added/" + quote(name, safe="").encode() + b"/"
+        """What the keys of all additions to a text begin with."""
+        return self.of(name) + ADDED
 
     def session(self, session: str) -> bytes:
         return self.sessions + session.encode()

@@ -27,7 +27,7 @@ async def alive_again(link: Link) -> bool:
     That answer alone is not believed: some versions of etcd gave it for a lease that had been revoked. So whoever asks
     has to look at the session's own key as well, afterwards.
     """
-    answer = await link.ask(_KEEP_ALIVE, {"ID": str(link.lease)})
+    answer = await link.ask(_KEEP_ALIVE, {"ID": str(link.lease)}, is_urgent=True)
     return _ttl(answer.get("result", {})) > 0
 
 

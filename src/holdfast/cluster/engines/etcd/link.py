@@ -71,12 +71,15 @@ class Link(FarLink):
 
     # Requests
 
-    async def ask(self, path: str, body: Mapping[str, Any], changes: bool = False) -> Mapping[str, Any]:
+    async def ask(
+        self, path: str, body: Mapping[str, Any], changes: bool = False, is_urgent: bool = False
+    ) -> Mapping[str, Any]:
         """The answer to one request, which is tried once. Raises EngineError.
 
-        changes: whether it matters if the request is made later than anybody knows of.
+        changes: whether it matters if the request is made later than anybody knows of. is_urgent: it does not wait
+        until others are done.
         """
-        async with self._slots:
+        async with contextlib.nullcontext() if is_urgent else self._slots:
             connection = await self._connected()
             is_known = False
             try:
@@ -91,10 +94,12 @@ class Link(FarLink):
                     self.is_sure = False
                 if connection.is_broken:
                     self._connections.discard(connection)
+                elif connection not in self._connections:  # its member was left meanwhile
+                    connection.break_off()
 
-    async def transact(self, body: Part, changes: bool = False) -> Outcome:
+    async def transact(self, body: Part, changes: bool = False, is_urgent: bool = False) -> Outcome:
         """The outcome of a transaction, which is tried once. Raises EngineError."""
-        return outcome(await self.ask(TXN, body, changes))
+        return outcome(await self.ask(TXN, body, changes, is_urgent))
 
     async def find(self, part: Part) -> list[Kept]:
         """What is found by one get() or get_all(), which is tried once. Raises EngineError."""
@@ -243,9 +248,10 @@ class Link(FarLink):
             self._leave_member()
 
     def _leave_member(self) -> None:
-        """It does not answer: what is under way there has failed as well, and another one is asked from now on."""
+        """It does not answer: another one is asked from now on. What is under way there has its own time to fail."""
         for connection in self._connections | self.streams:
-            connection.break_off()
+            if not connection.is_busy or connection in self.streams:
+                connection.break_off()
         self._connections.clear()
         self.streams.clear()
         self._at = (self._at + 1) % len(self.server.members)

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from holdfast.cluster.errors import EngineError
 
-from .keys import Keys
+from .keys import ADDED, COUNT, INDEX, OPENED, TOLD, Keys
 from .knowledge import Knowledge, State, Version, decode
 from .link import Link
 from .transactions import (
     MOST,
+    NOTHING,
     Kept,
     Outcome,
     Part,
@@ -52,8 +53,8 @@ class Reading:
         found = await self._transact(all_of(self._keys, name))
         return version(found, 2)
 
-    async def look(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Look:
-        """Look at sessions, then at texts. Tried once; raises EngineError."""
+    async def look(self, names: Iterable[str] = (), sessions: Iterable[str] = (), is_urgent: bool = False) -> Look:
+        """Look at sessions, then at texts. Tried once; raises EngineError. is_urgent: as for Link.ask()."""
         others, asked = [*sessions], [*names]
         is_alive, dead, texts = True, set[str](), dict[str, str | None]()
         parts: list[tuple[Part, str, Version | None]] = [
@@ -64,7 +65,7 @@ class Reading:
             parts.append((if_(as_known(self._keys, name, known), [], all_of(self._keys, name)), name, known))
         for start in range(0, max(len(parts), 1), _BATCH):
             batch = parts[start : start + _BATCH]
-            found = await self._transact([part for part, _, _ in batch])
+            found = await self._transact([part for part, _, _ in batch], is_urgent)
             is_alive = found.one(1).version > 0
             for index, (_, what, before) in enumerate(batch, 2):
                 if before is None:
@@ -83,11 +84,12 @@ class Reading:
             self._known.note(name, now)
         return now.text
 
-    async def _transact(self, parts: Sequence[Part]) -> Outcome:
+    async def _transact(self, parts: Sequence[Part], is_urgent: bool = False) -> Outcome:
         """Look, with the state and this session's own key in front."""
         await self._link.settle()
         state = self._known.state
-        found = await self._link.transact(look([get(self._keys.state), get_version(self._link.key), *parts]))
+        wanted = look([get(self._keys.state), get_version(self._link.key), *parts])
+        found = await self._link.transact(wanted, is_urgent=is_urgent)
         if state.incarnation != self._known.state.incarnation or not saw(self._known, found.one(0), found.revision):
             self._link.doubt()
             raise EngineError(f"{self._link.server} may have lost data")
@@ -102,15 +104,7 @@ def saw(known: Knowledge, kept: Kept, revision: int) -> bool:
 
 def all_of(keys: Keys, name: str) -> list[Part]:
     """Gets all that is kept under a name: what `version` reads."""
-    order = {"sort_target": "CREATE", "sort_order": "ASCEND"}
-    return [
-        get(keys.record(name)),
-        get(keys.index(name)),
-        get(keys.opened(name)),
-        get(keys.told(name)),
-        get_version(keys.count(name)),
-        get_all(keys.additions(name), **order),
-    ]
+    return [get(keys.record(name)), get_all(keys.of(name), sort_target="CREATE", sort_order="ASCEND")]
 
 
 def as_known(keys: Keys, name: str, version: Version, with_others: bool = False) -> list[Part]:
@@ -123,8 +117,10 @@ def as_known(keys: Keys, name: str, version: Version, with_others: bool = False)
 
 def version(found: Outcome, at: int) -> Version:
     """What is kept under a name, as `all_of` has got it. at: the index of the first thing that it has got."""
-    record, index, opened, told, count = (found.one(at + index) for index in range(5))
-    added = found.all(at + 5)
+    record, others = found.one(at), found.all(at + 1)
+    added = [each for each in others if ADDED in each.key]  # a name is quoted, and has no slash
+    rest = {each.key.rpartition(b"/")[2]: each for each in others}
+    index, opened, told, count = (rest.get(ending, NOTHING) for ending in (INDEX, OPENED, TOLD, COUNT))
     if not record.revision:
         began = int(index.value) if index.value.isdigit() else 0
         return Version(None, 0, found.revision, index.revision, began)
