@@ -44,6 +44,8 @@ if __package__:
 
 PROCESSES = 8
 TASKS = 50
+PROCESSES_ON_ETCD, TASKS_ON_ETCD = 4, 10
+"""A change takes two milliseconds of CPU time of the server. Of more tasks, most would give up before their turn."""
 THREADS = 4
 """Of each process, through a session of their own."""
 NAMES = 3
@@ -276,7 +278,7 @@ def fork_a_visitor(url, directory, seed):
 
 
 async def visit(url, directory, seed):
-    async with holdfast.connect(url, ttl=TTL if url.startswith("redis:") else None) as session:
+    async with holdfast.connect(url, ttl=None if url.startswith("sqlite:") else TTL) as session:
         soaker = Soaker(session, directory, seed)
         for _ in range(VISITS):
             with contextlib.suppress(TimeoutError):
@@ -288,12 +290,12 @@ async def visit(url, directory, seed):
 async def soak(url, directory, seed):
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
-    ttl = TTL if url.startswith("redis:") else None
+    ttl = None if url.startswith("sqlite:") else TTL
     async with holdfast.connect(url, ttl=ttl) as session:
         soaker = Soaker(session, directory, seed)
         of_threads = await asyncio.to_thread(holdfast.connect(url, ttl=ttl).sync.open)
         threads = InThreads(of_threads, soaker, seed)
-        tasks = [asyncio.create_task(soaker.task()) for _ in range(TASKS)]
+        tasks = [asyncio.create_task(soaker.task()) for _ in range(TASKS_ON_ETCD if url.startswith("etcd:") else TASKS)]
         tasks.append(asyncio.create_task(fork_now_and_then(url, soaker)))
         await asyncio.wait([*tasks, stop := asyncio.create_task(ending.wait())], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -369,7 +371,7 @@ async def supervise(minutes, seed, server):
             command = [sys.executable, __file__, "--worker", url, path, "--seed", str(killer.randrange(1 << 30))]
             return await asyncio.create_subprocess_exec(*command)
 
-        processes = [await start() for _ in range(PROCESSES)]
+        processes = [await start() for _ in range(PROCESSES_ON_ETCD if on_server == "etcd" else PROCESSES)]
         bystanders = [asyncio.create_task(call(url, path, killer)) for _ in range(CALLERS)]
         if not server:
             bystanders.append(asyncio.create_task(clean(directory / "state")))
@@ -379,7 +381,7 @@ async def supervise(minutes, seed, server):
             for bystander in bystanders:
                 if bystander.done():
                     return [f"a bystander has failed: {bystander.exception()}"]
-            victim = killer.randrange(PROCESSES)
+            victim = killer.randrange(len(processes))
             if processes[victim].returncode is not None:
                 return [f"process {processes[victim].pid} has ended with {processes[victim].returncode}"]
             killed[processes[victim].pid] = time.monotonic()  # before: it may hold until then at least

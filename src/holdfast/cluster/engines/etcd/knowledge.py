@@ -1,12 +1,14 @@
 """What a session knows of its server: the state of the namespace, the time there, and the last text seen of each name.
 
 etcd has no clock that can be asked. But each answer of the gateway says, in whole seconds, what time it is on the
-member that has answered. From several answers follows what time it is more exactly; no client's wall clock has a say.
+member that has answered. From several answers follows what time it is more exactly. Only within what they leave open,
+a second at most, the wall clock of this process is believed.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -101,8 +103,9 @@ class Clock:
         self._low, self._high = both if both[0] <= both[1] else (low, high)
 
     def now(self) -> float:
-        """The member's time, in seconds since 1970; it is at least that."""
-        return monotonic() + self._low
+        """The member's time, in seconds since 1970."""
+        passed = monotonic()
+        return min(max(time.time(), passed + self._low), passed + self._high)
 
     @property
     def uncertainty(self) -> float:
@@ -111,7 +114,7 @@ class Clock:
 
     def latest(self) -> float:
         """What the clock of no member has passed by now."""
-        return monotonic() + self._high + SPREAD
+        return self.now() + SPREAD
 
 
 class Knowledge:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from holdfast.cluster.errors import EngineError
+from holdfast.cluster.engines.far_link import Unreachable
 
 from .keys import ADDED, COUNT, INDEX, OPENED, TOLD, Keys
 from .knowledge import Knowledge, State, Version, decode
@@ -92,7 +92,7 @@ class Reading:
         found = await self._link.transact(wanted, is_urgent=is_urgent)
         if state.incarnation != self._known.state.incarnation or not saw(self._known, found.one(0), found.revision):
             self._link.doubt()
-            raise EngineError(f"{self._link.server} may have lost data")
+            raise Unreachable(f"{self._link.server} may have lost data")  # the next try finds out
         return found
 
 
