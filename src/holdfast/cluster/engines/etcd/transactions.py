@@ -1,8 +1,8 @@
 """The parts of a transaction as etcd's JSON gateway reads them, and what is found in its answer.
 
-No transaction of holdfast's only reads: when the client of such a one leaves before it is done, etcd ends with a panic
-(seen in 3.5.1). What has several things to read has an empty transaction among them (`look`), which takes it through
-etcd's log as a change, and what has one makes a range request.
+Each transaction of holdfast's goes through etcd's log as a change: what has several things to read has an empty
+transaction among them (`look`), and what has one makes a range request. Without that, a server of version 3.5.1 was
+seen to crash in the tests.
 
 The value of an absent key is neither equal to anything nor different from it. Its version and its revisions are 0.
 """
