@@ -371,7 +371,7 @@ async def supervise(minutes, seed, server):
             command = [sys.executable, __file__, "--worker", url, path, "--seed", str(killer.randrange(1 << 30))]
             return await asyncio.create_subprocess_exec(*command)
 
-        processes = [await start() for _ in range(PROCESSES_ON_ETCD if on_server == "etcd" else PROCESSES)]
+        processes = [await start() for _ in range(PROCESSES_ON_ETCD if server == "etcd" else PROCESSES)]
         bystanders = [asyncio.create_task(call(url, path, killer)) for _ in range(CALLERS)]
         if not server:
             bystanders.append(asyncio.create_task(clean(directory / "state")))
