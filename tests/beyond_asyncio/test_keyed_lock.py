@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import linecache
 import math
 import random
+import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 import holdfast
 import holdfast.threads
+from holdfast.tasks import keyed_lock
 
 from .turns import turns
 
@@ -255,3 +259,92 @@ def test_a_thread_gives_up() -> None:
         assert taken
         assert locks["a"].sync.locked()
     assert len(locks) == 0
+
+
+# What breakers have found
+
+
+def in_a_section(locks: Any, call: Callable[[], Any]) -> list[Any]:
+    """What a call comes to in a finalizer that runs while its thread is inside a critical section."""
+    results: list[Any] = []
+
+    class Finalized:
+        def __del__(self) -> None:
+            try:
+                results.append(call())
+            except Exception as exc:
+                results.append(exc)
+
+    class Key:
+        def __hash__(self) -> int:
+            if here:
+                here.pop()  # the only reference
+            return 1
+
+    here = [Finalized()]
+    with locks[Key()].sync:
+        pass
+    assert not here
+    return results
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_try_acquire_in_a_finalizer_says_no(several: bool) -> None:
+    locks: holdfast.threads.KeyedLock[Any] = holdfast.threads.KeyedLock()
+    wanted = locks.all("a", "b") if several else locks["a"]
+    assert in_a_section(locks, wanted.try_acquire) == [False]
+    assert len(locks) == 0
+
+
+def test_a_release_in_a_finalizer_is_made_when_the_section_was_left() -> None:
+    locks: holdfast.threads.KeyedLock[Any] = holdfast.threads.KeyedLock()
+    assert locks["a"].try_acquire()
+    assert in_a_section(locks, locks["a"].release) == [None]
+    assert len(locks) == 0
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+@pytest.mark.parametrize("several", [False, True])
+def test_nothing_is_left_wherever_asking_is_interrupted(several: bool, is_held: bool) -> None:
+    """A signal handler may raise between any two lines. Not counted: where it is held, or undone."""
+    interrupted = 0
+    while True:
+        locks: holdfast.threads.KeyedLock[Any] = holdfast.threads.KeyedLock()
+        if is_held:
+            assert locks["a"].try_acquire()
+        left = interrupted
+
+        def trace(frame: Any, event: str, _: object) -> Any:
+            nonlocal left
+            asking = frame.f_code.co_name in ("_join", "_acquire_by", "_new_lock", "<listcomp>")
+            if event == "line" and asking and frame.f_code.co_filename == keyed_lock.__file__:
+                source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+                undoes_or_has_it = any(
+                    each in source for each in ("self._part", "self._free", "taken.append", "return True")
+                )
+                if not undoes_or_has_it and left >= 0:
+                    left -= 1
+                    if left < 0:
+                        raise Interrupted
+            return trace
+
+        sys.settrace(trace)
+        try:
+            taken = (locks.all("a", "b") if several else locks["a"]).sync.acquire(timeout=0.001)
+        except Interrupted:
+            taken = None
+        finally:
+            sys.settrace(None)
+        if is_held:
+            locks["a"].release()
+        if taken is None:
+            assert len(locks) == 0, f"{[*locks]} are left by interruption {interrupted}"
+            interrupted += 1
+            continue
+        assert taken is not is_held
+        break
+    assert interrupted > 5

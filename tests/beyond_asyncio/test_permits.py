@@ -339,3 +339,52 @@ def test_a_thread_that_waits_for_too_much_is_told_when_the_size_changes() -> Non
     assert raised
     semaphore.sync.release(2)
     assert free(semaphore) == 2
+
+
+# What breakers have found
+
+
+def test_what_a_closed_loop_was_granted_can_be_had_at_once(library: ModuleType) -> None:
+    semaphore = library.Semaphore(1)
+    assert semaphore.try_acquire()
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(semaphore.acquire())
+    loop.run_until_complete(turns())
+    semaphore.release()
+    loop.close()
+    assert semaphore.try_acquire()
+    del waiting
+
+
+async def test_a_release_from_another_thread_hands_out_nothing_while_too_many_are_taken(library: ModuleType) -> None:
+    semaphore = library.BoundedSemaphore(6)
+    await semaphore.acquire(6)
+    waiter = asyncio.create_task(semaphore.acquire())
+    await turns()
+    semaphore.resize(2)
+    for taken in (5, 4, 3, 2):
+        thread = threading.Thread(target=semaphore.release)
+        thread.start()
+        thread.join()
+        await asyncio.sleep(0.01)
+        assert not waiter.done()
+        assert semaphore.statistics().value == 2 - taken
+    semaphore.release()
+    await turns()
+    assert waiter.done()
+
+
+@pytest.mark.parametrize("n", [1.0, 2.0, None])
+async def test_a_number_that_is_no_integer(library: ModuleType, n: Any) -> None:
+    semaphore = library.Semaphore(4)
+    with pytest.raises(TypeError, match="integer"):
+        await semaphore.acquire(n)
+    for call in (semaphore.try_acquire, semaphore.release, semaphore.permits):
+        with pytest.raises(TypeError, match="integer"):
+            call(n)
+    if library is holdfast.threads:
+        with pytest.raises(TypeError, match="integer"):
+            semaphore.sync.acquire(n=n)
+        with pytest.raises(TypeError, match="integer"):
+            semaphore.sync.release(n)
+    assert semaphore.statistics().value == 4

@@ -223,3 +223,91 @@ async def test_many_high_rates_in_real_time() -> None:
         async with asyncio.timeout(60):
             for _ in range(50):
                 await limiter.acquire()
+
+
+# What breakers have found
+
+
+def test_the_timer_goes_with_the_last_who_waits() -> None:
+    async def scenario() -> None:
+        limiter = holdfast.RateLimiter(10, burst=20)
+        assert limiter.try_acquire(20)
+        large = asyncio.create_task(limiter.acquire(20))
+        await turns()
+        large.cancel()
+        await turns()
+        await limiter.acquire(1)
+        assert now() == pytest.approx(0.1)
+
+    in_exact_time(scenario)
+
+
+def test_the_timer_of_a_loop_that_was_closed_holds_up_nobody() -> None:
+    limiter = holdfast.RateLimiter(1000, burst=1)
+
+    async def give_up() -> None:
+        await limiter.acquire()
+        async with asyncio.timeout(0):
+            await limiter.acquire()
+
+    async def wait() -> None:
+        async with asyncio.timeout(60):
+            await limiter.acquire()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    asyncio.run(wait())
+
+
+@pytest.mark.parametrize("others", [0, 10])
+def test_what_has_come_back_meanwhile_is_not_given_back(others: int) -> None:
+    async def scenario() -> None:
+        often, seldom = holdfast.RateLimiter(10, burst=10), holdfast.RateLimiter(0.001, burst=1)
+        assert seldom.try_acquire()
+        waiting = [asyncio.create_task(holdfast.acquire_all((often, 1), (seldom, 1))) for _ in range(10)]
+        await asyncio.sleep(0.5 if others else 2)
+        taken = 0
+        for each in waiting:
+            each.cancel()
+            await turns()
+            taken += often.try_acquire()
+        while often.try_acquire():
+            taken += 1
+        assert taken <= 10, "more than the burst at one moment"
+
+    in_exact_time(scenario)
+
+
+def test_who_has_tokens_and_has_not_run_is_not_overtaken() -> None:
+    async def scenario() -> None:
+        limiter, order = holdfast.RateLimiter(1, burst=10), []
+        assert limiter.try_acquire(10)
+
+        async def take(n: int, name: str) -> None:
+            await limiter.acquire(n)
+            order.append(name)
+
+        first = asyncio.create_task(take(2, "first"))
+        await turns()
+
+        def late() -> None:  # in the turn in which the first one was granted: all others are there by then
+            limiter._full_at -= 8
+            tasks.append(asyncio.create_task(take(1, "late")))
+            assert not limiter.try_acquire()
+
+        tasks = [first]
+        asyncio.get_running_loop().call_later(2, late)
+        await asyncio.sleep(3)
+        await asyncio.gather(*tasks)
+        assert order == ["first", "late"]
+
+    in_exact_time(scenario)
+
+
+@pytest.mark.parametrize(
+    ("rate", "per", "burst"),
+    [(10**400, 1, None), (5, 1, 10**400), (1e300, 1e-300, None), (1e-308, 1e308, None), (1e12, 1, 1)],
+)
+def test_what_no_clock_can_tell(rate: float, per: float, burst: int | None) -> None:
+    with pytest.raises(ValueError, match=r"cannot be timed|finite"):
+        holdfast.RateLimiter(rate, per, burst=burst)

@@ -269,3 +269,34 @@ def test_a_thread_that_would_block_its_loop_is_told_what_to_write() -> None:
                 lock.writer.sync.acquire()
 
     asyncio.run(main())
+
+
+# What breakers have found
+
+
+def granted_in_a_loop_that_was_closed(lock: Any) -> None:
+    assert lock.reader.try_acquire()
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(lock.writer.acquire())
+    loop.run_until_complete(turns())
+    lock.reader.release()
+    loop.close()
+    del waiting
+
+
+def test_a_writer_that_was_let_in_in_a_closed_loop_is_not_in(library: ModuleType) -> None:
+    lock = library.RWLock()
+    granted_in_a_loop_that_was_closed(lock)
+    assert not lock.reader.locked()
+    assert lock.reader.try_acquire()
+
+
+@pytest.mark.parametrize("call", ["release", "downgrade"])
+def test_and_nobody_can_give_back_its_place(library: ModuleType, call: str) -> None:
+    lock = library.RWLock()
+    granted_in_a_loop_that_was_closed(lock)
+    with pytest.raises(RuntimeError, match="not acquired"):
+        getattr(lock.writer, call)()
+    assert lock.statistics().readers == 0
+    assert lock.writer.try_acquire()
+    assert not lock.reader.try_acquire()

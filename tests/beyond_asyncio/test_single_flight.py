@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -197,3 +198,58 @@ def test_a_loop_that_was_left_with_a_body_does_not_hold_up_the_next() -> None:
     loop.run_until_complete(leave())
     loop.close()
     assert asyncio.run(flights.run("key", now)) == "now"
+
+
+# What breakers have found
+
+
+async def test_a_value_that_was_made_is_kept_though_all_callers_have_left_in_that_step() -> None:
+    once: holdfast.Once[int] = holdfast.Once()
+    made = 0
+
+    async def make() -> int:
+        nonlocal made
+        made += 1
+        caller.cancel()
+        return made
+
+    caller = asyncio.create_task(once.get(make))
+    await asyncio.wait([caller])
+    await turns()
+    assert once.is_made()
+    assert await once.get(make) == 1
+
+
+async def test_a_body_that_asks_for_its_own_key_is_told() -> None:
+    flights = holdfast.SingleFlight()
+
+    async def body() -> None:
+        await flights.run("key", body)
+
+    with pytest.raises(RuntimeError, match="wait for itself"):
+        await flights.run("key", body)
+    await turns()
+    assert len(flights) == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks are eager from 3.12 on")
+async def test_eager_tasks_are_one_body_as_well() -> None:
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    flights, work = holdfast.SingleFlight(), Work()
+    others: list[asyncio.Task[Any]] = []
+
+    async def body() -> Any:
+        others.append(asyncio.create_task(flights.run("key", work)))
+        return await work()
+
+    first = asyncio.create_task(flights.run("key", body))
+    await turns()
+    work.go_on.set()
+    assert await first == await others[0] == "result"
+    assert work.begun == 1
+
+
+@pytest.mark.parametrize("function", [lambda: 5, lambda: asyncio.get_running_loop().create_future()])
+async def test_what_is_no_coroutine_function(get: Callable[[Any], Any], function: Any) -> None:
+    with pytest.raises(TypeError, match="coroutine function"):
+        await get(function)

@@ -222,3 +222,15 @@ def test_several_locks_of_threads(connect):
         assert not session.lock("a").locked()
         with pytest.raises(ValueError, match="1 to 200 characters"):
             session.locks("")
+        with pytest.raises(ValueError, match="1 to 200 characters"):
+            session.locks(1, "a")
+
+
+async def test_they_may_be_left_in_another_task(connect):
+    async with connect() as session:
+        locks = session.locks("a", "b")
+        await asyncio.create_task(locks.__aenter__())
+        await asyncio.create_task(locks.__aexit__(None, None, None))
+        assert not await session.lock("a").locked()
+        with pytest.raises(RuntimeError, match="not held"):
+            await locks.__aexit__(None, None, None)

@@ -4,10 +4,10 @@ Made by hand, this is a dict of locks. Either it grows for ever, or it removes a
 take, and then two tasks are in with the same key.
 
 What must hold: a key is in the dict exactly while tasks hold it, wait for it, or are about to take it with others. In
-place of an entry there is None while one task holds it and nobody else wants it. In an entry, each task counts as a
-user from before it asks until after it has released, or has left without it. The entry goes with the last one, so
-nobody can find a new entry beside one that is in use. (A task whose event loop has ended in the middle of its wait
-counts until its coroutine is closed, as by the collector.)
+place of an entry there is None while one task holds it and nobody else wants it. A task that wants a key is expected at
+its entry from before it asks until it holds the lock, or has left. An entry goes when its lock is free and nobody is
+expected, so nobody can find a new entry beside one that is in use. (A task whose event loop has ended in the middle of
+its wait is expected until its coroutine is closed, as by the collector.)
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ K = TypeVar("K", bound=Hashable)
 class Entry:
     """The lock of one key, while several tasks use it."""
 
-    __slots__ = ("lock", "number", "users")
+    __slots__ = ("expected", "lock", "number")
 
     def __init__(self, lock: Lock, number: int) -> None:
         self.lock = lock
         self.number = number
         """Entries that exist at the same time have different ones. Who takes several takes them in this order."""
-        self.users = 0
+        self.expected: set[object] = set()
+        """A token of each task that wants it and does not hold it yet."""
 
 
 NOBODY = Entry(Lock(), -1)
@@ -104,8 +105,8 @@ class KeyedLock(Generic[K]):
         self._entries[key] = None
         return True
 
-    def _join(self, key: K) -> Entry:
-        """Count one more user of the key."""
+    def _join(self, key: K, token: object) -> Entry:
+        """Expect a task at the entry of a key. It holds the lock, or `_part()`s, in the end."""
         entries = self._entries
         while True:
             entry = entries.get(key)
@@ -114,17 +115,21 @@ class KeyedLock(Generic[K]):
                 entry = Entry(self._new_lock(), next(self._numbers))
                 if is_held:
                     entry.lock.try_acquire()
-                    entry.users = 1
                 if (key in entries) is is_held and entries.get(key) is None:  # the collector may have come between
                     entries[key] = entry
-            entry.users += 1
+            entry.expected.add(token)
             if entries.get(key) is entry:  # the same
                 return entry
 
-    def _part(self, key: K, entry: Entry) -> None:
-        """Count one user less."""
-        entry.users -= 1
-        if not entry.users and self._entries.get(key) is entry:
+    def _part(self, key: K, token: object) -> None:
+        """Do not expect a task any more, if it was."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.expected.discard(token)
+            self._drop_if_idle(key, entry)
+
+    def _drop_if_idle(self, key: K, entry: Entry) -> None:
+        if not entry.expected and not entry.lock.locked() and self._entries.get(key) is entry:
             del self._entries[key]
 
     def _free(self, key: K, closed: bool = False) -> None:
@@ -132,15 +137,20 @@ class KeyedLock(Generic[K]):
 
         closed: whether the holder's coroutine is being closed; then nothing else is refused.
         """
+        entry = self._free_if_alone(key)
+        if entry is not None:
+            entry.lock._release_closed() if closed else entry.lock.release()
+            self._drop_if_idle(key, entry)
+
+    def _free_if_alone(self, key: K) -> Entry | None:
+        """Free a key that one task holds and nobody else wants; else return its entry."""
         entries = self._entries
         entry = entries.get(key, NOBODY)
+        if entry is NOBODY:
+            raise RuntimeError(NOT_ACQUIRED)
         if entry is None:
             del entries[key]
-        elif entry is NOBODY:
-            raise RuntimeError(NOT_ACQUIRED)
-        else:
-            entry.lock._release_closed() if closed else entry.lock.release()
-            self._part(key, entry)
+        return entry
 
 
 class KeyLock(ContextManager, Generic[K]):
@@ -166,11 +176,10 @@ class KeyLock(ContextManager, Generic[K]):
         """Take the key if it is free, and return whether it was. Never waits, and never overtakes a waiting task."""
         if self._keyed._take(self._key):
             return True
-        entry = self._keyed._join(self._key)
-        if entry.lock.try_acquire():
-            return True
-        self._keyed._part(self._key, entry)
-        return False
+        token = object()
+        taken = self._keyed._join(self._key, token).lock.try_acquire()
+        self._keyed._part(self._key, token)
+        return taken
 
     async def acquire(self) -> Literal[True]:
         """Wait until the key is free, take it, return True.
@@ -182,12 +191,11 @@ class KeyLock(ContextManager, Generic[K]):
         """
         if self._keyed._take(self._key):
             return True
-        entry = self._keyed._join(self._key)
+        token = object()
         try:
-            return await entry.lock.acquire()
-        except BaseException:
-            self._keyed._part(self._key, entry)
-            raise
+            return await self._keyed._join(self._key, token).lock.acquire()
+        finally:
+            self._keyed._part(self._key, token)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
@@ -224,8 +232,7 @@ class AllKeys(ContextManager, Generic[K]):
         taken: list[K] = []
         for key in self._keys:
             if not self._keyed[key].try_acquire():
-                for each in taken:
-                    self._keyed._free(each)
+                self._free(taken)
                 return False
             taken.append(key)
         return True
@@ -237,15 +244,17 @@ class AllKeys(ContextManager, Generic[K]):
 
         Cancellation: the task holds no key. Those that it had taken, or had been handed, go to the next waiting tasks.
         """
-        entries = self._join()
-        taken = 0
+        token = object()
+        taken: list[K] = []
         try:
-            for entry, _ in entries:
+            for entry, key in self._join(token):
                 await entry.lock.acquire()
-                taken += 1
+                taken.append(key)
         except BaseException:
-            self._leave(entries, taken)
+            self._free(taken)
             raise
+        finally:
+            self._part(token)
         return True
 
     def _acquire_by(self, take: Callable[[Entry], bool]) -> bool:
@@ -253,34 +262,33 @@ class AllKeys(ContextManager, Generic[K]):
 
         What it raises comes out, and no key is held.
         """
-        entries = self._join()
-        taken = 0
+        token = object()
+        taken: list[K] = []
         try:
-            while taken < len(entries) and take(entries[taken][0]):
-                taken += 1
+            for entry, key in self._join(token):
+                if not take(entry):
+                    self._free(taken)
+                    return False
+                taken.append(key)
         except BaseException:
-            self._leave(entries, taken)
+            self._free(taken)
             raise
-        if taken < len(entries):
-            self._leave(entries, taken)
-        return taken == len(entries)
+        finally:
+            self._part(token)
+        return True
 
-    def _join(self) -> list[tuple[Entry, K]]:
-        """Count a user of each key, before any is taken: so whoever wants some of them now has the same entries."""
-        entries: list[tuple[Entry, K]] = []
-        try:
-            entries.extend((self._keyed._join(key), key) for key in self._keys)
-        except BaseException:
-            self._leave(entries, 0)
-            raise
+    def _join(self, token: object) -> list[tuple[Entry, K]]:
+        """Be expected at each key, before any is taken: so whoever wants some of them now finds the same entries."""
+        entries = [(self._keyed._join(key, token), key) for key in self._keys]
         return sorted(entries, key=lambda each: each[0].number)
 
-    def _leave(self, entries: list[tuple[Entry, K]], taken: int) -> None:
-        """Leave without some of the keys, and release the first ones, which were taken."""
-        for entry, key in entries[taken:]:
-            self._keyed._part(key, entry)
-        for _, key in reversed(entries[:taken]):
-            self._keyed._free(key)
+    def _part(self, token: object) -> None:
+        for key in self._keys:
+            self._keyed._part(key, token)
+
+    def _free(self, keys: list[K], closed: bool = False) -> None:
+        for key in reversed(keys):
+            self._keyed._free(key, closed)
 
     def locked(self) -> bool:
         """Whether any of the keys is held."""
@@ -293,9 +301,7 @@ class AllKeys(ContextManager, Generic[K]):
         """
         if not all(self._keyed[key].locked() for key in self._keys):
             raise RuntimeError(NOT_ACQUIRED)
-        for key in self._keys:
-            self._keyed._free(key)
+        self._free(self._keys)
 
     def _release_closed(self) -> None:
-        for key in self._keys:
-            self._keyed._free(key, closed=True)
+        self._free(self._keys, closed=True)

@@ -16,6 +16,7 @@ What must hold:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import time
@@ -32,6 +33,8 @@ from .wait_queue import this_run
 
 DIGITS = 9
 """Digits behind the point of a number of tokens in reports."""
+SHORTEST, LONGEST = 1e-9, 1e9
+"""Seconds that a token, and a whole burst, may take to come."""
 _numbers = itertools.count()
 
 
@@ -78,8 +81,9 @@ class RateLimiter(Primitive):
         self.per = per
         self.burst = math.ceil(rate) if burst is None else at_least_one(burst)
         """How many tokens can be there at once."""
-        self._each = per / rate  # seconds that a token takes to come
+        self._each = _seconds(rate, per, self.burst)  # that a token takes to come
         self._full_at = -math.inf
+        self._granted_since = 0.0  # the time of the first grant that is still under way
         self._timer: asyncio.TimerHandle | None = None
         self._number = next(_numbers)
         self._bind(None)
@@ -119,7 +123,7 @@ class RateLimiter(Primitive):
         if line is None or line.run is not this_run():
             line = self._enter_line()
         waiter = line.join_for(needs)
-        if self._timer is None:
+        if line.line[0] is waiter:
             self._settle()
         try:
             await waiter
@@ -167,7 +171,7 @@ class RateLimiter(Primitive):
     def _take(self, needs: int, now: float) -> bool:
         """Take tokens if they are there and no task waits; return whether they were taken."""
         queue = self._live_queue()
-        if (queue is not None and queue.first_needs()) or self._there_at(needs) > now:
+        if (queue is not None and (queue.granted or queue.first_needs())) or self._there_at(needs) > now:
             return False
         self._spend(needs, now)
         return True
@@ -181,7 +185,11 @@ class RateLimiter(Primitive):
         self._give_back_all(1)
 
     def _give_back_all(self, n: int) -> None:
-        self._full_at -= n * self._each
+        self._return(n, self._granted_since)
+
+    def _return(self, n: int, since: float) -> None:
+        """Take back tokens that were taken at that time, or later. What has come meanwhile is not had twice."""
+        self._full_at -= max(0.0, n * self._each - max(0.0, _now() - since))
         self._settle()
 
     def _settle(self) -> None:
@@ -194,6 +202,8 @@ class RateLimiter(Primitive):
             return
         now = queue.loop.time()
         while (needs := queue.first_needs()) and self._there_at(needs) <= now:
+            if not queue.granted:
+                self._granted_since = now
             self._spend(queue.grant(needs, refusing=False), now)
         if needs and not queue.loop.is_closed():
             self._timer = queue.loop.call_at(self._there_at(needs), self._settle)
@@ -213,16 +223,28 @@ async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
         await holdfast.acquire_all((per_second, 1), (per_day, 1))
     """
     needs = [(limiter, limiter._needs(n)) for limiter, n in wanted]
-    taken: list[tuple[RateLimiter, int]] = []
+    taken: list[tuple[RateLimiter, int, float]] = []
     try:
         for limiter, n in sorted(needs, key=lambda each: each[0]._number):
             await limiter.acquire(n)
-            taken.append((limiter, n))
+            taken.append((limiter, n, _now()))
     except BaseException:
-        for limiter, n in taken:
-            limiter._give_back_all(n)
+        for limiter, n, since in taken:
+            limiter._return(n, since)
         raise
     return True
+
+
+def _seconds(rate: float, per: float, burst: int) -> float:
+    """How many seconds a token takes to come. Raises ValueError if no clock could tell."""
+    with contextlib.suppress(OverflowError, ZeroDivisionError):
+        each = per / rate
+        if each >= SHORTEST and each * burst <= LONGEST:
+            return each
+    raise ValueError(
+        f"a rate of {rate!r} in {per!r} s with a burst of {burst!r} cannot be timed: a token must take at least "
+        f"{SHORTEST:g} s to come, and all of them together at most {LONGEST:g} s"
+    )
 
 
 def _now() -> float:

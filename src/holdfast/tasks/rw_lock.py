@@ -48,6 +48,7 @@ class Permits(Protocol):
     def release(self, n: int = 1) -> None: ...
     def _take(self, needs: int) -> bool: ...
     def _put_back_closed(self, n: int) -> None: ...
+    def _live_queue(self) -> object: ...
     def _count_waiters(self) -> int: ...
     def _tasks_waiting(self) -> int: ...
 
@@ -67,7 +68,7 @@ class Side(ContextManager):
     def locked(self) -> bool:
         """Return True if acquire() would have to wait."""
         permits = self._permits
-        return permits._value < self._needs or permits._tasks_waiting() > 0
+        return permits._tasks_waiting() > 0 or permits._value < self._needs
 
     def statistics(self) -> LockStatistics:
         """Return whether acquire() would have to wait, and how many tasks wait: readers and writers, in one line."""
@@ -117,7 +118,7 @@ class Reader(Side):
     _needs = 1
 
     def _taken(self) -> int:
-        if not 0 < self._permits._value < ALL:
+        if not 0 < free_permits(self._permits) < ALL:
             raise RuntimeError(
                 "RWLock.reader is not acquired. Release it once for each acquire(), or write 'async with rw.reader:'"
             )
@@ -137,17 +138,18 @@ class Writer(Side):
         Raises RuntimeError if no writer is in, or if the RWLock is bound to another event loop.
         """
         permits = self._permits
-        if permits._value > 0:
+        if free_permits(permits) > 0:
             raise RuntimeError("RWLock.writer is not acquired, so it cannot become a reader")
         permits._downgraded = True  # before any other reader is in
         permits.release(ALL - 1)
 
     def _taken(self) -> int:
         permits = self._permits
+        free = free_permits(permits)
         was_downgraded, permits._downgraded = permits._downgraded, False
-        if permits._value <= 0:
+        if free <= 0:
             return ALL
-        if not (was_downgraded and permits._value < ALL):
+        if not (was_downgraded and free < ALL):
             raise RuntimeError(
                 "RWLock.writer is not acquired. Release it once for each acquire(), or write 'async with rw.writer:'"
             )
@@ -198,6 +200,12 @@ class _Permits(reference(Semaphore)):  # type: ignore[misc]  # mypy knows no cla
     """The Python twin: the fields of the compiled one take longer to read from Python."""
 
     _downgraded = False
+
+
+def free_permits(permits: Permits) -> int:
+    """How many are free, once those are back that tasks of a closed loop were granted and did not take."""
+    permits._live_queue()
+    return permits._value
 
 
 def state_of(permits: Permits) -> str:

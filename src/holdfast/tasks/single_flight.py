@@ -27,7 +27,14 @@ class _Flight(Generic[T]):
         self.callers = 0
         self.is_given_up = False
         """Whether the last caller has left, and the body is being cancelled."""
-        self.task = asyncio.create_task(work)
+        self.is_known = False
+        """Whether others find it."""
+        self.task = asyncio.create_task(self._fly(work))
+
+    async def _fly(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self.is_known:  # tasks are eager
+            await asyncio.sleep(0)
+        return await work
 
     async def landed(self) -> T:
         """Wait for the result as one of its callers."""
@@ -82,14 +89,22 @@ class SingleFlight:
         the first caller's context.
 
         Raises what the body raises, in each of its callers. If somebody cancels the body itself, CancelledError.
+        TypeError if `function` is no coroutine function; RuntimeError if the body itself asks for its key, which would
+        wait for ever. Nobody notices if a task that the body waits for does.
 
         Cancellation: raises at once. The body goes on as long as another caller waits for it; else it is cancelled, and
         whoever comes then starts anew when it has ended.
         """
         while (flight := self._under_way(key)) is not None and flight.is_given_up:
             await asyncio.wait([flight.task])
+        if flight is not None and flight.task is asyncio.current_task():
+            raise RuntimeError(f"the body of the key {key!r} asks for its own key, and would wait for itself")
         if flight is None:
-            flight = self._flights[key] = _Flight(function(*args, **kwargs))
+            work = function(*args, **kwargs)
+            if not asyncio.iscoroutine(work):
+                raise TypeError(f"function must be a coroutine function: it returned {work!r}")
+            flight = self._flights[key] = _Flight(work)
+            flight.is_known = True
             flight.task.add_done_callback(partial(self._landed, key, flight))
         result: T = await flight.landed()
         return result
@@ -139,10 +154,18 @@ class Once(Generic[T]):
         function: a coroutine function without arguments.
 
         Raises what the body raises, in each caller that waits for it. It is not kept: the next call tries again.
+        TypeError if `function` is no coroutine function, RuntimeError if the body itself calls get().
 
         Cancellation: raises at once. The body goes on as long as another caller waits for it; else it is cancelled.
         """
         if not self._is_made:
-            self._value = await self._flights.run(None, function)
-            self._is_made = True
+            await self._flights.run(None, self._make, function)
         return self._value
+
+    async def _make(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        """In the body's task: so the value is kept, also if all callers leave in the step that has made it."""
+        work = function()
+        if not asyncio.iscoroutine(work):
+            raise TypeError(f"function must be a coroutine function: it returned {work!r}")
+        self._value = await work
+        self._is_made = True

@@ -273,7 +273,7 @@ class WaitQueue:
                 self._sweep()
         if not self.line:
             self.retire()
-        elif type(note) is int:
+        if type(note) is int:
             self._owner._settle()
         return granted
 

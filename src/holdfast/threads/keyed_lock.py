@@ -1,7 +1,6 @@
 """KeyedLock: a lock for each key, for tasks and threads. It is the task tier's, with its dict in a critical section.
 
-The lock of a key has a section of its own. It is released while the thread is inside that of the dict, and so released
-when that has been left: see `critical_section.py`.
+The lock of a key has a section of its own, which is entered when that of the dict has been left.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Generic
 
 from holdfast.blocking.timeouts import check_timeout
@@ -16,7 +16,7 @@ from holdfast.tasks import keyed_lock
 from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 from holdfast.tasks.keyed_lock import Entry, K
 
-from .critical_section import Section
+from .critical_section import Section, this_thread
 from .lock import Lock
 
 
@@ -68,21 +68,27 @@ class KeyedLock(keyed_lock.KeyedLock[K]):
     def _take(self, key: K) -> bool:
         return self._section.run(super()._take, key, if_inside=_not_now)
 
-    def _join(self, key: K) -> Entry:
-        return self._section.run(super()._join, key)
+    def _join(self, key: K, token: object) -> Entry:
+        return self._section.run(super()._join, key, token)
 
-    def _part(self, key: K, entry: Entry) -> None:
-        self._section.run_or_defer(super()._part, key, entry)
+    def _part(self, key: K, token: object) -> None:
+        self._section.run_or_defer(super()._part, key, token)
+
+    def _drop_if_idle(self, key: K, entry: Entry) -> None:
+        self._section.run_or_defer(super()._drop_if_idle, key, entry)
+
+    def _free_if_alone(self, key: K) -> Entry | None:
+        return self._section.run(super()._free_if_alone, key)
 
     def _free(self, key: K, closed: bool = False) -> None:
-        self._section.run(super()._free, key, closed, if_inside=self._free_later)
-
-    def _free_later(self, key: K, closed: bool) -> None:
-        self._section.run_or_defer(super()._free, key, closed)
+        if this_thread.state.inside:  # a finalizer or a signal handler has interrupted a change
+            this_thread.state.deferred.append(partial(self._free, key, closed))
+        else:
+            super()._free(key, closed)
 
 
 def _not_now(key: object) -> bool:
-    """Whether a signal handler or finalizer that has interrupted a section gets a key: it is to ask its lock."""
+    """Whether a signal handler or finalizer that has interrupted a section gets a key."""
     return False
 
 
@@ -95,6 +101,13 @@ class KeyLock(keyed_lock.KeyLock[K]):
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take the key, at once if it is free, else as acquire() does. The `as` value is None."""
         return FINISHED if self._keyed._take(self._key) else self._enter()
+
+    def try_acquire(self) -> bool:
+        """Take the key if it is free, and return whether it was. Never waits, and never overtakes a waiter.
+
+        In a signal handler or finalizer that has interrupted a change of a primitive, it returns False.
+        """
+        return not this_thread.state.inside and super().try_acquire()
 
     @property
     def sync(self) -> SyncKeyLock[K]:
@@ -118,7 +131,7 @@ class SyncKeyLock(Generic[K]):
 
     def __init__(self, keyed: keyed_lock.KeyedLock[K], keys: list[K]) -> None:
         """Called by `sync`."""
-        self._all = keyed_lock.AllKeys(keyed, keys)
+        self._all = AllKeys(keyed, keys)
 
     def __repr__(self) -> str:
         return f"<sync of {self._all!r}>"

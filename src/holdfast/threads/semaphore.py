@@ -15,7 +15,7 @@ from typing import Any, Literal
 from holdfast.blocking.timeouts import check_timeout
 from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 from holdfast.tasks.gil import ONE_AT_A_TIME
-from holdfast.tasks.semaphore import Bounded, at_least_one
+from holdfast.tasks.semaphore import ONE, Bounded, at_least_one
 
 from . import task_tier as task_tier
 from .critical_section import Section, this_thread
@@ -62,7 +62,7 @@ class Semaphore(Shared, task_tier.Semaphore):
 
         Raises TypeError and ValueError as acquire() does.
         """
-        return self._try_acquire(n if n == 1 else self._needs(n))
+        return self._try_acquire(n if n is ONE else self._needs(n))
 
     async def acquire(self, n: int = 1) -> Literal[True]:
         """Wait until `n` permits are free, take them at once, and return True.
@@ -75,7 +75,7 @@ class Semaphore(Shared, task_tier.Semaphore):
         Cancellation: the task stops waiting, and holds no permit. Permits that were granted to it already, and those
         that it kept from others, go to the next waiters.
         """
-        needs = n if n == 1 else self._needs(n)
+        needs = n if n is ONE else self._needs(n)
         if not self._take(needs):
             await self._wait(needs)
         return True
@@ -89,7 +89,7 @@ class Semaphore(Shared, task_tier.Semaphore):
 
         Raises TypeError if `n` is no integer, ValueError if it is below 1; it then adds nothing.
         """
-        if n != 1:
+        if n is not ONE:
             self._add(at_least_one(n))
             return
         if ONE_AT_A_TIME:
@@ -167,7 +167,7 @@ class BoundedSemaphore(Bounded, Semaphore, asyncio.BoundedSemaphore):  # type: i
         Raises ValueError, and adds nothing, if fewer than `n` permits are taken, or if `n` is below 1; TypeError if `n`
         is no integer.
         """
-        self._add(n if n == 1 else at_least_one(n))
+        self._add(n if n is ONE else at_least_one(n))
 
     def resize(self, value: int) -> None:
         """Change the number of permits to `value`. Never blocks.
@@ -228,7 +228,7 @@ class SyncSemaphore(SyncView):
         comes out, and no permit is held. If some were granted already, the next waiters get them.
         """
         semaphore = self._shared
-        needs = n if n == 1 else semaphore._needs(n)
+        needs = n if n is ONE else semaphore._needs(n)
         if timeout is not None:
             timeout = max(timeout, 0)  # as threading does
         seconds = check_timeout(blocking, -1 if timeout is None else timeout)
@@ -244,9 +244,7 @@ class SyncSemaphore(SyncView):
         Raises ValueError, and adds nothing, if `n` is below 1. A BoundedSemaphore also does so if fewer than `n` of its
         permits are taken.
         """
-        if n < 1:
-            raise ValueError("n must be one or more")
-        self._shared._add(n)
+        self._shared._add(at_least_one(n))
 
     @contextmanager
     def permits(self, n: int) -> Iterator[None]:

@@ -40,7 +40,9 @@ class SeveralLocks(OnlyAsyncWith):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool:
         """Release the locks, the last one first."""
+        if not self._entered:
+            raise RuntimeError(f"{self!r} are not held; write 'async with'")
         me = asyncio.current_task()
-        mine = next(each for each in reversed(self._entered) if each[0] is me)
+        mine = next((each for each in reversed(self._entered) if each[0] is me), self._entered[0])
         self._entered.remove(mine)
         return bool(await mine[1].__aexit__(exc_type, exc, tb))

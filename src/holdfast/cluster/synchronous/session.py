@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from holdfast._refusals import refusing_in_threads
 from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
+from holdfast.cluster.names import checked
 from holdfast.cluster.session_life.housekeeping import KEPT
 from holdfast.cluster.values_in_messages import shown
 
@@ -127,7 +128,7 @@ class SyncSession(WayIn):
 
         Raises what lock() raises.
         """
-        return _held({name: self.lock(name) for name in sorted({*names})})
+        return _held({name: self.lock(name) for name in sorted({checked(name) for name in names})})
 
     @refusing_in_threads
     def semaphore(
