@@ -428,6 +428,21 @@ async def until_full(connection):
             return
 
 
+async def test_a_session_lives_on_while_all_its_requests_wait_for_others():
+    async with connect(shared().url, namespace="busy") as session, admin(shared()) as other:
+        keys = [session.engine._changes._queue(f"busy {number}") for number in range(8)]
+        await other.fetch("SELECT pg_advisory_lock(key::bigint) FROM unnest($1::text[]) AS key", [*map(str, keys)])
+        tasks = [asyncio.create_task(session.lock(f"busy {number}").acquire()) for number in range(8)]
+        done, _ = await asyncio.wait(tasks, timeout=1.5 * TTL)
+        assert not done
+        assert session.over is None
+        async with asyncio.timeout(BOUND):
+            async with session.lock("free"):
+                pass
+            await other.fetch("SELECT pg_advisory_unlock_all()")
+            await asyncio.gather(*tasks)
+
+
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 async def test_no_change_is_lost_whatever_the_databases_isolation_level(level):
     with PostgresServer(FAST, "-c", f"default_transaction_isolation={level}") as server:
