@@ -396,8 +396,13 @@ async def test_a_program_that_cancels_all_tasks_does_not_make_it_deaf():
             await waiter
 
 
-async def test_the_queue_of_notifications_is_full():
+async def test_the_queue_of_notifications_is_full(monkeypatch):
     """It stays full until somebody asks how full it is, also when its readers have gone. Commits go on without."""
+    from holdfast.cluster.engines.postgres.wake_ups import WakeUps
+
+    refused = []
+    make_room = WakeUps.make_room
+    monkeypatch.setattr(WakeUps, "make_room", lambda self: refused.append(self) or make_room(self))
     with PostgresServer(FAST, "-c", "max_notify_queue_pages=64") as server:
         async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
             async with admin(server) as reader, admin(server) as writer:
@@ -414,6 +419,7 @@ async def test_the_queue_of_notifications_is_full():
                         await until_waiting(one, "x")
                     async with asyncio.timeout(BOUND):
                         assert await waiter > grant.token
+                assert refused, "the server has taken every notification"
 
 
 async def until_full(connection):
