@@ -396,8 +396,13 @@ async def test_a_program_that_cancels_all_tasks_does_not_make_it_deaf():
             await waiter
 
 
-async def test_the_queue_of_notifications_is_full():
+async def test_the_queue_of_notifications_is_full(monkeypatch):
     """It stays full until somebody asks how full it is, also when its readers have gone. Commits go on without."""
+    from holdfast.cluster.engines.postgres.wake_ups import WakeUps
+
+    refused = []
+    make_room = WakeUps.make_room
+    monkeypatch.setattr(WakeUps, "make_room", lambda self: refused.append(self) or make_room(self))
     with PostgresServer(FAST, "-c", "max_notify_queue_pages=64") as server:
         async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
             async with admin(server) as reader, admin(server) as writer:
@@ -414,6 +419,7 @@ async def test_the_queue_of_notifications_is_full():
                         await until_waiting(one, "x")
                     async with asyncio.timeout(BOUND):
                         assert await waiter > grant.token
+                assert refused, "the server has taken every notification"
 
 
 async def until_full(connection):
@@ -426,6 +432,21 @@ async def until_full(connection):
             if "too many notifications in the NOTIFY queue" not in str(exc):
                 raise
             return
+
+
+async def test_a_session_lives_on_while_all_its_requests_wait_for_others():
+    async with connect(shared().url, namespace="busy") as session, admin(shared()) as other:
+        keys = [session.engine._changes._queue(f"busy {number}") for number in range(8)]
+        await other.fetch("SELECT pg_advisory_lock(key::bigint) FROM unnest($1::text[]) AS key", [*map(str, keys)])
+        tasks = [asyncio.create_task(session.lock(f"busy {number}").acquire()) for number in range(8)]
+        done, _ = await asyncio.wait(tasks, timeout=1.5 * TTL)
+        assert not done
+        assert session.over is None
+        async with asyncio.timeout(BOUND):
+            async with session.lock("free"):
+                pass
+            await other.fetch("SELECT pg_advisory_unlock_all()")
+            await asyncio.gather(*tasks)
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])

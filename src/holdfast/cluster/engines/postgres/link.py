@@ -81,11 +81,14 @@ class Link(FarLink):
         make: is called when its turn has come, so that it knows what the answers to the others have told. If the future
         has been cancelled by then, nothing is asked for. What it raises is raised to who awaits the future; else that
         raises EngineError.
-        is_first: whether the others can wait.
+        is_first: whether the others can wait. It gets a connection more than others may take.
         """
         request = _Request(make, self._loop.create_future())
         (self._asked.appendleft if is_first else self._asked.append)(request)
-        self._go_on()
+        if is_first and self.has_begun and all(lane.is_busy for lane in self._lanes):
+            self._widen(beyond=1)
+        else:
+            self._go_on()
         return request.answer
 
     async def ask(self, *statement: Any) -> list[Record]:
@@ -102,11 +105,15 @@ class Link(FarLink):
         elif self._widening is None and len(self._lanes) < self.server.most_connections:
             self._widening = self._loop.call_later(_CROWDED, self._widen)
 
-    def _widen(self) -> None:
-        """Take another connection, if somebody still waits for one."""
-        self._widening = None
+    def _widen(self, beyond: int = 0) -> None:
+        """Take another connection, if somebody still waits for one. beyond: how many more than there may be."""
+        if self._widening is not None:
+            self._widening.cancel()
+            self._widening = None
         if self._asked and not self.is_closed and self.has_begun:
-            if all(lane.is_busy for lane in self._lanes):
+            most = self.server.most_connections
+            is_full = most == 1 or len(self._lanes) >= most + beyond
+            if all(lane.is_busy for lane in self._lanes) and not is_full:
                 lane = self._new_lane(lambda: None)
                 lane.is_settled = self.main.is_settled
                 self._lanes.append(lane)
