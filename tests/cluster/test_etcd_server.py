@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import ssl
@@ -186,11 +187,12 @@ async def test_who_answers_is_not_etcd(answer, said):
 
 async def test_a_server_that_is_too_old_is_refused():
     async def serve(reader, writer):
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = int(head.lower().split(b"content-length: ")[1].split()[0])
-            await reader.readexactly(length)
-            body = json.dumps({"version": "3.3.27"} if b"status" in head else {"responses": []}).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().split(b"content-length: ")[1].split()[0])
+                await reader.readexactly(length)
+                body = json.dumps({"version": "3.3.27"} if b"status" in head else {"responses": []}).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
