@@ -53,9 +53,9 @@ explore: $(VENV)/nox
 
 # Four threads of ten tasks; then eight processes of fifty tasks and four threads contend for everything, cancel and give
 # up at random, and are killed.
-# SEED=... as it printed, to repeat; SERVER=1: the processes on a Valkey; SERVER=etcd: on an etcd.
+# SEED=... as it printed, to repeat; SERVER=1: the processes on a Valkey; SERVER=postgres or etcd: on one.
 soak: $(VENV)/nox
-	$(VENV)/nox/bin/nox --session soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SERVER),--server $(filter etcd,$(SERVER)))
+	$(VENV)/nox/bin/nox --session soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SERVER),--server $(filter postgres etcd,$(SERVER)))
 
 # Takes out each guarding line in turn, and shows that some test fails.
 mutation: $(VENV)/nox
