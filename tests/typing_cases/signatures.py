@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, Literal, assert_type
 
 import holdfast
+import holdfast.threads
 from holdfast.cluster import Grant, SyncGrant, SyncSession
 from holdfast.cluster import Session as ClusterSession
 from holdfast.tasks.barrier import BarrierStatistics
@@ -167,3 +168,57 @@ async def locked() -> None:
     assert_type(skipped("x"), int | None)
     assert_type(await skipped_in_loop("x"), int | None)
     work(1)  # type: ignore[arg-type]
+
+
+async def beyond_asyncio(session: ClusterSession, threads: SyncSession) -> None:
+    semaphore, bounded = holdfast.Semaphore(3), holdfast.BoundedSemaphore(3)
+    assert_type(await semaphore.acquire(2), Literal[True])
+    assert_type(semaphore.try_acquire(n=2), bool)
+    semaphore.release(2)
+    bounded.resize(5)
+    async with semaphore.permits(2) as nothing:
+        assert_type(nothing, None)
+    semaphore.resize(5)  # type: ignore[attr-defined]
+    shared = holdfast.threads.Semaphore(3)
+    assert_type(shared.sync.acquire(timeout=1, n=2), bool)
+    with shared.sync.permits(2):
+        pass
+
+    rw, of_threads = holdfast.RWLock(), holdfast.threads.RWLock()
+    async with rw.reader, of_threads.writer:
+        of_threads.writer.sync.downgrade()
+    assert_type(rw.statistics().readers, int)
+    rw.reader.downgrade()  # type: ignore[attr-defined]
+    with rw.reader:  # type: ignore[attr-defined]
+        pass
+
+    locks: holdfast.KeyedLock[str] = holdfast.KeyedLock()
+    async with locks["a"], locks.all("b", "c"):
+        assert_type(next(iter(locks)), str)
+    locks[1]  # type: ignore[index]
+    locks.all("b", 1)  # type: ignore[arg-type]
+    keys: holdfast.threads.KeyedLock[int] = holdfast.threads.KeyedLock()
+    with keys[1].sync, keys.all(2, 3).sync as taken:
+        assert_type(taken, bool)
+
+    limiter = holdfast.RateLimiter(10, per=60, burst=5)
+    async with limiter:
+        assert_type(await holdfast.acquire_all((limiter, 2)), Literal[True])
+
+    async def size(text: str, *, times: int = 1) -> int:
+        return len(text) * times
+
+    async def term_of(term: Grant) -> int:
+        return term.token
+
+    assert_type(await holdfast.SingleFlight().run("key", size, "text", times=2), int)
+    await holdfast.SingleFlight().run("key", size, 1)  # type: ignore[arg-type]
+    once: holdfast.Once[int] = holdfast.Once()
+    assert_type(await once.get(lambda: size("text")), int)
+
+    assert_type(await session.leader("job").run(term_of), int)
+    async with session.leader("job") as term, session.locks("a", "b") as grants:
+        assert_type(term, Grant)
+        assert_type(grants, dict[str, Grant])
+    with threads.locks("a", "b") as held:
+        assert_type(held, dict[str, SyncGrant])
