@@ -37,10 +37,8 @@ import holdfast
 if __package__:
     from .etcd_servers import EtcdServer
     from .history import Turn, violations
-    from .postgres import PostgresServer
+    from .postgres import FAST, PostgresServer
     from .servers import Server
-
-    SERVERS = {"valkey": Server, "postgres": PostgresServer}
 
 PROCESSES = 8
 TASKS = 50
@@ -354,8 +352,9 @@ def place(kind, directory, stack):
     if kind == "etcd":
         compaction = "--auto-compaction-mode=periodic", "--auto-compaction-retention=1m"
         return stack.enter_context(EtcdServer(options=compaction)).url
-    servers = {"valkey": Server, "postgres": PostgresServer}
-    return stack.enter_context(servers[kind]()).url if kind else f"sqlite://{directory}/state"
+    if kind == "postgres":
+        return stack.enter_context(PostgresServer(FAST)).url  # else most of the time goes into waiting for the disk
+    return stack.enter_context(Server()).url if kind else f"sqlite://{directory}/state"
 
 
 async def supervise(minutes, seed, server):
