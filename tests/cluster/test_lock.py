@@ -297,9 +297,9 @@ def test_misuse(url, monkeypatch):
 
 def test_urls(monkeypatch, tmp_path):
     with pytest.raises(
-        ValueError, match="unknown URL scheme in 'etcd://x'; known are sqlite:///DIRECTORY, memory:, redis://HOST"
+        ValueError, match="unknown URL scheme in 'mysql://x'; known are sqlite:///DIRECTORY, memory:, redis://HOST"
     ):
-        holdfast.connect("etcd://x")
+        holdfast.connect("mysql://x")
     with pytest.raises(ValueError, match="three slashes"):
         holdfast.connect("sqlite://locks")
     with pytest.raises(ValueError, match="the URL is empty; leave it out, or give None"):

@@ -359,7 +359,7 @@ def at_least_one(n: int) -> int:
     except TypeError:
         raise TypeError(f"n, a number of permits, must be an integer, not {n!r}") from None
     if number < 1:
-        raise ValueError(f"n, a number of permits, must be 1 or more, not {number}")
+        raise ValueError(f"n, a number of permits, must be one or more, not {number}")
     return number
 
 
