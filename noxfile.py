@@ -60,30 +60,6 @@ PYPY = os.environ.get("PYPY") or shutil.which("pypy3.11") or shutil.which("pypy3
 OTHERS = "memory", "embedded", "uvloop", "cluster", "valkey", "redis", "postgres", "etcd"
 ALONE = ["-k", " and ".join(f"not {each}" for each in OTHERS)]
 """Without the other tiers, and the same paths again."""
-ALIKE = [
-    "tests/cli/test_cli.py",
-    "tests/cli/test_messages.py",
-    "tests/cli/test_operator.py",
-    "tests/cluster/test_crowded_records.py",
-    "tests/cluster/test_far_server.py",
-    "tests/cluster/test_names_that_go.py",
-    "tests/cluster/test_records.py",
-    "tests/cluster/test_server_clock.py",
-    "tests/cluster/test_server_contention.py",
-    "tests/cluster/test_server_crowd.py",
-    "tests/cluster/test_server_faults.py",
-    "tests/cluster/test_session_files.py",
-    "tests/exploration/test_cluster.py",
-    "tests/history",
-    "tests/testing/test_reduction.py",
-    "tests/test_cluster_benchmark.py",
-    "tests/test_demo.py",
-    "tests/test_examples.py",
-    "tests/test_third_party.py",
-]
-"""Tests that take long and rest on little that a version of Python could change: searches of records and of sessions,
-a server that is far or fails, what the command line does and says (its signals and processes apart), what is shown,
-other people's code."""
 SOME_OF_CLUSTER = [
     "tests/cluster/test_engines.py",
     "tests/cluster/test_lock.py",
@@ -92,6 +68,23 @@ SOME_OF_CLUSTER = [
     "tests/cluster/test_primitives.py",
 ]
 """What goes through each engine and each kind of record once; for Python 3.12, whose sqlite3 has ways of its own."""
+MORE_FOR_THE_NEWEST = [
+    *SOME_OF_CLUSTER,
+    "tests/cli/test_signals.py",
+    "tests/cluster/test_blocked_loops.py",
+    "tests/cluster/test_forks.py",
+    "tests/cluster/test_leader.py",
+    "tests/cluster/test_locked.py",
+    "tests/cluster/test_programs_that_do_not_close.py",
+    "tests/cluster/test_reopening.py",
+    "tests/cluster/test_synchronous.py",
+    "tests/cluster/test_synchronous_primitives.py",
+    "tests/cluster/test_waiting_tasks.py",
+    "tests/loops",
+    "tests/test_leaks.py",
+    "tests/testing",
+]
+"""And what rests on loops, threads, forks, signals and the end of the interpreter."""
 SEARCHES = ["tests/exploration", "tests/models"]
 """What takes processor time, and finds the same in each Python in between."""
 ONE_PYTHON_IS_ENOUGH = ["not postgres", "not etcd"]
@@ -127,8 +120,9 @@ def test(session: nox.Session, twin: str) -> None:
     if os.environ.get("CI") and session.python != HERE and twin == "compiled":
         tests = in_ci(session.python)
     session.run("pytest", *IN_PARALLEL, *(session.posargs or tests), env=environment)
-    if tests and twin == "compiled" and session.python == "3.12" and not session.posargs:
-        session.run("pytest", *IN_PARALLEL, *SOME_OF_CLUSTER, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH), env=environment)
+    more = {"3.12": SOME_OF_CLUSTER, newest(): MORE_FOR_THE_NEWEST}.get(str(session.python), [])
+    if tests and twin == "compiled" and more and not session.posargs:
+        session.run("pytest", *IN_PARALLEL, *more, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH), env=environment)
 
 
 def is_compiled(session: nox.Session) -> bool:
@@ -141,14 +135,11 @@ def is_compiled(session: nox.Session) -> bool:
 def in_ci(python: object) -> list[str]:
     """The tests of the compiled twin for an interpreter that is not the one which runs nox, where all tests run.
 
-    The newest one with a GIL leaves out what is alike. Those in between have the tests of tasks and threads, the oldest
-    of them, 3.12, with the searches and some of the cluster tier.
+    They are those of tasks and threads; with the searches on the oldest of them, 3.12, and the newest with a GIL, where
+    others run as well.
     """
-    unlike = [f"--ignore={path}" for path in ALIKE]
-    if python == newest():
-        return [*unlike, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH)]
-    tests = TASK_TIER if python == "3.12" else [path for path in TASK_TIER if path not in SEARCHES]
-    return [*tests, "tests/threads", *ALONE, *unlike]
+    tests = TASK_TIER if python in ("3.12", newest()) else [path for path in TASK_TIER if path not in SEARCHES]
+    return [*tests, "tests/threads", *ALONE, "--ignore=tests/exploration/test_cluster.py"]
 
 
 def newest() -> str:
