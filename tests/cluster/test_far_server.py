@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
+import traceback
 
 import pytest
 import redis.asyncio
@@ -242,3 +244,17 @@ async def test_what_is_said_to_greet_the_server(options, greeting):
     await greet(connection)
     assert said == greeting
     assert len(answered) == (len(greeting) + 1 if greeting else 0)
+
+
+def test_a_server_that_is_away_is_an_engine_error_in_tracebacks_and_pickles():
+    async def main():
+        with pytest.raises(holdfast.EngineError) as caught:
+            async with holdfast.connect("redis://127.0.0.1:1", ttl=0.2):
+                pass
+        assert traceback.format_exception_only(caught.value)[0].startswith(
+            "holdfast.cluster.EngineError: the server at"
+        )
+        copied = pickle.loads(pickle.dumps(caught.value))
+        assert (type(copied), str(copied)) == (holdfast.EngineError, str(caught.value))
+
+    asyncio.run(main())

@@ -16,7 +16,16 @@ PAUSE = 0.01, 1.0
 
 
 class Unreachable(EngineError):  # noqa: N818  # see errors.py
-    """The server cannot be asked now. It is not known whether the request was done."""
+    """The server cannot be asked now. It is not known whether the request was done.
+
+    To users it is an EngineError: tracebacks name it so, and a pickle is one.
+    """
+
+    def __reduce__(self) -> tuple[type[EngineError], tuple[object, ...]]:
+        return EngineError, self.args
+
+
+Unreachable.__module__, Unreachable.__qualname__ = "holdfast.cluster", "EngineError"
 
 
 class FarLink:
