@@ -12,26 +12,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
-from weakref import WeakSet
 
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import (
     MOST_OLD,
-    Addition,
-    Change,
     Keeper,
-    Notices,
     OnGap,
     OnWake,
-    Opening,
     Seen,
-    T,
 )
 from holdfast.cluster.engines.eviction_note import Eviction
+from holdfast.cluster.engines.far_engine import LEAVING, OPENING, TTL, FarEngine, readable
 from holdfast.cluster.engines.session_info import SessionInfo, describe_this, described
 from holdfast.cluster.errors import EngineError, SessionLost
 
@@ -47,24 +40,21 @@ from .transactions import MOST, get, get_all, look, put, transaction, version_is
 from .wake_ups import SMALL, WakeUps
 from .watching import Watching
 
-TTL = 10.0
-"""Seconds, by default."""
 _SHORTEST = 2
 """Seconds of a lease, at least, as etcd is configured by default."""
 _PATIENCE = 1.0, 5.0
 """Seconds, the least and the most, that an answer may take: a third of the ttl between them."""
-_OPENING = 2
-"""How many times as long as for an answer the server may take until a session can ask it for something."""
-_LEAVING = 1.0
-"""Seconds that the end of a session may take, at most."""
 
 
-class EtcdEngine:
+class EtcdEngine(FarEngine):
     """An engine on a cluster of etcd; see `contract.Engine`."""
 
-    vouches = True
     sends_texts = SMALL
-    makes_additions = True
+    _link: Link
+    _keepers_link: Link | None
+    _changes: Changes
+    _watching: Watching
+    _wake_ups: WakeUps
     begins_at_once = False
 
     def __init__(self, url: str, namespace: str, ttl: float | None = None) -> None:
@@ -97,8 +87,8 @@ class EtcdEngine:
         link, known = self._link, self._known
         lease = new_lease()
         self._id = session_of(lease)
-        _open.add(self)
-        link.begin_session(self._id, monotonic() + _OPENING * link.patience)
+        self._close_in_forks()
+        link.begin_session(self._id, monotonic() + OPENING * link.patience)
         known.on_loss = lambda: tell(True)
         try:
             asked = monotonic()
@@ -126,7 +116,7 @@ class EtcdEngine:
         self._link.is_closed = True
         try:
             with contextlib.suppress(EngineError, TimeoutError):  # then the lease expires
-                async with asyncio.timeout(_LEAVING):
+                async with asyncio.timeout(LEAVING):
                     await revoke(self._link)
         finally:
             await self._let_go()
@@ -136,25 +126,7 @@ class EtcdEngine:
             self._watching.close()
         await self._link.close()
 
-    def close_in_child(self) -> None:
-        """After a fork: whatever the child does with this engine, it reaches neither the server nor the parent."""
-        self._link.close_in_child()
-        if self._keepers_link is not None:
-            self._keepers_link.close_in_child()
-
     # Texts
-
-    def apply(
-        self,
-        name: str,
-        change: Change[T],
-        *,
-        evicted: Iterable[str] = (),
-        notices: Notices[T] | None = None,
-        addition: Addition | None = None,
-        opens: Callable[[T], Opening | None] | None = None,
-    ) -> Coroutine[Any, Any, T | None]:
-        return self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         asked = monotonic()
@@ -190,14 +162,7 @@ class EtcdEngine:
 
     def _names(self, records: Iterable[bytes]) -> list[str]:
         """Without what somebody else has put there, as far as that can be told."""
-        names = []
-        for record in records:
-            with contextlib.suppress(UnicodeDecodeError):
-                names.append(record.removeprefix(self._keys.records).decode())
-        return names
-
-    async def remove(self, name: str, text: str | None, floor: int) -> bool:
-        return await self._changes.remove(name, text, floor)
+        return readable(record.removeprefix(self._keys.records) for record in records)
 
     # Life and death
 
@@ -232,14 +197,6 @@ class EtcdEngine:
     async def _lost(self) -> SessionLost:
         return await self._evictions.lost(self._life)
 
-    def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
-        return self._watching.watch(session, on_death)
-
-    # Wake-ups
-
-    def wake(self, session: str, name: str, message: str) -> None:
-        self._wake_ups.send(session, name, message)
-
 
 class _Keeper:
     """Renews a session from another thread, by connections of its own; see `contract.Keeper`."""
@@ -263,16 +220,3 @@ class _Keeper:
 
     async def close(self) -> None:
         await self._link.close()
-
-
-_open: WeakSet[EtcdEngine] = WeakSet()
-"""Those of this process that have been opened."""
-
-
-def _close_after_fork() -> None:
-    for engine in [*_open]:
-        engine.close_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_after_fork)

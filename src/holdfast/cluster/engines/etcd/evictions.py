@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from functools import partial
 
 from holdfast.cluster.engines.eviction_note import KEPT, MOST, Eviction, decode, encode
+from holdfast.cluster.engines.far_engine import why_lost
 from holdfast.cluster.engines.session_info import SessionInfo
-from holdfast.cluster.errors import EngineError, SessionLost
+from holdfast.cluster.errors import SessionLost
 
 from .keys import Keys, lease_of, new_lease
 from .knowledge import Knowledge
@@ -76,10 +76,4 @@ class Evictions:
     async def lost(self, ttl: float) -> SessionLost:
         """The error to raise when the link's session is dead; it says who has ended it, if somebody has."""
         link = self._link
-        with contextlib.suppress(EngineError):  # then nobody can say
-            for eviction in await link.insist(self.kept):
-                if eviction.session.id == link.session:
-                    return SessionLost(f"session {link.session} {eviction}")
-        return SessionLost(
-            f"session {link.session} was not renewed for its ttl of {ttl:g} s, or {link.server} has lost it"
-        )
+        return await why_lost(link.session, str(link.server), f"{ttl:g}", link.insist(self.kept))

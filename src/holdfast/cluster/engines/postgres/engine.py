@@ -11,29 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import string
-from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import (
     MOST_OLD,
-    Addition,
-    Change,
     Keeper,
-    Notices,
     OnGap,
     OnWake,
-    Opening,
     Seen,
-    T,
 )
 from holdfast.cluster.engines.eviction_note import KEPT, MOST, Eviction
 from holdfast.cluster.engines.eviction_note import decode as decode_eviction
 from holdfast.cluster.engines.eviction_note import encode as encode_eviction
+from holdfast.cluster.engines.far_engine import LEAVING, OPENING, TTL, FarEngine, readable, why_lost
 from holdfast.cluster.engines.knowledge import Knowledge
 from holdfast.cluster.engines.session_info import SessionInfo, describe_this, described
 from holdfast.cluster.engines.watching import Watching
@@ -49,23 +43,20 @@ from .wake_ups import SMALL, WakeUps
 if TYPE_CHECKING:
     from asyncpg import Pool
 
-TTL = 10.0
-"""Seconds, by default."""
-_OPENING = 2
-"""How many times as long as for an answer the server may take until a session can ask it for something."""
 _ALPHABET = string.ascii_letters + string.digits
 _ID, _CHANNEL = 10, 20
 """Letters of a session's id, and of the random part of its channel: 60 and 119 bits."""
-_LEAVING = 1.0
-"""Seconds that the end of a session may take, at most."""
 
 
-class PostgresEngine:
+class PostgresEngine(FarEngine):
     """An engine in a database; see `contract.Engine`."""
 
-    vouches = True
     sends_texts = SMALL
-    makes_additions = True
+    _link: Link
+    _keepers_link: Link | None
+    _changes: Changes
+    _watching: Watching
+    _wake_ups: WakeUps
 
     def __init__(self, server: str | Pool, namespace: str, ttl: float | None = None) -> None:
         """server: a URL as asyncpg reads it, or a pool, which stays the caller's. ttl: seconds, 10 by default.
@@ -100,8 +91,8 @@ class PostgresEngine:
         link, known = self._link, self._known
         self._id = _random(_ID)
         channel = f"holdfast_{_random(_CHANNEL)}"
-        _open.add(self)
-        link.open(self._id, monotonic() + _OPENING * link.patience)
+        self._close_in_forks()
+        link.open(self._id, monotonic() + OPENING * link.patience)
         link.on_reconnect = lambda: tell(False)
         known.on_loss = lambda: tell(True)
         self._wake_ups = WakeUps(link, channel, known, on_wake)
@@ -127,7 +118,7 @@ class PostgresEngine:
             return
         try:
             with contextlib.suppress(EngineError, TimeoutError):  # then it expires
-                async with asyncio.timeout(_LEAVING):
+                async with asyncio.timeout(LEAVING):
                     ending = self._link.put(lambda: ("SELECT SCHEMA.end_session($1)", self._id))
                     self._link.is_closed = True
                     await ending
@@ -139,25 +130,7 @@ class PostgresEngine:
         self._watching.close()
         await self._link.close()
 
-    def close_in_child(self) -> None:
-        """After a fork: whatever the child does with this engine, it reaches neither the server nor the parent."""
-        self._link.close_in_child()
-        if self._keepers_link is not None:
-            self._keepers_link.close_in_child()
-
     # Texts
-
-    def apply(
-        self,
-        name: str,
-        change: Change[T],
-        *,
-        evicted: Iterable[str] = (),
-        notices: Notices[T] | None = None,
-        addition: Addition | None = None,
-        opens: Callable[[T], Opening | None] | None = None,
-    ) -> Coroutine[Any, Any, T | None]:
-        return self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         self._link.check_open()
@@ -189,19 +162,17 @@ class PostgresEngine:
 
     async def names(self) -> list[str]:
         statement = "SELECT name FROM SCHEMA.texts WHERE namespace = $1"
-        return sorted(_names(await self._link.insist(lambda: self._link.ask(statement, self._namespace))))
+        rows = await self._link.insist(lambda: self._link.ask(statement, self._namespace))
+        return sorted(readable(name for (name,) in rows))
 
     async def old(self, seconds: float, skip: int = 0) -> list[str]:
         statement = (
             "SELECT name FROM SCHEMA.texts WHERE namespace = $1 AND changed < clock_timestamp() - $2 * interval '1 s' "
             "ORDER BY changed OFFSET $3 LIMIT $4"
         )
-        return _names(
-            await self._link.insist(lambda: self._link.ask(statement, self._namespace, seconds, skip, MOST_OLD))
-        )
-
-    async def remove(self, name: str, text: str | None, floor: int) -> bool:
-        return await self._changes.remove(name, text, floor)
+        arguments = self._namespace, seconds, skip, MOST_OLD
+        rows = await self._link.insist(lambda: self._link.ask(statement, *arguments))
+        return readable(name for (name,) in rows)
 
     # Life and death
 
@@ -233,14 +204,6 @@ class PostgresEngine:
 
     async def _lost(self) -> SessionLost:
         return await _lost(self._link, self._namespace, self._life)
-
-    def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
-        return self._watching.watch(session, on_death)
-
-    # Wake-ups
-
-    def wake(self, session: str, name: str, message: str) -> None:
-        self._wake_ups.send(session, name, message)
 
 
 class _Keeper:
@@ -276,35 +239,8 @@ async def _evictions(link: Link, namespace: bytes) -> list[Eviction]:
 
 
 async def _lost(link: Link, namespace: bytes, ttl: float) -> SessionLost:
-    """The error to raise when the link's session is dead; it says who has ended it, if somebody has."""
-    with contextlib.suppress(EngineError):  # then nobody can say
-        for eviction in await link.insist(lambda: _evictions(link, namespace)):
-            if eviction.session.id == link.session:
-                return SessionLost(f"session {link.session} {eviction}")
-    return SessionLost(f"session {link.session} was not renewed for its ttl of {ttl} s, or {link.name} has lost it")
+    return await why_lost(link.session, link.name, str(ttl), link.insist(lambda: _evictions(link, namespace)))
 
 
 def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
-
-
-def _names(rows: Iterable[tuple[bytes]]) -> list[str]:
-    """Without what somebody else has put there, as far as that can be told."""
-    names = []
-    for (name,) in rows:
-        with contextlib.suppress(UnicodeDecodeError):
-            names.append(name.decode())
-    return names
-
-
-_open: WeakSet[PostgresEngine] = WeakSet()
-"""Those of this process that have been opened."""
-
-
-def _close_after_fork() -> None:
-    for engine in [*_open]:
-        engine.close_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_after_fork)

@@ -12,29 +12,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import secrets
 import string
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import (
     MOST_OLD,
-    Addition,
-    Change,
     Keeper,
-    Notices,
     OnGap,
     OnWake,
-    Opening,
     Seen,
-    T,
 )
 from holdfast.cluster.engines.eviction_note import KEPT, MOST, Eviction
 from holdfast.cluster.engines.eviction_note import decode as decode_eviction
 from holdfast.cluster.engines.eviction_note import encode as encode_eviction
+from holdfast.cluster.engines.far_engine import LEAVING, OPENING, TTL, FarEngine, readable, why_lost
 from holdfast.cluster.engines.knowledge import Knowledge
 from holdfast.cluster.engines.session_info import SessionInfo, describe_this, described
 from holdfast.cluster.engines.watching import Watching
@@ -52,22 +46,19 @@ from .wake_ups import WakeUps
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-TTL = 10.0
-"""Seconds, by default."""
-_OPENING = 2
-"""How many times as long as for an answer the server may take until a session can ask it for something."""
 _ALPHABET, _LENGTH = string.ascii_letters + string.digits, 10
 """Of a session's id: 60 bits. It is short because each request and each wake-up has it several times."""
-_LEAVING = 1.0
-"""Seconds that the end of a session may take, at most."""
 
 
-class RedisEngine:
+class RedisEngine(FarEngine):
     """An engine on a server; see `contract.Engine`."""
 
-    vouches = True
     sends_texts = SMALL
-    makes_additions = True
+    _link: Link
+    _keepers_link: Link | None
+    _changes: Changes
+    _watching: Watching
+    _wake_ups: WakeUps
 
     def __init__(self, server: str | Redis, namespace: str, ttl: float | None = None) -> None:
         """server: a URL as redis-py reads it, or a client, which stays the caller's. ttl: seconds, 10 by default.
@@ -86,7 +77,7 @@ class RedisEngine:
 
     def _new_link(self) -> Link:
         if isinstance(self._server, str):
-            pool = servers.pool_for_url(self._server, connect_timeout=max(self._life, _LEAVING))
+            pool = servers.pool_for_url(self._server, connect_timeout=max(self._life, LEAVING))
         else:
             pool = servers.pool_of_client(self._server)
         how_to_permit = rights.how_to_permit(pool, self._keys)
@@ -106,8 +97,8 @@ class RedisEngine:
         tell = on_gap if on_gap is not None else lambda _: None
         link, known = self._link, self._known
         self._id = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
-        _open.add(self)
-        link.open(self._id, self._keys.session(self._id), monotonic() + _OPENING * link.patience)
+        self._close_in_forks()
+        link.open(self._id, self._keys.session(self._id), monotonic() + OPENING * link.patience)
         link.on_reconnect = lambda: tell(False)
         known.on_loss = lambda: tell(True)
         self._wake_ups = WakeUps(link, self._keys, known, on_wake, link.on_reconnect)
@@ -143,7 +134,7 @@ class RedisEngine:
         self._link.is_closed = True
         try:
             with contextlib.suppress(EngineError, TimeoutError):  # then the key expires
-                async with asyncio.timeout(_LEAVING):
+                async with asyncio.timeout(LEAVING):
                     await self._link.ask("DEL", self._link.key)
         finally:
             await self._let_go()
@@ -152,25 +143,7 @@ class RedisEngine:
         self._watching.close()
         await self._link.close()
 
-    def close_in_child(self) -> None:
-        """After a fork: whatever the child does with this engine, it reaches neither the server nor the parent."""
-        self._link.close_in_child()
-        if self._keepers_link is not None:
-            self._keepers_link.close_in_child()
-
     # Texts
-
-    def apply(
-        self,
-        name: str,
-        change: Change[T],
-        *,
-        evicted: Iterable[str] = (),
-        notices: Notices[T] | None = None,
-        addition: Addition | None = None,
-        opens: Callable[[T], Opening | None] | None = None,
-    ) -> Coroutine[Any, Any, T | None]:
-        return self._changes.apply(name, change, evicted=evicted, notices=notices, addition=addition, opens=opens)
 
     async def renew(self, names: Iterable[str] = (), sessions: Iterable[str] = ()) -> Seen:
         self._link.check_open()
@@ -200,7 +173,7 @@ class RedisEngine:
         return Seen(found.texts, frozenset(session for session, life in found.lives.items() if life < 0))
 
     async def names(self) -> list[str]:
-        return sorted(_names(await self._link.insist(lambda: self._link.ask("ZRANGE", self._keys.names, 0, -1))))
+        return sorted(readable(await self._link.insist(lambda: self._link.ask("ZRANGE", self._keys.names, 0, -1))))
 
     async def old(self, seconds: float, skip: int = 0) -> list[str]:
         async def ask() -> Any:
@@ -210,10 +183,7 @@ class RedisEngine:
             bounds = "-inf", f"({latest:.0f}", "BYSCORE", "LIMIT", skip, MOST_OLD
             return await self._link.ask("ZRANGE", self._keys.names, *bounds)
 
-        return _names(await self._link.insist(ask))
-
-    async def remove(self, name: str, text: str | None, floor: int) -> bool:
-        return await self._changes.remove(name, text, floor)
+        return readable(await self._link.insist(ask))
 
     # Life and death
 
@@ -249,14 +219,6 @@ class RedisEngine:
     async def _lost(self) -> SessionLost:
         return await _lost(self._link, self._keys, self._known, self._life)
 
-    def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
-        return self._watching.watch(session, on_death)
-
-    # Wake-ups
-
-    def wake(self, session: str, name: str, message: str) -> None:
-        self._wake_ups.send(session, name, message)
-
 
 class _Keeper:
     """Renews a session from another thread, by a connection of its own; see `contract.Keeper`."""
@@ -289,36 +251,9 @@ async def _evictions(link: Link, keys: Keys, known: Knowledge) -> list[Eviction]
 
 
 async def _lost(link: Link, keys: Keys, known: Knowledge, ttl: float) -> SessionLost:
-    """The error to raise when the link's session is dead; it says who has ended it, if somebody has."""
-    with contextlib.suppress(EngineError):  # then nobody can say
-        for eviction in await link.insist(lambda: _evictions(link, keys, known)):
-            if eviction.session.id == link.session:
-                return SessionLost(f"session {link.session} {eviction}")
-    return SessionLost(f"session {link.session} was not renewed for its ttl of {ttl} s, or {link.name} has lost it")
-
-
-def _names(found: Iterable[bytes]) -> list[str]:
-    """Without what somebody else has put there, as far as that can be told."""
-    names = []
-    for name in found:
-        with contextlib.suppress(UnicodeDecodeError):
-            names.append(name.decode())
-    return names
+    return await why_lost(link.session, link.name, str(ttl), link.insist(lambda: _evictions(link, keys, known)))
 
 
 def _evicted(kept: bytes) -> Eviction | None:
     micros, _, note = kept.partition(b" ")
     return decode_eviction(note, int(micros) / 1_000_000) if micros.isdigit() else None
-
-
-_open: WeakSet[RedisEngine] = WeakSet()
-"""Those of this process that have been opened."""
-
-
-def _close_after_fork() -> None:
-    for engine in [*_open]:
-        engine.close_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_after_fork)
