@@ -8,7 +8,6 @@ import contextlib
 import pytest
 from interpreters import BOUND, RARELY
 
-import holdfast
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
 
 from .engines import settle
@@ -16,14 +15,12 @@ from .etcd_servers import BINARIES, NO_ETCD, EtcdServer, shared_etcd
 from .history import violations
 from .proxy import ETCD, Proxy
 from .test_faults import TAKE_TURNS, assert_nothing_is_left, run, turns_of
-from .test_server_faults import OPERATIONS
+from .test_server_faults import OPERATIONS, connect, opened
 from .worker import Worker, until_waiting
 
 __all__ = ["run"]  # the fixture
 
 pytestmark = pytest.mark.skipif(BINARIES is None, reason=NO_ETCD)
-TTL = 4.0
-"""Seconds."""
 
 
 @pytest.fixture
@@ -39,55 +36,8 @@ def three():
         yield server
 
 
-def connect(url, **options):
-    return holdfast.connect(url, **{"ttl": TTL, **options})
-
-
-async def opened(url, **options):
-    session = connect(url, **options)
-    await session.__aenter__()
-    return session
-
-
 def proxy_of(member, **options):
     return Proxy(member.port, protocol=ETCD, **options)
-
-
-# Processes
-
-
-async def test_processes_never_overlap_though_one_is_killed():
-    """A session that holds it for the victim is dead after its ttl."""
-    url = shared_etcd().url
-    options = {"namespace": "killed", "ttl": TTL}
-    async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(connect(url, namespace="killed"))
-        workers = [await stack.enter_async_context(Worker(url, **options)) for _ in range(3)]
-        victim = await stack.enter_async_context(Worker(url, **options))
-        held = victim.begin("grant = await session.lock('x').acquire(); report('in'); await asyncio.sleep(60)")
-        await victim.event()
-        turns = asyncio.gather(*[worker.do(TAKE_TURNS.format(turns=5, hold=0.01)) for worker in workers])
-        await until_waiting(session, "x", 3)
-        await victim.kill()
-        await turns
-        assert len(turns_of(*workers)) == 15
-        assert not violations(turns_of(*workers))
-        await assert_nothing_is_left(session, "x")
-        held.cancel()
-
-
-async def test_a_client_that_was_stopped_for_longer_than_its_ttl():
-    url = shared_etcd().url
-    async with Worker(url, ttl=TTL, namespace="stopped") as paused, connect(url, namespace="stopped") as session:
-        body = paused.begin("async with session.lock('x') as grant: report('in', grant.token); await asyncio.sleep(60)")
-        _, token = await paused.event()
-        paused.stop()
-        async with asyncio.timeout(BOUND):
-            grant = await session.lock("x").acquire()
-        assert grant.token > token
-        paused.go_on()
-        with pytest.raises(Exception, match="LeaseLost"):
-            await body
 
 
 # The server
@@ -372,33 +322,6 @@ async def test_connections_are_cut_all_the_time():
             assert inside == sorted(set(inside))
             assert len(inside) == 20
             await assert_nothing_is_left(one, "x")
-
-
-async def test_who_misses_every_wake_up_is_served_all_the_same():
-    async with proxy_of(shared_etcd().members[0]) as proxy:
-        proxy.drops_messages = True
-        async with connect(proxy.url, namespace="deaf") as one, connect(proxy.url, namespace="deaf") as two:
-            async with one.lock("x"):
-                waiter = asyncio.create_task(two.lock("x").acquire())
-                await until_waiting(one, "x")
-            async with asyncio.timeout(BOUND):
-                await waiter
-
-
-async def test_what_was_missed_is_read_when_the_watch_is_there_again():
-    async with proxy_of(shared_etcd().members[0]) as proxy:
-        async with (
-            connect(proxy.url, ttl=RARELY, namespace="gap") as two,
-            connect(shared_etcd().url, namespace="gap") as one,
-        ):
-            async with one.lock("x"):
-                waiter = asyncio.create_task(two.lock("x").acquire())
-                await until_waiting(one, "x")
-                proxy.drops_messages = True
-            proxy.drops_messages = False
-            proxy.cut()
-            async with asyncio.timeout(BOUND):
-                await waiter
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

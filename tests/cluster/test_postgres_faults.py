@@ -10,36 +10,22 @@ import signal
 import pytest
 from interpreters import BOUND, RARELY
 
-import holdfast
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
 
-from .history import violations
 from .postgres import FAST, PostgresProxy, PostgresServer, needs_postgres, shared
-from .test_faults import TAKE_TURNS, assert_nothing_is_left, run, turns_of
-from .test_server_faults import OPERATIONS
-from .worker import Worker, until_waiting
+from .test_faults import assert_nothing_is_left, run
+from .test_server_faults import OPERATIONS, TTL, connect, opened
+from .worker import until_waiting
 
 __all__ = ["run"]  # the fixture
 
 pytestmark = needs_postgres
-TTL = 4.0
-"""Seconds."""
 
 
 @pytest.fixture
 def server():
     with PostgresServer() as server:
         yield server
-
-
-def connect(url, **options):
-    return holdfast.connect(url, **{"ttl": TTL, **options})
-
-
-async def opened(url, **options):
-    session = connect(url, **options)
-    await session.__aenter__()
-    return session
 
 
 @contextlib.asynccontextmanager
@@ -52,41 +38,6 @@ async def admin(server):
         yield connection
     finally:
         connection.terminate()
-
-
-# Processes
-
-
-async def test_processes_never_overlap_though_one_is_killed():
-    """A session that holds it for the victim is dead after its ttl."""
-    url, options = shared().url, {"namespace": "killed", "ttl": TTL}
-    async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(connect(url, **options))
-        workers = [await stack.enter_async_context(Worker(url, **options)) for _ in range(3)]
-        victim = await stack.enter_async_context(Worker(url, **options))
-        held = victim.begin("grant = await session.lock('x').acquire(); report('in'); await asyncio.sleep(60)")
-        await victim.event()
-        turns = asyncio.gather(*[worker.do(TAKE_TURNS.format(turns=5, hold=0.01)) for worker in workers])
-        await until_waiting(session, "x", 3)
-        await victim.kill()
-        await turns
-        assert not violations(turns_of(*workers))
-        await assert_nothing_is_left(session, "x")
-        held.cancel()
-
-
-async def test_a_client_that_was_stopped_for_longer_than_its_ttl():
-    url, options = shared().url, {"namespace": "stopped", "ttl": TTL}
-    async with Worker(url, **options) as paused, connect(url, **options) as session:
-        body = paused.begin("async with session.lock('x') as grant: report('in', grant.token); await asyncio.sleep(60)")
-        _, token = await paused.event()
-        paused.stop()
-        async with asyncio.timeout(BOUND):
-            grant = await session.lock("x").acquire()
-        assert grant.token > token
-        paused.go_on()
-        with pytest.raises(Exception, match="LeaseLost"):
-            await body
 
 
 # The server
@@ -298,33 +249,6 @@ async def test_an_idle_connection_is_not_ended():
             await asyncio.sleep(1)
             async with session.lock("x"):
                 assert session.engine._link.main.connection is connection
-
-
-async def test_who_misses_every_wake_up_is_served_all_the_same():
-    async with PostgresProxy(shared().port) as proxy:
-        proxy.drops_messages = True
-        async with connect(proxy.url, namespace="deaf") as one, connect(proxy.url, namespace="deaf") as two:
-            async with one.lock("x"):
-                waiter = asyncio.create_task(two.lock("x").acquire())
-                await until_waiting(one, "x")
-            async with asyncio.timeout(BOUND):
-                await waiter
-
-
-async def test_what_was_missed_is_read_when_the_connection_is_there_again():
-    async with PostgresProxy(shared().port) as proxy:
-        async with (
-            connect(proxy.url, ttl=RARELY, namespace="gap") as two,
-            connect(shared().url, namespace="gap") as one,
-        ):
-            async with one.lock("x"):
-                waiter = asyncio.create_task(two.lock("x").acquire())
-                await until_waiting(one, "x")
-                proxy.drops_messages = True
-            proxy.drops_messages = False
-            proxy.cut()
-            async with asyncio.timeout(BOUND):
-                await waiter
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

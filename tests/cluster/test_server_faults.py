@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import socket
 import ssl
@@ -17,11 +16,10 @@ import holdfast
 from holdfast.cluster import EngineError, FormatError, LeaseLost, SessionLost
 
 from .engines import settle
-from .history import violations
 from .proxy import Proxy
 from .servers import REDIS, VALKEY, Server, free_port, shared
-from .test_faults import TAKE_TURNS, assert_nothing_is_left, run, turns_of
-from .worker import Worker, until_waiting
+from .test_faults import assert_nothing_is_left, run
+from .worker import until_waiting
 
 __all__ = ["run"]  # the fixture
 
@@ -52,42 +50,6 @@ async def eventually(condition):
     async with asyncio.timeout(BOUND):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-# Processes
-
-
-async def test_processes_never_overlap_though_one_is_killed():
-    """A session that holds it for the victim is dead after its ttl."""
-    url = shared().url
-    async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(connect(url, namespace="killed"))
-        options = {"namespace": "killed", "ttl": TTL}
-        workers = [await stack.enter_async_context(Worker(url, **options)) for _ in range(3)]
-        victim = await stack.enter_async_context(Worker(url, **options))
-        held = victim.begin("grant = await session.lock('x').acquire(); report('in'); await asyncio.sleep(60)")
-        await victim.event()
-        turns = asyncio.gather(*[worker.do(TAKE_TURNS.format(turns=5, hold=0.01)) for worker in workers])
-        await until_waiting(session, "x", 3)
-        await victim.kill()
-        await turns
-        assert not violations(turns_of(*workers))
-        await assert_nothing_is_left(session, "x")
-        held.cancel()
-
-
-async def test_a_client_that_was_stopped_for_longer_than_its_ttl():
-    url = shared().url
-    async with Worker(url, ttl=TTL, namespace="stopped") as paused, connect(url, namespace="stopped") as session:
-        body = paused.begin("async with session.lock('x') as grant: report('in', grant.token); await asyncio.sleep(60)")
-        _, token = await paused.event()
-        paused.stop()
-        async with asyncio.timeout(BOUND):
-            grant = await session.lock("x").acquire()
-        assert grant.token > token
-        paused.go_on()
-        with pytest.raises(Exception, match="LeaseLost"):
-            await body
 
 
 # The server
@@ -244,33 +206,6 @@ async def test_connections_are_killed_all_the_time(server):
             killing.cancel()
             assert inside == sorted(set(inside))
         await assert_nothing_is_left(one, "x")
-
-
-async def test_who_misses_every_wake_up_is_served_all_the_same():
-    async with Proxy(shared().port) as proxy:
-        proxy.drops_messages = True
-        async with connect(proxy.url, namespace="deaf") as one, connect(proxy.url, namespace="deaf") as two:
-            async with one.lock("x"):
-                waiter = asyncio.create_task(two.lock("x").acquire())
-                await until_waiting(one, "x")
-            async with asyncio.timeout(BOUND):
-                await waiter
-
-
-async def test_what_was_missed_is_read_when_the_subscription_is_there_again():
-    async with Proxy(shared().port) as proxy:
-        async with (
-            connect(proxy.url, ttl=RARELY, namespace="gap") as two,
-            connect(shared().url, namespace="gap") as one,
-        ):
-            async with one.lock("x"):
-                waiter = asyncio.create_task(two.lock("x").acquire())
-                await until_waiting(one, "x")
-                proxy.drops_messages = True
-            proxy.drops_messages = False
-            proxy.cut()
-            async with asyncio.timeout(BOUND):
-                await waiter
 
 
 OPERATIONS = {
