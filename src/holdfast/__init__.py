@@ -4,6 +4,7 @@ The classes here are for the tasks of one event loop. `holdfast.threads` has tho
 session that has those for processes. All are fair, and a cancellation at any moment loses nothing.
 """
 
+import importlib
 from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from .tasks.twins import accelerated as accelerated
 from .tasks.twins import reference as _reference
 
 if TYPE_CHECKING:
+    from . import debug as debug
     from .cluster.errors import EngineError as EngineError
     from .cluster.errors import LeaseLost as LeaseLost
     from .cluster.errors import NameConflict as NameConflict
@@ -53,6 +55,7 @@ __all__ = [
     "accelerated",
     "acquire_all",
     "connect",
+    "debug",
     "install",
     "locked",
     "uninstall",
@@ -81,7 +84,9 @@ _OF_THE_CLUSTER_TIER = "EngineError", "LeaseLost", "NameConflict", "SessionLost"
 
 
 def __getattr__(name: str) -> object:
-    """Load the errors of the cluster tier when the first of them is used."""
+    """Load `debug`, and the errors of the cluster tier, when the first of them is used."""
+    if name == "debug":
+        return importlib.import_module(".debug", __name__)
     if name in _OF_THE_CLUSTER_TIER:
         from .cluster import errors
 

@@ -19,7 +19,8 @@ _OURS = {
     "BoundedSemaphore": BoundedSemaphore,
     "Barrier": Barrier,
 }
-_THEIRS = {name: getattr(asyncio.locks, name) for name in _OURS}
+ASYNCIO = {name: getattr(asyncio.locks, name) for name in _OURS}
+"""The classes that asyncio has, also after install()."""
 
 
 def install() -> None:
@@ -40,7 +41,7 @@ def install() -> None:
 
 def uninstall() -> None:
     """Undo install(). Objects that were made meanwhile keep working. A second call changes nothing."""
-    _put(_THEIRS)
+    _put(ASYNCIO)
 
 
 def _put(classes: dict[str, type]) -> None:
