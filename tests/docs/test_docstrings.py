@@ -16,6 +16,13 @@ import pytest
 from .reference import EXPORTING, documented, entries, handed_out, members, methods, public_classes
 
 METHODS = methods()
+OF_ASYNCIO = "Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"
+CLOSABLE = (
+    *(f"{tier}{kind}" for tier in ("", "threads.") for kind in (*OF_ASYNCIO, "RWLock")),
+    *(f"threads.Sync{kind}" for kind in OF_ASYNCIO if kind != "BoundedSemaphore"),
+    "Closable",
+    "RateLimiter",
+)
 BLOCKS = {
     "holdfast.cluster.Fence.admitted",
     "holdfast.cluster.Fence.check",
@@ -28,6 +35,7 @@ BLOCKS = {
 OPENS = {"holdfast.connect"}
 """What returns something to be entered with `async with`."""
 RAISES_NOTHING = {
+    *(f"holdfast.{kind}.{name}" for kind in CLOSABLE for name in ("close", "is_closed")),
     *(f"holdfast.{kind}.statistics" for kind in ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock")),
     *(f"holdfast.{kind}.locked" for kind in ("BoundedSemaphore", "Condition", "Lock", "Semaphore")),
     "holdfast.Event.is_set",

@@ -101,7 +101,8 @@ class RateLimiter(Primitive):
 
         n: the number of tokens, 1 or more.
 
-        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`.
+        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`, Closed if the limiter
+        was closed.
         """
         return self._take(self._needs(n), _now())
 
@@ -112,7 +113,8 @@ class RateLimiter(Primitive):
         n: the number of tokens, 1 or more.
 
         Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`. Raises RuntimeError if
-        it would have to wait while tasks of another event loop wait.
+        it would have to wait while tasks of another event loop wait. Raises Closed if the limiter was closed, or is
+        closed meanwhile.
 
         Cancellation: the task leaves the line, and has taken nothing.
         """
@@ -171,7 +173,11 @@ class RateLimiter(Primitive):
     def _take(self, needs: int, now: float) -> bool:
         """Take tokens if they are there and no task waits; return whether they were taken."""
         queue = self._live_queue()
-        if (queue is not None and (queue.granted or queue.first_needs())) or self._there_at(needs) > now:
+        if queue is not None:
+            queue.check_open()
+            if queue.granted or queue.first_needs():
+                return False
+        if self._there_at(needs) > now:
             return False
         self._spend(needs, now)
         return True

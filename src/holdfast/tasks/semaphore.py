@@ -85,11 +85,12 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
         n: the number of permits, 1 or more.
 
-        Raises RuntimeError if the semaphore is bound to another event loop; TypeError and ValueError as acquire() does.
+        Raises RuntimeError if the semaphore is bound to another event loop; Closed, TypeError and ValueError as
+        acquire() does.
         """
         needs = n if n is ONE else self._needs(n)
         if self._queue is not None:
-            self._queue.check_bound()
+            self._queue.check_open()
         if self.locked() or self._value < needs:
             return False
         self._value -= needs
@@ -104,7 +105,7 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
         Raises RuntimeError if the semaphore is bound to another event loop, or if it would have to wait while tasks of
         another event loop wait; TypeError if `n` is no integer, ValueError if it is below 1 or more than a
-        BoundedSemaphore has.
+        BoundedSemaphore has; Closed if the semaphore was closed, or is closed meanwhile.
 
         Cancellation: the task leaves the line, and holds no permit. Permits that had already been handed to it, and
         those that it kept from others, go to the next waiting tasks.
