@@ -5,6 +5,7 @@ session that has those for processes. All are fair, and a cancellation at any mo
 """
 
 import importlib
+import os
 from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
@@ -102,3 +103,7 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if os.environ.keys() & {"HOLDFAST_DEBUG", "HOLDFAST_DUMP_ON_SIGNAL"}:
+    importlib.import_module(".debug.environment", __name__).begin()

@@ -49,7 +49,7 @@ class _Graph:
         self.rescued = self._rescued()
 
     def _rescued(self) -> set[Party]:
-        """Those whose end is awaited by one with a timeout, which cancels them."""
+        """Those whose end is awaited by one with a timeout, which will cancel them. Until then they are stuck."""
         rescued: set[Party] = set()
         pending = [party for party in self.awaited if party.timeout]
         while pending:
@@ -79,7 +79,7 @@ class _Graph:
         return stuck
 
     def _can_go_on(self, party: Party, hopeless: dict[int, Contended], strict: bool) -> bool:
-        if strict and (party.timeout or party in self.rescued):
+        if strict and party.timeout:
             return True
         return id(party.core) not in hopeless if party.waits() else None in self.awaited[party]
 
@@ -134,20 +134,21 @@ def _tell(graph: _Graph, circle: Circle, stuck: set[Party], certain: bool) -> tu
         else:
             name, _ = name_of(party.core, party.shown)
             steps.append(Step(party.name, party.place, name, holding.party.name, holding.place))
-    why = "" if certain else _why(graph, members)
+    why = _what_may_help(graph, members, certain)
     behind = _behind(graph, {*members}, stuck)
     return Deadlock(tuple(steps), certain, why, behind), members
 
 
-def _why(graph: _Graph, members: Iterable[Party]) -> str:
-    """What may help them."""
+def _what_may_help(graph: _Graph, members: Iterable[Party], certain: bool) -> str:
     for party in members:
-        if party.timeout or party in graph.rescued:
+        if party.timeout:
             return f"a timeout ends the wait of {party.name}"
-    for party in members:
-        if party.waits() and graph.by_core[id(party.core)].unknown() is None:
+        if not certain and party.waits() and graph.by_core[id(party.core)].unknown() is None:
             return "a Semaphore does not know how many permits there are; a BoundedSemaphore does"
-    return "another one that waits with them has a timeout"
+    for party in members:
+        if party in graph.rescued:
+            return f"one that waits for {party.name} to end has a timeout, which will cancel it"
+    return "" if certain else "another one that waits with them has a timeout"
 
 
 def _behind(graph: _Graph, members: set[Party], stuck: set[Party]) -> int:

@@ -15,6 +15,7 @@ from .event_loops import Loop, find_loops, find_tasks
 from .parties import Party, of_task, of_thread, still_waits
 from .primitives import name_of, shown_permits
 from .story import Deadlock, Dump, Holder, WaitedFor, Waiter
+from .times import times
 
 Since = Callable[[Party], float | None]
 """For how many seconds one has waited at least."""
@@ -111,8 +112,4 @@ def dump() -> Dump:
     known by the `async with` or `with` that it is in. One that has called `acquire()` is not known. threading's own
     locks are not seen.
     """
-    return look().dump(_unknown)
-
-
-def _unknown(party: Party) -> None:
-    """How long one has waited is not noted unless `watch()` is on."""
+    return look().dump(times.seconds_if_known)

@@ -120,9 +120,10 @@ class Deadlock:
 
     steps: tuple[Step, ...]
     certain: bool
-    """Whether none of them can go on unless somebody cancels one, or releases what another one holds. If not, `why`
-    says what may help."""
+    """Whether none of them can go on by itself: only if somebody cancels one, or releases what another one holds. It is
+    not certain if one has a timeout, or if others may hold permits of a semaphore."""
     why: str
+    """What may help, in words; empty if nothing is known."""
     behind: int
     """How many more tasks and threads wait for one of these, directly or not, and cannot go on either."""
 
