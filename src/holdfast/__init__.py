@@ -60,7 +60,6 @@ __all__ = [
     "accelerated",
     "acquire_all",
     "connect",
-    "debug",
     "install",
     "locked",
     "uninstall",
@@ -102,7 +101,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "debug"})
 
 
 if os.environ.keys() & {"HOLDFAST_DEBUG", "HOLDFAST_DUMP_ON_SIGNAL"}:

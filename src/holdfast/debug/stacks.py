@@ -64,7 +64,7 @@ def _types() -> tuple[type, type, type, type, type, type]:
     """Types that have no public name: compiled coroutines, methods and functions of ours, and helpers of CPython."""
     acquire = (lock := Lock()).acquire()
     generator = _generate()
-    steps = generator.asend(None), generator.athrow(GeneratorExit)
+    steps = generator.__anext__(), generator.athrow(GeneratorExit)
     wrapper = acquire.__await__()
     try:
         return (
@@ -81,14 +81,14 @@ def _types() -> tuple[type, type, type, type, type, type]:
             step.close()
 
 
-_COROUTINE, _BOUND, _FUNCTION, _ASEND, _ATHROW, _WRAPPER = _types()
+_COROUTINE, _BOUND, _FUNCTION, _STEP, _THROW, _WRAPPER = _types()
 _LINKS: dict[type, tuple[str, str]] = {
     types.CoroutineType: ("cr_frame", "cr_await"),
     types.GeneratorType: ("gi_frame", "gi_yieldfrom"),
     types.AsyncGeneratorType: ("ag_frame", "ag_await"),
 }
 """Those with a frame: its name, and that of what is awaited."""
-_CHAINED = {*_LINKS, _COROUTINE, _ASEND, _ATHROW, _WRAPPER}
+_CHAINED = {*_LINKS, _COROUTINE, _STEP, _THROW, _WRAPPER}
 _METHODS = {types.MethodType, types.BuiltinMethodType, types.MethodWrapperType, _BOUND}
 _FUNCTIONS = {types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, _FUNCTION}
 
