@@ -22,6 +22,8 @@ CLOSABLE = (
     *(f"threads.Sync{kind}" for kind in OF_ASYNCIO if kind != "BoundedSemaphore"),
     "Closable",
     "RateLimiter",
+    "threads.RateLimiter",
+    "threads.SyncRateLimiter",
 )
 BLOCKS = {
     "holdfast.cluster.Fence.admitted",
@@ -55,7 +57,8 @@ RAISES_NOTHING = {
     *(f"holdfast.threads.{kind}.locked" for kind in ("SyncKeyLock", "SyncReader", "SyncSide", "SyncWriter")),
     *(f"holdfast.{kind}.try_acquire" for kind in ("AllKeys", "KeyLock")),
     "holdfast.AllKeys.locked",
-    "holdfast.Once.is_made",
+    *(f"holdfast.{kind}.is_made" for kind in ("Once", "threads.Once", "threads.SyncOnce")),
+    "holdfast.threads.RateLimiter.statistics",
     "holdfast.RWLock.statistics",
     "holdfast.RateLimiter.statistics",
     "holdfast.threads.RWLock.statistics",

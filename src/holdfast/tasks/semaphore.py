@@ -194,9 +194,13 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         return False
 
     def _hand_out(self) -> None:
-        if self._queue is not None and self._value > 0:
-            granted = self._queue.grant(self._value, refusing=False)  # It may change the value, if a loop was closed.
-            self._value -= granted
+        # A grant may find that a loop was closed, take back what its tasks had, and come here again. So what is being
+        # granted is not free meanwhile; and if the value has changed, the first waiter may have enough now.
+        while self._queue is not None and self._value > 0:
+            free, self._value = self._value, 0
+            self._value += free - self._queue.grant(free, refusing=False)
+            if self._value == free:
+                break
 
     def _give_back(self, n: int = 1) -> None:
         self._value += n
