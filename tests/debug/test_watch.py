@@ -265,3 +265,71 @@ def test_in_the_environment() -> None:
         in ended.stderr
     )
     assert run("import holdfast, threading; assert threading.active_count() == 1", HOLDFAST_DEBUG="0").returncode == 0
+
+
+since_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio has these tools since Python 3.14")
+
+
+@since_3_14
+async def test_asyncio_knows_who_waits_for_whom_while_it_is_on() -> None:
+    lock, other = holdfast.Lock(), threads.Lock()
+    go = asyncio.Event()
+
+    async def holds() -> None:
+        async with lock, other:
+            await go.wait()
+
+    holder = asyncio.create_task(holds(), name="holder")
+    await asyncio.sleep(0)
+    waiters = [asyncio.create_task(both(each, holdfast.Lock()), name="waits") for each in (lock, other)]
+
+    def awaited_by() -> set[object]:
+        return {call.future for call in asyncio.capture_call_graph(holder).awaited_by}  # type: ignore[attr-defined]
+
+    with holdfast.debug.watch(after=SOON):
+        await until(lambda: awaited_by() == {*waiters})
+        waiters.pop().cancel()
+        await until(lambda: awaited_by() == {*waiters})
+    assert awaited_by() == set()
+    go.set()
+    await asyncio.wait([holder, *waiters])
+
+
+WATCHED = """
+    import asyncio, holdfast
+
+    async def both(first, second):
+        async with first:
+            await asyncio.sleep(0)
+            async with second:
+                pass
+
+    async def main():
+        a, b = holdfast.Lock(), holdfast.Lock()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(both(a, b), name="one")
+            group.create_task(both(b, a), name="two")
+            await asyncio.sleep(0.5)
+            print("stuck", flush=True)
+
+    with holdfast.debug.watch(after=0.1):
+        asyncio.run(main())
+"""
+
+
+@since_3_14
+def test_asyncio_s_own_tool_finds_the_circle() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WATCHED)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "stuck\n"
+            look = [sys.executable, "-m", "asyncio", "pstree", str(process.pid)]
+            seen = subprocess.run(look, capture_output=True, text=True, timeout=BOUND)
+        finally:
+            process.kill()
+    if "insufficient permissions" in seen.stdout:
+        pytest.skip("this process may not look into others")
+    assert "cycle: " in seen.stdout + seen.stderr
+    assert "one" in seen.stdout + seen.stderr

@@ -15,6 +15,7 @@ import weakref
 from typing import Self
 
 from .breaking import break_deadlock
+from .edges import Edges
 from .errors import DeadlockError
 from .event_loops import Loop
 from .look import Look, look, told
@@ -36,6 +37,7 @@ class Watch:
         self._stopped = threading.Event()
         self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
         self._known_threads: set[int] = set()
+        self._edges = Edges()
         self._thread = threading.Thread(target=self._run, name="holdfast.debug.watch", daemon=True)
         times.begin()
         self._thread.start()
@@ -70,6 +72,7 @@ class Watch:
             except Exception:
                 log.exception("a look at what waits has failed; the watch goes on")
             took = time.monotonic() - began
+        self._edges.tell(())
 
     def _look(self) -> None:
         identifiers = {thread.ident for thread in threading.enumerate() if thread.ident is not None}
@@ -77,6 +80,7 @@ class Watch:
         self._known_threads = identifiers
         self._loops = weakref.WeakSet(seen.loops)
         times.note(seen.parties)
+        self._edges.tell(seen.primitives)
         self._tell_deadlocks(seen)
         for primitive in seen.primitives:
             if any(times.is_news(party, self._after) for party in primitive.line):
@@ -106,7 +110,8 @@ def watch(after: float = 5.0, *, raises: bool = False) -> Watch:
 
     It looks in a thread of its own. Tasks and threads pay nothing but the time of the looks, some 30 microseconds for
     each task. They take at most 5 % of a core: if there are many tasks, it looks less often. While it is on, `dump()`
-    tells for how long each has waited.
+    tells for how long each has waited. From Python 3.14 on, it tells asyncio which task waits for which, so that
+    `python -m asyncio pstree PID` shows that, as it was at the last look.
 
     Returns a Watch, which is on until its `stop()`, or until the end of a `with` block. A second watch may be on
     beside it.
