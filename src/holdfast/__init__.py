@@ -10,14 +10,14 @@ from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
 from ._connect import connect as connect
+from ._install import install as install
+from ._install import uninstall as uninstall
 from ._locked import locked as locked
 from .tasks.barrier import Barrier as Barrier
 from .tasks.closed import Closable as Closable
 from .tasks.closed import Closed as Closed
 from .tasks.condition import Condition as Condition
 from .tasks.event import Event as Event
-from .tasks.install import install as install
-from .tasks.install import uninstall as uninstall
 from .tasks.keyed_lock import KeyedLock as KeyedLock
 from .tasks.lock import Lock as Lock
 from .tasks.rate_limiter import RateLimiter as RateLimiter

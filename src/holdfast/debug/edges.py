@@ -1,7 +1,7 @@
 """Who waits for what another task holds, told to asyncio: from Python 3.14 on it keeps by whom each task is awaited.
 
-asyncio's own tools then show it, also those that look from another process. `python -m asyncio pstree PID` draws no tree
-of a circle, and prints the circle.
+asyncio's own tools then show it, also those that look from another process. `python -m asyncio pstree PID` prints a
+circle in place of a tree.
 """
 
 from __future__ import annotations

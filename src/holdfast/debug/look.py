@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from .contended import Contended, contended
 from .deadlocks import deadlocks
@@ -71,6 +72,12 @@ def _look(known_loops: Iterable[Loop], thorough: bool) -> Look:
         (deadlock, members) for deadlock, members in deadlocks(everybody, primitives) if all(map(still_waits, members))
     ]
     return Look(everybody, primitives, circles, loops, len(tasks), len(threads))
+
+
+def circles(tasks: Iterable[asyncio.Task[Any]]) -> list[Deadlock]:
+    """The circles among these tasks, none of which runs."""
+    parties = [of_task(task) for task in tasks if not task.done()]
+    return [deadlock for deadlock, _ in deadlocks(parties, contended(parties))]
 
 
 def _runs(task: asyncio.Task[object]) -> bool:
