@@ -374,7 +374,8 @@ class WaitQueue:
             self._refuse(most, error)
 
     def _refuse(self, most: int, error: Callable[[int], Exception]) -> None:
-        for waiter, needs in self._notes.items():
+        for waiter in self.line:
+            needs = self._notes.get(waiter)
             if type(needs) is int and needs > most and not waiter.done():
                 waiter.set_exception(error(needs))
                 waiter.exception()  # else asyncio would complain if the task is cancelled before it has run
