@@ -152,6 +152,38 @@ async def test_a_timeout_makes_it_uncertain() -> None:
     assert "a timeout ends the wait of task 'two'" in str(deadlock)
 
 
+async def test_a_lock_that_is_released_inside_its_block() -> None:
+    """It is let go for a while, and another task has it, which cannot be seen."""
+    lock = holdfast.Lock()
+
+    async def lets_go() -> None:
+        async with lock:
+            lock.release()
+            await asyncio.sleep(0)
+            await lock.acquire()
+
+    async def has_it() -> None:
+        await lock.acquire()
+        await asyncio.Event().wait()
+
+    async with stuck(lets_go=lets_go(), other=has_it()) as dump:
+        assert [deadlock.certain for deadlock in dump.deadlocks] == [False]
+        assert "may have been released inside the block" in str(dump)
+        lock.release()  # by the test, for `other`
+
+
+async def test_one_that_is_cancelled_and_has_not_run_yet_goes_on() -> None:
+    """It holds the second permit of a semaphore, so it helps the two that wait for one another."""
+    semaphore, lock, third = holdfast.BoundedSemaphore(2), holdfast.Lock(), holdfast.Lock()
+    async with stuck(
+        one=both(semaphore, lock), other=both(semaphore, third), two=both(lock, semaphore), three=both(third, semaphore)
+    ) as dump:
+        assert [deadlock.certain for deadlock in dump.deadlocks] == [True]
+        [other] = [task for task in asyncio.all_tasks() if task.get_name() == "other"]
+        other.cancel()
+        assert holdfast.debug.dump().deadlocks == ()
+
+
 async def test_a_timeout_of_one_that_awaits_them() -> None:
     a, b = holdfast.Lock(), holdfast.Lock()
 
@@ -221,9 +253,7 @@ async def test_a_task_and_a_thread() -> None:
     def in_a_thread() -> None:
         with b.sync:
             is_held.set()
-            a.sync.acquire()
-            a.release()
-            with c.sync:
+            with c.sync, a.sync:
                 pass
 
     async def in_a_task() -> None:

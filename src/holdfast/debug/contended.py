@@ -20,6 +20,8 @@ class Holding:
     permits: int
     place: Place | None
     has_run: bool
+    releases: bool = False
+    """See stacks.Manager."""
 
 
 @dataclass(eq=False, slots=True)
@@ -75,7 +77,7 @@ def _note_holders(parties: Sequence[Party], found: dict[int, Contended]) -> None
             primitive = found.get(id(held.taken.core))
             # A generator that is in the block, and that two tasks refer to, may be run by either.
             if primitive is not None and claims[id(held.generator)] < 2:
-                primitive.holdings.append(Holding(party, held.taken.permits, held.place, True))
+                primitive.holdings.append(Holding(party, held.taken.permits, held.place, True, held.releases))
     for primitive in found.values():
         if primitive.taken is not None and sum(each.permits for each in primitive.holdings) > primitive.taken:
             # Somebody has released it inside the block, or has given the variable of a `with` another value. It cannot

@@ -45,7 +45,7 @@ class _Graph:
         for primitive in primitives:
             for holding in primitive.holdings:
                 self.holds[holding.party].append(primitive)
-        self.waiting = [party for party in parties if party.waits() or party in self.awaited]
+        self.waiting = [party for party in parties if not party.goes_on and (party.waits() or party in self.awaited)]
         self.rescued = self._rescued()
 
     def _rescued(self) -> set[Party]:
@@ -92,7 +92,8 @@ class _Graph:
 def _may_be_hopeless(primitive: Contended, strict: bool) -> bool:
     """Whether those who wait for it are stuck if its known holders are."""
     unknown = primitive.unknown()
-    return bool(primitive.holdings) and not (strict if unknown is None else unknown)
+    is_sure = unknown == 0 and not any(holding.releases for holding in primitive.holdings)
+    return bool(primitive.holdings) and (is_sure or (not strict and not unknown))
 
 
 Circle = list[tuple[Party, Holding | None]]
@@ -145,6 +146,10 @@ def _what_may_help(graph: _Graph, members: Iterable[Party], certain: bool) -> st
             return f"a timeout ends the wait of {party.name}"
         if not certain and party.waits() and graph.by_core[id(party.core)].unknown() is None:
             return "a Semaphore does not know how many permits there are; a BoundedSemaphore does"
+        if any(holding is not None and holding.releases for _, holding in graph.successors(party)):
+            return (
+                f"what {party.name} waits for may have been released inside the block, as its function calls release()"
+            )
     for party in members:
         if party in graph.rescued:
             return f"one that waits for {party.name} to end has a timeout, which will cancel it"

@@ -67,6 +67,8 @@ def _look(known_loops: Iterable[Loop], thorough: bool) -> Look:
     threads = [of_thread(names.get(ident, str(ident)), ident, frame, running) for ident, frame in frames.items()]
     del frames
     everybody = parties + threads
+    for party in everybody:  # who still waits now has waited all the time, so all that is told of them was so at once
+        party.goes_on = party.future is not None and not still_waits(party)
     primitives = contended(everybody)
     circles = [
         (deadlock, members) for deadlock, members in deadlocks(everybody, primitives) if all(map(still_waits, members))

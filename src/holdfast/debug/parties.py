@@ -41,6 +41,7 @@ class Held:
     """What stands for it in the program."""
     place: Place
     generator: object
+    releases: bool
     """See stacks.Manager."""
 
 
@@ -66,6 +67,8 @@ class Party:
     """Whether it has been handed what it waited for, and has not run since."""
     tasks: tuple[Any, ...] = ()
     """The tasks whose end it waits for."""
+    goes_on: bool = False
+    """Whether it was woken or cancelled since it was looked at, and will run."""
     held: list[Held] = field(default_factory=list)
 
     def waits(self) -> bool:
@@ -162,7 +165,7 @@ def _note_held(party: Party, found: Iterable[Manager], conditions: Iterable[Any]
         party.timeout = party.timeout or _is_timeout(manager.manager)
         for taken in taken_by(manager.manager):
             if manager.is_exact or taken.core is not party.core:
-                party.held.append(Held(taken, manager.manager, manager.place, manager.generator))
+                party.held.append(Held(taken, manager.manager, manager.place, manager.generator, manager.releases))
     if not party.waits():
         return
     for condition in {id(each): each for each in conditions}.values():  # who waits there has released the lock
@@ -177,7 +180,10 @@ def _is_timeout(manager: Any) -> bool:
     kind = type(manager)
     if issubclass(kind, asyncio.Timeout):
         return manager.when() is not None
-    return kind.__name__ == "CancelScope" and getattr(manager, "deadline", math.inf) != math.inf  # anyio's, trio's
+    # Those of the package async_timeout, and of anyio.
+    return kind.__name__ == "Timeout" or (
+        kind.__name__ == "CancelScope" and getattr(manager, "_deadline", math.inf) != math.inf
+    )
 
 
 def of_thread(name: str, ident: int, frame: types.FrameType, running: list[Party]) -> Party:

@@ -54,6 +54,8 @@ class Manager(NamedTuple):
     """Whether the place is that of the block. Else it may be one that is just being entered."""
     generator: object
     """The asynchronous generator that is in the block, if it is one which is not running in this task just now."""
+    releases: bool
+    """Whether the function calls a `release()` itself. Then it may have released this in the middle of the block."""
 
 
 async def _generate() -> AsyncGenerator[None, None]:
@@ -124,6 +126,11 @@ def place_of(frame: types.FrameType, line: int | None = None) -> Place:
     return Place(code.co_filename, line or frame.f_lineno or code.co_firstlineno, code.co_qualname)
 
 
+def releases(frame: types.FrameType) -> bool:
+    """Whether the function of a frame calls a method of that name."""
+    return "release" in frame.f_code.co_names
+
+
 def is_users(frame: types.FrameType) -> bool:
     """Whether a frame is to be shown: not one of a primitive, of asyncio or of contextlib."""
     return _is_users(frame.f_code.co_filename)
@@ -175,7 +182,7 @@ def _of_frame(link: Link, generator: object, inside: set[int]) -> Iterator[Manag
         is_exact = len(exits) - len(around) in (0, 1)
         for manager, block in zip(exits, around if is_exact else [None] * len(exits), strict=False):
             place = place_of(frame, None if block is None else block.line)
-            yield from _unwrapped(Manager(manager, place, is_exact, generator), inside)
+            yield from _unwrapped(Manager(manager, place, is_exact, generator, releases(frame)), inside)
     for value in generators:
         inside.add(id(value))
         yield from _of_frame(_link(value), value, inside)

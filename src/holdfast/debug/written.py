@@ -22,7 +22,7 @@ from holdfast.tasks.keyed_lock import AllKeys, KeyedLock, KeyLock
 from holdfast.tasks.primitive import Primitive
 from holdfast.tasks.rw_lock import RWLock, Side
 
-from .stacks import EXITS, Manager, is_users, place_of
+from .stacks import EXITS, Manager, is_users, place_of, releases
 from .with_blocks import Block, blocks
 
 _OURS = Primitive, RWLock, Side, KeyedLock, KeyLock, AllKeys
@@ -44,7 +44,7 @@ def managers_of_running(frames: list[types.FrameType]) -> Iterator[Manager]:
                     manager = _entered(frame, block)
                 except _UnknownError:
                     continue
-                yield Manager(manager, place_of(frame, block.line), True, None)
+                yield Manager(manager, place_of(frame, block.line), True, None, releases(frame))
 
 
 def _entered(frame: types.FrameType, block: Block) -> Any:
