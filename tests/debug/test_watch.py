@@ -267,6 +267,24 @@ def test_in_the_environment() -> None:
     assert run("import holdfast, threading; assert threading.active_count() == 1", HOLDFAST_DEBUG="0").returncode == 0
 
 
+def test_a_loop_that_no_frame_shows(caplog: pytest.LogCaptureFixture) -> None:
+    """uvloop's are written in C. From Python 3.14 on, a task is found by its loop alone."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def stands_still() -> None:
+        lock = holdfast.Lock()
+        async with lock:
+            waiting = asyncio.create_task(both(lock, holdfast.Lock()))
+            await until(lambda: records(caplog, logging.WARNING))
+        await waiting
+
+    with holdfast.debug.watch(after=SOON):
+        loop = uvloop.new_event_loop()
+        loop.run_until_complete(stands_still())
+        loop.close()
+        assert holdfast.debug.dump().tasks == 0
+
+
 since_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio has these tools since Python 3.14")
 
 

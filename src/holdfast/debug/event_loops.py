@@ -1,9 +1,9 @@
 """Where the tasks of a process are found, whichever event loops and threads they are in.
 
 Up to Python 3.13 asyncio has one list of all tasks. From 3.14 on it has one for each thread, and tells the tasks of an
-event loop, so the loops have to be found first. A loop that runs is in a frame of its thread. One that is written in C
-has no frame, so the garbage collector's list of all objects is asked as well. That takes 40 ms for a million
-objects, and `watch()` does without it unless there are threads in which it has found no loop.
+event loop, so the loops have to be found first. One that runs is in a frame of its thread. One that is written in C has
+no frame, so the garbage collector's list of all objects is asked as well. That takes 50 ms for a million objects, and
+most looks of a watch do without.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ from .times import times
 log = logging.getLogger("holdfast.debug")
 SHARE = 20
 """A look that takes long is followed by a pause of so many times as long. So a watch takes 5 % of a core at most."""
+THOROUGH = 12
+"""Each look of so many asks the collector for loops that no frame shows, as does one that sees a new thread."""
 SOON = 0.1
 """Seconds between two looks where a deadlock is to raise an error."""
 
@@ -37,6 +39,7 @@ class Watch:
         self._stopped = threading.Event()
         self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
         self._known_threads: set[int] = set()
+        self._looks = 0
         self._edges = Edges()
         self._thread = threading.Thread(target=self._run, name="holdfast.debug.watch", daemon=True)
         times.begin()
@@ -76,7 +79,9 @@ class Watch:
 
     def _look(self) -> None:
         identifiers = {thread.ident for thread in threading.enumerate() if thread.ident is not None}
-        seen = look(self._loops, thorough=not identifiers <= self._known_threads)
+        thorough = self._looks % THOROUGH == 0 or not identifiers <= self._known_threads
+        self._looks += 1
+        seen = look(self._loops, thorough)
         self._known_threads = identifiers
         self._loops = weakref.WeakSet(seen.loops)
         times.note(seen.parties)
