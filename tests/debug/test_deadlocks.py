@@ -130,6 +130,36 @@ async def test_a_semaphore_with_and_without_a_way_out() -> None:
         assert [(deadlock.certain, deadlock.behind) for deadlock in dump.deadlocks] == [(True, 2)]
 
 
+async def test_a_permit_that_an_unknown_holder_has_is_a_way_out() -> None:
+    semaphore, lock = holdfast.BoundedSemaphore(2), holdfast.Lock()
+    await semaphore.acquire()
+    async with stuck(one=both(semaphore, lock), two=both(lock, semaphore)) as dump:
+        assert dump.deadlocks == ()
+        assert [primitive.unknown for primitive in dump.primitives] == [0, 1]
+
+
+async def test_one_ahead_in_the_line_that_leaves_is_a_way_out() -> None:
+    """A writer with a timeout keeps a reader from coming in."""
+    rw, lock = holdfast.RWLock(), holdfast.Lock()
+
+    async def writes() -> None:
+        async with asyncio.timeout(1000), rw.writer:
+            pass
+
+    async def reads_late() -> None:
+        async with lock:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            async with rw.reader:
+                pass
+
+    async with stuck(one=both(rw.reader, lock), two=reads_late(), writer=writes()) as dump:
+        [deadlock] = dump.deadlocks
+        assert who(deadlock) == tasks("one", "two")
+        assert not deadlock.certain
+    assert "another one that waits with them has a timeout" in str(deadlock)
+
+
 async def test_a_semaphore_that_does_not_know_how_many_permits_there_are() -> None:
     semaphore, lock = holdfast.Semaphore(1), holdfast.Lock()
     async with stuck(one=both(semaphore, lock), two=both(lock, semaphore)) as dump:

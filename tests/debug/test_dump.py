@@ -183,21 +183,45 @@ async def test_however_it_is_held(make: Any, use: Any) -> None:
 
 
 async def test_a_generator_that_two_tasks_have_is_nobody_s() -> None:
-    lock = holdfast.Lock()
+    semaphore = holdfast.BoundedSemaphore(2)
+    await semaphore.acquire()
 
     async def items() -> AsyncIterator[int]:
-        async with lock:
+        async with semaphore:
             yield 1
 
-    async def first_of(generator: Any) -> None:
-        await anext(generator, None)
+    async def begins(generator: Any) -> None:
+        await anext(generator)
         await asyncio.Event().wait()
 
+    async def keeps(generator: Any) -> None:
+        await asyncio.Event().wait()
+        await anext(generator)
+
     shared = items()
-    async with started(one=first_of(shared), two=first_of(shared), waiter=enter(lock)):
-        dump = holdfast.debug.dump()
-    assert all(len(primitive.holders) < 2 for primitive in dump.primitives)
+    async with started(one=begins(shared), waiter=enter(semaphore)):
+        assert names(only(holdfast.debug.dump(), "BoundedSemaphore").holders) == ["task 'one'"]
+        async with started(two=keeps(shared)):
+            found = only(holdfast.debug.dump(), "BoundedSemaphore")
+    assert (found.holders, found.unknown) == ((), 2)
     await shared.aclose()
+
+
+async def test_more_holders_than_there_can_be_are_none() -> None:
+    lock = holdfast.Lock()
+
+    async def lets_go() -> None:
+        async with lock:
+            lock.release()
+            await asyncio.Event().wait()
+
+    async with started(one=lets_go(), two=hold(lock), waiter=enter(lock)):
+        found = only(holdfast.debug.dump(), "Lock")
+        assert (found.holders, found.unknown) == ((), 1)
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(lock.acquire())  # so that `one` finds it locked when it leaves its block
+        await asyncio.sleep(0)
+    await waiting
 
 
 @pytest.mark.parametrize("tier", [holdfast, threads])
