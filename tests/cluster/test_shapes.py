@@ -16,7 +16,7 @@ from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
 from holdfast.cluster.records.record import Answer, Record
-from holdfast.cluster.records.semaphore import SemaphoreRecord
+from holdfast.cluster.records.semaphore import Refused, SemaphoreRecord
 from holdfast.cluster.records.step import Batch
 from holdfast.cluster.records.stored import KNOWN, decode, encode
 
@@ -222,6 +222,7 @@ def test_what_was_added_at_no_time_is_refused(when):
     ("record", "row"),
     [
         *((SEMAPHORE, row) for row in ("resize:", "resize:-1", 'resize:"3"', "resize:1,2", "set:")),
+        *((SEMAPHORE, row) for row in ("acquire many:1", "acquire many:1,0", "acquire many:-1,2", "give back many:")),
         *((BARRIER, row) for row in ("trip:", 'trip:"a"', 'trip:["\\u00e4"]', "abort:1", "arrive:x")),
         *((EVENT, row) for row in ("set:1", "wait:2,2", "wait:", "withdraw:true,2", "release:")),
     ],
@@ -230,6 +231,47 @@ def test_an_operation_of_another_shape_behind_a_record_is_refused(record, row):
     decode(f"{encode(record)}\n{NOW} a\t1", "x", record)
     with pytest.raises(FormatError, match="Nothing was changed"):
         decode(f"{encode(record)}\n{NOW} a\t1\t{row}", "x", record)
+
+
+MANY = SemaphoreRecord(value=3, free=1, permits={"a": 2}, line=(Run("b", (1, 3), 1.0, 2),), bounded=True)
+
+
+def test_several_permits_at_once_fit():
+    for record in (MANY, MANY.but(refused=(Refused("a", 3, 2), Refused("b", 7, 2))), MANY.but(line=LINE.line)):
+        assert decode_any(encode(record), "x") == record
+    assert "b\t1.0\t2\t1\t3\n" in encode(MANY)
+
+
+@pytest.mark.parametrize(
+    "row", ["b\t1.0\t0\t1\t3", "b\t1.0\t-2\t1\t3", "b\t1.0\t1\t1\t3", "b\t1.0\t2\t3\t1", "b\t1.0\t2\t1\t3\t5"]
+)
+def test_another_row_of_several_permits_is_refused(row):
+    with pytest.raises(FormatError, match="Nothing was changed"):
+        decode_any(encode(MANY).replace("b\t1.0\t2\t1\t3", row), "x")
+
+
+def test_only_a_semaphore_has_tickets_that_ask_for_several():
+    """A barrier would look for a place that is not there."""
+    for record in (LOCK, EVENT, BARRIER):
+        with pytest.raises(FormatError, match="Nothing was changed"):
+            decode_any(encode(record.but(line=MANY.line)), "x")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"refused":[]}',
+        '{"refused":[["a",3]]}',
+        '{"refused":[["a",3,-1]]}',
+        '{"refused":[["a",3,1]],"more":1}',
+        '{"refused":7}',
+    ],
+)
+@pytest.mark.parametrize("record", [MANY, EVENT])
+def test_another_refusal_is_refused(record, row):
+    for text in (f"{encode(record)}\n{row}", f'{encode(record)}\n{row}\n{{"refused":[["a",3,1]]}}'):
+        with pytest.raises(FormatError, match="Nothing was changed"):
+            decode_any(text, "x")
 
 
 @pytest.mark.parametrize("row", ["{}", '{"c":1}', '{"c":[]}', '{"c":[["a",[1,"2"],0]]}', '{"c":', "{" * 100_000])

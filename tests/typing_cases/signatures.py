@@ -116,6 +116,14 @@ async def cluster(session: ClusterSession) -> None:
     lock = session.lock("x")
     assert_type(await lock.acquire(), Grant)
     assert_type(await lock.try_acquire(), Grant | None)
+    semaphore = session.bounded_semaphore("s", 4)
+    assert_type(await semaphore.acquire(2), Grant)
+    assert_type(await semaphore.try_acquire(n=2), Grant | None)
+    assert_type(await semaphore.release(2), None)
+    async with semaphore.permits(3) as grant:
+        assert_type(grant, Grant)
+        assert_type(grant.permits, int)
+    await lock.acquire(2)  # type: ignore[call-arg]
     assert_type(holdfast.connect(reopen=True), ClusterSession)
     assert_type(holdfast.connect(loop_may_block=60), ClusterSession)
     holdfast.connect(timeout=1)  # type: ignore[call-arg]
@@ -137,6 +145,11 @@ def synchronous(session: SyncSession) -> None:
     assert_type(holdfast.connect().sync, SyncSession)
     assert_type(lock.acquire(timeout=1), SyncGrant | None)
     assert_type(session.semaphore("s", 2).acquire(False), SyncGrant | None)
+    assert_type(session.semaphore("s", 2).acquire(n=2), SyncGrant | None)
+    assert_type(session.semaphore("s", 2).release(2), None)
+    with session.semaphore("s", 2).permits(2) as both, session.semaphore("s", 4).within(5, n=2) as two:
+        assert_type(both, SyncGrant)
+        assert_type(two.permits, int)
     with session as opened, lock as grant, lock.within(5) as other:
         assert_type(opened, SyncSession)
         assert_type(grant, SyncGrant)

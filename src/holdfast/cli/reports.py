@@ -62,8 +62,9 @@ def print_name(one: Inspection) -> bool:
         table.add("holds", holding.session, _age(holding.since), token, permits)
     for waiting in one.waiters:
         tasks = f"{waiting.tasks} tasks" if waiting.tasks > 1 else ""
+        permits = f"for {waiting.permits} permits{' each' if tasks else ''}" if waiting.permits > 1 else ""
         condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
-        table.add("waits", waiting.session, _age(waiting.since), "-", tasks, condition)
+        table.add("waits", waiting.session, _age(waiting.since), "-", tasks, permits, condition)
     for dead in one.dead:
         does = [f"held {dead.permits}" if dead.permits else "", f"{dead.tasks} waited" if dead.tasks else ""]
         table.add("dead", dead.session or _unknown(dead.id), "-", "-", *does)

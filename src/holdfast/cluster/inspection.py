@@ -34,6 +34,8 @@ class Waiting:
     session: SessionInfo
     tasks: int
     """The number of tasks."""
+    permits: int
+    """How many permits of a semaphore each of them asks for; 1 if it is none."""
     condition: str | None
     """The name of the condition in which they wait; None if they wait for the primitive itself."""
     since: datetime | None
@@ -97,7 +99,7 @@ def report(
             if each.session in alive
         ),
         tuple(
-            Waiting(alive[run.session], run.size(), condition, _moment(run.since))
+            Waiting(alive[run.session], run.size(), run.asks, condition, _moment(run.since))
             for run, condition in waiting
             if run.session in alive
         ),

@@ -18,7 +18,7 @@ from holdfast.cluster.values_in_messages import shown
 class Grant:
     """One holding of a Lock or of a permit, from the moment it was granted until it is released or lost."""
 
-    def __init__(self, session: Membership, life: Life, name: str, token: int) -> None:
+    def __init__(self, session: Membership, life: Life, name: str, token: int, permits: int = 1) -> None:
         """Called by what acquires.
 
         life: that of the session in which it was granted.
@@ -28,6 +28,8 @@ class Grant:
         self.name = name
         self.token = token
         """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
+        self.permits = permits
+        """How many permits it has; 1 of a Lock. A release of some of them makes it fewer."""
         self._lost: asyncio.Event | None = None  # made when somebody asks for it
         self.released = False
         """Whether its release has begun."""

@@ -50,7 +50,7 @@ class Lock(Leased):
         Cancellation: raises at once, and nothing has been taken. What is granted all the same is given back as soon as
         that is known.
         """
-        return await super().try_acquire()
+        return await self._try_acquire()
 
     async def release(self) -> None:
         """Give back the lock; it goes to the first waiter.

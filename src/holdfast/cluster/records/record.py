@@ -53,6 +53,13 @@ class Withdraw(NamedTuple):
     ticket: int
 
 
+class WithdrawMany(NamedTuple):
+    """As Withdraw, of a ticket that has asked for so many permits."""
+
+    ticket: int
+    permits: int
+
+
 class Held(NamedTuple):
     """What a session holds."""
 
@@ -123,6 +130,8 @@ class Record(ABC):
     IN_TURN: ClassVar[bool] = False
     """Whether tickets that were granted together have it one after the other, as their session lets them in. If false,
     all of them have it at the same time."""
+    ASKS_FOR_MANY: ClassVar[bool] = False
+    """Whether a ticket may ask for more than one; see `Run.asks`."""
     RESIZES: ClassVar[bool] = False
     """Whether the value may change while the record is in use."""
     SHAPES: ClassVar[Mapping[str, Shape]]
@@ -173,8 +182,15 @@ class Record(ABC):
     def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[Self, Collection[int]]:
         """Withdraw several tickets, given in rising order; return the new record and the tickets that it knew.
 
-        The tickets that wait leave before anything that was granted is passed on.
+        The tickets that wait leave before anything that was granted is passed on. A ticket that leaves from the head
+        may be what those behind it have waited for.
         """
+
+    def withdraw_many(
+        self, session: str, permits: Mapping[int, int], wakes: list[Wake]
+    ) -> tuple[Self, Collection[int]]:
+        """As withdraw(), for tickets that have asked for more than one permit. permits: how many, by ticket."""
+        raise NotImplementedError
 
     @abstractmethod
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> Self:
@@ -192,8 +208,8 @@ class Record(ABC):
         """The sessions that hold something."""
         return frozenset()
 
-    def keeps(self, session: str, tokens: Collection[int]) -> bool:
-        """Whether the session still holds all that it was granted under these tokens."""
+    def keeps(self, session: str, tokens: Mapping[int, int]) -> bool:
+        """Whether the session still holds all that it was granted. tokens: of what, and how many permits of each."""
         return True
 
     def last_token(self) -> int:

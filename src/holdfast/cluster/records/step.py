@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 from holdfast.cluster.errors import NameConflict
 from holdfast.cluster.values_in_messages import shortened, shown
 
-from .record import Answer, Record, Wake, Withdraw, with_article
+from .record import Answer, Record, Wake, Withdraw, WithdrawMany, with_article
 from .watching import watch_more
 
 R = TypeVar("R", bound=Record)
+_WITHDRAWALS = Withdraw, WithdrawMany
 
 
 class Batch(NamedTuple):
@@ -90,7 +91,7 @@ def operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
     """The record after the operations of a batch, without the answer to it, and the outcomes."""
     outcomes: list[int] = []
     record = record.but(changed=batch.at)
-    if len(batch.operations) == 1 and type(operation := batch.operations[0]) is not Withdraw:
+    if len(batch.operations) == 1 and type(operation := batch.operations[0]) not in _WITHDRAWALS:
         record, outcome = record.apply(batch.session, operation, wakes)
         return record, [outcome]
     for kind, operations in groupby(batch.operations, type):
@@ -99,6 +100,10 @@ def operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
             record, known = record.withdraw(batch.session, sorted({*leaving}), wakes)
             known = frozenset(known)
             outcomes += [int(ticket in known) for ticket in leaving]
+        elif kind is WithdrawMany:
+            asked = [*operations]
+            record, known = record.withdraw_many(batch.session, dict(asked), wakes)
+            outcomes += [int(ticket in known) for ticket, _ in asked]
         else:
             for operation in operations:
                 record, outcome = record.apply(batch.session, operation, wakes)

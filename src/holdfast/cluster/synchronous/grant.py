@@ -45,6 +45,11 @@ class SyncGrant:
         return self._grant.token
 
     @property
+    def permits(self) -> int:
+        """How many permits it has; 1 of a Lock. A release of some of them makes it fewer."""
+        return self._grant.permits
+
+    @property
     def released(self) -> bool:
         """Whether its release has begun."""
         return self._grant.released
