@@ -29,6 +29,7 @@ from holdfast.cluster.records.additions import added, left, takes_additions
 from holdfast.cluster.records.barrier import GiveUp, Trip
 from holdfast.cluster.records.line import size
 from holdfast.cluster.records.record import Answer, Grants, Record, Withdraw, WithdrawMany
+from holdfast.cluster.records.rw_lock import Downgrade, Read
 from holdfast.cluster.records.semaphore import AcquireMany, refusal
 from holdfast.cluster.records.step import Batch, Step, step
 from holdfast.cluster.records.stored import decode, encode
@@ -72,6 +73,9 @@ class Kind(Protocol):
 
     def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
         """What else can be done; and which ticket gives up what it has got in doing so, or 0."""
+
+    def worth(self, asked: Any, value: int) -> int:
+        """What a ticket has got that has asked with this operation, from the value that it was granted."""
 
     def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
         """What a task sends that leaves while it waits with this operation."""
@@ -240,7 +244,11 @@ class World(NamedTuple):
         return self.with_client(name, client).spending(asks=1)
 
     def tell(self, name: str, operation: Any, given_up: int) -> World:
-        return self.with_client(name, dict(self.clients)[name].give_up(given_up).add(operation)).spending(tells=1)
+        client = dict(self.clients)[name].give_up(given_up).add(operation)
+        if isinstance(operation, Downgrade):  # the ticket has got something else now
+            worth = self.kind.worth(Read(given_up), operation.token)
+            client = client._replace(got=tuple(sorted([*client.got, (given_up, worth)])))
+        return self.with_client(name, client).spending(tells=1)
 
     def end(self, name: str, ticket: int, value: int) -> World:
         client = dict(self.clients)[name].give_up(ticket)
@@ -460,7 +468,7 @@ class World(NamedTuple):
             client = client.forget(ticket)
             if isinstance(asked[ticket], AcquireMany) and value <= refusal(0):  # the session takes the refusal
                 client = client.add(WithdrawMany(*asked[ticket]))
-            value *= getattr(asked[ticket], "permits", 1)
+            value = self.kind.worth(asked[ticket], value)
             if value > 0 and self.kind.keeps:
                 client = client._replace(got=tuple(sorted([*client.got, (ticket, value)])))
         return client

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 from holdfast.cluster.records import barrier as barrier_record
 from holdfast.cluster.records import event as event_record
 from holdfast.cluster.records import lock as lock_record
+from holdfast.cluster.records import rw_lock as rw_lock_record
 from holdfast.cluster.records import semaphore as semaphore_record
 from holdfast.cluster.records.barrier import BROKEN, BarrierRecord
 from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.line import tickets
 from holdfast.cluster.records.lock import LockRecord
 from holdfast.cluster.records.record import Withdraw, WithdrawMany
+from holdfast.cluster.records.rw_lock import RWLockRecord
 from holdfast.cluster.records.semaphore import SemaphoreRecord
 
 from .protocol import Client, Ticket, Woken
@@ -31,6 +33,14 @@ def split_off(woken: Woken, session: str, ticket: int) -> tuple[int, Woken]:
     """What this ticket was granted, or 0; and the others."""
     mine = [value for *who, value in woken if who == [session, ticket]]
     return (mine[0] if mine else 0), [entry for entry in woken if entry[:2] != (session, ticket)]
+
+
+class Plain:
+    """What most kinds have in common."""
+
+    def worth(self, asked: Any, value: int) -> int:
+        """What a ticket has got that has asked with this operation, from the value that it was granted."""
+        return int(value * getattr(asked, "permits", 1))
 
 
 # The Lock and its Conditions
@@ -121,7 +131,7 @@ class LockModel(NamedTuple):
         yield from (entry[:2] for entry in self.rooms)
 
 
-class LockKind:
+class LockKind(Plain):
     initial = LockRecord()
     model = LockModel()
     asking = lock_record.Acquire, lock_record.TryAcquire, lock_record.Wait
@@ -279,7 +289,7 @@ class SemaphoreModel(NamedTuple):
         return ((session, ticket) for session, ticket, _ in self.line)
 
 
-class SemaphoreKind:
+class SemaphoreKind(Plain):
     asking = (
         semaphore_record.Acquire,
         semaphore_record.TryAcquire,
@@ -347,6 +357,153 @@ class SemaphoreKind:
         return replace(record, free=record.value).is_initial() and record.free >= record.value
 
 
+# RWLock
+
+
+class RWLockModel(NamedTuple):
+    tokens: int = 1
+    writer: tuple[str, int, int] | None = None
+    """The session, its ticket, and the token of that."""
+    readers: tuple[str, ...] = ()
+    """The session of each reader."""
+    line: tuple[tuple[str, int, bool], ...] = ()
+    """The session, the ticket, and whether it wants to write."""
+
+    def serve(self) -> tuple[RWLockModel, Woken]:
+        model, woken = self, Woken()
+        while model.line and not model.writer:
+            session, ticket, writes = model.line[0]
+            if writes and model.readers:
+                break
+            if writes:
+                token = model.tokens + 1
+                model = model._replace(tokens=token, writer=(session, ticket, token))
+            else:
+                model = model._replace(readers=tuple(sorted([*model.readers, session])))
+            woken.append((session, ticket, model.tokens))
+            model = model._replace(line=model.line[1:])
+        return model, woken
+
+    def ask(self, session: str, ticket: int, writes: bool) -> tuple[RWLockModel, int, Woken]:
+        model, woken = self._replace(line=(*self.line, (session, ticket, writes))).serve()
+        return model, *split_off(woken, session, ticket)
+
+    def without_reader(self, session: str) -> RWLockModel:
+        readers = [*self.readers]
+        readers.remove(session)
+        return self._replace(readers=tuple(readers))
+
+    def apply(self, session: str, operation: Any) -> tuple[RWLockModel, int, Woken]:
+        match operation:
+            case rw_lock_record.Read(ticket):
+                return self.ask(session, ticket, False)
+            case rw_lock_record.Write(ticket):
+                return self.ask(session, ticket, True)
+            case rw_lock_record.TryRead(ticket):
+                return (self, -1, []) if self.writer or self.line else self.ask(session, ticket, False)
+            case rw_lock_record.TryWrite(ticket):
+                return (self, -1, []) if self.writer or self.readers else self.ask(session, ticket, True)
+            case rw_lock_record.EndRead() if session in self.readers:
+                model, woken = self.without_reader(session).serve()
+                return model, 1, woken
+            case rw_lock_record.EndWrite(token) if self.writer and self.writer[2] == token:
+                model, woken = self._replace(writer=None).serve()
+                return model, 1, woken
+            case rw_lock_record.Downgrade(token) if self.writer and self.writer[2] == token:
+                readers = tuple(sorted([*self.readers, self.writer[0]]))
+                model, woken = self._replace(writer=None, readers=readers).serve()
+                return model, 1, woken
+            case rw_lock_record.EndRead() | rw_lock_record.EndWrite() | rw_lock_record.Downgrade():
+                return self, 0, []
+            case Withdraw(ticket):
+                line = tuple(entry for entry in self.line if entry[:2] != (session, ticket))
+                if line != self.line:
+                    return self._replace(line=line), 1, []
+                if self.writer and self.writer[:2] == (session, ticket):
+                    model, woken = self._replace(writer=None).serve()
+                    return model, 1, woken
+                if session in self.readers:
+                    model, woken = self.without_reader(session).serve()
+                    return model, 1, woken
+                return self, 0, []
+        raise TypeError(operation)
+
+    def bury(self, dead: frozenset[str]) -> tuple[RWLockModel, Woken]:
+        return self._replace(
+            writer=None if self.writer and self.writer[0] in dead else self.writer,
+            readers=tuple(session for session in self.readers if session not in dead),
+            line=tuple(entry for entry in self.line if entry[0] not in dead),
+        ).serve()
+
+    def waiting(self) -> Iterator[Ticket]:
+        return ((session, ticket) for session, ticket, _ in self.line)
+
+
+class RWLockKind(Plain):
+    """What a ticket has got is twice its token, and one more if it writes."""
+
+    initial = RWLockRecord()
+    model = RWLockModel()
+    asking = rw_lock_record.Read, rw_lock_record.TryRead, rw_lock_record.Write, rw_lock_record.TryWrite
+    keeps = True
+
+    def __init__(self, tries: bool = False) -> None:
+        self.tries = tries
+
+    def asks(self, client: Client) -> Iterator[tuple[Callable[[int], Any], int]]:
+        yield rw_lock_record.Read, 0
+        yield rw_lock_record.Write, 0
+        if self.tries:
+            yield rw_lock_record.TryRead, 0
+            yield rw_lock_record.TryWrite, 0
+
+    def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
+        for ticket, value in client.got:
+            if value % 2:
+                yield rw_lock_record.Downgrade(value // 2), ticket
+
+    def worth(self, asked: Any, value: int) -> int:
+        return 2 * value + isinstance(asked, (rw_lock_record.Write, rw_lock_record.TryWrite)) if value > 0 else value
+
+    def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
+        if isinstance(asked, (rw_lock_record.Read, rw_lock_record.Write)):
+            yield Withdraw(ticket)
+
+    def agree(self, record: RWLockRecord, model: RWLockModel) -> None:
+        assert record.tokens == model.tokens, "a token was given twice, or went back"
+        assert (record.writer and record.writer[:3]) == model.writer
+        assert record.readers == Counter(model.readers)
+        line = [
+            (run.session, ticket, run.asks == rw_lock_record.WRITE) for run in record.line for ticket in run.tickets()
+        ]
+        assert (*line,) == model.line
+        assert not (record.writer and record.readers), "somebody reads while somebody writes"
+        if record.line and not record.writer:
+            assert record.readers, "it is free, and somebody waits for it"
+            assert record.line[0].asks == rw_lock_record.WRITE, "a reader waits that could come in"
+
+    def believe(self, name: str, client: Client, model: RWLockModel) -> None:
+        reading = [(ticket, value // 2) for ticket, value in client.got if not value % 2]
+        for ticket, value in client.got:
+            if value % 2:
+                assert model.writer == (name, ticket, value // 2), "it believes to write, and does not"
+        inside = model.readers.count(name)
+        if model.writer and model.writer[0] == name:  # which has been told to become a reader
+            inside += (model.writer[1], model.writer[2]) in reading
+        assert len(reading) <= inside, "it believes to read, and does not"
+        for _, token in reading:
+            assert token == model.tokens, "a writer has been in while it reads"
+
+    def give_back(self, ticket: int, value: int) -> Any:
+        return rw_lock_record.EndWrite(value // 2) if value % 2 else rw_lock_record.EndRead()
+
+    def tidy(self, model: RWLockModel) -> Iterator[Any]:
+        yield from ()
+
+    def is_drained(self, record: RWLockRecord) -> bool:
+        return record.is_initial()
+
+
 # Event
 
 
@@ -379,7 +536,7 @@ class EventModel(NamedTuple):
         yield from self.line
 
 
-class EventKind:
+class EventKind(Plain):
     initial = EventRecord()
     model = EventModel()
     asking = (event_record.Wait,)
@@ -471,7 +628,7 @@ class BarrierModel(NamedTuple):
         yield from self.line
 
 
-class BarrierKind:
+class BarrierKind(Plain):
     asking = (barrier_record.Arrive,)
     keeps = True
 

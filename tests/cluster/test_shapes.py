@@ -16,6 +16,7 @@ from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
 from holdfast.cluster.records.record import Answer, Record
+from holdfast.cluster.records.rw_lock import RWLockRecord, Writer
 from holdfast.cluster.records.semaphore import Refused, SemaphoreRecord
 from holdfast.cluster.records.step import Batch
 from holdfast.cluster.records.stored import KNOWN, decode, encode
@@ -25,6 +26,7 @@ from .test_lock import connect, run, url
 __all__ = ["url"]  # the fixture
 
 LOCK, EVENT, BARRIER = LockRecord(), EventRecord(), BarrierRecord(parties=2)
+RW_LOCK = RWLockRecord()
 SEMAPHORE = SemaphoreRecord(value=2, free=2)
 NAN, INFINITY = float("nan"), float("inf")
 WRONG: list[tuple[Record, str, Any]] = [
@@ -39,6 +41,9 @@ WRONG: list[tuple[Record, str, Any]] = [
     *((SEMAPHORE, "free", wrong) for wrong in ("a", None, 1.0, True)),
     *((SEMAPHORE, "values", wrong) for wrong in (None, 1, ["1"], [-1])),
     *((SEMAPHORE, "permits", wrong) for wrong in ([], {"a": "1"}, {"a": -1}, {"a": None})),
+    *((RW_LOCK, "tokens", wrong) for wrong in ("a", None, 1.5, -1, True)),
+    *((RW_LOCK, "writer", wrong) for wrong in ("a", [], ["a", 1], ["a", "1", 0, 1], [1, 1, 0, 1], ["a", 1, 0, NAN])),
+    *((RW_LOCK, "readers", wrong) for wrong in ([], None, {"a": 0}, {"a": "1"}, {"a": -1}, {"\xe4": 1})),
     *((EVENT, "is_set", wrong) for wrong in (0, "yes", None, [])),
     *((BARRIER, "broken", wrong) for wrong in (1, "no", None)),
     *((BARRIER, "places", wrong) for wrong in ({}, [1], [["a", 1]], [["a", 1, "1"]], [["a", None, 1]])),
@@ -79,6 +84,8 @@ def stored(record: Record, **changes: Any) -> str:
             rooms={each: Room.of(each, (Run("b", (1, 2)),)) for each in ("\xe4", "\n", "c")},
         ),
         SemaphoreRecord(value=0, free=-21, values=(30, 7), permits={"a": 1, "b": 20}, line=(Run("c", (1, 2)),)),
+        RWLockRecord(tokens=7, readers={"a": 2, "b": 1}, line=(Run("b", (3, 4), 1.0, 2), Run("a", (5, 7), 2.0))),
+        RWLockRecord(tokens=300_007, writer=Writer("a", 2, 300_005, 17.5), line=(Run("a", (3, 4), 1.0, 2),)),
         EventRecord(is_set=True),
         BarrierRecord(parties=2, broken=True, places=(Place("a", 1, 1), Place("b", 1, 2))),
     ],
@@ -121,7 +128,7 @@ def test_a_head_with_something_around_it_is_refused(text):
             read()
 
 
-@pytest.mark.parametrize("record", [LOCK, SEMAPHORE, EVENT, BARRIER])
+@pytest.mark.parametrize("record", [LOCK, RW_LOCK, SEMAPHORE, EVENT, BARRIER])
 def test_a_record_that_lacks_a_field_is_refused(record):
     assert decode(encode(record), "x", record) == record
     head, *rows = encode(record).split("\n")
@@ -252,9 +259,9 @@ def test_another_row_of_several_permits_is_refused(row):
 
 def test_only_a_semaphore_has_tickets_that_ask_for_several():
     """A barrier would look for a place that is not there."""
-    for record in (LOCK, EVENT, BARRIER):
+    for record in (LOCK, EVENT, BARRIER, RW_LOCK.but(line=(Run("b", (1, 3), 1.0, 3),))):
         with pytest.raises(FormatError, match="Nothing was changed"):
-            decode_any(encode(record.but(line=MANY.line)), "x")
+            decode_any(encode(record if record.line else record.but(line=MANY.line)), "x")
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,45 @@ def test_permits_are_lost_one_by_one(memory: Place) -> None:
         assert session.inspect("x").state["free"] == 2
 
 
+# RWLocks
+
+
+def test_readers_and_writers(place: Place) -> None:
+    with place.connect().sync as one, place.connect().sync as two:
+        mine, other = one.rw_lock("x"), two.rw_lock("x")
+        with mine.reader as first, other.reader:
+            assert mine.writer.acquire(blocking=False) is None
+            assert mine.writer.locked()
+            assert not mine.reader.locked()
+            writing = in_thread(lambda: other.writer.acquire())
+            until(lambda: waiting(one))
+            assert mine.reader.acquire(timeout=0.01) is None, "it has overtaken"
+        grant = writing.result(BOUND)
+        assert grant.token > first.token
+        reading = in_thread(lambda: mine.reader.acquire())
+        until(lambda: waiting(one))
+        other.writer.downgrade()
+        assert reading.result(BOUND).token == grant.token
+        grant.check()
+        with pytest.raises(TimeoutError), mine.writer.within(0.01):
+            pass
+        other.reader.release()  # of the writer that became a reader
+        assert grant.released
+        for side in (other.reader, other.writer):
+            with pytest.raises(RuntimeError, match="is not acquired"):
+                side.release()
+        with pytest.raises(RuntimeError, match="is not acquired, so it cannot become a reader"):
+            other.writer.downgrade()
+        mine.reader.release()
+        with other.writer:
+            other.writer.downgrade()
+            assert mine.reader.acquire(False)
+        mine.reader.release()
+        assert not other.writer.locked()
+        assert repr(mine).startswith("<holdfast.cluster.SyncRWLock 'x' of ")
+        assert repr(mine.reader).startswith("<holdfast.cluster.SyncReader 'x' of ")
+
+
 # Events
 
 

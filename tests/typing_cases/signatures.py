@@ -116,6 +116,14 @@ async def cluster(session: ClusterSession) -> None:
     lock = session.lock("x")
     assert_type(await lock.acquire(), Grant)
     assert_type(await lock.try_acquire(), Grant | None)
+    rw = session.rw_lock("rw")
+    assert_type(await rw.reader.acquire(), Grant)
+    assert_type(await rw.writer.try_acquire(), Grant | None)
+    async with rw.reader as reading, rw.writer as writing:
+        assert_type(reading, Grant)
+        assert_type(writing, Grant)
+    assert_type(await rw.writer.downgrade(), None)
+    await rw.reader.downgrade()  # type: ignore[attr-defined]
     semaphore = session.bounded_semaphore("s", 4)
     assert_type(await semaphore.acquire(2), Grant)
     assert_type(await semaphore.try_acquire(n=2), Grant | None)
@@ -144,6 +152,9 @@ def synchronous(session: SyncSession) -> None:
     lock = session.lock("x", on_lost=lambda grant: assert_type(grant, SyncGrant), hold_at_most=60)
     assert_type(holdfast.connect().sync, SyncSession)
     assert_type(lock.acquire(timeout=1), SyncGrant | None)
+    with session.rw_lock("rw").reader as reading, session.rw_lock("rw").writer.within(5) as writing:
+        assert_type(reading, SyncGrant)
+        assert_type(writing, SyncGrant)
     assert_type(session.semaphore("s", 2).acquire(False), SyncGrant | None)
     assert_type(session.semaphore("s", 2).acquire(n=2), SyncGrant | None)
     assert_type(session.semaphore("s", 2).release(2), None)

@@ -24,6 +24,9 @@ from .primitives.event import Event as Event
 from .primitives.grant import Grant as Grant
 from .primitives.leader import Leader as Leader
 from .primitives.lock import Lock as Lock
+from .primitives.rw_lock import Reader as Reader
+from .primitives.rw_lock import RWLock as RWLock
+from .primitives.rw_lock import Writer as Writer
 from .primitives.semaphore import BoundedSemaphore as BoundedSemaphore
 from .primitives.semaphore import Semaphore as Semaphore
 from .primitives.several_locks import SeveralLocks as SeveralLocks
@@ -33,6 +36,9 @@ from .synchronous.condition import SyncCondition as SyncCondition
 from .synchronous.event import SyncEvent as SyncEvent
 from .synchronous.grant import SyncGrant as SyncGrant
 from .synchronous.lock import SyncLock as SyncLock
+from .synchronous.rw_lock import SyncReader as SyncReader
+from .synchronous.rw_lock import SyncRWLock as SyncRWLock
+from .synchronous.rw_lock import SyncWriter as SyncWriter
 from .synchronous.semaphore import SyncSemaphore as SyncSemaphore
 from .synchronous.session import SyncSession as SyncSession
 
@@ -63,6 +69,9 @@ for _public in (
     Leader,
     Lock,
     SeveralLocks,
+    RWLock,
+    Reader,
+    Writer,
     BoundedSemaphore,
     Semaphore,
     Session,
@@ -71,6 +80,9 @@ for _public in (
     SyncEvent,
     SyncGrant,
     SyncLock,
+    SyncRWLock,
+    SyncReader,
+    SyncWriter,
     SyncSemaphore,
     SyncSession,
 ):
@@ -97,6 +109,8 @@ __all__ = [
     "NameConflict",
     "PostgresFence",
     "PrivateTmpWarning",
+    "RWLock",
+    "Reader",
     "RedisFence",
     "SQLiteFence",
     "Semaphore",
@@ -110,7 +124,11 @@ __all__ = [
     "SyncEvent",
     "SyncGrant",
     "SyncLock",
+    "SyncRWLock",
+    "SyncReader",
     "SyncSemaphore",
     "SyncSession",
+    "SyncWriter",
     "Waiting",
+    "Writer",
 ]

@@ -20,6 +20,7 @@ from .primitives.condition import Condition
 from .primitives.event import Event
 from .primitives.leader import Leader
 from .primitives.lock import Lock
+from .primitives.rw_lock import RWLock
 from .primitives.semaphore import BoundedSemaphore, Semaphore
 from .primitives.several_locks import SeveralLocks
 from .records.any_kind import decode_any
@@ -121,6 +122,16 @@ class Session(Membership, OnlyAsyncWith):
         The engine is not asked.
         """
         return Lock(self, checked(name))
+
+    @refusing
+    def rw_lock(self, name: str) -> RWLock:
+        """An RWLock: its `reader` is for any number of tasks, its `writer` for one; see lock().
+
+        name: as for lock().
+
+        Raises what lock() raises.
+        """
+        return RWLock(self, checked(name))
 
     @refusing
     def semaphore(self, name: str, value: int = 1) -> Semaphore:

@@ -27,7 +27,8 @@ class Grant:
         self._life = life
         self.name = name
         self.token = token
-        """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
+        """Of a Lock, and of the writer of an RWLock: the fencing token, higher than that of every grant before. Of a
+        reader: not below that of the last writer, and below that of the next one. Of a permit: only its number here."""
         self.permits = permits
         """How many permits it has; 1 of a Lock. A release of some of them makes it fewer."""
         self._lost: asyncio.Event | None = None  # made when somebody asks for it

@@ -1,4 +1,4 @@
-"""What a Lock and a Semaphore share: acquire, release, and `async with`."""
+"""What a Lock, a Semaphore and an RWLock share: acquire, release, and `async with`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .wish import FOR_ONE, NOT_NOW, Wish
 
 
 class Leased(Primitive, OnlyAsyncWith):
-    """A primitive that is acquired and released: a Lock, a Semaphore."""
+    """A primitive that is acquired and released: a Lock, a Semaphore, a side of an RWLock."""
 
     def __init__(self, session: Membership, name: str, initial: Record) -> None:
         super().__init__(session, name, initial)
@@ -37,6 +37,8 @@ class Leased(Primitive, OnlyAsyncWith):
 
     _ACQUIRE: ClassVar[Callable[..., object]]
     """The class's acquire(), as it is here."""
+    _WISH: ClassVar[Wish] = FOR_ONE
+    """What `async with` asks for."""
 
     async def acquire(self) -> Grant:
         """See the class."""
@@ -46,7 +48,7 @@ class Leased(Primitive, OnlyAsyncWith):
         """See the class."""
         raise NotImplementedError
 
-    async def _acquire(self, enters: bool, wish: Wish = FOR_ONE) -> Grant:
+    async def _acquire(self, enters: bool, wish: Wish) -> Grant:
         """Acquire it. All of it is in one coroutine, as a task that waits keeps the frame of each.
 
         enters: whether the running task enters an `async with` body with it.
@@ -64,7 +66,7 @@ class Leased(Primitive, OnlyAsyncWith):
             raise
         return self._hold(life, ticket, value, enters, wish.permits)
 
-    async def _try_acquire(self, wish: Wish = FOR_ONE) -> Grant | None:
+    async def _try_acquire(self, wish: Wish) -> Grant | None:
         await self._session._ready()
         life, register = self._session._life, self._register
         ticket, value = await register.ask_at_once(wish.try_acquire, wish.leave)
@@ -92,7 +94,7 @@ class Leased(Primitive, OnlyAsyncWith):
         """
         kind = type(self)
         is_patched = "acquire" in self.__dict__ or kind.acquire is not kind._ACQUIRE
-        return self._enter_after(self.acquire()) if is_patched else self._acquire(True)
+        return self._enter_after(self.acquire()) if is_patched else self._acquire(True, self._WISH)
 
     async def _enter_after(self, acquired: Awaitable[Grant]) -> Grant:
         """Enter the body with what a method has acquired that somebody has put in place of acquire(), as mocks do."""

@@ -6,10 +6,11 @@ from .barrier import BarrierRecord
 from .event import EventRecord
 from .lock import LockRecord
 from .record import Record
+from .rw_lock import RWLockRecord
 from .semaphore import SemaphoreRecord
 from .stored import decode_document, not_ours, parse
 
-KINDS: tuple[type[Record], ...] = LockRecord, SemaphoreRecord, EventRecord, BarrierRecord
+KINDS: tuple[type[Record], ...] = LockRecord, SemaphoreRecord, EventRecord, BarrierRecord, RWLockRecord
 
 
 def decode_any(text: str, name: str) -> Record:

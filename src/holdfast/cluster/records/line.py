@@ -29,7 +29,8 @@ class Run(NamedTuple):
     since: float = 0.0
     """The engine's time at which the first ticket joined, in seconds since 1970; 0 if it is not known. See TOGETHER."""
     asks: int = 1
-    """What each ticket asks for: so many permits of a semaphore; 1 where there is only one thing to ask for."""
+    """What each ticket asks for: so many permits of a semaphore; of an RWLock, to read or to write (`rw_lock.WRITE`); 1
+    where there is only one thing to ask for."""
 
     def size(self) -> int:
         return sum(self.spans[1::2]) - sum(self.spans[::2])

@@ -68,6 +68,8 @@ class Held(NamedTuple):
     token: int | None
     since: float | None
     """The engine's time of the grant, in seconds since 1970, if the record keeps it."""
+    side: str | None = None
+    """Of an RWLock: as what it is held."""
 
 
 class Grants(NamedTuple):
@@ -130,8 +132,8 @@ class Record(ABC):
     IN_TURN: ClassVar[bool] = False
     """Whether tickets that were granted together have it one after the other, as their session lets them in. If false,
     all of them have it at the same time."""
-    ASKS_FOR_MANY: ClassVar[bool] = False
-    """Whether a ticket may ask for more than one; see `Run.asks`."""
+    MOST_ASKED: ClassVar[float] = 1
+    """The most that a ticket may ask for; see `Run.asks`."""
     RESIZES: ClassVar[bool] = False
     """Whether the value may change while the record is in use."""
     SHAPES: ClassVar[Mapping[str, Shape]]
@@ -239,6 +241,10 @@ class Record(ABC):
     def waiting(self) -> Iterator[tuple[Run, str | None]]:
         """The runs of waiting tickets, in order, each with the name of its condition, if it waits in one."""
         return ((run, None) for run in self.line)
+
+    def side_of(self, run: Run) -> str | None:
+        """Of an RWLock: as what a run waits for it."""
+        return None
 
     @abstractmethod
     def figures(self) -> dict[str, int | bool]:

@@ -14,6 +14,7 @@ resize, and a release of more permits than the session holds, which adds the res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -120,7 +121,7 @@ class SemaphoreRecord(LeasedRecord):
         "withdraw": Withdraw,
         "withdraw many": WithdrawMany,
     }
-    ASKS_FOR_MANY = True
+    MOST_ASKED = math.inf
     RESIZES = True
     SHAPES: ClassVar[Mapping[str, Shape]] = {
         "free": shapes.integer,

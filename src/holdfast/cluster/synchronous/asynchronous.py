@@ -11,6 +11,7 @@ from holdfast.cluster.primitives.barrier import Barrier
 from holdfast.cluster.primitives.condition import Condition
 from holdfast.cluster.primitives.event import Event
 from holdfast.cluster.primitives.lock import Lock
+from holdfast.cluster.primitives.rw_lock import RWLock
 from holdfast.cluster.primitives.semaphore import BoundedSemaphore, Semaphore
 from holdfast.cluster.session_life.life import Life
 
@@ -42,6 +43,8 @@ class Asynchronous(Protocol):
     async def _close(self) -> None: ...
 
     def lock(self, name: str) -> Lock: ...
+
+    def rw_lock(self, name: str) -> RWLock: ...
 
     def semaphore(self, name: str, value: int = 1) -> Semaphore: ...
 

@@ -41,7 +41,7 @@ class SyncGrant:
 
     @property
     def token(self) -> int:
-        """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
+        """The fencing token, or of a permit only its number here; see `Grant.token`."""
         return self._grant.token
 
     @property

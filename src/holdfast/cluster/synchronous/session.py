@@ -19,6 +19,7 @@ from .condition import SyncCondition
 from .event import SyncEvent
 from .grant import SyncGrant
 from .lock import SyncLock
+from .rw_lock import SyncRWLock
 from .semaphore import SyncSemaphore
 from .way_in import WayIn
 
@@ -129,6 +130,18 @@ class SyncSession(WayIn):
         Raises what lock() raises.
         """
         return _held({name: self.lock(name) for name in sorted({checked(name) for name in names})})
+
+    @refusing_in_threads
+    def rw_lock(
+        self, name: str, *, on_lost: Callable[[SyncGrant], object] | None = None, hold_at_most: float | None = None
+    ) -> SyncRWLock:
+        """An RWLock: its `reader` is for any number of threads, its `writer` for one; see `Session.rw_lock()`.
+
+        name, on_lost, hold_at_most: as for lock().
+
+        Raises what lock() raises.
+        """
+        return SyncRWLock(self, self._session.rw_lock(name), on_lost, hold_at_most)
 
     @refusing_in_threads
     def semaphore(
