@@ -24,6 +24,7 @@ from .primitives.event import Event as Event
 from .primitives.grant import Grant as Grant
 from .primitives.leader import Leader as Leader
 from .primitives.lock import Lock as Lock
+from .primitives.rate_limiter import RateLimiter as RateLimiter
 from .primitives.rw_lock import Reader as Reader
 from .primitives.rw_lock import RWLock as RWLock
 from .primitives.rw_lock import Writer as Writer
@@ -36,6 +37,7 @@ from .synchronous.condition import SyncCondition as SyncCondition
 from .synchronous.event import SyncEvent as SyncEvent
 from .synchronous.grant import SyncGrant as SyncGrant
 from .synchronous.lock import SyncLock as SyncLock
+from .synchronous.rate_limiter import SyncRateLimiter as SyncRateLimiter
 from .synchronous.rw_lock import SyncReader as SyncReader
 from .synchronous.rw_lock import SyncRWLock as SyncRWLock
 from .synchronous.rw_lock import SyncWriter as SyncWriter
@@ -69,6 +71,7 @@ for _public in (
     Leader,
     Lock,
     SeveralLocks,
+    RateLimiter,
     RWLock,
     Reader,
     Writer,
@@ -81,6 +84,7 @@ for _public in (
     SyncGrant,
     SyncLock,
     SyncRWLock,
+    SyncRateLimiter,
     SyncReader,
     SyncWriter,
     SyncSemaphore,
@@ -110,6 +114,7 @@ __all__ = [
     "PostgresFence",
     "PrivateTmpWarning",
     "RWLock",
+    "RateLimiter",
     "Reader",
     "RedisFence",
     "SQLiteFence",
@@ -125,6 +130,7 @@ __all__ = [
     "SyncGrant",
     "SyncLock",
     "SyncRWLock",
+    "SyncRateLimiter",
     "SyncReader",
     "SyncSemaphore",
     "SyncSession",

@@ -176,6 +176,10 @@ class Record(ABC):
         """The record with the value of `wanted`."""
         return self
 
+    def as_of(self, now: float) -> Self:
+        """The record as it is at a later moment, by the engine's clock, if nothing but time has passed."""
+        return self
+
     @abstractmethod
     def apply(self, session: str, operation: Any, wakes: list[Wake]) -> tuple[Self, int]:
         """Apply one operation other than Withdraw; return the new record and the outcome. May append to `wakes`."""

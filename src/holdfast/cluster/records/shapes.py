@@ -142,7 +142,14 @@ def span(value: list[object]) -> bool:
     return type(first) is int and type(end) is int and 0 <= first < end < first + MANY
 
 
-_FIELDS: Mapping[str, Shape] = {"alive": each(session), "value": number, "ticket": number, "permits": positive}
+_FIELDS: Mapping[str, Shape] = {
+    "alive": each(session),
+    "value": number,
+    "ticket": number,
+    "permits": positive,
+    "tokens": positive,
+    "elapsed": number,
+}
 
 
 def operations(value: object, named: Mapping[str, Any]) -> bool:

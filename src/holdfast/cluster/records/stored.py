@@ -24,7 +24,7 @@ from .json_text import EARLIER, ENCODER, FORMAT, document_in_first_row
 from .record import Record, with_article
 from .shapes import Shape
 
-KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier", "reader-writer lock"
+KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier", "reader-writer lock", "rate limiter"
 """The beginnings of the kinds that this version knows. Each is that of a class in `any_kind.KINDS`, which imports this
 file; a test compares the two."""
 _SHAPES: Mapping[str, Shape] = {"changed": shapes.moment}

@@ -40,6 +40,19 @@ class Register(Exchange):
         """The task that has begun with this ticket takes what it was granted. Raises SessionLost if that was lost."""
         self._waiters.take(ticket)
 
+    async def wait_at_most(self, ticket: int, seconds: float) -> int | None:
+        """Wait on with a ticket that was granted something but is in the line still; return what it is granted then.
+
+        Return None if the time is up. Raises as the future of begin().
+        """
+        future = self._waiters.add_again(ticket, self._session.loop)
+        await asyncio.wait([future], timeout=seconds)
+        if not future.done():
+            self._waiters.forget(ticket)
+            return None
+        self._waiters.take(ticket)
+        return future.result()
+
     async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
         """Ask for something and wait for it; return the ticket and what it is granted.
 

@@ -11,6 +11,7 @@ from holdfast.cluster.primitives.barrier import Barrier
 from holdfast.cluster.primitives.condition import Condition
 from holdfast.cluster.primitives.event import Event
 from holdfast.cluster.primitives.lock import Lock
+from holdfast.cluster.primitives.rate_limiter import RateLimiter
 from holdfast.cluster.primitives.rw_lock import RWLock
 from holdfast.cluster.primitives.semaphore import BoundedSemaphore, Semaphore
 from holdfast.cluster.session_life.life import Life
@@ -49,6 +50,8 @@ class Asynchronous(Protocol):
     def semaphore(self, name: str, value: int = 1) -> Semaphore: ...
 
     def bounded_semaphore(self, name: str, value: int = 1) -> BoundedSemaphore: ...
+
+    def rate_limiter(self, name: str, rate: float, per: float = 1.0, *, burst: int | None = None) -> RateLimiter: ...
 
     def event(self, name: str) -> Event: ...
 
