@@ -24,6 +24,7 @@ TASK_TIER = {
     "holdfast.tasks.twins",
     "holdfast.tasks.wait_queue",
     "holdfast.tasks.barrier",
+    "holdfast.tasks.closed",
     "holdfast.tasks.condition",
     "holdfast.tasks.condition_lock",
     "holdfast.tasks.event",

@@ -38,7 +38,9 @@ def setup(app: Any) -> dict[str, bool]:
     for kind in (type(rw.reader), type(rw.writer), type(rw.reader).__base__, type(locks["key"]), type(locks.all())):
         setattr(holdfast, kind.__name__, kind)
     of_a_key = type(holdfast.threads.KeyedLock()["key"].sync)
-    for kind in (type(shared.reader.sync), type(shared.writer.sync), type(shared.reader.sync).__base__, of_a_key):
+    others = holdfast.threads.RateLimiter(1), holdfast.threads.SingleFlight(), holdfast.threads.Once()
+    views = *(type(each.sync) for each in others), type(shared.reader.sync), type(shared.writer.sync)
+    for kind in (*views, type(shared.reader.sync).__base__, of_a_key):
         setattr(holdfast.threads, kind.__name__, kind)
     for package in (holdfast, holdfast.threads, holdfast.cluster, holdfast.testing):
         for thing in list(vars(package).values()):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ._connect import connect as connect
 from ._locked import locked as locked
 from .tasks.barrier import Barrier as Barrier
+from .tasks.closed import Closable as Closable
+from .tasks.closed import Closed as Closed
 from .tasks.condition import Condition as Condition
 from .tasks.event import Event as Event
 from .tasks.install import install as install
@@ -37,6 +39,8 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "Closable",
+    "Closed",
     "Condition",
     "EngineError",
     "Event",
@@ -62,6 +66,8 @@ __all__ = [
 for _public in (
     Barrier,
     BoundedSemaphore,
+    Closable,
+    Closed,
     Condition,
     Event,
     KeyedLock,

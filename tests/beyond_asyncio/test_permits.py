@@ -388,3 +388,39 @@ async def test_a_number_that_is_no_integer(library: ModuleType, n: Any) -> None:
         with pytest.raises(TypeError, match="integer"):
             semaphore.sync.release(n)
     assert semaphore.statistics().value == 4
+
+
+def test_a_loop_that_was_closed_is_forgotten_in_the_middle_of_a_release() -> None:
+    """What the closed loop's tasks held back is looked at again while permits are handed out: none is given twice."""
+    semaphore = holdfast.threads.Semaphore(3)
+
+    async def wait_and_leave() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await semaphore.acquire()
+
+    semaphore.try_acquire(3)
+    loop = asyncio.new_event_loop()
+    got: list[int] = []
+
+    def take(n: int) -> None:
+        semaphore.sync.acquire(n=n)
+        got.append(n)
+
+    threads = []
+    for number, n in enumerate((3, 2)):
+        threads.append(threading.Thread(target=take, args=(n,), daemon=True))
+        threads[-1].start()
+        while semaphore.statistics().tasks_waiting <= number:
+            threading.Event().wait(0.001)
+        if number == 0:
+            loop.run_until_complete(wait_and_leave())  # so the queue knows this loop
+    loop.close()
+    semaphore.release(3)
+    threads[0].join(30)
+    assert got == [3]
+    assert free(semaphore) == 0, "the second one has to wait"
+    semaphore.release(3)
+    threads[1].join(30)
+    assert got == [3, 2]
+    assert free(semaphore) == 1

@@ -1,16 +1,18 @@
-"""SingleFlight and Once: one body for all who want its result."""
+"""SingleFlight and Once: one body for all who want its result, in both tiers; what threads add is at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import sys
+import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-import holdfast
+import holdfast.threads
 
 from .turns import turns
 
@@ -44,12 +46,12 @@ class Work:
 
 
 @pytest.fixture(params=["flight", "once"])
-def get(request: pytest.FixtureRequest) -> Callable[[Work], Any]:
+def get(request: pytest.FixtureRequest, library: ModuleType) -> Callable[[Work], Any]:
     """What calls a body by a SingleFlight, or by a Once."""
     if request.param == "once":
-        once: holdfast.Once[Any] = holdfast.Once()
+        once = library.Once()
         return lambda work: once.get(work)
-    flights = holdfast.SingleFlight()
+    flights = library.SingleFlight()
     return lambda work: flights.run("key", work)
 
 
@@ -114,8 +116,8 @@ async def test_a_newcomer_while_the_body_is_being_cancelled_gets_a_flight_of_its
     assert work.begun == 2
 
 
-async def test_an_exception_is_raised_in_all_and_not_kept() -> None:
-    flights, work = holdfast.SingleFlight(), Work()
+async def test_an_exception_is_raised_in_all_and_not_kept(library: ModuleType) -> None:
+    flights, work = library.SingleFlight(), Work()
     callers = [asyncio.create_task(flights.run("key", work, KeyError("no"))) for _ in range(3)]
     await turns()
     work.go_on.set()
@@ -124,8 +126,8 @@ async def test_an_exception_is_raised_in_all_and_not_kept() -> None:
     assert await flights.run("key", work) == "result"
 
 
-async def test_once_keeps_the_value_and_no_exception() -> None:
-    once: holdfast.Once[int] = holdfast.Once()
+async def test_once_keeps_the_value_and_no_exception(library: ModuleType) -> None:
+    once = library.Once()
     calls = 0
 
     async def make() -> int:
@@ -144,8 +146,8 @@ async def test_once_keeps_the_value_and_no_exception() -> None:
     assert "[made]" in repr(once)
 
 
-async def test_keys_do_not_wait_for_each_other_and_nothing_is_left() -> None:
-    flights, works = holdfast.SingleFlight(), [Work() for _ in range(3)]
+async def test_keys_do_not_wait_for_each_other_and_nothing_is_left(library: ModuleType) -> None:
+    flights, works = library.SingleFlight(), [Work() for _ in range(3)]
     callers = [asyncio.create_task(flights.run(n, work, n)) for n, work in enumerate(works)]
     await turns()
     assert len(flights) == 3
@@ -159,8 +161,8 @@ async def test_keys_do_not_wait_for_each_other_and_nothing_is_left() -> None:
     assert len(flights) == 0
 
 
-async def test_a_call_after_the_end_is_not_part_of_it() -> None:
-    flights, calls = holdfast.SingleFlight(), 0
+async def test_a_call_after_the_end_is_not_part_of_it(library: ModuleType) -> None:
+    flights, calls = library.SingleFlight(), 0
 
     async def body() -> int:
         nonlocal calls
@@ -170,8 +172,8 @@ async def test_a_call_after_the_end_is_not_part_of_it() -> None:
     assert [await flights.run("key", body) for _ in range(3)] == [1, 2, 3]
 
 
-async def test_the_body_runs_with_the_arguments_and_in_the_context_of_the_first_caller() -> None:
-    flights, variable = holdfast.SingleFlight(), contextvars.ContextVar("variable", default="nobody's")
+async def test_the_body_runs_with_the_arguments_and_in_the_context_of_the_first_caller(library: ModuleType) -> None:
+    flights, variable = library.SingleFlight(), contextvars.ContextVar("variable", default="nobody's")
 
     async def body(a: int, *, b: int) -> tuple[int, int, str]:
         return a, b, variable.get()
@@ -180,8 +182,8 @@ async def test_the_body_runs_with_the_arguments_and_in_the_context_of_the_first_
     assert await flights.run("key", body, 1, b=2) == (1, 2, "the caller's")
 
 
-def test_a_loop_that_was_left_with_a_body_does_not_hold_up_the_next() -> None:
-    flights = holdfast.SingleFlight()
+def test_a_loop_that_was_left_with_a_body_does_not_hold_up_the_next(library: ModuleType) -> None:
+    flights = library.SingleFlight()
 
     async def for_ever() -> None:
         await asyncio.Event().wait()
@@ -203,8 +205,8 @@ def test_a_loop_that_was_left_with_a_body_does_not_hold_up_the_next() -> None:
 # What breakers have found
 
 
-async def test_a_value_that_was_made_is_kept_though_all_callers_have_left_in_that_step() -> None:
-    once: holdfast.Once[int] = holdfast.Once()
+async def test_a_value_that_was_made_is_kept_though_all_callers_have_left_in_that_step(library: ModuleType) -> None:
+    once = library.Once()
     made = 0
 
     async def make() -> int:
@@ -220,8 +222,8 @@ async def test_a_value_that_was_made_is_kept_though_all_callers_have_left_in_tha
     assert await once.get(make) == 1
 
 
-async def test_a_body_that_asks_for_its_own_key_is_told() -> None:
-    flights = holdfast.SingleFlight()
+async def test_a_body_that_asks_for_its_own_key_is_told(library: ModuleType) -> None:
+    flights = library.SingleFlight()
 
     async def body() -> None:
         await flights.run("key", body)
@@ -233,9 +235,9 @@ async def test_a_body_that_asks_for_its_own_key_is_told() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks are eager from 3.12 on")
-async def test_eager_tasks_are_one_body_as_well() -> None:
+async def test_eager_tasks_are_one_body_as_well(library: ModuleType) -> None:
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-    flights, work = holdfast.SingleFlight(), Work()
+    flights, work = library.SingleFlight(), Work()
     others: list[asyncio.Task[Any]] = []
 
     async def body() -> Any:
@@ -253,3 +255,232 @@ async def test_eager_tasks_are_one_body_as_well() -> None:
 async def test_what_is_no_coroutine_function(get: Callable[[Any], Any], function: Any) -> None:
     with pytest.raises(TypeError, match="coroutine function"):
         await get(function)
+
+
+# Threads, and several loops
+
+
+def in_threads(*functions: Callable[[], Any]) -> list[Any]:
+    """Run each in a thread; return the results, or the errors, when all have ended."""
+    results: list[Any] = [None] * len(functions)
+
+    def run(number: int, function: Callable[[], Any]) -> None:
+        try:
+            results[number] = function()
+        except BaseException as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=each, daemon=True) for each in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    return results
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    while not condition():
+        pause.wait(0.001)
+
+
+class Callers:
+    """Lets a body wait until so many callers are in its flight."""
+
+    def __init__(self, expected: int) -> None:
+        self.coming = threading.Semaphore(0)
+        self.expected = expected
+        self.begun = 0
+
+    def come(self) -> None:
+        self.coming.release()
+
+    def body(self) -> str:
+        self.begun += 1
+        for _ in range(self.expected):
+            assert self.coming.acquire(timeout=30)
+        return "result"
+
+    async def async_body(self) -> str:
+        return await asyncio.to_thread(self.body)
+
+
+@pytest.mark.parametrize("begins", ["thread", "task"])
+def test_threads_and_tasks_of_several_loops_share_one_body(begins: str) -> None:
+    flights, callers = holdfast.threads.SingleFlight(), Callers(5)
+
+    def as_thread() -> Any:
+        callers.come()
+        return flights.sync.run("key", callers.body)
+
+    async def as_task() -> Any:
+        callers.come()
+        return await flights.run("key", callers.async_body)
+
+    def as_tasks() -> Any:
+        async def main() -> Any:
+            return await asyncio.gather(as_task(), as_task())
+
+        return asyncio.run(main())
+
+    def late(function: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            wait_until(lambda: callers.begun > 0)
+            return function()
+
+        return run
+
+    first, others = (as_thread, [as_thread, as_tasks]) if begins == "thread" else (as_tasks, [as_thread, as_thread])
+    callers.expected = 4
+    results = in_threads(first, *map(late, others))
+    assert [each if isinstance(each, str) else {*each} for each in results] == [
+        {"result"} if each is as_tasks else "result" for each in (first, *others)
+    ]
+    assert callers.begun == 1
+    assert len(flights) == 0
+
+
+def test_the_last_to_leave_cancels_a_body_in_another_loop() -> None:
+    flights = holdfast.threads.SingleFlight()
+    begun, cancelled, second = threading.Event(), threading.Event(), threading.Event()
+
+    async def body() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    def first_loop() -> str:
+        async def main() -> str:
+            caller = asyncio.create_task(flights.run("key", body))
+            await asyncio.to_thread(second.wait, 30)
+            caller.cancel()
+            await asyncio.wait([caller])
+            assert not cancelled.is_set(), "a caller in the other loop waits"
+            await asyncio.to_thread(cancelled.wait, 30)
+            return "first"
+
+        return asyncio.run(main())
+
+    def second_loop() -> str:
+        async def main() -> str:
+            caller = asyncio.create_task(flights.run("key", body))
+            await turns()
+            second.set()
+            await asyncio.sleep(0.05)
+            caller.cancel()
+            await asyncio.wait([caller])
+            await asyncio.to_thread(cancelled.wait, 30)
+            return "second"
+
+        assert begun.wait(30)
+        return asyncio.run(main())
+
+    assert in_threads(first_loop, second_loop) == ["first", "second"]
+    assert len(flights) == 0
+
+
+def test_a_body_whose_loop_ends_is_begun_anew_by_another_caller() -> None:
+    flights = holdfast.threads.SingleFlight()
+    begun, joined = threading.Event(), threading.Event()
+
+    async def body() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def loop_that_ends() -> None:
+        async def main() -> None:
+            caller = asyncio.create_task(flights.run("key", body))
+            await asyncio.to_thread(joined.wait, 30)
+            del caller  # asyncio.run() cancels it, and the body
+
+        asyncio.run(main())
+
+    def other() -> str:
+        assert begun.wait(30)
+        threading.Timer(0.05, joined.set).start()
+        return flights.sync.run("key", lambda: "anew")
+
+    assert in_threads(loop_that_ends, other) == [None, "anew"]
+
+
+def test_a_thread_that_is_interrupted_in_the_body_does_not_interrupt_the_others() -> None:
+    flights = holdfast.threads.SingleFlight()
+    begun, waiting = threading.Event(), threading.Event()
+
+    def interrupted() -> None:
+        begun.set()
+        assert waiting.wait(30)
+        raise KeyboardInterrupt
+
+    def other() -> str:
+        assert begun.wait(30)
+        threading.Timer(0.05, waiting.set).start()
+        return flights.sync.run("key", lambda: "anew")
+
+    first, second = in_threads(lambda: flights.sync.run("key", interrupted), other)
+    assert isinstance(first, KeyboardInterrupt)
+    assert second == "anew"
+
+
+async def test_a_body_that_is_cancelled_before_it_has_begun_is_over(library: ModuleType) -> None:
+    flights, work = library.SingleFlight(), Work()
+    work.go_on.set()
+    caller = asyncio.create_task(flights.run("key", work))
+    await asyncio.sleep(0)  # its body is a task that has not run
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()  # as at the end of asyncio.run()
+    await turns()
+    assert caller.cancelled()
+    assert await flights.run("key", work) == "result"
+    assert work.begun == 1
+    assert len(flights) == 0
+
+
+def test_an_error_of_a_thread_is_everybodys_and_not_kept() -> None:
+    flights = holdfast.threads.SingleFlight()
+
+    def fail() -> None:
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        flights.sync.run("key", fail)
+    assert flights.sync.run("key", int, "7") == 7
+
+
+async def test_a_thread_must_not_block_a_loop() -> None:
+    with pytest.raises(RuntimeError, match=r"await flights\.run"):
+        holdfast.threads.SingleFlight().sync.run("key", int)
+    with pytest.raises(RuntimeError, match=r"await once\.get"):
+        holdfast.threads.Once[int]().sync.get(int)
+
+
+def test_a_body_in_a_thread_that_asks_for_its_own_key_is_told() -> None:
+    flights = holdfast.threads.SingleFlight()
+    with pytest.raises(RuntimeError, match="wait for itself"):
+        flights.sync.run("key", lambda: flights.sync.run("key", int))
+    assert "key" not in flights
+
+
+def test_once_is_one_value_for_tasks_and_threads() -> None:
+    once: holdfast.threads.Once[str] = holdfast.threads.Once()
+    made = []
+
+    def make() -> str:
+        made.append(1)
+        threading.Event().wait(0.02)
+        return "value"
+
+    async def make_as_task() -> str:
+        return make()
+
+    results = in_threads(
+        lambda: once.sync.get(make), lambda: asyncio.run(once.get(make_as_task)), lambda: once.sync.get(make)
+    )
+    assert results == ["value"] * 3
+    assert len(made) == 1
+    assert once.sync.is_made()
+    assert once.sync.get(make) == "value"
+    assert "made" in repr(once.sync)

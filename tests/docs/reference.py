@@ -72,6 +72,8 @@ def handed_out() -> dict[str, type]:
     of_tasks += [type(rw.reader), type(rw.writer), type(rw.reader).__base__, type(locks["key"]), type(locks.all())]
     views += [type(each) for each in (shared.reader.sync, shared.writer.sync)]
     views += [type(shared.reader.sync).__base__, type(holdfast.threads.KeyedLock[str]()["key"].sync)]
+    others = holdfast.threads.RateLimiter(1), holdfast.threads.SingleFlight(), holdfast.threads.Once[str]()
+    views += [type(each.sync) for each in others]
     return {f"holdfast.threads.{each.__name__}": each for each in views} | {
         f"holdfast.{each.__name__}": each for each in of_tasks
     }

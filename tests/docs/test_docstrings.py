@@ -16,6 +16,15 @@ import pytest
 from .reference import EXPORTING, documented, entries, handed_out, members, methods, public_classes
 
 METHODS = methods()
+OF_ASYNCIO = "Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"
+CLOSABLE = (
+    *(f"{tier}{kind}" for tier in ("", "threads.") for kind in (*OF_ASYNCIO, "RWLock")),
+    *(f"threads.Sync{kind}" for kind in OF_ASYNCIO if kind != "BoundedSemaphore"),
+    "Closable",
+    "RateLimiter",
+    "threads.RateLimiter",
+    "threads.SyncRateLimiter",
+)
 BLOCKS = {
     "holdfast.cluster.Fence.admitted",
     "holdfast.cluster.Fence.check",
@@ -28,6 +37,7 @@ BLOCKS = {
 OPENS = {"holdfast.connect"}
 """What returns something to be entered with `async with`."""
 RAISES_NOTHING = {
+    *(f"holdfast.{kind}.{name}" for kind in CLOSABLE for name in ("close", "is_closed")),
     *(f"holdfast.{kind}.statistics" for kind in ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock")),
     *(f"holdfast.{kind}.locked" for kind in ("BoundedSemaphore", "Condition", "Lock", "Semaphore")),
     "holdfast.Event.is_set",
@@ -47,7 +57,8 @@ RAISES_NOTHING = {
     *(f"holdfast.threads.{kind}.locked" for kind in ("SyncKeyLock", "SyncReader", "SyncSide", "SyncWriter")),
     *(f"holdfast.{kind}.try_acquire" for kind in ("AllKeys", "KeyLock")),
     "holdfast.AllKeys.locked",
-    "holdfast.Once.is_made",
+    *(f"holdfast.{kind}.is_made" for kind in ("Once", "threads.Once", "threads.SyncOnce")),
+    "holdfast.threads.RateLimiter.statistics",
     "holdfast.RWLock.statistics",
     "holdfast.RateLimiter.statistics",
     "holdfast.threads.RWLock.statistics",

@@ -68,7 +68,7 @@ def test_a_constructor_is_not_explained_by_that_of_a_private_class(name: str) ->
     assert not first.startswith("initial:")
 
 
-GENERIC = {"AllKeys", "KeyLock", "KeyedLock", "Once", "SyncKeyLock"}
+GENERIC = {"AllKeys", "KeyLock", "KeyedLock", "Once", "SyncKeyLock", "SyncOnce"}
 """Classes whose parameter users may write: `KeyedLock[str]`."""
 
 

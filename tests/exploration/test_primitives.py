@@ -19,10 +19,11 @@ from interpreters import closing
 import holdfast
 from holdfast.testing import Run, explore
 
+from .close_scenarios import CLOSED
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout, wait_for
 from .size import MINUTES, PROCESSES, SIZE
 
-ALL = {**SCENARIOS, **ONLY_HOLDFAST}
+ALL = {**SCENARIOS, **ONLY_HOLDFAST, **CLOSED}
 WAIT_FOR_MAKES_A_TASK = sys.version_info < (3, 12)
 
 

@@ -19,6 +19,7 @@ from tests.threads.by_hand import each_mutex
 from holdfast import threads
 from holdfast.testing import Run, explore
 
+from .close_scenarios import CLOSED
 from .scenarios import CLOSING, ONLY_HOLDFAST, SCENARIOS, Setup, timeout
 from .size import MINUTES, PROCESSES, SIZE
 from .test_primitives import SIZES_OF_SETUP, Kind, marks
@@ -28,7 +29,7 @@ NOT_HERE = {
     "Condition over asyncio.Lock, notify()": "it takes a lock of this tier only",
     "Condition, place kept": "who is notified in another loop asks for the lock once that loop has taken note",
 }
-ALL = {name: build for name, build in {**SCENARIOS, **ONLY_HOLDFAST}.items() if name not in NOT_HERE}
+ALL = {name: build for name, build in {**SCENARIOS, **ONLY_HOLDFAST, **CLOSED}.items() if name not in NOT_HERE}
 TWO_LOOPS = Setup(two_loops=True, in_order=False)
 KINDS = {
     "cancelled": Kind(

@@ -650,6 +650,24 @@ def test_barrier_action_that_fails_breaks_it(loops):
 # A finalizer or a signal handler, between any two lines of a change
 
 
+@pytest.mark.usefixtures("either_way")
+def test_finalizer_releases_while_its_thread_uses_a_primitive_for_the_first_time():
+    def scenario(number):
+        loop = HandLoop()
+        semaphore = threads.Semaphore(0)
+        tasks = [loop.start(semaphore.acquire()) for _ in range(2)]
+        there = []
+        thread = threading.Thread(target=lambda: there.append(at_line(number, semaphore.release, semaphore.release)))
+        thread.start()
+        thread.join()
+        loop.turn()
+        assert sum(task.done() for task in tasks) == 1 + there[0]
+        finish(loop)
+        return there[0]
+
+    lines(scenario)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("waiters", range(3))

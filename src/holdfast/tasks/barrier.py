@@ -116,7 +116,7 @@ class Barrier(Primitive, asyncio.Barrier):
         """Wait until `parties` tasks wait, then return this task's index: 0 ... parties-1, each to one task.
 
         Raises BrokenBarrierError if the barrier is broken, or is aborted or reset meanwhile; RuntimeError if it would
-        have to wait while tasks of another event loop wait.
+        have to wait while tasks of another event loop wait; Closed if it was closed, or is closed meanwhile.
 
         Cancellation: the task no longer counts as a party. If its round was already complete, the others go on
         without it.

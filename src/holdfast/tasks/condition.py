@@ -116,7 +116,7 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         """Release the lock, wait to be notified, take the lock again, return True.
 
         Raises RuntimeError if the lock is not held, if the condition is bound to another event loop, or if tasks of
-        another event loop wait here.
+        another event loop wait here; Closed if the condition was closed, or is closed meanwhile. The lock is held then.
 
         Cancellation: the task first takes the lock again, however long that takes, and then raises. If it had been
         notified, the notification goes to another waiter. If not, no other task is woken.

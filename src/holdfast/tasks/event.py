@@ -107,7 +107,7 @@ class Event(Primitive, asyncio.Event):
         """Return True at once if the flag is set, else wait until `set()` is called.
 
         Raises RuntimeError if it would have to wait, and the event is bound to another event loop, or tasks of another
-        event loop wait.
+        event loop wait; Closed if it would have to wait and the event was closed, or is closed meanwhile.
 
         Cancellation: the task no longer waits. Nothing else changes.
         """
@@ -123,7 +123,7 @@ class Event(Primitive, asyncio.Event):
         try:
             await waiter
         except BaseException:
-            if waiter.done() and not waiter.cancelled():
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._woken -= 1
             else:
                 line.leave(waiter)

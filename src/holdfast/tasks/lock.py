@@ -78,10 +78,10 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
     def try_acquire(self) -> bool:
         """Take the lock if it is free, and return whether it was. Never waits, and never overtakes a waiting task.
 
-        Raises RuntimeError if the lock is bound to another event loop.
+        Raises RuntimeError if the lock is bound to another event loop, Closed if it was closed.
         """
         if self._queue is not None:
-            self._queue.check_bound()
+            self._queue.check_open()
         if self.locked():
             return False
         self._locked = True
@@ -92,7 +92,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
         """Wait until the lock is free, take it, return True.
 
         Raises RuntimeError if the lock is bound to another event loop, or if it would have to wait while tasks of
-        another event loop wait.
+        another event loop wait; Closed if the lock was closed, or is closed meanwhile.
 
         Cancellation: the task leaves the line, and does not hold the lock. If the lock had already been handed to it,
         the next waiting task gets it.
@@ -177,7 +177,7 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
             return
         interruption: BaseException | None = None
         if line is None or line.run is not this_run():
-            line = self._enter_line()
+            line = self._enter_line(again=True)
         if not self._locked:
             self._locked = True
             line.retire()

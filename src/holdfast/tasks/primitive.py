@@ -7,8 +7,10 @@ whole test of every fast path, so a queue is made when the first task has to wai
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
+from .closed import Closable, closed_error
 from .other_loop import do_there
 from .twins import compiled
 from .wait_queue import NOWHERE, Waiter, WaitQueue, this_run
@@ -16,7 +18,7 @@ from .wait_queue import NOWHERE, Waiter, WaitQueue, this_run
 Queue = compiled(WaitQueue)
 
 
-class Primitive:
+class Primitive(Closable):
     """An object that tasks of one event loop wait for."""
 
     _queue: WaitQueue | None
@@ -30,14 +32,27 @@ class Primitive:
         else:
             raise TypeError(f"loop must be an event loop or None, not {loop!r}")
 
-    def _enter_line(self) -> WaitQueue:
-        """Return the queue, and make one if there is none, after a check that the running loop may wait in it."""
+    def _close(self, reason: object) -> None:
+        closed = partial(closed_error, repr(self), reason)
+        queue = self._live_queue()
+        if queue is None:
+            queue = self._queue = Queue(self)
+        queue.close(closed)
+
+    def _is_closed(self) -> bool:
+        return self._queue is not None and self._queue.closed is not None
+
+    def _enter_line(self, again: bool = False) -> WaitQueue:
+        """Return the queue, and make one if there is none, after a check that the running loop may wait in it.
+
+        again: see `WaitQueue.enter()`.
+        """
         queue = self._queue
         if queue is None:
             loop = asyncio.get_running_loop()
             queue = self._queue = Queue(self, None, loop, this_run() or NOWHERE)
         else:
-            queue.enter()
+            queue.enter(again)
         return queue
 
     def _give_back(self) -> None:
@@ -86,7 +101,8 @@ class Primitive:
     def _describe(self, state: str) -> str:
         """The repr, in asyncio's form."""
         cls = type(self)
-        return f"<{cls.__module__}.{cls.__qualname__} object at {id(self):#x} [{state}]>"
+        closed = ", closed" if self._is_closed() else ""
+        return f"<{cls.__module__}.{cls.__qualname__} object at {id(self):#x} [{state}{closed}]>"
 
     def _describe_with_waiters(self, state: str) -> str:
         waiters = self._count_waiters()

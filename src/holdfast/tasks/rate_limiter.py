@@ -23,19 +23,25 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from .context_manager import FINISHED, returns_awaitable
 from .primitive import Primitive
 from .pypy import closed_when_collected
 from .semaphore import at_least_one
-from .wait_queue import this_run
+from .wait_queue import WaitQueue, this_run
 
 DIGITS = 9
 """Digits behind the point of a number of tokens in reports."""
 SHORTEST, LONGEST = 1e-9, 1e9
 """Seconds that a token, and a whole burst, may take to come."""
 _numbers = itertools.count()
+
+
+class Timer(Protocol):
+    """What calls `_settle()` when the first waiter's tokens are there."""
+
+    def cancel(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class RateLimiterStatistics:
     tokens: float
     """How many are there."""
     tasks_waiting: int
-    """The number of tasks that wait for some."""
+    """The number of tasks that wait for some. In `holdfast.threads`, of tasks and threads."""
 
 
 class RateLimiter(Primitive):
@@ -84,26 +90,27 @@ class RateLimiter(Primitive):
         self._each = _seconds(rate, per, self.burst)  # that a token takes to come
         self._full_at = -math.inf
         self._granted_since = 0.0  # the time of the first grant that is still under way
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._number = next(_numbers)
         self._bind(None)
 
     def __repr__(self) -> str:
-        tokens = max(0, math.floor(self._tokens(_now())))
+        tokens = max(0, math.floor(self._tokens(self._now())))
         return self._describe_with_waiters(f"{self.rate:g} per {self.per:g} s, tokens:{tokens} of {self.burst}")
 
     def statistics(self) -> RateLimiterStatistics:
         """Return how many tokens are there, and how many tasks wait."""
-        return RateLimiterStatistics(self._tokens(_now()), self._tasks_waiting())
+        return RateLimiterStatistics(self._tokens(self._now()), self._tasks_waiting())
 
     def try_acquire(self, n: int = 1) -> bool:
         """Take `n` tokens if they are there and no task waits; return whether they were taken.
 
         n: the number of tokens, 1 or more.
 
-        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`.
+        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`, Closed if the limiter
+        was closed.
         """
-        return self._take(self._needs(n), _now())
+        return self._take(self._needs(n), self._now())
 
     @closed_when_collected
     async def acquire(self, n: int = 1) -> Literal[True]:
@@ -112,12 +119,13 @@ class RateLimiter(Primitive):
         n: the number of tokens, 1 or more.
 
         Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`. Raises RuntimeError if
-        it would have to wait while tasks of another event loop wait.
+        it would have to wait while tasks of another event loop wait. Raises Closed if the limiter was closed, or is
+        closed meanwhile.
 
         Cancellation: the task leaves the line, and has taken nothing.
         """
         needs = self._needs(n)
-        if self._take(needs, asyncio.get_running_loop().time()):
+        if self._take(needs, self._now()):
             return True
         line = self._queue
         if line is None or line.run is not this_run():
@@ -171,13 +179,21 @@ class RateLimiter(Primitive):
     def _take(self, needs: int, now: float) -> bool:
         """Take tokens if they are there and no task waits; return whether they were taken."""
         queue = self._live_queue()
-        if (queue is not None and (queue.granted or queue.first_needs())) or self._there_at(needs) > now:
+        if queue is not None:
+            queue.check_open()
+            if queue.granted or queue.first_needs():
+                return False
+        if self._there_at(needs) > now:
             return False
         self._spend(needs, now)
         return True
 
     def _spend(self, tokens: int, now: float) -> None:
         self._full_at = max(self._full_at, now) + tokens * self._each
+
+    def _put_back(self, n: int, since: float) -> None:
+        """Take back what a task has taken, and does not need after all; see `_return()`."""
+        self._return(n, since)
 
     # What the wait queue needs
 
@@ -189,7 +205,7 @@ class RateLimiter(Primitive):
 
     def _return(self, n: int, since: float) -> None:
         """Take back tokens that were taken at that time, or later. What has come meanwhile is not had twice."""
-        self._full_at -= max(0.0, n * self._each - max(0.0, _now() - since))
+        self._full_at -= max(0.0, n * self._each - max(0.0, self._now() - since))
         self._settle()
 
     def _settle(self) -> None:
@@ -198,23 +214,41 @@ class RateLimiter(Primitive):
         if timer is not None:
             timer.cancel()
         queue = self._queue
-        if queue is None or queue.loop is None:
+        now = None if queue is None else self._time_of(queue)
+        if queue is None or now is None:
             return
-        now = queue.loop.time()
         while (needs := queue.first_needs()) and self._there_at(needs) <= now:
             if not queue.granted:
                 self._granted_since = now
-            self._spend(queue.grant(needs, refusing=False), now)
-        if needs and not queue.loop.is_closed():
-            self._timer = queue.loop.call_at(self._there_at(needs), self._settle)
+            self._spend(needs, now)  # first, as the grant may find that a loop was closed, and come here again
+            self._full_at -= (needs - queue.grant(needs, refusing=False)) * self._each
+        if needs:
+            self._timer = self._timer_at(self._there_at(needs), queue)
+
+    # Whose clock
+
+    def _now(self) -> float:
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            return time.monotonic()
+
+    def _time_of(self, queue: WaitQueue) -> float | None:
+        """The time of the waiters; None if nobody has waited."""
+        return None if queue.loop is None else queue.loop.time()
+
+    def _timer_at(self, when: float, queue: WaitQueue) -> Timer | None:
+        """Have `_settle()` called at that time of the waiters."""
+        loop = queue.loop
+        return None if loop is None or loop.is_closed() else loop.call_at(when, self._settle)
 
 
 async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
     """Take tokens from several limiters, from one after the other, in an order that is the same for all tasks.
 
-    wanted: limiters, each with the number of tokens.
+    wanted: limiters, each with the number of tokens. Those of `holdfast.threads` may be among them.
 
-    Raises what `RateLimiter.acquire()` raises, before anything is taken.
+    Raises what `RateLimiter.acquire()` raises, before anything is taken; TypeError also for a limiter of a session.
 
     Cancellation: the task leaves the line, and has taken nothing.
 
@@ -222,15 +256,21 @@ async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
 
         await holdfast.acquire_all((per_second, 1), (per_day, 1))
     """
+    for limiter, _ in wanted:
+        if not isinstance(limiter, RateLimiter):
+            raise TypeError(
+                f"acquire_all() takes RateLimiters of this process, not {limiter!r}; of a session, acquire one after the "
+                "other, always in the same order"
+            )
     needs = [(limiter, limiter._needs(n)) for limiter, n in wanted]
     taken: list[tuple[RateLimiter, int, float]] = []
     try:
         for limiter, n in sorted(needs, key=lambda each: each[0]._number):
             await limiter.acquire(n)
-            taken.append((limiter, n, _now()))
+            taken.append((limiter, n, limiter._now()))
     except BaseException:
         for limiter, n, since in taken:
-            limiter._return(n, since)
+            limiter._put_back(n, since)
         raise
     return True
 
@@ -245,10 +285,3 @@ def _seconds(rate: float, per: float, burst: int) -> float:
         f"a rate of {rate!r} in {per!r} s with a burst of {burst!r} cannot be timed: a token must take at least "
         f"{SHORTEST:g} s to come, and all of them together at most {LONGEST:g} s"
     )
-
-
-def _now() -> float:
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return time.monotonic()

@@ -15,6 +15,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from .closed import Closable
 from .context_manager import FINISHED, ContextManager, returns_awaitable
 from .lock import LockStatistics
 from .semaphore import Semaphore
@@ -46,6 +47,8 @@ class Permits(Protocol):
     async def acquire(self, n: int = 1) -> Literal[True]: ...
     def try_acquire(self, n: int = 1) -> bool: ...
     def release(self, n: int = 1) -> None: ...
+    def _close(self, reason: object) -> None: ...
+    def _is_closed(self) -> bool: ...
     def _take(self, needs: int) -> bool: ...
     def _put_back_closed(self, n: int) -> None: ...
     def _live_queue(self) -> object: ...
@@ -77,7 +80,7 @@ class Side(ContextManager):
     def try_acquire(self) -> bool:
         """Take it if that needs no waiting, and return whether it was taken. Never overtakes a waiting task.
 
-        Raises RuntimeError if the RWLock is bound to another event loop.
+        Raises RuntimeError if the RWLock is bound to another event loop, Closed if it was closed.
         """
         return self._permits.try_acquire(self._needs)
 
@@ -85,7 +88,7 @@ class Side(ContextManager):
         """Wait until it can be taken, take it, return True.
 
         Raises RuntimeError if the RWLock is bound to another event loop, or if it would have to wait while tasks of
-        another event loop wait.
+        another event loop wait; Closed if it was closed, or is closed meanwhile.
 
         Cancellation: the task leaves the line, and holds nothing. What had already been handed to it, and what it kept
         from others, goes to the next waiting tasks.
@@ -156,7 +159,7 @@ class Writer(Side):
         return 1
 
 
-class RWLock:
+class RWLock(Closable):
     """Any number of readers, or one writer, among the tasks of one event loop. Not thread-safe.
 
     Tasks come in in the order in which they asked. A reader that asks after a writer comes in after it, so writers do
@@ -190,6 +193,12 @@ class RWLock:
         cls = type(self)
         return f"<{cls.__module__}.{cls.__qualname__} object at {id(self):#x} [{state_of(self._permits)}]>"
 
+    def _close(self, reason: object) -> None:
+        self._permits._close(reason)
+
+    def _is_closed(self) -> bool:
+        return self._permits._is_closed()
+
     def statistics(self) -> RWLockStatistics:
         """Return how many readers are in, whether a writer is, and how many tasks wait."""
         waiting, free = self._permits._tasks_waiting(), self._permits._value
@@ -201,6 +210,9 @@ class _Permits(reference(Semaphore)):  # type: ignore[misc]  # mypy knows no cla
 
     _downgraded = False
 
+    def __repr__(self) -> str:
+        return describe(self)
+
 
 def free_permits(permits: Permits) -> int:
     """How many are free, once those are back that tasks of a closed loop were granted and did not take."""
@@ -208,8 +220,14 @@ def free_permits(permits: Permits) -> int:
     return permits._value
 
 
+def describe(permits: Permits) -> str:
+    """The repr of the semaphore, for errors."""
+    return f"<the line of an RWLock [{state_of(permits)}]>"
+
+
 def state_of(permits: Permits) -> str:
     """For a repr: who is in, and how many waiters there are."""
     waiters, free = permits._count_waiters(), permits._value
     state = "unlocked" if free == ALL else f"reading, readers:{ALL - free}" if free > 0 else "writing"
-    return f"{state}, waiters:{waiters}" if waiters else state
+    closed = ", closed" if permits._is_closed() else ""
+    return (f"{state}, waiters:{waiters}" if waiters else state) + closed

@@ -85,11 +85,12 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
         n: the number of permits, 1 or more.
 
-        Raises RuntimeError if the semaphore is bound to another event loop; TypeError and ValueError as acquire() does.
+        Raises RuntimeError if the semaphore is bound to another event loop; Closed, TypeError and ValueError as
+        acquire() does.
         """
         needs = n if n is ONE else self._needs(n)
         if self._queue is not None:
-            self._queue.check_bound()
+            self._queue.check_open()
         if self.locked() or self._value < needs:
             return False
         self._value -= needs
@@ -104,7 +105,7 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
         Raises RuntimeError if the semaphore is bound to another event loop, or if it would have to wait while tasks of
         another event loop wait; TypeError if `n` is no integer, ValueError if it is below 1 or more than a
-        BoundedSemaphore has.
+        BoundedSemaphore has; Closed if the semaphore was closed, or is closed meanwhile.
 
         Cancellation: the task leaves the line, and holds no permit. Permits that had already been handed to it, and
         those that it kept from others, go to the next waiting tasks.
@@ -193,9 +194,13 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         return False
 
     def _hand_out(self) -> None:
-        if self._queue is not None and self._value > 0:
-            granted = self._queue.grant(self._value, refusing=False)  # It may change the value, if a loop was closed.
-            self._value -= granted
+        # A grant may find that a loop was closed, take back what its tasks had, and come here again. So what is being
+        # granted is not free meanwhile; and if the value has changed, the first waiter may have enough now.
+        while self._queue is not None and self._value > 0:
+            free, self._value = self._value, 0
+            self._value += free - self._queue.grant(free, refusing=False)
+            if self._value == free:
+                break
 
     def _give_back(self, n: int = 1) -> None:
         self._value += n

@@ -20,21 +20,33 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+def checked_coroutine(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Return what a function has returned. Raises TypeError if that is no coroutine."""
+    if not asyncio.iscoroutine(work):
+        raise TypeError(f"function must be a coroutine function: it returned {work!r}")
+    return work
+
+
+def own_key_error(key: Hashable) -> RuntimeError:
+    """What a body gets that asks for its own key."""
+    return RuntimeError(f"the body of the key {key!r} asks for its own key, and would wait for itself")
+
+
 class _Flight(Generic[T]):
     """One run of a body, and the callers that wait for it."""
 
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> None:
         self.callers = 0
         self.is_given_up = False
         """Whether the last caller has left, and the body is being cancelled."""
         self.is_known = False
         """Whether others find it."""
-        self.task = asyncio.create_task(self._fly(work))
+        self.task = asyncio.create_task(self._fly(function, *args, **kwargs))
 
-    async def _fly(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _fly(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if not self.is_known:  # tasks are eager
             await asyncio.sleep(0)
-        return await work
+        return await checked_coroutine(function(*args, **kwargs))
 
     async def landed(self) -> T:
         """Wait for the result as one of its callers."""
@@ -98,12 +110,9 @@ class SingleFlight:
         while (flight := self._under_way(key)) is not None and flight.is_given_up:
             await asyncio.wait([flight.task])
         if flight is not None and flight.task is asyncio.current_task():
-            raise RuntimeError(f"the body of the key {key!r} asks for its own key, and would wait for itself")
+            raise own_key_error(key)
         if flight is None:
-            work = function(*args, **kwargs)
-            if not asyncio.iscoroutine(work):
-                raise TypeError(f"function must be a coroutine function: it returned {work!r}")
-            flight = self._flights[key] = _Flight(work)
+            flight = self._flights[key] = _Flight(function, *args, **kwargs)
             flight.is_known = True
             flight.task.add_done_callback(partial(self._landed, key, flight))
         result: T = await flight.landed()
@@ -135,7 +144,7 @@ class Once(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._flights = SingleFlight()
+        self._flights = self._new_flights()
         self._value: T
         self._is_made = False
 
@@ -164,8 +173,11 @@ class Once(Generic[T]):
 
     async def _make(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:
         """In the body's task: so the value is kept, also if all callers leave in the step that has made it."""
-        work = function()
-        if not asyncio.iscoroutine(work):
-            raise TypeError(f"function must be a coroutine function: it returned {work!r}")
-        self._value = await work
+        self._keep(await checked_coroutine(function()))
+
+    def _keep(self, value: T) -> None:
+        self._value = value
         self._is_made = True
+
+    def _new_flights(self) -> SingleFlight:
+        return SingleFlight()

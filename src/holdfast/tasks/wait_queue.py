@@ -51,7 +51,9 @@ What must hold
  6. Every step leaves the queue consistent, because the garbage collector may come between any two. It may close a
     granted waiter, one whose loop was dropped, and that calls `leave()` and `grant()`. It cannot close a queued one:
     the line holds the future, and the future holds the task.
- 7. A waiter may need several grants at once, as permits of a semaphore. It keeps its place: nobody behind it is granted
+ 7. A queue that was closed refuses those that are queued and those that come. Who was granted keeps the grant. A waiter
+    that keeps its place goes on: it had the lock before, and must have it back before it may end.
+ 8. A waiter may need several grants at once, as permits of a semaphore. It keeps its place: nobody behind it is granted
     anything before it. So when it leaves without a grant, it may be what those behind it have waited for, and the head
     of the line is looked at again. (aiorwlock 1.5.1, Nito.AsyncEx #134; Go's semaphore has four lines for it.)
 """
@@ -69,6 +71,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from .closed import Closed
 from .other_loop import do_there, refuses_plain_calls, send, wake_if_started
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
@@ -108,7 +111,7 @@ class _Note(enum.Enum):
     """What the queue remembers about a waiter that is not simply queued."""
 
     GONE = "it has left, and its dead entry is still in the line"
-    OVERLOOKED = "it is cancelled, a grant has passed over it and removed its entry, and its task has not run yet"
+    OVERLOOKED = "it is cancelled or refused, its entry has been removed, and its task has not run yet"
     GRANTED = "it is cancelled and was granted all the same, and its task has not run yet"
 
     # In place of a note, there may be the waiter that keeps the place, or the number of grants that are needed.
@@ -148,6 +151,7 @@ class WaitQueue:
         "_notes",
         "_owner",
         "bound",
+        "closed",
         "granted",
         "keepers",
         "line",
@@ -171,6 +175,8 @@ class WaitQueue:
         """The loop of the waiters."""
         self.run = run
         """The `this_run()` of the waiters' loop. Where `this_run()` is the same, that loop is the running one."""
+        self.closed: Callable[[], Closed] | None = None
+        """If it was closed: what makes the error for a waiter. `run` is NOWHERE then, so nobody joins unchecked."""
         self.granted = 0
         """How many waiters have been granted and have not run yet."""
         self.more = 0
@@ -286,7 +292,7 @@ class WaitQueue:
 
     def retire(self) -> None:
         """Remove the queue from its primitive if there is nothing to remember."""
-        idle = not (self.line or self.granted or self._notes or self.owed_exits or self.bound)
+        idle = not (self.line or self.granted or self._notes or self.owed_exits or self.bound or self.closed)
         if idle and self._owner._queue is self:
             self._owner._queue = None
 
@@ -449,8 +455,8 @@ class WaitQueue:
         self.granted += len(line) - overlooked
 
     def detach(self) -> None:
-        """Take the queue away from its primitive. Tasks that wait from now on get a new one."""
-        if self._owner._queue is self:
+        """Take the queue away from its primitive, unless it is closed. Tasks that come then get a new one."""
+        if self._owner._queue is self and self.closed is None:
             self._owner._queue = None if self.bound is None else type(self)(self._owner, bound=self.bound)
 
     def release_all(self) -> int:
@@ -468,22 +474,68 @@ class WaitQueue:
                 released -= 1
         return released
 
+    # Closing
+
+    def close(self, closed: Callable[[], Closed]) -> None:
+        """Refuse whoever waits and whoever comes. closed: makes the error for a waiter. A second call does nothing."""
+        if self.closed is not None:
+            return
+        self.closed, self.run = closed, NOWHERE
+        loop = self.elsewhere(refusing=False)
+        if loop is not None:
+            do_there(loop, self._refuse_line)
+        else:
+            self._refuse_line()
+
+    def _refuse_line(self) -> None:
+        assert self.closed is not None
+        line, notes = self.line, self._notes
+        staying: deque[Waiter] = deque()
+        while line:
+            waiter = line.popleft()
+            note = notes.get(waiter)
+            if note is _GONE:
+                del notes[waiter]
+                self._dead -= 1
+            elif isinstance(note, SteadfastWaiter) or self._keeps_place(waiter):
+                staying.append(waiter)
+            else:
+                notes[waiter] = _OVERLOOKED
+                if not waiter.done():
+                    waiter.set_exception(self.closed())
+                    waiter.exception()  # see _refuse()
+        self.line = staying
+
+    def _keeps_place(self, waiter: Waiter) -> bool:
+        return self.keepers is not None and waiter in self.keepers
+
+    def check_open(self) -> None:
+        """Raise Closed if it was closed, and RuntimeError as `check_bound()` does."""
+        self.check_bound()
+        if self.closed is not None:
+            raise self.closed()
+
     # Loops
 
-    def enter(self) -> None:
+    def enter(self, again: bool = False) -> None:
         """Check, before anything changes, that a task of the running loop may wait here.
 
+        again: whether it had the lock before, and has to have it back also if the lock was closed meanwhile.
+
         Raises RuntimeError while tasks of another loop wait, since all waiters must belong to one. Once none waits, a
-        primitive that is not bound may be used in any loop.
+        primitive that is not bound may be used in any loop. Raises Closed if it was closed.
         """
         running = asyncio.get_running_loop()
-        self.check_bound()
+        if again:
+            self.check_bound()
+        else:
+            self.check_open()
         self.forget_closed_loop()
         if self.loop is not None and self.loop is not running:
             if self.granted or self.count_live():
                 raise self._wrong_loop("has waiting tasks in", self.loop, repr(running))
             self._forget_waiters()
-        self.loop, self.run = running, this_run() or NOWHERE
+        self.loop, self.run = running, NOWHERE if self.closed else this_run() or NOWHERE
         self._owner._queue = self  # forget_closed_loop() may have retired it.
 
     def elsewhere(self, refusing: bool = True) -> asyncio.AbstractEventLoop | None:

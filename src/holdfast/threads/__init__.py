@@ -9,12 +9,28 @@ from .condition import Condition as Condition
 from .event import Event as Event
 from .keyed_lock import KeyedLock as KeyedLock
 from .lock import Lock as Lock
+from .rate_limiter import RateLimiter as RateLimiter
 from .rw_lock import RWLock as RWLock
 from .semaphore import BoundedSemaphore as BoundedSemaphore
 from .semaphore import Semaphore as Semaphore
+from .single_flight import Once as Once
+from .single_flight import SingleFlight as SingleFlight
 
 # repr() and pickles name the module that users import.
-for _public in (Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, KeyedLock, Lock, RWLock, Semaphore):
+for _public in (
+    Barrier,
+    BoundedSemaphore,
+    BrokenBarrierError,
+    Condition,
+    Event,
+    KeyedLock,
+    Lock,
+    Once,
+    RateLimiter,
+    RWLock,
+    Semaphore,
+    SingleFlight,
+):
     _public.__module__ = __name__
 del _public
 
@@ -26,6 +42,9 @@ __all__ = [
     "Event",
     "KeyedLock",
     "Lock",
+    "Once",
     "RWLock",
+    "RateLimiter",
     "Semaphore",
+    "SingleFlight",
 ]

@@ -124,7 +124,7 @@ class Barrier(Shared, task_tier.Barrier):
 
     def _arrive_or_break(self, waiter: Waiter) -> int:
         """The time of a thread is up: if its round is not complete, break the barrier, as threading does."""
-        if waiter.granted:
+        if waiter.done():
             return self._arrive(waiter)
         waiter.line.leave(waiter)  # type: ignore[union-attr]  # it has waited there
         self._abort()

@@ -107,13 +107,13 @@ class Condition(Shared, task_tier.Condition):
         try:
             await waiter.future
         except GeneratorExit:
-            self._section.run_or_defer(self._close, waiter, again, get_ident())
+            self._section.run_or_defer(self._close_wait, waiter, again, get_ident())
             raise
         except BaseException as exc:
             interruption = exc
         notified = self._section.run(self._leave_and_relock, waiter, again)
         try:
-            interruption = await self._lock._wait_on(again) or interruption
+            interruption = await self._lock._wait_on(again) or interruption or waiter.refusal
         except GeneratorExit:
             self._section.run_or_defer(again.pass_on_notification)
             raise
@@ -156,9 +156,9 @@ class Condition(Shared, task_tier.Condition):
         self._lock._relock(again)
         return notified
 
-    def _close(self, waiter: Waiter, again: Waiter, thread: int) -> None:
+    def _close_wait(self, waiter: Waiter, again: Waiter, thread: int) -> None:
         self._abandon(waiter)
-        self._lock._close(again, thread)
+        self._lock._close_again(again, thread)
 
     def _check_change(self, n: float) -> None:
         if not self._lock.locked():
@@ -240,7 +240,7 @@ class SyncCondition(SyncView):
         """
         condition = self._shared
         seconds = check_optional_timeout(timeout)
-        waiter, again = ThreadWaiter(), ThreadWaiter()
+        waiter, again = ThreadWaiter(), ThreadWaiter(keeps_place=True)
         interruption: BaseException | None = None
         try:
             condition._section.run(condition._release_and_join, waiter)
@@ -250,7 +250,7 @@ class SyncCondition(SyncView):
                 raise
             interruption = exc
         notified = condition._section.run(condition._leave_and_relock, waiter, again)
-        interruption = condition._lock._block_on(again) or interruption
+        interruption = condition._lock._block_on(again) or interruption or waiter.refusal
         condition._pass_on(notified, interruption)
         return notified
 

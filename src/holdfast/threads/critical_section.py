@@ -57,8 +57,17 @@ class ThreadState:
 
 
 class _ThisThread(threading.local):
-    def __init__(self) -> None:
-        self.state = ThreadState()
+    state: ThreadState
+
+    def __getattr__(self, name: str) -> ThreadState:
+        """Make the state of a thread when that first uses a primitive.
+
+        A finalizer that comes here meanwhile makes one too, and uses it. So the first one to be put in place counts.
+        """
+        if name != "state":
+            raise AttributeError(name)
+        state: ThreadState = self.__dict__.setdefault("state", ThreadState())
+        return state
 
 
 this_thread = _ThisThread()

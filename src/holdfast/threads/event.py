@@ -57,6 +57,8 @@ class Event(Shared, task_tier.Event):
         return self._value
 
     def _arrive(self, waiter: Waiter) -> Literal[True]:
+        if waiter.refusal is not None:
+            waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
         self._woken -= 1
         return True
 

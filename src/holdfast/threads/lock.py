@@ -152,7 +152,7 @@ class Lock(Shared, task_tier.Lock):
             try:
                 await again.future
             except GeneratorExit:
-                self._section.run_or_defer(self._close, again, get_ident())
+                self._section.run_or_defer(self._close_again, again, get_ident())
                 raise
             except BaseException as exc:
                 interruption = exc
@@ -179,14 +179,14 @@ class Lock(Shared, task_tier.Lock):
         if again.line is not None:
             self._section.run(self._arrive, again)
 
-    def _close(self, again: Waiter, thread: int) -> None:
+    def _close_again(self, again: Waiter, thread: int) -> None:
         """In the section: a coroutine that is closed stops waiting for the lock.
 
         The coroutine takes the lock if it is free, else owes an exit: see the task tier's Lock.
         """
         self._abandon(again)
         if not self._take_if_free():
-            self._enter_line().owe_exit(thread)
+            self._enter_line(again=True).owe_exit(thread)
 
     def _exit_closed(self) -> None:
         self._section.run_or_defer(self._leave_closed, get_ident())

@@ -6,8 +6,11 @@ without one. A task (`_wait()`) and a thread (`_block()`) differ only in what th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from holdfast.tasks.closed import Closed, closed_error
 from holdfast.tasks.primitive import Primitive
 from holdfast.tasks.pypy import closed_when_collected
 from holdfast.tasks.wait_queue import WaitQueue
@@ -27,9 +30,15 @@ class Shared(Primitive):
     _instead: str
     """What to write in a coroutine in place of a call that would block its loop."""
 
+    def _close(self, reason: object) -> None:
+        self._section.run_or_defer(self._close_line, partial(closed_error, repr(self), reason))
+
     # In the critical section
 
-    def _enter_line(self) -> SharedQueue:
+    def _close_line(self, closed: Callable[[], Closed]) -> None:
+        self._enter_line(again=True).close(closed)
+
+    def _enter_line(self, again: bool = False) -> SharedQueue:
         # This comes before the check whether it is necessary to wait: see Lock.release().
         queue = self._queue
         if queue is None:
@@ -37,6 +46,8 @@ class Shared(Primitive):
         else:
             queue.forget_closed_loop()
             self._queue = queue  # forgetting may have retired it
+            if queue.closed is not None and not again:
+                raise queue.closed()
         return queue
 
     def _try(self, line: SharedQueue, needs: int) -> bool:
@@ -53,8 +64,11 @@ class Shared(Primitive):
         return taken
 
     def _try_or_join(self, waiter: Waiter) -> bool:
-        """Take it and return True, or put the waiter into the queue and return False."""
-        line = self._enter_line()
+        """Take it and return True, or put the waiter into the queue and return False.
+
+        Raises Closed if it was closed, unless the waiter keeps its place.
+        """
+        line = self._enter_line(waiter.keeps_place)
         try:
             if self._try(line, waiter.needs):
                 return True
@@ -80,6 +94,7 @@ class Shared(Primitive):
         """A waiter leaves by an exception."""
         if waiter.line is not None and waiter.line.leave(waiter):
             self._give_back_all(waiter.needs)
+        waiter.refusal = None  # so that a wake-up that is still under way does nothing, as in SharedQueue.leave()
 
     def _check_and_defer(self, *args: Any) -> None:
         """Inside a section, perhaps of another primitive: check now, and make the change when that has been left.

@@ -14,6 +14,9 @@ class _Permits(Semaphore):
     _downgraded = False
     _instead = "async with rw.reader: or async with rw.writer:"
 
+    def __repr__(self) -> str:
+        return rw_lock.describe(self)
+
 
 class _Reader(rw_lock.Reader):
     _permits: _Permits

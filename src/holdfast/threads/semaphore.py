@@ -134,9 +134,6 @@ class Semaphore(Shared, task_tier.Semaphore):
     def _arrive(self, waiter: Waiter) -> Any:
         line = waiter.line
         assert line is not None  # it has waited there
-        if waiter.refusal is not None:
-            line.leave(waiter)
-            raise waiter.refusal
         line.finish(waiter)
         if self._value > 0:
             self._hand_out()

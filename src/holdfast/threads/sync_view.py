@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from holdfast.tasks.closed import Closable
+
 from .primitive import Shared
 
 
-class SyncView:
+class SyncView(Closable):
     """A primitive with threading's methods. Two views of the same primitive are equal."""
 
     __slots__ = ("__weakref__", "_shared")
@@ -15,6 +17,12 @@ class SyncView:
     def __init__(self, shared: Shared) -> None:
         """Called by the `sync` of a primitive."""
         self._shared = shared
+
+    def _close(self, reason: object) -> None:
+        self._shared._close(reason)
+
+    def _is_closed(self) -> bool:
+        return self._shared._is_closed()
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same primitive."""

@@ -16,10 +16,10 @@ from .wake_up_by_eventfd import eventfds, give_eventfd
 class TaskWaiter(Waiter):
     """The running task.
 
-    keeps_place: whether a grant reaches it also after it was cancelled.
+    keeps_place: whether a grant reaches it also after it was cancelled, and if the queue is closed.
     """
 
-    __slots__ = ("future", "keeps_place")
+    __slots__ = ("future",)
 
     loop: asyncio.AbstractEventLoop
 

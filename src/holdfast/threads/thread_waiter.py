@@ -9,12 +9,15 @@ from .waiter import Waiter
 
 
 class ThreadWaiter(Waiter):
-    """The calling thread."""
+    """The calling thread.
+
+    keeps_place: whether a grant reaches it also if the queue is closed.
+    """
 
     __slots__ = ("gate",)
 
-    def __init__(self) -> None:
-        super().__init__(None)
+    def __init__(self, keeps_place: bool = False) -> None:
+        super().__init__(None, keeps_place)
         self.gate = allocate_lock()
         self.gate.acquire()
 

@@ -36,7 +36,7 @@ class SharedQueue(WaitQueue):
     def __init__(self, owner: Owner) -> None:
         # First the fields of the base. Queues come and go, and its __init__() would cost 1 to 2 % of a hand-off.
         self._owner = owner
-        self.bound = self.loop = self.keepers = None
+        self.bound = self.loop = self.keepers = self.closed = None
         self.run = NOWHERE
         self.line = deque()
         self.granted = self.more = self._dead = 0
@@ -65,7 +65,10 @@ class SharedQueue(WaitQueue):
             self._notes[waiter] = waiter.needs  # type: ignore[index]
 
     def finish(self, waiter: Waiter) -> None:
-        """Make a granted waiter gone, with what it was granted."""
+        """Make a granted waiter gone, with what it was granted; or raise the error with which it was refused."""
+        if waiter.refusal is not None:
+            self.leave(waiter)
+            raise waiter.refusal
         self.grantees.discard(waiter)
         self.granted -= 1
         self.more -= waiter.needs - 1
@@ -80,6 +83,9 @@ class SharedQueue(WaitQueue):
             self.more -= waiter.needs - 1
         waiter.granted = False  # so that a wake-up that is still under way does nothing
         return granted
+
+    def _keeps_place(self, waiter: Any) -> bool:
+        return bool(waiter.keeps_place)
 
     def owe_exit(self, thread: int) -> None:
         """Note that a coroutine which this thread has closed owes an exit."""

@@ -34,9 +34,9 @@ class Notifier(Protocol):
 class Waiter:
     """The base of TaskWaiter and ThreadWaiter."""
 
-    __slots__ = ("granted", "line", "loop", "needs", "notified_by", "refusal", "result", "thread")
+    __slots__ = ("granted", "keeps_place", "line", "loop", "needs", "notified_by", "refusal", "result", "thread")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None, keeps_place: bool) -> None:
         self.loop = loop
         """The event loop of the task. None for a thread."""
         self.thread = get_ident()
@@ -45,6 +45,8 @@ class Waiter:
         self.line: Line | None = None
         """The queue it has been put into."""
         self.granted = False
+        self.keeps_place = keeps_place
+        """Whether it is granted in its turn also if it is cancelled, or the queue is closed."""
         self.result: int
         self.needs = 1
         """How many permits it waits for."""

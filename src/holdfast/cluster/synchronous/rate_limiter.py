@@ -26,21 +26,21 @@ class SyncRateLimiter:
     def __repr__(self) -> str:
         return repr(self._limiter).replace("RateLimiter", "SyncRateLimiter", 1)
 
-    def acquire(self, blocking: bool = True, timeout: float | None = None, *, n: int = 1) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float = -1, *, n: int = 1) -> bool:
         """Take `n` tokens; return whether they were taken.
 
         blocking: whether to wait if they are not there. Without waiting for them, the engine's answer is waited for.
-        timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0.
+        timeout: how many seconds to wait at most; -1 means no limit.
         n: the number of tokens, 1 or more.
 
-        Raises ValueError for a timeout with `blocking=False`, and for an `n` below 1 or above `burst`; TypeError if `n`
-        is no integer; OverflowError for a timeout above threading.TIMEOUT_MAX; EngineError if the engine fails;
-        NameConflict if the name is in use for something else, or with another rate.
+        Raises ValueError for a timeout that is negative, or given with `blocking=False`, and for an `n` below 1 or more
+        than `burst`; TypeError if `n` is no integer; OverflowError for a timeout above threading.TIMEOUT_MAX;
+        EngineError if the engine fails; NameConflict if the name is in use for something else, or with another rate.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out, and nothing has been taken.
         """
-        seconds = check_timeout(blocking, -1 if timeout is None else max(timeout, 0))
+        seconds = check_timeout(blocking, timeout)
         limiter, began = self._limiter, monotonic()
 
         async def put_back(taken: bool) -> None:
@@ -54,9 +54,9 @@ class SyncRateLimiter:
         except OutOfTime:
             return False
 
-    def __enter__(self) -> None:
-        """Take one token, as acquire() does. The `as` value is None."""
-        self.acquire()
+    def __enter__(self) -> bool:
+        """Take one token, as acquire() does. The `as` value is True."""
+        return self.acquire()
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

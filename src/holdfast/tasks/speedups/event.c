@@ -39,8 +39,11 @@ event_left(Coroutine *self, PyObject *exception, PyObject **Py_UNUSED(result))
     State *state = self->function->state;
     int woken = is_done(state, self->waiter);
     if (woken > 0) {
-        int cancelled = ask(self->waiter, state->str_cancelled);
-        woken = cancelled < 0 ? -1 : !cancelled;
+        int refused = ask(self->waiter, state->str_cancelled);
+        if (refused == 0) {
+            refused = ask(self->waiter, state->str_exception);
+        }
+        woken = refused < 0 ? -1 : !refused;
     }
     if (woken > 0) {
         ADD(((Event *)self->self)->woken, -1);

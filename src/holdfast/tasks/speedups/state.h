@@ -44,6 +44,7 @@ typedef struct {
     DO(str_acquire, "acquire") DO(str_aenter, "__aenter__") DO(str_append, "append") DO(str_call_soon, "call_soon")   \
     DO(str_cancel, "cancel") DO(str_cancelled, "cancelled") DO(str_close, "close")                                    \
     DO(str_create_future, "create_future") DO(str_done, "done") DO(str_end_round, "_end_round")                       \
+    DO(str_exception, "exception")                                                                                    \
     DO(str_enter, "_enter") DO(str_enter_line, "_enter_line") DO(str_give_back, "_give_back")                         \
     DO(str_hand_out, "_hand_out") DO(str_leave, "leave") DO(str_locked, "locked") DO(str_loop, "loop")                \
     DO(str_pop, "pop") DO(str_popleft, "popleft") DO(str_queue, "_queue") DO(str_reacquire, "_reacquire")             \

@@ -15,6 +15,7 @@ typedef struct {
     PyObject *line;     /* a deque */
     PyObject *notes;    /* a dict */
     PyObject *keepers;  /* None or a set */
+    PyObject *closed;   /* NULL or None, or how it was closed; then `run` is NOWHERE, and no case is plain */
     PyObject *maker;    /* NULL, or how the loop makes futures: see maker_of() */
     Py_ssize_t dead;
 } Queue;
@@ -144,7 +145,7 @@ join(State *state, Queue *queue)
     return waiter;
 }
 
-/* if not (queue.line or queue.granted or queue._notes or queue.owed_exits or queue.bound):
+/* if not (queue.line or queue.granted or queue._notes or queue.owed_exits or queue.bound or queue.closed):
        if queue._owner._queue is queue:
            queue._owner._queue = None */
 static int
@@ -158,9 +159,9 @@ retire(State *state, Queue *queue)
         goto end;
     }
     result = 0;
-    PyObject *loop = PEEK(queue->bound);
-    bool bound = loop != NULL && loop != Py_None;
-    if (!waiting && !COUNT(queue->granted) && !noted && !COUNT(queue->owed_exits) && !bound && owner != NULL) {
+    PyObject *loop = PEEK(queue->bound), *closed = PEEK(queue->closed);
+    bool stays = (loop != NULL && loop != Py_None) || (closed != NULL && closed != Py_None);
+    if (!waiting && !COUNT(queue->granted) && !noted && !COUNT(queue->owed_exits) && !stays && owner != NULL) {
         PyObject *current = PyObject_GetAttr(owner, state->str_queue);
         if (current == NULL) {
             result = -1;
@@ -321,6 +322,7 @@ static PyMemberDef queue_members[] = {
     REFERENCE("line", Queue, line),
     REFERENCE("_notes", Queue, notes),
     REFERENCE("keepers", Queue, keepers),
+    REFERENCE("closed", Queue, closed),
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -352,6 +354,7 @@ queue_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->line);
     Py_VISIT(self->notes);
     Py_VISIT(self->keepers);
+    Py_VISIT(self->closed);
     Py_VISIT(self->maker);
     return 0;
 }
@@ -367,6 +370,7 @@ queue_clear(PyObject *object)
     Py_CLEAR(self->line);
     Py_CLEAR(self->notes);
     Py_CLEAR(self->keepers);
+    Py_CLEAR(self->closed);
     Py_CLEAR(self->maker);
     return 0;
 }

@@ -1,0 +1,315 @@
+"""SingleFlight and Once for tasks and threads: one of them does the work, in whatever loop or thread.
+
+What must hold, besides what the task tier's says:
+
+ 1. A body of a task runs in a task of its own, in the loop of the caller that began it. A body of a thread runs in that
+    thread. Callers of both kinds, with the same key, wait for the same body.
+ 2. A body may end without a result or an error: its loop ends, its thread is interrupted, somebody cancels it. Its
+    other callers have nothing to do with that, so one of them begins it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+
+from holdfast.blocking.would_block import check_no_loop
+from holdfast.tasks import single_flight
+from holdfast.tasks.other_loop import send
+from holdfast.tasks.single_flight import checked_coroutine, own_key_error
+
+from .critical_section import Section
+from .event import Event
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class _Outcome(NamedTuple):
+    """What came of a body."""
+
+    result: Any = None
+    error: Exception | None = None
+
+    def taken(self) -> Any:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class _Flight:
+    """One run of a body, and the callers that wait for it. It changes in the section of its SingleFlight."""
+
+    def __init__(self) -> None:
+        self.callers = 0
+        self.landed = Event()
+        self.outcome: _Outcome | None = None
+        """Of a flight that has landed; None if its callers have to begin anew."""
+        self.is_given_up = False
+        """Whether the last caller has left, and the body is being cancelled."""
+        self.task: asyncio.Task[Any] | None = None
+        """The task of the body, once it runs."""
+        self.thread: int | None = None
+        """The thread of the body, if it is no task."""
+
+    def runs_here(self) -> bool:
+        """Whether the caller is the body itself."""
+        if self.task is None:
+            return self.thread == get_ident()
+        return asyncio._get_running_loop() is self.task.get_loop() and asyncio.current_task() is self.task
+
+    def is_lost(self) -> bool:
+        """Whether its event loop was closed with the body in it."""
+        return self.task is not None and self.task.get_loop().is_closed()
+
+    def cancel(self) -> None:
+        """Cancel the task of the body, from any thread."""
+        task = self.task
+        if task is None or task.done():
+            return
+        loop = task.get_loop()
+        if asyncio._get_running_loop() is loop:
+            task.cancel()
+        else:
+            send(loop, task.cancel)
+
+
+class SingleFlight:
+    """Calls with the same key at the same time are one call, among threads and the tasks of any event loops.
+
+    The methods here are for tasks; `sync` is the same object for threads.
+
+    Example::
+
+        flights = holdfast.threads.SingleFlight()
+
+        async def fetch(url):
+            ...
+
+        async def page(url):
+            return await flights.run(url, fetch, url)  # however many ask at the same time, in any loop, one fetches
+
+    Source: Go's golang.org/x/sync/singleflight, with the cancellation that asyncio has.
+    """
+
+    def __init__(self) -> None:
+        self._section = Section()
+        self._flights: dict[Hashable, _Flight] = {}
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        return f"<{cls.__module__}.{cls.__qualname__} object at {id(self):#x} [keys:{len(self)}]>"
+
+    def __len__(self) -> int:
+        """The number of keys for which a body runs."""
+        return len(self._flights)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a body runs for this key."""
+        return key in self._flights
+
+    @property
+    def sync(self) -> SyncSingleFlight:
+        """The same object for threads."""
+        return SyncSingleFlight(self)
+
+    async def run(
+        self, key: Hashable, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Return what `await function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
+
+        key: what makes calls the same. function: a coroutine function. Its body runs in a task of its own, in the event
+        loop and a copy of the context of the caller that begins it.
+
+        Raises what the body raises, in each of its callers. TypeError if `function` is no coroutine function;
+        RuntimeError if the body itself asks for its key, which would wait for ever.
+
+        Cancellation: raises at once. The body goes on as long as another caller waits for it; else it is cancelled, and
+        whoever comes then starts anew when it has ended. If somebody cancels the body itself, or its loop ends, another
+        caller starts it anew.
+        """
+        while True:
+            flight, begins = self._section.run(self._board, key)
+            try:
+                if begins:
+                    flight.task = asyncio.create_task(self._fly(key, flight, function, *args, **kwargs))
+                    flight.task.add_done_callback(partial(self._land_empty, key, flight))
+                await flight.landed.wait()
+            finally:
+                self._section.run_or_defer(self._leave, flight)
+            if flight.outcome is not None:
+                result: T = flight.outcome.taken()
+                return result
+
+    async def _fly(
+        self,
+        key: Hashable,
+        flight: _Flight,
+        function: Callable[P, Coroutine[Any, Any, Any]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """The body, in its task. Its outcome is for the callers, so nothing comes out."""
+        flight.task = asyncio.current_task()  # create_task() has not returned yet if tasks are eager
+        outcome = None
+        try:
+            outcome = _Outcome(await checked_coroutine(function(*args, **kwargs)))
+        except Exception as error:
+            outcome = _Outcome(error=error)
+        finally:
+            self._section.run_or_defer(self._land, key, flight, outcome)
+
+    def _run_in_thread(self, key: Hashable, function: Callable[[], T], instead: str) -> T:
+        """Run as a thread. instead: what to write in a coroutine."""
+        check_no_loop(instead)
+        while True:
+            flight, begins = self._section.run(self._board, key)
+            try:
+                if begins:
+                    self._fly_in_thread(key, flight, function)
+                else:
+                    flight.landed.sync.wait()
+            finally:
+                self._section.run_or_defer(self._leave, flight)
+            if flight.outcome is not None:
+                result: T = flight.outcome.taken()
+                return result
+
+    def _fly_in_thread(self, key: Hashable, flight: _Flight, function: Callable[[], Any]) -> None:
+        outcome = None
+        try:
+            flight.thread = get_ident()
+            outcome = _Outcome(function())
+        except Exception as error:
+            outcome = _Outcome(error=error)
+        finally:
+            self._section.run_or_defer(self._land, key, flight, outcome)
+
+    def _land_empty(self, key: Hashable, flight: _Flight, _: object) -> None:
+        """The task of the body has ended. If it was cancelled before it began, nothing else says so."""
+        self._section.run_or_defer(self._land, key, flight, None)
+
+    # In the critical section
+
+    def _board(self, key: Hashable) -> tuple[_Flight, bool]:
+        """Become a caller of the flight of this key; return it, and whether the caller has to begin it.
+
+        Of a flight that is given up, only its end is waited for: its outcome is none.
+        """
+        flight = self._flights.get(key)
+        if flight is not None and flight.is_lost():
+            self._land(key, flight, None)
+            flight = None
+        begins = flight is None
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+        elif flight.runs_here():
+            raise own_key_error(key)
+        flight.callers += 1
+        return flight, begins
+
+    def _leave(self, flight: _Flight) -> None:
+        flight.callers -= 1
+        if not (flight.callers or flight.is_given_up or flight.landed.is_set()):
+            flight.is_given_up = True
+            flight.cancel()
+
+    def _land(self, key: Hashable, flight: _Flight, outcome: _Outcome | None) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if not flight.landed.is_set():
+            flight.outcome = None if flight.is_given_up else outcome
+            flight.landed.set()
+
+
+class SyncSingleFlight:
+    """A SingleFlight as threads see it."""
+
+    def __init__(self, flights: SingleFlight) -> None:
+        """Called by `sync`."""
+        self._shared = flights
+
+    def __repr__(self) -> str:
+        return f"<sync of {self._shared!r}>"
+
+    def run(self, key: Hashable, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
+
+        key: what makes calls the same. function: a plain function. Its body runs in the thread that begins it.
+
+        Raises what the body raises, in each of its callers; RuntimeError if the call would block a running event loop,
+        or if the body itself asks for its key, which would wait for ever.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
+        comes out; if that was in the body, another caller begins it anew.
+        """
+        return self._shared._run_in_thread(key, lambda: function(*args, **kwargs), "await flights.run(key, function)")
+
+
+class Once(single_flight.Once[T], Generic[T]):
+    """A value that is made once, by the first who needs it, among threads and the tasks of any event loops.
+
+    The methods here are for tasks; `sync` is the same value for threads.
+
+    Example::
+
+        settings = holdfast.threads.Once()
+
+        async def handler():
+            return await settings.get(load)  # made by the first; the others wait for it
+
+        def work():
+            return settings.sync.get(read)  # in a thread: a plain function, which makes the same value
+
+    Source: Go's sync.Once and Rust's OnceCell, with the cancellation that asyncio has.
+    """
+
+    _flights: SingleFlight  # type: ignore[assignment]  # it has the part of the task tier's that is used
+
+    def _new_flights(self) -> Any:
+        return SingleFlight()
+
+    @property
+    def sync(self) -> SyncOnce[T]:
+        """The same value for threads."""
+        return SyncOnce(self)
+
+    def _get_in_thread(self, function: Callable[[], T]) -> T:
+        def make() -> None:
+            self._keep(function())
+
+        if not self._is_made:
+            self._flights._run_in_thread(None, make, "await once.get(function)")
+        return self._value
+
+
+class SyncOnce(Generic[T]):
+    """A Once as threads see it."""
+
+    def __init__(self, once: Once[T]) -> None:
+        """Called by `sync`."""
+        self._shared = once
+
+    def __repr__(self) -> str:
+        return f"<sync of {self._shared!r}>"
+
+    def is_made(self) -> bool:
+        """Whether there is a value."""
+        return self._shared.is_made()
+
+    def get(self, function: Callable[[], T]) -> T:
+        """Return the value; the first call makes it, by `function()`, and calls meanwhile wait for that.
+
+        function: a plain function without arguments. It runs in the thread that begins it.
+
+        Raises what the body raises, in each caller that waits for it. It is not kept: the next call tries again.
+        RuntimeError if the call would block a running event loop, or if the body itself calls get().
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
+        comes out; if that was in the body, another caller begins it anew.
+        """
+        return self._shared._get_in_thread(function)
