@@ -15,6 +15,7 @@ from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
+from holdfast.cluster.records.rate_limiter import RateLimiterRecord
 from holdfast.cluster.records.record import Answer, Record
 from holdfast.cluster.records.rw_lock import RWLockRecord, Writer
 from holdfast.cluster.records.semaphore import Refused, SemaphoreRecord
@@ -27,6 +28,7 @@ __all__ = ["url"]  # the fixture
 
 LOCK, EVENT, BARRIER = LockRecord(), EventRecord(), BarrierRecord(parties=2)
 RW_LOCK = RWLockRecord()
+RATE_LIMITER = RateLimiterRecord(rate=3, per=1.5, burst=4)
 SEMAPHORE = SemaphoreRecord(value=2, free=2)
 NAN, INFINITY = float("nan"), float("inf")
 WRONG: list[tuple[Record, str, Any]] = [
@@ -44,6 +46,7 @@ WRONG: list[tuple[Record, str, Any]] = [
     *((RW_LOCK, "tokens", wrong) for wrong in ("a", None, 1.5, -1, True)),
     *((RW_LOCK, "writer", wrong) for wrong in ("a", [], ["a", 1], ["a", "1", 0, 1], [1, 1, 0, 1], ["a", 1, 0, NAN])),
     *((RW_LOCK, "readers", wrong) for wrong in ([], None, {"a": 0}, {"a": "1"}, {"a": -1}, {"\xe4": 1})),
+    *((RATE_LIMITER, "full_at", wrong) for wrong in ("a", None, 1.5, -1, True)),
     *((EVENT, "is_set", wrong) for wrong in (0, "yes", None, [])),
     *((BARRIER, "broken", wrong) for wrong in (1, "no", None)),
     *((BARRIER, "places", wrong) for wrong in ({}, [1], [["a", 1]], [["a", 1, "1"]], [["a", None, 1]])),
@@ -53,9 +56,10 @@ WRONG: list[tuple[Record, str, Any]] = [
 def test_the_kinds_that_are_known_are_those_that_have_a_class():
     assert {kind.KIND for kind in KINDS} <= {*KNOWN}
     for word in KNOWN:
-        [initial] = [made for kind in KINDS for text in (word, f"{word} of 3") if (made := kind.of_kind(text))]
+        possible = word, f"{word} of 3", f"{word} of 3 per 1.5 s, 4 at most"
+        [initial] = [made for kind in KINDS for text in possible if (made := kind.of_kind(text))]
         assert decode_any(encode(initial), "x") == initial
-        assert initial.kind in (word, f"{word} of 3")
+        assert initial.kind in possible
 
 
 def stored(record: Record, **changes: Any) -> str:
@@ -86,6 +90,7 @@ def stored(record: Record, **changes: Any) -> str:
         SemaphoreRecord(value=0, free=-21, values=(30, 7), permits={"a": 1, "b": 20}, line=(Run("c", (1, 2)),)),
         RWLockRecord(tokens=7, readers={"a": 2, "b": 1}, line=(Run("b", (3, 4), 1.0, 2), Run("a", (5, 7), 2.0))),
         RWLockRecord(tokens=300_007, writer=Writer("a", 2, 300_005, 17.5), line=(Run("a", (3, 4), 1.0, 2),)),
+        RATE_LIMITER.but(full_at=1764118000_000000, line=(Run("b", (3, 4), 1.0, 4), Run("a", (5, 7), 2.0))),
         EventRecord(is_set=True),
         BarrierRecord(parties=2, broken=True, places=(Place("a", 1, 1), Place("b", 1, 2))),
     ],
@@ -128,7 +133,7 @@ def test_a_head_with_something_around_it_is_refused(text):
             read()
 
 
-@pytest.mark.parametrize("record", [LOCK, RW_LOCK, SEMAPHORE, EVENT, BARRIER])
+@pytest.mark.parametrize("record", [LOCK, RW_LOCK, SEMAPHORE, RATE_LIMITER, EVENT, BARRIER])
 def test_a_record_that_lacks_a_field_is_refused(record):
     assert decode(encode(record), "x", record) == record
     head, *rows = encode(record).split("\n")
@@ -230,6 +235,7 @@ def test_what_was_added_at_no_time_is_refused(when):
     [
         *((SEMAPHORE, row) for row in ("resize:", "resize:-1", 'resize:"3"', "resize:1,2", "set:")),
         *((SEMAPHORE, row) for row in ("acquire many:1", "acquire many:1,0", "acquire many:-1,2", "give back many:")),
+        *((RATE_LIMITER, row) for row in ("take:1", "take:1,0", "put back:1,1,-1", "put back:1,1", "claim:")),
         *((BARRIER, row) for row in ("trip:", 'trip:"a"', 'trip:["\\u00e4"]', "abort:1", "arrive:x")),
         *((EVENT, row) for row in ("set:1", "wait:2,2", "wait:", "withdraw:true,2", "release:")),
     ],

@@ -116,6 +116,12 @@ async def cluster(session: ClusterSession) -> None:
     lock = session.lock("x")
     assert_type(await lock.acquire(), Grant)
     assert_type(await lock.try_acquire(), Grant | None)
+    limiter = session.rate_limiter("r", 10, 60, burst=2)
+    assert_type(await limiter.acquire(2), Literal[True])
+    assert_type(await limiter.try_acquire(), bool)
+    async with limiter as nothing:
+        assert_type(nothing, None)
+    session.rate_limiter("r", 10, 60, 2)  # type: ignore[call-arg]
     rw = session.rw_lock("rw")
     assert_type(await rw.reader.acquire(), Grant)
     assert_type(await rw.writer.try_acquire(), Grant | None)
@@ -152,6 +158,7 @@ def synchronous(session: SyncSession) -> None:
     lock = session.lock("x", on_lost=lambda grant: assert_type(grant, SyncGrant), hold_at_most=60)
     assert_type(holdfast.connect().sync, SyncSession)
     assert_type(lock.acquire(timeout=1), SyncGrant | None)
+    assert_type(session.rate_limiter("r", 10).acquire(timeout=1, n=2), bool)
     with session.rw_lock("rw").reader as reading, session.rw_lock("rw").writer.within(5) as writing:
         assert_type(reading, SyncGrant)
         assert_type(writing, SyncGrant)

@@ -63,7 +63,8 @@ def print_name(one: Inspection) -> bool:
         table.add("holds", holding.session, _age(holding.since), token, _share(holding))
     for waiting in one.waiters:
         tasks = f"{waiting.tasks} tasks" if waiting.tasks > 1 else ""
-        permits = f"for {waiting.permits} permits{' each' if tasks else ''}" if waiting.permits > 1 else ""
+        what = "tokens" if one.kind.startswith("rate limiter") else "permits"
+        permits = f"for {waiting.permits} {what}{' each' if tasks else ''}" if waiting.permits > 1 else ""
         side = "" if waiting.side is None else _TO[waiting.side]
         condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
         table.add("waits", waiting.session, _age(waiting.since), "-", tasks, permits, side, condition)

@@ -27,6 +27,7 @@ from .primitives.lock import Lock as Lock
 from .primitives.rate_limiter import RateLimiter as RateLimiter
 from .primitives.rw_lock import Reader as Reader
 from .primitives.rw_lock import RWLock as RWLock
+from .primitives.rw_lock import Side as Side
 from .primitives.rw_lock import Writer as Writer
 from .primitives.semaphore import BoundedSemaphore as BoundedSemaphore
 from .primitives.semaphore import Semaphore as Semaphore
@@ -36,6 +37,7 @@ from .synchronous.barrier import SyncBarrier as SyncBarrier
 from .synchronous.condition import SyncCondition as SyncCondition
 from .synchronous.event import SyncEvent as SyncEvent
 from .synchronous.grant import SyncGrant as SyncGrant
+from .synchronous.lock import LockMethods as LockMethods
 from .synchronous.lock import SyncLock as SyncLock
 from .synchronous.rate_limiter import SyncRateLimiter as SyncRateLimiter
 from .synchronous.rw_lock import SyncReader as SyncReader
@@ -73,6 +75,7 @@ for _public in (
     SeveralLocks,
     RateLimiter,
     RWLock,
+    Side,
     Reader,
     Writer,
     BoundedSemaphore,
@@ -82,6 +85,7 @@ for _public in (
     SyncCondition,
     SyncEvent,
     SyncGrant,
+    LockMethods,
     SyncLock,
     SyncRWLock,
     SyncRateLimiter,
@@ -110,6 +114,7 @@ __all__ = [
     "Leader",
     "LeaseLost",
     "Lock",
+    "LockMethods",
     "NameConflict",
     "PostgresFence",
     "PrivateTmpWarning",
@@ -123,6 +128,7 @@ __all__ = [
     "SessionInfo",
     "SessionLost",
     "SeveralLocks",
+    "Side",
     "StaleToken",
     "SyncBarrier",
     "SyncCondition",

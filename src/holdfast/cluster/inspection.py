@@ -39,7 +39,7 @@ class Waiting:
     tasks: int
     """The number of tasks."""
     permits: int
-    """How many permits of a semaphore each of them asks for; 1 if it is none."""
+    """How many permits of a semaphore, or tokens of a RateLimiter, each of them asks for; 1 if it is another kind."""
     condition: str | None
     """The name of the condition in which they wait; None if they wait for the primitive itself."""
     since: datetime | None

@@ -259,8 +259,8 @@ async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
     for limiter, _ in wanted:
         if not isinstance(limiter, RateLimiter):
             raise TypeError(
-                f"acquire_all() takes RateLimiters of this process, not {limiter!r}; of a session, acquire one after the "
-                "other, always in the same order"
+                f"acquire_all() takes RateLimiters of this process, not {limiter!r}; acquire those of a session one "
+                "after the other, always in the same order"
             )
     needs = [(limiter, limiter._needs(n)) for limiter, n in wanted]
     taken: list[tuple[RateLimiter, int, float]] = []

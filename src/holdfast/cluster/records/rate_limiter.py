@@ -215,4 +215,4 @@ class RateLimiterRecord(Record):
 
 
 def _shown(number: float) -> str:
-    return str(int(number)) if number.is_integer() else repr(number)
+    return str(int(number)) if float(number).is_integer() else repr(number)

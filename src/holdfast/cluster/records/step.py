@@ -25,7 +25,8 @@ class Batch(NamedTuple):
     """Each is of a class in the file of the record's kind, or a Withdraw. An empty batch says that the session knows
     the answers to all batches before."""
     at: float = 0.0
-    """The engine's time, in seconds since 1970, to a millisecond. It is kept for inspect() and decides nothing."""
+    """The engine's time, in seconds since 1970, to a millisecond. It is kept for inspect(). It decides nothing,
+    except when a RateLimiter has tokens."""
 
 
 class Step(NamedTuple):
