@@ -104,7 +104,9 @@ class Condition(OnlyAsyncWith):
         life.leases.drop(grant)  # while the task waits, it holds nothing that could be lost
         self._lock._held.remove(grant)  # nor anything that another task of this object could release
         grant._is_waiting = True
-        ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token), patient=True)
+        ticket, granted = register.begin(
+            lambda ticket: Wait(ticket, condition, token), patient=True, waits_for=("condition", condition)
+        )
         register.let_next_in(token, token)
         relock: asyncio.Future[int] | None = None
         interruption: BaseException | None = None

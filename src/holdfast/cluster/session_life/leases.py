@@ -8,6 +8,8 @@ from typing import Protocol
 from weakref import ref
 
 from holdfast.cluster.errors import LeaseLost
+from holdfast.instrumentation import installed
+from holdfast.instrumentation.periods import Holding
 
 LOOKED_AT = 500
 """The highest number of held names whose records are looked at in one renewal."""
@@ -20,6 +22,8 @@ class Lease(Protocol):
     token: int
     permits: int
     """How many permits it has; 1 of a lock."""
+    _kind: str
+    """What it is of: "lock", "semaphore", …"""
 
     def _lose(self, why: LeaseLost) -> None:
         """The holding must not be relied on any more."""
@@ -31,6 +35,7 @@ class Leases:
     def __init__(self) -> None:
         self._by_name: dict[str, dict[int, ref[Lease]]] = {}  # by the name and the id() of each
         self._looked_at: set[str] = set()  # the names that had their turn in this round
+        self._holdings: dict[int, Holding] = {}  # by the id() of each, if hooks are told of it
 
     def __bool__(self) -> bool:
         return bool(self._by_name)
@@ -45,6 +50,8 @@ class Leases:
                 here._forget(name, key)
 
         self._by_name.setdefault(name, {})[key] = ref(lease, dropped)
+        if installed.hooks:
+            self._holdings[key] = Holding(lease._kind, name)
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease that has ended."""
@@ -56,6 +63,13 @@ class Leases:
             held.pop(key, None)
             if not held:
                 del self._by_name[name]
+        if self._holdings:
+            self._end_holding(key)
+
+    def _end_holding(self, key: int) -> None:
+        holding = self._holdings.pop(key, None)
+        if holding is not None:
+            holding.end()
 
     def _of(self, name: str) -> list[Lease]:
         return [lease for each in [*self._by_name.get(name, {}).values()] if (lease := each()) is not None]
@@ -89,5 +103,6 @@ class Leases:
         for name in [*self._by_name]:
             for lease in self._of(name):
                 lease._lose(LeaseLost(f"{lease} was lost: {why}"))
+                self._end_holding(id(lease))
                 yield
         self._by_name.clear()
