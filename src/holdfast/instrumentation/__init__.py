@@ -3,6 +3,7 @@
     hook             what a hook is told
     installed        the hooks of this process, and how they are told
     periods          a wait and a holding, from the beginning to the end
+    metric_names     which names have metrics of their own
     prometheus       a hook for prometheus-client
     opentelemetry    a hook for OpenTelemetry
 
