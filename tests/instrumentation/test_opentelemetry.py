@@ -12,8 +12,8 @@ pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from holdfast.instrumentation import OpenTelemetryHook
 from holdfast.instrumentation.metric_names import BUCKETS
-from holdfast.instrumentation.opentelemetry import OpenTelemetryHook
 
 Points = dict[tuple[str, frozenset[tuple[str, str]]], Any]
 

@@ -10,8 +10,8 @@ pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from holdfast.instrumentation import PrometheusHook
 from holdfast.instrumentation.metric_names import OTHER
-from holdfast.instrumentation.prometheus import PrometheusHook
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 

@@ -16,19 +16,7 @@ from .metric_names import BUCKETS, MOST, MetricNames
 
 
 class OpenTelemetryHook(Hook):
-    """Records metrics with OpenTelemetry: `holdfast.instrument(OpenTelemetryHook())`.
-
-    | metric | instrument, unit | attributes |
-    |---|---|---|
-    | `holdfast.wait.duration` | histogram, s, of those that had to wait | holdfast.kind, .name, .outcome |
-    | `holdfast.hold.duration` | histogram, s | holdfast.kind, .name |
-    | `holdfast.waiters` | up-down counter, {waiter} | holdfast.kind, .name |
-    | `holdfast.holders` | up-down counter, {holder} | holdfast.kind, .name |
-    | `holdfast.contentions` | counter, {contention} | holdfast.kind, .name |
-    | `holdfast.leases.lost` | counter, {lease} | holdfast.kind, .name |
-    | `holdfast.engine.call.duration` | histogram, s | holdfast.engine, .operation; error.type if it has failed |
-    | `holdfast.sessions` | counter, {event} | holdfast.event: opened, reopened, lost, closed, evicted |
-    """
+    """Records metrics with OpenTelemetry: `holdfast.instrument(OpenTelemetryHook())`."""
 
     def __init__(
         self,
@@ -123,3 +111,6 @@ class OpenTelemetryHook(Hook):
 
     def session_evicted(self, session: str, by: str) -> None:
         self._sessions.add(1, {"holdfast.event": "evicted"})
+
+
+OpenTelemetryHook.__module__ = "holdfast.instrumentation"  # where users import it from

@@ -14,19 +14,7 @@ from .metric_names import BUCKETS, MOST, MetricNames
 
 
 class PrometheusHook(Hook):
-    """Keeps metrics in a registry of prometheus-client: `holdfast.instrument(PrometheusHook())`.
-
-    | metric | type | labels |
-    |---|---|---|
-    | `holdfast_wait_seconds` | histogram, of those that had to wait | kind, name, outcome |
-    | `holdfast_hold_seconds` | histogram | kind, name |
-    | `holdfast_waiters`, `holdfast_holders` | gauges, of this process | kind, name |
-    | `holdfast_contentions_total` | counter: something was asked for, and was not free | kind, name |
-    | `holdfast_leases_lost_total` | counter | kind, name |
-    | `holdfast_engine_call_seconds` | histogram | engine, operation |
-    | `holdfast_engine_errors_total` | counter | engine, operation, error: the name of its class |
-    | `holdfast_sessions_total` | counter | event: opened, reopened, lost, closed, evicted |
-    """
+    """Keeps metrics in a registry of prometheus-client: `holdfast.instrument(PrometheusHook())`."""
 
     def __init__(
         self,
@@ -136,3 +124,6 @@ class PrometheusHook(Hook):
 
     def session_evicted(self, session: str, by: str) -> None:
         self._sessions.labels("evicted").inc()
+
+
+PrometheusHook.__module__ = "holdfast.instrumentation"  # where users import it from
