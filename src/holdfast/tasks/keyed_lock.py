@@ -121,7 +121,8 @@ class KeyedLock(Generic[K]):
                 entry = Entry(self._new_lock(), next(NUMBERS))
                 if found is not NOBODY:
                     entry.lock.try_acquire()
-                if entries.get(key, NOBODY) is found:  # the collector may have come between
+                # The collector may have come between. It does not in these two lines, as they call no function.
+                if (entries[key] if key in entries else NOBODY) is found:  # noqa: SIM401
                     entries[key] = entry
             entry.expected.add(token)
             if entries.get(key) is entry:  # the same
