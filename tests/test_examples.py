@@ -100,6 +100,7 @@ def test_each_example_tells_how_to_use_it(name: str) -> None:
         ["polite_crawler", "http://127.0.0.1:1/", "--rate", 0],
         ["connection_pool", "127.0.0.1", 7, "--size", 0],
         ["heat_diffusion", "--workers", 0],
+        ["bank_transfers", "--accounts", 1],
     ],
 )
 def test_what_could_never_end_is_refused(command_line: list[object]) -> None:
@@ -562,3 +563,19 @@ def test_daily_totals_that_hang(sales: Path, capsys: pytest.CaptureFixture[str])
     assert totals.run(str(sales), "2026-11-30", patience=BOUND, limit=0.05, progress=hang) == 75
     assert "has come too late" in capsys.readouterr().err
     assert totals_in(sales) == [("north", 4.0), ("south", 4.0)]
+
+
+# The bank
+
+
+def test_a_bank_with_and_without_deadlocks() -> None:
+    code, out, err = asyncio.run(run("bank_transfers"))
+    *messages, result = out.splitlines()
+    assert code == 0
+    assert result == f"50 transfers, {len(messages)} deadlocks broken, 500 in all accounts"
+    assert messages
+    assert all(message.startswith("deadlock: task 'transfer ") for message in messages)
+    assert all("(bank_transfers.py:" in message for message in messages)
+    assert err.count("deadlock: ") == len(messages)  # logged, as no handler is set
+    code, out, err = asyncio.run(run("bank_transfers", "--ordered"))
+    assert (code, out, err) == (0, "50 transfers, 0 deadlocks broken, 500 in all accounts\n", "")

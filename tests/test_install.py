@@ -6,12 +6,13 @@ import contextlib
 import gc
 import random
 import sys
+import threading
 from collections import Counter
 
 import aiohttp
 import pytest
 from aiohttp import web
-from interpreters import BOUND
+from interpreters import BOUND, PYPY
 
 import holdfast
 
@@ -334,3 +335,19 @@ def test_aiohttp_websockets(monkeypatch):
         "echoed": [0, big - 1, big - 3, 1, big - 4],
         "closed": 1000,
     }
+
+
+@pytest.mark.skipif(PYPY, reason="holders are found as CPython has them")
+async def test_debug_raises_in_place_of_a_deadlock() -> None:
+    theirs = asyncio.Lock()
+    holdfast.install(debug=True)
+    holdfast.install(debug=True)
+    try:
+        ours = asyncio.Lock()
+        for lock in (theirs, ours):
+            async with lock:
+                with pytest.raises(holdfast.debug.DeadlockError):
+                    await lock.acquire()
+    finally:
+        holdfast.uninstall()
+    assert "holdfast.debug.watch" not in {thread.name for thread in threading.enumerate()}

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SOURCES = [path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".c", ".h")]
 FOLDERS = (
-    "tasks|threads|blocking|cluster|testing|cli|demo|engines|records|speedups|session_life|primitives|synchronous"
+    "tasks|threads|blocking|cluster|debug|testing|cli|demo|engines|records|speedups|session_life|primitives|synchronous"
     "|tests|benchmarks|src"
 )
 pytestmark = pytest.mark.skipif(not SOURCES, reason="the source is not at hand: a wheel is tested")

@@ -4,18 +4,20 @@ The classes here are for the tasks of one event loop. `holdfast.threads` has tho
 session that has those for processes. All are fair, and a cancellation at any moment loses nothing.
 """
 
+import importlib
+import os
 from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
 from ._connect import connect as connect
+from ._install import install as install
+from ._install import uninstall as uninstall
 from ._locked import locked as locked
 from .tasks.barrier import Barrier as Barrier
 from .tasks.closed import Closable as Closable
 from .tasks.closed import Closed as Closed
 from .tasks.condition import Condition as Condition
 from .tasks.event import Event as Event
-from .tasks.install import install as install
-from .tasks.install import uninstall as uninstall
 from .tasks.keyed_lock import KeyedLock as KeyedLock
 from .tasks.lock import Lock as Lock
 from .tasks.rate_limiter import RateLimiter as RateLimiter
@@ -29,6 +31,7 @@ from .tasks.twins import accelerated as accelerated
 from .tasks.twins import reference as _reference
 
 if TYPE_CHECKING:
+    from . import debug as debug
     from .cluster.errors import EngineError as EngineError
     from .cluster.errors import LeaseLost as LeaseLost
     from .cluster.errors import NameConflict as NameConflict
@@ -87,7 +90,9 @@ _OF_THE_CLUSTER_TIER = "EngineError", "LeaseLost", "NameConflict", "SessionLost"
 
 
 def __getattr__(name: str) -> object:
-    """Load the errors of the cluster tier when the first of them is used."""
+    """Load `debug`, and the errors of the cluster tier, when the first of them is used."""
+    if name == "debug":
+        return importlib.import_module(".debug", __name__)
     if name in _OF_THE_CLUSTER_TIER:
         from .cluster import errors
 
@@ -96,4 +101,8 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "debug"})
+
+
+if os.environ.keys() & {"HOLDFAST_DEBUG", "HOLDFAST_DUMP_ON_SIGNAL"}:
+    importlib.import_module(".debug.environment", __name__).begin()

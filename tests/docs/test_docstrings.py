@@ -66,6 +66,8 @@ RAISES_NOTHING = {
         f"holdfast.testing.Run.{name}"
         for name in ("afterwards", "another_loop", "at_end", "at_rest", "invariant", "log")
     ),
+    "holdfast.debug.dump",
+    *(f"holdfast.debug.{name}" for name in ("Dump.as_dict", "Dump.to_json", "Watch.stop")),
     "holdfast.cluster.engines.contract.Engine.keeper",
     "holdfast.cluster.engines.contract.Engine.wake",
     "holdfast.cluster.engines.contract.Engine.watch",

@@ -18,7 +18,7 @@ BROKEN.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 Actor = str
 CANCELLED: Final = "cancelled"
@@ -142,61 +142,180 @@ class Event(Model):
 
 
 class Semaphore(Model):
-    """`value` free permits. While a permit is on its way to an actor, no other actor takes a free one at once."""
+    """`value` free permits. While a permit is on its way to an actor, no other actor takes a free one at once.
+
+    An actor may need several at once. Then nobody behind it is granted anything before it; and if it is cancelled, it
+    is in the way until it has run, or until a release passes over it.
+    """
 
     def __init__(self, value: int) -> None:
         super().__init__()
         self.value = value
+        self.needs: dict[Actor, int] = {}
+        self.refused: dict[Actor, type[Exception]] = {}
+        """The actors that are told that they will not be granted anything, and what each of them raises."""
 
     @property
     def locked(self) -> bool:
-        return self.value == 0 or bool(self.granted)
+        return self.value <= 0 or bool(self.granted) or bool(self.line)
 
-    def try_acquire(self) -> bool:
-        if self.locked:
+    def try_acquire(self, n: int = 1) -> bool:
+        self.check(n)
+        if self.locked or self.value < n:
             return False
-        self.value -= 1
+        self.value -= n
         return True
 
-    def acquire(self, actor: Actor) -> None:
-        if self.try_acquire():
+    def acquire(self, actor: Actor, n: int = 1) -> None:
+        if self.try_acquire(n):
             self.finish(actor, True)
         else:
+            self.needs[actor] = n
             self.line.append(actor)
 
-    def release(self) -> None:
-        """Add a permit. It may be called more often than acquire()."""
-        if self.line:
-            self.grant(self.line[0])
-        else:
-            self.value += 1
+    def check(self, n: int) -> None:
+        """Raise ValueError if there are never so many permits."""
+
+    def release(self, n: int = 1) -> None:
+        """Add permits. It may be called more often than acquire()."""
+        given = 0 if self.value < 0 else self.serve(n)
+        if given < n:
+            self.value += n - given
+            self.hand_out()
+
+    def serve(self, permits: int) -> int:
+        """Grant so many permits, or fewer, to the first in the line; return how many."""
+        given = 0
+        while self.line and given < permits:
+            first = self.line[0]
+            if first in self.cancelled or first in self.refused:
+                self.line.remove(first)
+                continue
+            if given + self.needs[first] > permits:
+                break
+            given += self.needs[first]
+            self.grant(first)
+        return given
+
+    def hand_out(self) -> None:
+        """Grant what is free, if that is enough for the first in the line."""
+        if self.value > 0:
+            self.value -= self.serve(self.value)
 
     def take(self, actor: Actor) -> None:
         self.finish(actor, True)
         self.hand_out()
 
-    def give_back(self) -> None:
-        self.value += 1
-        self.hand_out()
+    def cancel(self, actor: Actor) -> None:
+        if actor in self.line and self.needs[actor] > 1:
+            if actor not in self.cancelled and actor not in self.refused:
+                self.ready.append(actor)
+            self.cancelled.add(actor)
+        else:
+            super().cancel(actor)
 
-    def hand_out(self) -> None:
-        """Grant the free permits to the actors that queued behind a permit on its way, as that has arrived."""
-        while self.value and self.line:
-            self.value -= 1
-            self.grant(self.line[0])
+    def close(self, actor: Actor) -> None:
+        granted, heavy = actor in self.granted, actor in self.line and self.needs[actor] > 1
+        if granted:
+            self.granted.remove(actor)
+            self.value += self.needs[actor]
+        super().close(actor)
+        if granted or heavy:
+            self.hand_out()
+
+    def run(self, actor: Actor) -> None:
+        if actor in self.granted and actor in self.cancelled:
+            self.ready.remove(actor)
+            self.granted.remove(actor)
+            self.value += self.needs[actor]
+            self.finish(actor, CANCELLED)
+            self.hand_out()
+        elif actor in self.refused or actor in self.line:
+            self.ready.remove(actor)
+            self.finish(actor, CANCELLED if actor in self.cancelled else self.refused[actor])
+            if actor in self.line:
+                self.line.remove(actor)
+                self.hand_out()
+        else:
+            super().run(actor)
+
+    def refuse(self, actor: Actor, error: type[Exception]) -> None:
+        """Let an actor of the line raise this when it runs."""
+        if actor not in self.cancelled and actor not in self.refused:
+            self.refused[actor] = error
+            self.ready.append(actor)
+
+    def shut(self) -> None:
+        """close(): whoever is in the line is refused."""
+        for actor in [*self.line]:
+            self.refuse(actor, RuntimeError)
+        self.line.clear()
 
 
 class BoundedSemaphore(Semaphore):
-    """A Semaphore that never has more permits than at the start."""
+    """A Semaphore that never has more permits than at the start, or than resize() says."""
 
     def __init__(self, value: int) -> None:
         super().__init__(value)
         self.bound = value
 
-    def release(self) -> None:
-        if self.value >= self.bound:
+    def check(self, n: int) -> None:
+        if n > max(self.bound, 1):
             raise ValueError
-        super().release()
+
+    def release(self, n: int = 1) -> None:
+        if self.value + n > self.bound:
+            raise ValueError
+        super().release(n)
+
+    def resize(self, value: int) -> None:
+        self.value += value - self.bound
+        self.bound = value
+        for actor in self.line:
+            if self.needs[actor] > max(value, 1):
+                self.refuse(actor, ValueError)
+        self.hand_out()
+
+
+class RWLock:
+    """A Semaphore of which a reader takes one permit, and a writer all of them, until it is downgraded."""
+
+    ALL = 1 << 30
+
+    def __init__(self) -> None:
+        self.permits = Semaphore(self.ALL)
+        self.downgraded = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.permits, name)
+
+    @property
+    def readers(self) -> int:
+        return self.ALL - self.permits.value if self.permits.value > 0 else 0
+
+    @property
+    def writing(self) -> bool:
+        return self.permits.value == 0
+
+    def release_reader(self) -> None:
+        if not self.readers:
+            raise RuntimeError
+        self.permits.release(1)
+
+    def release_writer(self) -> None:
+        was_downgraded, self.downgraded = self.downgraded, False
+        if self.writing:
+            self.permits.release(self.ALL)
+        elif was_downgraded and self.readers:
+            self.permits.release(1)
+        else:
+            raise RuntimeError
+
+    def downgrade(self) -> None:
+        if not self.writing:
+            raise RuntimeError
+        self.downgraded = True
+        self.permits.release(self.ALL - 1)
 
 
 class Barrier(Model):

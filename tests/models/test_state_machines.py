@@ -118,6 +118,8 @@ class Machine(RuleBasedStateMachine):
             outcome = BROKEN
         except RuntimeError:
             outcome = RuntimeError
+        except ValueError:
+            outcome = ValueError
         self.outcomes.append((actor, outcome))
 
     async def _within_timeout(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -295,7 +297,10 @@ class Machine(RuleBasedStateMachine):
         self.settle()
         self.same()
         assert not self.alive()
-        assert self.primitive._queue is None, "something is remembered of what is over"
+        assert self.is_forgotten(), "something is remembered of what is over"
+
+    def is_forgotten(self) -> bool:
+        return self.primitive._queue is None
 
     def empty(self) -> None:
         """Make it free."""
@@ -388,6 +393,10 @@ class EventMachine(Machine):
         self.settle()
 
 
+PERMITS = st.sampled_from([1, 1, 1, 2, 3])
+"""How many permits an actor asks for. Most ask for one."""
+
+
 class SemaphoreMachine(Machine):
     modelled: type[models.Semaphore] = models.Semaphore
     made: type[holdfast.Semaphore] = holdfast.Semaphore
@@ -400,21 +409,36 @@ class SemaphoreMachine(Machine):
     def waiting_call(self) -> Coroutine[Any, Any, Any]:
         return self.primitive.acquire()
 
-    async def enter(self) -> bool:
-        return await self.primitive.__aenter__() is None
+    async def enter(self, n: int) -> bool:
+        entered = self.primitive if n == 1 else self.primitive.permits(n)
+        return await entered.__aenter__() is None
 
-    @rule(timed=st.booleans(), enter=st.booleans())
-    def acquire(self, timed: bool, enter: bool) -> None:
-        self.start(self.model.acquire, self.enter() if enter else self.primitive.acquire(), timed=timed)
+    @rule(timed=st.booleans(), enter=st.booleans(), n=PERMITS)
+    def acquire(self, timed: bool, enter: bool, n: int = 1) -> None:
+        coroutine = self.enter(n) if enter else self.primitive.acquire(n)
+        self.start(lambda actor: self.model.acquire(actor, n), coroutine, timed=timed)
+
+    @rule(inside=st.booleans(), n=PERMITS)
+    def try_acquire(self, inside: bool, n: int = 1) -> None:
+        self.both(lambda: self.model.try_acquire(n), lambda: self.primitive.try_acquire(n), inside=inside)
+
+    @rule(times=st.integers(1, 3), inside=st.booleans(), n=PERMITS)
+    def release(self, times: int, inside: bool, n: int = 1) -> None:
+        for _ in range(times):
+            self.both(lambda: self.model.release(n), lambda: self.primitive.release(n), inside=inside)
 
     @rule(inside=st.booleans())
-    def try_acquire(self, inside: bool) -> None:
-        self.both(self.model.try_acquire, self.primitive.try_acquire, inside=inside)
-
-    @rule(times=st.integers(1, 3), inside=st.booleans())
-    def release(self, times: int, inside: bool) -> None:
-        for _ in range(times):
-            self.both(self.model.release, self.primitive.release, inside=inside)
+    def shut(self, inside: bool) -> None:
+        """close(); and when all have left, a new one."""
+        self.both(self.model.shut, lambda: self.primitive.close("over"), inside=inside)
+        self.stage.settle()
+        self.model.settle()
+        assert self.outcomes == self.model.outcomes
+        assert self.primitive.statistics().value == self.model.value
+        assert attempt(self.primitive.try_acquire) is RuntimeError
+        outcomes = self.model.outcomes
+        self.make(self.value)
+        self.model.outcomes = outcomes
 
     def compare(self) -> None:
         assert self.primitive.locked() == self.model.locked
@@ -429,9 +453,11 @@ class SemaphoreMachine(Machine):
             self.try_acquire(inside=True)
 
     def use(self) -> None:
-        for _ in range(3):
-            self.acquire(timed=False, enter=False)
-        self.release(times=3, inside=True)
+        while self.model.value < 0:
+            self.release(times=1, inside=True)
+        for n in (1, 2, 1):
+            self.acquire(timed=False, enter=False, n=n)
+        self.release(times=4, inside=True)
         self.settle()
         self.release(times=2, inside=True)
 
@@ -444,13 +470,84 @@ class BoundedSemaphoreMachine(SemaphoreMachine):
     def make(self, value: int) -> None:
         super().make(value)
 
+    @rule(value=st.integers(0, 4), inside=st.booleans())
+    def resize(self, value: int, inside: bool) -> None:
+        self.both(lambda: self.model.resize(value), lambda: self.primitive.resize(value), inside=inside)
+
     def use(self) -> None:
+        self.resize(value=self.value, inside=True)
+        while self.model.value < 0:
+            self.release(times=1, inside=True)
         for _ in range(self.value):
             self.acquire(timed=False, enter=False)
         self.release(times=self.value + 1, inside=True)
+
+
+class RWLockMachine(Machine):
+    @initialize()
+    def make(self) -> None:
+        self.model, self.primitive = models.RWLock(), holdfast.RWLock()
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.primitive.writer.acquire()
+
+    async def enter(self, side: Any) -> bool:
+        return await side.__aenter__() is None
+
+    def side(self, writes: bool) -> tuple[Any, int]:
+        return (self.primitive.writer, self.model.ALL) if writes else (self.primitive.reader, 1)
+
+    @rule(timed=st.booleans(), enter=st.booleans(), writes=st.booleans())
+    def acquire(self, timed: bool, enter: bool, writes: bool) -> None:
+        side, n = self.side(writes)
+        self.start(
+            lambda actor: self.model.acquire(actor, n), self.enter(side) if enter else side.acquire(), timed=timed
+        )
+
+    @rule(inside=st.booleans(), writes=st.booleans())
+    def try_acquire(self, inside: bool, writes: bool) -> None:
+        side, n = self.side(writes)
+        self.both(lambda: self.model.try_acquire(n), side.try_acquire, inside=inside)
+
+    @precondition(lambda self: not self.model.granted)
+    @rule(inside=st.booleans(), writes=st.booleans())
+    def release(self, inside: bool, writes: bool) -> None:
+        """Release a side, also if nobody holds it, but not for an actor to which it is on its way."""
+        model = self.model.release_writer if writes else self.model.release_reader
+        self.both(model, self.side(writes)[0].release, inside=inside)
+
+    @precondition(lambda self: not self.model.granted)
+    @rule(inside=st.booleans())
+    def downgrade(self, inside: bool) -> None:
+        self.both(self.model.downgrade, self.primitive.writer.downgrade, inside=inside)
+
+    def compare(self) -> None:
+        statistics = self.primitive.statistics()
+        assert (statistics.readers, statistics.writing) == (self.model.readers, self.model.writing)
+        assert self.primitive.reader.locked() == (bool(self.model.line) or self.model.writing)
+
+    def state_in_repr(self) -> str:
+        return "writing" if self.model.writing else f"reading, readers:{n}" if (n := self.model.readers) else "unlocked"
+
+    def is_forgotten(self) -> bool:
+        return self.primitive._permits._queue is None
+
+    def empty(self) -> None:
+        while self.model.writing or self.model.readers:
+            self.settle()
+            self.release(inside=True, writes=self.model.writing)
+
+    def use(self) -> None:
+        for writes in (True, False, False, True):
+            self.acquire(timed=False, enter=False, writes=writes)
+        self.downgrade(inside=True)
         self.settle()
-        self.release(times=self.value + 1, inside=True)
-        assert self.primitive.statistics().value == self.value
+        self.same()
+        self.release(inside=True, writes=True)
+        for _ in range(2):
+            self.release(inside=True, writes=False)
+        self.settle()
+        self.release(inside=True, writes=True)
 
 
 class BarrierMachine(Machine):
@@ -604,5 +701,6 @@ TestLock = case(LockMachine)
 TestEvent = case(EventMachine)
 TestSemaphore = case(SemaphoreMachine)
 TestBoundedSemaphore = case(BoundedSemaphoreMachine)
+TestRWLock = case(RWLockMachine)
 TestBarrier = case(BarrierMachine)
 TestCondition = case(ConditionMachine)

@@ -5,7 +5,7 @@ import contextlib
 import random
 
 import pytest
-from interpreters import closing
+from interpreters import PYPY, closing
 
 import holdfast
 from holdfast.testing import ExplorationError, explore
@@ -546,3 +546,25 @@ def test_what_cannot_be_started(scenario, bounds, says):
     found = explore(scenario, **bounds).counterexample
     assert found.kind == "exception"
     assert found.message.startswith(says)
+
+
+@pytest.mark.skipif(PYPY, reason="holders are found as CPython has them")
+def test_a_deadlock_is_told_as_in_a_dump():
+    async def both(first, second):
+        async with first:
+            await asyncio.sleep(0)
+            async with second:
+                pass
+
+    def scenario(run):
+        a, b = holdfast.Lock(), holdfast.Lock()
+        run.spawn(both, a, b, name="A")
+        run.spawn(both, b, a, name="B")
+
+    found = explore(scenario).counterexample
+    assert found.kind == "deadlock"
+    assert "nothing is left that would wake A, at test_failures.py:" in found.message
+    _, _, circle = found.message.partition(". There is a ")
+    assert circle.startswith("deadlock: task 'A' (test_failures.py:")
+    assert "waits for <holdfast.Lock [locked, waiters:1]>, which task 'B' holds (test_failures.py:" in circle
+    assert "0x" not in found.message

@@ -374,10 +374,27 @@ class WaitQueue:
             self._refuse(most, error)
 
     def _refuse(self, most: int, error: Callable[[int], Exception]) -> None:
-        for waiter, needs in self._notes.items():
+        for waiter in self.line:
+            needs = self._notes.get(waiter)
             if type(needs) is int and needs > most and not waiter.done():
                 waiter.set_exception(error(needs))
                 waiter.exception()  # else asyncio would complain if the task is cancelled before it has run
+
+    def refuse_one(self, waiter: Waiter, error: Exception) -> bool:
+        """Raise an error in one task, and return True; False if it does not wait any more, or keeps its place.
+
+        Called in the waiters' loop. For debugging: it takes O(n).
+        """
+        if waiter.done() or self._keeps_place(waiter) or waiter not in self.line:
+            return False
+        self.line.remove(waiter)
+        needed_several = type(self._notes.get(waiter)) is int
+        self._notes[waiter] = _OVERLOOKED
+        waiter.set_exception(error)
+        waiter.exception()  # see _refuse()
+        if needed_several:
+            self._owner._settle()
+        return True
 
     def has_waiters(self) -> bool:
         """Whether a task waits that is not cancelled; see `first_needs()`."""

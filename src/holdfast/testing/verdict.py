@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .checks import check_all
@@ -17,10 +18,18 @@ def judge(state: State) -> None:
     unfinished = state.unfinished()
     stuck = unfinished and [task for task in unfinished if not waits_for_killed(task)]
     if stuck:
-        raise Failure("deadlock", "nothing is left that would wake " + "; ".join(map(describe, stuck)))
+        raise Failure("deadlock", f"nothing is left that would wake {'; '.join(map(describe, stuck))}{_circles(state)}")
     check_all("at end", state.run._at_end)
     if state.closing is not None:
         raise state.closing
+
+
+def _circles(state: State) -> str:
+    """The circles in which tasks wait, in the words of a dump. Without addresses, as they differ from run to run."""
+    from holdfast.debug.look import circles  # only a failure needs it
+
+    told = "".join(f". There is a {circle}" for circle in circles(state.agenda.tasks))
+    return re.sub(r"( object)? at 0x[0-9a-f]+", "", told)
 
 
 def judge_tasks(state: State) -> None:

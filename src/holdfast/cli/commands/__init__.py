@@ -12,7 +12,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.messages import complain, saying
 from holdfast.cli.version import VERSION
 
-from . import barrier, break_, demo, event, lock, ls, resize, semaphore, show
+from . import barrier, break_, demo, dump, event, lock, ls, resize, semaphore, show
 
 
 def run() -> int:
@@ -65,6 +65,7 @@ for _command in (
     show.show,
     break_.break_,
     resize.resize,
+    dump.dump,
     demo.demo,
 ):
     cli.add_command(_command)

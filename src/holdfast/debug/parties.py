@@ -1,0 +1,232 @@
+"""Tasks and threads at one moment: what each holds, and what it waits for.
+
+What must hold: all that is told of a task was so at the same moment. A task that waits with the same future before and
+after it was looked at has not run in between. One that has run is told as running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import math
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from holdfast.tasks.keyed_lock import AllKeys, KeyLock
+from holdfast.tasks.primitive import Queue
+from holdfast.tasks.rw_lock import Side
+from holdfast.tasks.wait_queue import WaitQueue
+from holdfast.threads.condition import SyncCondition
+from holdfast.threads.task_waiter import TaskWaiter
+from holdfast.threads.thread_waiter import ThreadWaiter
+
+from .awaited_tasks import awaited_tasks
+from .primitives import Taken, is_asyncios, is_condition, taken_by
+from .stacks import Link, Manager, chain, is_users, managers, place_of, users_place
+from .story import Place
+from .written import managers_of_running
+
+_STANDS_FOR = KeyLock, AllKeys, Side
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Something that a task or a thread holds."""
+
+    taken: Taken
+    shown: Any
+    """What stands for it in the program."""
+    place: Place
+    generator: object
+    releases: bool
+    """See stacks.Manager."""
+
+
+@dataclass(eq=False, slots=True)
+class Party:
+    """A task or a thread."""
+
+    name: str
+    subject: Any
+    """The task, or the identifier of the thread."""
+    place: Place | None = None
+    """Where it waits."""
+    future: Any = None
+    """What stands in a line for it: a future, or a ThreadWaiter."""
+    core: Any = None
+    """The primitive that it waits for."""
+    shown: Any = None
+    """What stands for that in the program."""
+    needs: int = 1
+    timeout: bool = False
+    """Whether a timeout ends its wait."""
+    has_grant: bool = False
+    """Whether it has been handed what it waited for, and has not run since."""
+    tasks: tuple[Any, ...] = ()
+    """The tasks whose end it waits for."""
+    goes_on: bool = False
+    """Whether it was woken or cancelled since it was looked at, and will run."""
+    held: list[Held] = field(default_factory=list)
+
+    def waits(self) -> bool:
+        """Whether it waits for a primitive and has not been handed it."""
+        return self.core is not None and not self.has_grant
+
+
+def of_task(task: asyncio.Task[Any]) -> Party:
+    """What a task holds and waits for. Its event loop may run in another thread."""
+    name = f"task {task.get_name()!r}"
+    for _ in range(3):
+        party = Party(name, task)
+        party.future = getattr(task, "_fut_waiter", None)
+        if party.future is None:
+            return party
+        _look(party, chain(task.get_coro()))
+        if getattr(task, "_fut_waiter", None) is party.future:
+            return party
+    return Party(name, task)
+
+
+def still_waits(party: Party) -> bool:
+    """Whether a task or thread waits as it did when it was looked at."""
+    if isinstance(party.future, ThreadWaiter):
+        return not party.future.done()
+    return party.future is not None and party.subject._fut_waiter is party.future and not party.future.done()
+
+
+class _Role(enum.Enum):
+    """What an object may be in the chain of a task that waits."""
+
+    LINE = enum.auto()
+    WAITER = enum.auto()
+    ASYNCIOS = enum.auto()
+    STANDS_FOR = enum.auto()
+
+
+@lru_cache(maxsize=1024)
+def _role(kind: type) -> _Role | None:
+    if issubclass(kind, (WaitQueue, Queue)):
+        return _Role.LINE
+    if issubclass(kind, TaskWaiter):
+        return _Role.WAITER
+    if issubclass(kind, _STANDS_FOR):
+        return _Role.STANDS_FOR
+    return _Role.ASYNCIOS if is_asyncios(kind) else None
+
+
+def _look(party: Party, links: list[Link]) -> None:
+    party.place = users_place(links)
+    own = [link for link in links if link.frame is None or not is_users(link.frame)]
+    party.tasks, party.timeout = awaited_tasks(party.future, own)
+    if not party.tasks:
+        for link in reversed(own):
+            for value in link.referents:
+                role = _role(type(value))  # type: ignore[arg-type]  # a type is hashable
+                if role is _Role.STANDS_FOR:
+                    party.shown = value
+                elif role is not None and party.core is None:
+                    _look_for_line(party, value, role)
+        party.shown = party.shown or party.core
+    conditions = _waited_conditions(own) if party.waits() else []
+    _note_held(party, managers(links), conditions)
+
+
+def _look_for_line(party: Party, value: Any, role: _Role) -> None:
+    """If this is what the future stands in, note the primitive."""
+    future = party.future
+    if role is _Role.LINE:
+        party.core = value._owner
+        note = value._notes.get(future) if value._notes else None
+        party.needs = note if type(note) is int else 1
+    elif role is _Role.ASYNCIOS:
+        party.core = value
+    elif value.future is future and value.line is not None:
+        party.core = value.line._owner
+        party.needs = value.needs
+    party.has_grant = party.core is not None and future.done() and not future.cancelled()
+
+
+def _waited_conditions(own: Iterable[Link]) -> list[Any]:
+    """The conditions whose wait() is in the chain. Who waits there has released the lock."""
+    return [
+        value
+        for link in own
+        if getattr(link.awaitable, "__name__", "") == "wait"
+        for value in link.referents
+        if is_condition(value)
+    ]
+
+
+def _note_held(party: Party, found: Iterable[Manager], conditions: Iterable[Any]) -> None:
+    for manager in found:
+        party.timeout = party.timeout or _is_timeout(manager.manager)
+        for taken in taken_by(manager.manager):
+            if manager.is_exact or taken.core is not party.core:
+                party.held.append(Held(taken, manager.manager, manager.place, manager.generator, manager.releases))
+    if not party.waits():
+        return
+    for condition in {id(each): each for each in conditions}.values():  # who waits there has released the lock
+        for taken in taken_by(condition):
+            for held in reversed(party.held):
+                if held.taken.core is taken.core:
+                    party.held.remove(held)
+                    break
+
+
+def _is_timeout(manager: Any) -> bool:
+    kind = type(manager)
+    if issubclass(kind, asyncio.Timeout):
+        return manager.when() is not None
+    # Those of the package async_timeout, and of anyio.
+    return kind.__name__ == "Timeout" or (
+        kind.__name__ == "CancelScope" and getattr(manager, "_deadline", math.inf) != math.inf
+    )
+
+
+def of_thread(name: str, ident: int, frame: types.FrameType, running: list[Party]) -> Party:
+    """What a thread holds and waits for.
+
+    frame: its innermost frame. running: the tasks that run now; what the one of this thread holds is noted there.
+    """
+    party = Party(f"thread {name!r}", ident)
+    inner: list[types.FrameType] = []
+    conditions = []
+    for each in _outwards(frame):
+        inner.append(each)
+        code = each.f_code
+        if code is ThreadWaiter.wait.__code__:
+            _look_for_thread(party, each)
+        elif code is SyncCondition.wait.__code__:
+            conditions.append(each.f_locals["self"]._shared)
+        elif party.core is not None and party.shown is None and is_users(each):
+            party.shown = party.core
+            party.place = place_of(each)
+        elif (task := _run_by(each, running)) is not None:
+            _note_held(task, reversed([*managers_of_running(inner)]), ())
+            inner = []
+    _note_held(party, managers_of_running(inner[::-1]), conditions)
+    return party
+
+
+def _outwards(frame: types.FrameType | None) -> Iterator[types.FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _look_for_thread(party: Party, frame: types.FrameType) -> None:
+    waiter = frame.f_locals["self"]
+    party.future, party.needs, party.has_grant = waiter, waiter.needs, waiter.granted
+    party.core = None if waiter.line is None else waiter.line._owner
+    party.timeout = frame.f_locals["timeout"] >= 0
+
+
+def _run_by(frame: types.FrameType, running: list[Party]) -> Party | None:
+    """The task whose outermost frame this is."""
+    for party in running:
+        if getattr(party.subject.get_coro(), "cr_frame", None) is frame:
+            return party
+    return None
