@@ -157,9 +157,10 @@ class KeyedLock(Generic[K]):
             raise RuntimeError(NOT_ACQUIRED)
         if not isinstance(entry, Entry):
             entry = entries.pop(key, None)
-            if isinstance(entry, Entry):  # somebody has asked for the key while pop() looked for it
-                entries[key] = entry
-        return entry if isinstance(entry, Entry) else None
+            if not isinstance(entry, Entry):
+                return None
+            entries[key] = entry  # somebody has asked for the key while pop() looked for it
+        return entry
 
 
 @compiled
