@@ -28,11 +28,11 @@ typedef struct {
     PyObject *weakrefs;
 } KeyLock;
 
-/* Whether a value of the dict is a mark. Python's marks are instances of object. */
+/* Whether a value of the dict is a mark: one of ours, or one that Python code has put there, an instance of object. */
 static inline bool
 is_mark(PyObject *value)
 {
-    return value == Py_None || Py_IS_TYPE(value, &PyBaseObject_Type);
+    return value == Py_None || PyFloat_CheckExact(value) || Py_IS_TYPE(value, &PyBaseObject_Type);
 }
 
 /* Put a mark in the place of a key that is not in the dict; return whether it was put there. */
@@ -41,8 +41,8 @@ put_mark(PyObject *entries, PyObject *key)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     return PyDict_SetDefaultRef(entries, key, Py_None, NULL) == 0;
-#else  /* Only a mark of its own shows that it was put there. */
-    PyObject *mark = PyObject_New(PyObject, &PyBaseObject_Type);
+#else  /* Only a mark of its own shows that it was put there. A new float is the cheapest new object. */
+    PyObject *mark = PyFloat_FromDouble(0.0);
     if (mark == NULL) {
         return false;
     }
@@ -149,8 +149,10 @@ static PyObject *
 key_lock_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
     State *state = function->state;
-    bool taken = has_own_acquire(function, self, dict_of_key_lock) && take_free_key(state, self);
-    return taken ? Py_NewRef(state->finished) : NULL;
+    if (!has_own_acquire(function, self, dict_of_key_lock)) {
+        return PyObject_CallMethodNoArgs(self, state->str_enter);  /* which calls the other one */
+    }
+    return take_free_key(state, self) ? Py_NewRef(state->finished) : NULL;
 }
 
 static PyObject *
@@ -346,13 +348,19 @@ static Body keyed_lock_bodies[] = {
 /* Give the twins their slots, when they have their methods. The interpreter's own for a class made in Python would come to
 the same by a search, and would look for fields that such a class adds. If a test or a tracer puts another `__getitem__`
 into the class, the interpreter sets its own slot again; and a subclass has the interpreter's. */
-static void
+static int
 give_slots(State *state, PyTypeObject *type, PyTypeObject *twin)
 {
     if (type == state->keyed_lock_type) {
         twin->tp_as_mapping->mp_subscript = keyed_lock_subscript;
     }
     else if (type == state->key_lock_type) {
+        if (twin->tp_basicsize != type->tp_basicsize || twin->tp_dictoffset != type->tp_dictoffset
+            || twin->tp_weaklistoffset != type->tp_weaklistoffset) {
+            PyErr_Format(PyExc_TypeError, "%R must not have fields of its own: see key_lock_dealloc()", twin);
+            return -1;
+        }
         twin->tp_dealloc = key_lock_dealloc;
     }
+    return 0;
 }

@@ -216,8 +216,7 @@ complete(PyObject *module, PyObject *arguments)
     if (known != NULL) {
         Py_XSETREF(*known, (PyTypeObject *)Py_NewRef(twin));
     }
-    give_slots(state, type, twin);
-    Py_RETURN_NONE;
+    return give_slots(state, type, twin) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static int
