@@ -31,7 +31,10 @@ _IN_THREADS = {
     "blocking": "there is no blocking=; write 'acquire(blocking=False)'",
 }
 """What the methods of a session for threads say."""
-_MAKERS = {"lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier", "locks", "leader"}
+_MAKERS = {
+    *("lock", "semaphore", "bounded_semaphore", "event", "condition", "barrier"),
+    *("locks", "leader", "rw_lock", "rate_limiter"),
+}
 """Methods of a session. In other libraries, such as redis-py, they are given what here is the session's."""
 
 

@@ -73,6 +73,22 @@ def test_a_semaphore_lets_n_in():
         assert run("semaphore", "s", "2", "--timeout", "60", "--", "true").returncode == 0
 
 
+def test_a_command_that_counts_as_several_is_not_overtaken():
+    with started("semaphore", "s", "3", "--permits", "2", *HOLD) as two:
+        assert two.stdout.readline() == "in\n"
+        assert shown("s")["holders"][0]["permits"] == 2
+        with started("semaphore", "s", "3", "--permits", "3", *HOLD) as three:
+            until_waiting("s")
+            assert shown("s")["waiters"][0]["permits"] == 3
+            assert "for 3 permits" in run("show", "s").stdout
+            assert run("semaphore", "s", "3", "--timeout", "0", "--", "true").returncode == 124
+            two.stdin.write("\n")
+            assert two.wait(BOUND) == 0
+            assert three.stdout.readline() == "in\n"
+            three.stdin.write("\n")
+            assert three.wait(BOUND) == 0
+
+
 def test_who_gives_up_leaves_nothing_behind():
     with started("lock", "x", *HOLD) as holder:
         holder.stdout.readline()
@@ -319,6 +335,8 @@ def test_the_place_in_messages_has_no_password(monkeypatch, url, variable, shown
         (["semaphore", "s", "0", "--", "true"], 2, "0 is not in the range"),
         (["semaphore", "s", "many", "--", "true"], 2, "'many' is no integer of 1 or more. Has N been left out?"),
         (["semaphore", "s", "--", "echo", "hi"], 2, "'echo' is no integer of 1 or more. Has N been left out?"),
+        (["semaphore", "s", "2", "--permits", "0", "--", "true"], 2, "0 is not in the range"),
+        (["semaphore", "s", "2", "--permits", "3", "--", "true"], 2, "--permits must be at most N, which is 2 here"),
         (["barrier", "b", "0"], 2, "0 is not in the range"),
         (["semaphore", "used", "3", "--", "true"], 125, "'used' is a lock, made by"),
         (["ls", "--url", "sqlite:///proc/none"], 125, "cannot use the directory /proc/none"),

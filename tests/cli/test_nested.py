@@ -57,6 +57,13 @@ def test_a_semaphore_counts_its_levels():
     assert "all 2 permits of 's' are held by process" in result.stderr
 
 
+def test_a_semaphore_counts_what_a_level_takes():
+    assert nested(["semaphore", "s", "3"], ["semaphore", "s", "3", "--permits", "2"]).stdout == "in\n"
+    result = nested(["semaphore", "s", "3", "--permits", "2"], ["semaphore", "s", "3", "--permits", "2"])
+    assert is_refused(result), result
+    assert "2 of the 3 permits of 's' are held by process" in result.stderr
+
+
 def test_it_waits_for_others_who_hold_the_rest():
     """Only what is held by commands that wait for this one can never be had."""
     two = ["semaphore", "s", "2"]

@@ -7,15 +7,18 @@ import getpass
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import holdfast
 from holdfast.cli.commands import break_
 
 from .running import BOUND, HOLD, HOLDFAST, python, run, shown, started, until, until_waiting
@@ -278,3 +281,20 @@ def test_break_by_a_user_without_a_name(monkeypatch):
 
     monkeypatch.setattr(getpass, "getuser", nobody)
     assert break_._who_asks() == f"user {os.getuid()}@{socket.gethostname()}"
+
+
+def test_show_says_who_reads_who_writes_and_who_waits_for_what():
+    with holdfast.connect().sync as session, holdfast.connect().sync as other:
+        mine, others = session.rw_lock("index"), other.rw_lock("index")
+        with mine.reader, mine.reader:
+            assert shown("index")["holders"][0]["side"] == "reader"
+            writer = threading.Thread(target=others.writer.acquire)
+            writer.start()
+            until_waiting("index")
+            printed = run("show", "index").stdout
+            assert "2 readers" in printed
+            assert "to write" in printed
+            assert "readers: 2, writing: no" in run("ls").stdout
+        writer.join(BOUND)
+        assert re.search(r"holds .* writer", run("show", "index").stdout)
+        others.writer.release()

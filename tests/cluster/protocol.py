@@ -28,12 +28,15 @@ from typing import Any, NamedTuple, Protocol
 from holdfast.cluster.records.additions import added, left, takes_additions
 from holdfast.cluster.records.barrier import GiveUp, Trip
 from holdfast.cluster.records.line import size
-from holdfast.cluster.records.record import Answer, Grants, Record, Withdraw
+from holdfast.cluster.records.record import Answer, Grants, Record, Withdraw, WithdrawMany
+from holdfast.cluster.records.rw_lock import Downgrade, Read
+from holdfast.cluster.records.semaphore import AcquireMany, refusal
 from holdfast.cluster.records.step import Batch, Step, step
 from holdfast.cluster.records.stored import decode, encode
 
 ADDED = re.compile(r"\d+ \[")
 """The beginning of a row that was stored behind a record."""
+WITHDRAWALS = Withdraw, WithdrawMany
 Ticket = tuple[str, int]
 Woken = list[tuple[str, int, int]]
 """Session, ticket, and what that has got."""
@@ -48,6 +51,9 @@ class Model(Protocol):
         """The new model, the outcome, and the other tickets that no longer wait."""
 
     def bury(self, dead: frozenset[str]) -> tuple[Model, Woken]: ...
+
+    def serve(self) -> tuple[Model, Woken]:
+        """Grant what can be granted."""
 
     def waiting(self) -> Iterable[Ticket]: ...
 
@@ -67,6 +73,9 @@ class Kind(Protocol):
 
     def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
         """What else can be done; and which ticket gives up what it has got in doing so, or 0."""
+
+    def worth(self, asked: Any, value: int) -> int:
+        """What a ticket has got that has asked with this operation, from the value that it was granted."""
 
     def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
         """What a task sends that leaves while it waits with this operation."""
@@ -235,7 +244,11 @@ class World(NamedTuple):
         return self.with_client(name, client).spending(asks=1)
 
     def tell(self, name: str, operation: Any, given_up: int) -> World:
-        return self.with_client(name, dict(self.clients)[name].give_up(given_up).add(operation)).spending(tells=1)
+        client = dict(self.clients)[name].give_up(given_up).add(operation)
+        if isinstance(operation, Downgrade):  # the ticket has got something else now
+            worth = self.kind.worth(Read(given_up), operation.token)
+            client = client._replace(got=tuple(sorted([*client.got, (given_up, worth)])))
+        return self.with_client(name, client).spending(tells=1)
 
     def end(self, name: str, ticket: int, value: int) -> World:
         client = dict(self.clients)[name].give_up(ticket)
@@ -254,7 +267,7 @@ class World(NamedTuple):
         if isinstance(operation, Withdraw) and client.has_in_turn(ticket):
             return self.with_client(name, client.forget(ticket))  # it is passed over
         client = client.add(operation)
-        if isinstance(operation, (Withdraw, GiveUp)):
+        if isinstance(operation, (Withdraw, WithdrawMany, GiveUp)):
             return self.with_client(name, client.forget(ticket))
         asked = tuple((other, operation if other == ticket else old) for other, old in client.asked)
         return self.with_client(name, client._replace(asked=asked))
@@ -416,9 +429,12 @@ class World(NamedTuple):
         model, woken = model.bury(dead)
         if batch.number != client.applied.batch or not batch.operations:
             outcomes: dict[int, int] = {}
-            for _, operations in groupby(enumerate(batch.operations), lambda entry: isinstance(entry[1], Withdraw)):
+            for kind, operations in groupby(enumerate(batch.operations), lambda entry: type(entry[1])):
                 for index, operation in self._in_order(name, model, [*operations]):
                     model, outcomes[index], others = model.apply(name, operation)
+                    woken += others
+                if kind in WITHDRAWALS:  # what has left from the head may have been what the others waited for
+                    model, others = model.serve()
                     woken += others
             applied = Answer.of(batch.number, [outcome for _, outcome in sorted(outcomes.items())])
             client = client._replace(applied=applied)
@@ -429,7 +445,7 @@ class World(NamedTuple):
     @staticmethod
     def _in_order(name: str, model: Any, operations: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
         """Operations with their indices. Of withdrawals in succession, those of waiting tickets come first."""
-        if not isinstance(operations[0][1], Withdraw):
+        if not isinstance(operations[0][1], WITHDRAWALS):
             return operations
         waiting = {ticket for other, ticket in model.waiting() if other == name}
         return sorted(operations, key=lambda entry: (entry[1].ticket not in waiting, entry[1].ticket))
@@ -447,8 +463,12 @@ class World(NamedTuple):
 
     def _get_one(self, client: Client, ticket: int, value: int) -> Client:
         """A ticket does not wait any more; nothing if it has been withdrawn, or has got it before."""
-        if ticket in dict(client.asked):
+        asked = dict(client.asked)
+        if ticket in asked:
             client = client.forget(ticket)
+            if isinstance(asked[ticket], AcquireMany) and value <= refusal(0):  # the session takes the refusal
+                client = client.add(WithdrawMany(*asked[ticket]))
+            value = self.kind.worth(asked[ticket], value)
             if value > 0 and self.kind.keeps:
                 client = client._replace(got=tuple(sorted([*client.got, (ticket, value)])))
         return client

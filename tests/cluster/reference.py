@@ -6,19 +6,22 @@ The models are lists of (session, ticket), without runs, and without any short c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from holdfast.cluster.records import barrier as barrier_record
 from holdfast.cluster.records import event as event_record
 from holdfast.cluster.records import lock as lock_record
+from holdfast.cluster.records import rw_lock as rw_lock_record
 from holdfast.cluster.records import semaphore as semaphore_record
 from holdfast.cluster.records.barrier import BROKEN, BarrierRecord
 from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.line import tickets
 from holdfast.cluster.records.lock import LockRecord
-from holdfast.cluster.records.record import Withdraw
+from holdfast.cluster.records.record import Withdraw, WithdrawMany
+from holdfast.cluster.records.rw_lock import RWLockRecord
 from holdfast.cluster.records.semaphore import SemaphoreRecord
 
 from .protocol import Client, Ticket, Woken
@@ -30,6 +33,14 @@ def split_off(woken: Woken, session: str, ticket: int) -> tuple[int, Woken]:
     """What this ticket was granted, or 0; and the others."""
     mine = [value for *who, value in woken if who == [session, ticket]]
     return (mine[0] if mine else 0), [entry for entry in woken if entry[:2] != (session, ticket)]
+
+
+class Plain:
+    """What most kinds have in common."""
+
+    def worth(self, asked: Any, value: int) -> int:
+        """What a ticket has got that has asked with this operation, from the value that it was granted."""
+        return int(value * getattr(asked, "permits", 1))
 
 
 # The Lock and its Conditions
@@ -120,7 +131,7 @@ class LockModel(NamedTuple):
         yield from (entry[:2] for entry in self.rooms)
 
 
-class LockKind:
+class LockKind(Plain):
     initial = LockRecord()
     model = LockModel()
     asking = lock_record.Acquire, lock_record.TryAcquire, lock_record.Wait
@@ -186,27 +197,68 @@ class SemaphoreModel(NamedTuple):
     bounded: bool
     inside: tuple[str, ...] = ()
     """The session of each permit that is taken."""
-    line: Line = ()
+    line: tuple[tuple[str, int, int], ...] = ()
+    """The session, the ticket, and how many permits it asks for."""
+    refused: tuple[tuple[str, int, int], ...] = ()
+    """The session, the ticket, and how many permits there were."""
 
     def serve(self) -> tuple[SemaphoreModel, Woken]:
-        served = self.line[: max(self.free, 0)]
-        inside = (*self.inside, *(session for session, _ in served))
-        model = self._replace(free=self.free - len(served), inside=tuple(sorted(inside)), line=self.line[len(served) :])
-        return model, [(*entry, 1) for entry in served]
+        model, woken = self, Woken()
+        while model.line and model.line[0][2] <= model.free:
+            session, ticket, permits = model.line[0]
+            inside = tuple(sorted([*model.inside, *[session] * permits]))
+            model = model._replace(free=model.free - permits, inside=inside, line=model.line[1:])
+            woken.append((session, ticket, 1))
+        return model, woken
 
-    def give_back(self, session: str) -> tuple[SemaphoreModel, int, Woken]:
+    def refuse(self) -> tuple[SemaphoreModel, Woken]:
+        """Refuse who asks for more permits than there are. One permit is waited for."""
+        gone = [entry for entry in self.line if self.bounded and entry[2] > max(self.value, 1)]
+        model = self._replace(
+            line=tuple(entry for entry in self.line if entry not in gone),
+            refused=(*self.refused, *((*entry[:2], self.value) for entry in gone)),
+        )
+        return model, [(*entry[:2], semaphore_record.refusal(self.value)) for entry in gone]
+
+    def give_back(self, session: str, permits: int = 1) -> tuple[SemaphoreModel, int, Woken]:
         inside = [*self.inside]
-        inside.remove(session)
-        model, woken = self._replace(inside=tuple(inside), free=self.free + 1).serve()
+        for _ in range(permits):
+            inside.remove(session)
+        model, woken = self._replace(inside=tuple(inside), free=self.free + permits).serve()
         return model, 1, woken
+
+    def ask(self, session: str, ticket: int, permits: int) -> tuple[SemaphoreModel, int, Woken]:
+        model, woken = self._replace(line=(*self.line, (session, ticket, permits))).refuse()
+        model, more = model.serve()
+        return model, *split_off([*woken, *more], session, ticket)
+
+    def withdraw(self, session: str, ticket: int, permits: int) -> tuple[SemaphoreModel, int, Woken]:
+        waiting = tuple(entry for entry in self.line if entry[:2] != (session, ticket))
+        refused = tuple(entry for entry in self.refused if entry[:2] != (session, ticket))
+        if (waiting, refused) != (self.line, self.refused):
+            return self._replace(line=waiting, refused=refused), 1, []
+        return self.give_back(session, permits) if self.inside.count(session) >= permits else (self, 0, [])
 
     def apply(self, session: str, operation: Any) -> tuple[SemaphoreModel, int, Woken]:
         match operation:
             case semaphore_record.Acquire(ticket):
-                model, woken = self._replace(line=(*self.line, (session, ticket))).serve()
-                return model, *split_off(woken, session, ticket)
+                return self.ask(session, ticket, 1)
+            case semaphore_record.AcquireMany(ticket, permits):
+                return self.ask(session, ticket, permits)
             case semaphore_record.TryAcquire(ticket):
-                return self.apply(session, semaphore_record.Acquire(ticket)) if self.free > 0 else (self, -1, [])
+                return self.ask(session, ticket, 1) if self.free > 0 and not self.line else (self, -1, [])
+            case semaphore_record.TryAcquireMany(_, permits) if self.bounded and permits > self.value:
+                return self, semaphore_record.refusal(self.value), []
+            case semaphore_record.TryAcquireMany(ticket, permits):
+                is_free = self.free >= permits and not self.line
+                return self.ask(session, ticket, permits) if is_free else (self, -1, [])
+            case semaphore_record.ReleaseMany(permits):
+                held = min(self.inside.count(session), permits)
+                if self.bounded and held < permits:
+                    return self, 0, []
+                return self._replace(free=self.free + permits - held).give_back(session, held)
+            case semaphore_record.GiveBackMany(permits):
+                return self.give_back(session, permits) if self.inside.count(session) >= permits else (self, 0, [])
             case semaphore_record.GiveBack():
                 return self.give_back(session) if session in self.inside else (self, 0, [])
             case semaphore_record.Release():
@@ -217,61 +269,85 @@ class SemaphoreModel(NamedTuple):
                 model, woken = self._replace(free=self.free + 1).serve()
                 return model, 1, woken
             case semaphore_record.Resize(value):
-                model, woken = self._replace(value=value, free=self.free + value - self.value).serve()
-                return model, 1, woken
+                model, refused = self._replace(value=value, free=self.free + value - self.value).refuse()
+                model, woken = model.serve()
+                return model, 1, [*refused, *woken]
             case Withdraw(ticket):
-                if (session, ticket) not in self.line:
-                    return self.give_back(session) if session in self.inside else (self, 0, [])
-                return self._replace(line=tuple(entry for entry in self.line if entry != (session, ticket))), 1, []
+                return self.withdraw(session, ticket, 1)
+            case WithdrawMany(ticket, permits):
+                return self.withdraw(session, ticket, permits)
         raise TypeError(operation)
 
     def bury(self, dead: frozenset[str]) -> tuple[SemaphoreModel, Woken]:
         inside = tuple(session for session in self.inside if session not in dead)
         line = tuple(entry for entry in self.line if entry[0] not in dead)
+        refused = tuple(entry for entry in self.refused if entry[0] not in dead)
         free = self.free + len(self.inside) - len(inside)
-        return self._replace(inside=inside, line=line, free=free).serve()
+        return self._replace(inside=inside, line=line, refused=refused, free=free).serve()
 
     def waiting(self) -> Iterator[Ticket]:
-        yield from self.line
+        return ((session, ticket) for session, ticket, _ in self.line)
 
 
-class SemaphoreKind:
-    asking = semaphore_record.Acquire, semaphore_record.TryAcquire
+class SemaphoreKind(Plain):
+    asking = (
+        semaphore_record.Acquire,
+        semaphore_record.TryAcquire,
+        semaphore_record.AcquireMany,
+        semaphore_record.TryAcquireMany,
+    )
     keeps = True
 
-    def __init__(self, value: int, bounded: bool, *values: int) -> None:
-        """values: to which it may be resized."""
+    def __init__(self, value: int, bounded: bool, *values: int, many: Sequence[int] = ()) -> None:
+        """values: to which it may be resized. many: how many permits may be asked for, besides one."""
         self.values = values
+        self.many = many
         self.initial = SemaphoreRecord(value=value, bounded=bounded, free=value)
         self.model = SemaphoreModel(value, value, bounded)
 
     def asks(self, client: Client) -> Iterator[tuple[Callable[[int], Any], int]]:
         yield semaphore_record.Acquire, 0
-        yield semaphore_record.TryAcquire, 0
+        if not self.many:
+            yield semaphore_record.TryAcquire, 0
+        for n in self.many:
+            yield partial(semaphore_record.AcquireMany, permits=n), 0
+            yield partial(semaphore_record.TryAcquireMany, permits=n), 0
 
     def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
         """A release by a session in which nothing is held or on its way: the others are in give_back()."""
-        if not (client.got or client.asked or client.pending or client.sent):
-            yield semaphore_record.Release(), 0
+        if not (client.asked or client.pending or client.sent):
+            if not client.got:
+                yield semaphore_record.Release(), 0
+            for n in self.many:
+                if not client.got:
+                    yield semaphore_record.ReleaseMany(n), 0
+                elif len(client.got) == 1 and not self.initial.bounded:  # which refuses that before it is asked
+                    ticket, permits = client.got[0]
+                    yield semaphore_record.ReleaseMany(permits + n), ticket
         for value in self.values:
             yield semaphore_record.Resize(value), 0
 
     def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
-        if not isinstance(asked, semaphore_record.TryAcquire):
-            yield Withdraw(ticket)
+        match asked:
+            case semaphore_record.Acquire():
+                yield Withdraw(ticket)
+            case semaphore_record.AcquireMany(_, permits):
+                yield WithdrawMany(ticket, permits)
 
     def agree(self, record: SemaphoreRecord, model: SemaphoreModel) -> None:
         assert (record.value, record.free, record.permits) == (model.value, model.free, Counter(model.inside))
-        assert (*tickets(record.line),) == model.line
-        assert not (record.free > 0 and record.line), "a permit is free, and somebody waits for it"
+        assert (*((run.session, ticket, run.asks) for run in record.line for ticket in run.tickets()),) == model.line
+        assert sorted(record.refused) == sorted(model.refused)
+        assert not record.line or record.free < record.line[0].asks, "permits are free, and somebody waits for them"
         if record.bounded:
             assert record.free + sum(record.permits.values()) == record.value, "a permit was lost or made"
 
     def believe(self, name: str, client: Client, model: SemaphoreModel) -> None:
-        assert len(client.got) <= model.inside.count(name), "it believes to hold more permits than it does"
+        held = sum(permits for _, permits in client.got)
+        assert held <= model.inside.count(name), "it believes to hold more permits than it does"
 
     def give_back(self, ticket: int, value: int) -> Any:
-        return semaphore_record.GiveBack()
+        return semaphore_record.GiveBack() if value == 1 else semaphore_record.GiveBackMany(value)
 
     def tidy(self, model: SemaphoreModel) -> Iterator[Any]:
         yield from ()
@@ -279,6 +355,153 @@ class SemaphoreKind:
     def is_drained(self, record: SemaphoreRecord) -> bool:
         """Permits that were added stay."""
         return replace(record, free=record.value).is_initial() and record.free >= record.value
+
+
+# RWLock
+
+
+class RWLockModel(NamedTuple):
+    tokens: int = 1
+    writer: tuple[str, int, int] | None = None
+    """The session, its ticket, and the token of that."""
+    readers: tuple[str, ...] = ()
+    """The session of each reader."""
+    line: tuple[tuple[str, int, bool], ...] = ()
+    """The session, the ticket, and whether it wants to write."""
+
+    def serve(self) -> tuple[RWLockModel, Woken]:
+        model, woken = self, Woken()
+        while model.line and not model.writer:
+            session, ticket, writes = model.line[0]
+            if writes and model.readers:
+                break
+            if writes:
+                token = model.tokens + 1
+                model = model._replace(tokens=token, writer=(session, ticket, token))
+            else:
+                model = model._replace(readers=tuple(sorted([*model.readers, session])))
+            woken.append((session, ticket, model.tokens))
+            model = model._replace(line=model.line[1:])
+        return model, woken
+
+    def ask(self, session: str, ticket: int, writes: bool) -> tuple[RWLockModel, int, Woken]:
+        model, woken = self._replace(line=(*self.line, (session, ticket, writes))).serve()
+        return model, *split_off(woken, session, ticket)
+
+    def without_reader(self, session: str) -> RWLockModel:
+        readers = [*self.readers]
+        readers.remove(session)
+        return self._replace(readers=tuple(readers))
+
+    def apply(self, session: str, operation: Any) -> tuple[RWLockModel, int, Woken]:
+        match operation:
+            case rw_lock_record.Read(ticket):
+                return self.ask(session, ticket, False)
+            case rw_lock_record.Write(ticket):
+                return self.ask(session, ticket, True)
+            case rw_lock_record.TryRead(ticket):
+                return (self, -1, []) if self.writer or self.line else self.ask(session, ticket, False)
+            case rw_lock_record.TryWrite(ticket):
+                return (self, -1, []) if self.writer or self.readers else self.ask(session, ticket, True)
+            case rw_lock_record.EndRead() if session in self.readers:
+                model, woken = self.without_reader(session).serve()
+                return model, 1, woken
+            case rw_lock_record.EndWrite(token) if self.writer and self.writer[2] == token:
+                model, woken = self._replace(writer=None).serve()
+                return model, 1, woken
+            case rw_lock_record.Downgrade(token) if self.writer and self.writer[2] == token:
+                readers = tuple(sorted([*self.readers, self.writer[0]]))
+                model, woken = self._replace(writer=None, readers=readers).serve()
+                return model, 1, woken
+            case rw_lock_record.EndRead() | rw_lock_record.EndWrite() | rw_lock_record.Downgrade():
+                return self, 0, []
+            case Withdraw(ticket):
+                line = tuple(entry for entry in self.line if entry[:2] != (session, ticket))
+                if line != self.line:
+                    return self._replace(line=line), 1, []
+                if self.writer and self.writer[:2] == (session, ticket):
+                    model, woken = self._replace(writer=None).serve()
+                    return model, 1, woken
+                if session in self.readers:
+                    model, woken = self.without_reader(session).serve()
+                    return model, 1, woken
+                return self, 0, []
+        raise TypeError(operation)
+
+    def bury(self, dead: frozenset[str]) -> tuple[RWLockModel, Woken]:
+        return self._replace(
+            writer=None if self.writer and self.writer[0] in dead else self.writer,
+            readers=tuple(session for session in self.readers if session not in dead),
+            line=tuple(entry for entry in self.line if entry[0] not in dead),
+        ).serve()
+
+    def waiting(self) -> Iterator[Ticket]:
+        return ((session, ticket) for session, ticket, _ in self.line)
+
+
+class RWLockKind(Plain):
+    """What a ticket has got is twice its token, and one more if it writes."""
+
+    initial = RWLockRecord()
+    model = RWLockModel()
+    asking = rw_lock_record.Read, rw_lock_record.TryRead, rw_lock_record.Write, rw_lock_record.TryWrite
+    keeps = True
+
+    def __init__(self, tries: bool = False) -> None:
+        self.tries = tries
+
+    def asks(self, client: Client) -> Iterator[tuple[Callable[[int], Any], int]]:
+        yield rw_lock_record.Read, 0
+        yield rw_lock_record.Write, 0
+        if self.tries:
+            yield rw_lock_record.TryRead, 0
+            yield rw_lock_record.TryWrite, 0
+
+    def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
+        for ticket, value in client.got:
+            if value % 2:
+                yield rw_lock_record.Downgrade(value // 2), ticket
+
+    def worth(self, asked: Any, value: int) -> int:
+        return 2 * value + isinstance(asked, (rw_lock_record.Write, rw_lock_record.TryWrite)) if value > 0 else value
+
+    def leaving(self, ticket: int, asked: Any) -> Iterator[Any]:
+        if isinstance(asked, (rw_lock_record.Read, rw_lock_record.Write)):
+            yield Withdraw(ticket)
+
+    def agree(self, record: RWLockRecord, model: RWLockModel) -> None:
+        assert record.tokens == model.tokens, "a token was given twice, or went back"
+        assert (record.writer and record.writer[:3]) == model.writer
+        assert record.readers == Counter(model.readers)
+        line = [
+            (run.session, ticket, run.asks == rw_lock_record.WRITE) for run in record.line for ticket in run.tickets()
+        ]
+        assert (*line,) == model.line
+        assert not (record.writer and record.readers), "somebody reads while somebody writes"
+        if record.line and not record.writer:
+            assert record.readers, "it is free, and somebody waits for it"
+            assert record.line[0].asks == rw_lock_record.WRITE, "a reader waits that could come in"
+
+    def believe(self, name: str, client: Client, model: RWLockModel) -> None:
+        reading = [(ticket, value // 2) for ticket, value in client.got if not value % 2]
+        for ticket, value in client.got:
+            if value % 2:
+                assert model.writer == (name, ticket, value // 2), "it believes to write, and does not"
+        inside = model.readers.count(name)
+        if model.writer and model.writer[0] == name:  # which has been told to become a reader
+            inside += (model.writer[1], model.writer[2]) in reading
+        assert len(reading) <= inside, "it believes to read, and does not"
+        for _, token in reading:
+            assert token == model.tokens, "a writer has been in while it reads"
+
+    def give_back(self, ticket: int, value: int) -> Any:
+        return rw_lock_record.EndWrite(value // 2) if value % 2 else rw_lock_record.EndRead()
+
+    def tidy(self, model: RWLockModel) -> Iterator[Any]:
+        yield from ()
+
+    def is_drained(self, record: RWLockRecord) -> bool:
+        return record.is_initial()
 
 
 # Event
@@ -313,7 +536,7 @@ class EventModel(NamedTuple):
         yield from self.line
 
 
-class EventKind:
+class EventKind(Plain):
     initial = EventRecord()
     model = EventModel()
     asking = (event_record.Wait,)
@@ -405,7 +628,7 @@ class BarrierModel(NamedTuple):
         yield from self.line
 
 
-class BarrierKind:
+class BarrierKind(Plain):
     asking = (barrier_record.Arrive,)
     keeps = True
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from .protocol import Kind, Left, World, search
-from .reference import BarrierKind, EventKind, LockKind, SemaphoreKind
+from .reference import BarrierKind, EventKind, LockKind, RWLockKind, SemaphoreKind
 
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 SETTINGS = settings(
@@ -35,6 +35,12 @@ KINDS: dict[str, Kind] = {
     "bounded semaphore": SemaphoreKind(2, bounded=True),
     "resized semaphore": SemaphoreKind(1, False, 0, 2),
     "resized bounded semaphore": SemaphoreKind(2, True, 1, 3),
+    "semaphore with many at once": SemaphoreKind(2, False, many=(2, 3)),
+    "bounded semaphore with many at once": SemaphoreKind(3, True, many=(2, 4)),
+    "resized semaphore with many at once": SemaphoreKind(2, False, 1, 3, many=(2,)),
+    "resized bounded semaphore with many at once": SemaphoreKind(3, True, 1, 0, many=(2, 3)),
+    "reader-writer lock": RWLockKind(),
+    "reader-writer lock with tries": RWLockKind(tries=True),
     "event": EventKind(),
     "barrier": BarrierKind(2),
     "barrier of 3": BarrierKind(3),
@@ -83,5 +89,8 @@ TestSemaphore = machine(KINDS["semaphore"])
 TestBoundedSemaphore = machine(KINDS["bounded semaphore"])
 TestResizedSemaphore = machine(KINDS["resized semaphore"])
 TestResizedBoundedSemaphore = machine(KINDS["resized bounded semaphore"])
+TestManyAtOnce = machine(KINDS["semaphore with many at once"])
+TestResizedManyAtOnce = machine(KINDS["resized bounded semaphore with many at once"])
+TestRWLock = machine(KINDS["reader-writer lock with tries"])
 TestEvent = machine(KINDS["event"])
 TestBarrier = machine(KINDS["barrier of 3"])

@@ -15,8 +15,10 @@ from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
+from holdfast.cluster.records.rate_limiter import RateLimiterRecord
 from holdfast.cluster.records.record import Answer, Record
-from holdfast.cluster.records.semaphore import SemaphoreRecord
+from holdfast.cluster.records.rw_lock import RWLockRecord, Writer
+from holdfast.cluster.records.semaphore import Refused, SemaphoreRecord
 from holdfast.cluster.records.step import Batch
 from holdfast.cluster.records.stored import KNOWN, decode, encode
 
@@ -25,6 +27,8 @@ from .test_lock import connect, run, url
 __all__ = ["url"]  # the fixture
 
 LOCK, EVENT, BARRIER = LockRecord(), EventRecord(), BarrierRecord(parties=2)
+RW_LOCK = RWLockRecord()
+RATE_LIMITER = RateLimiterRecord(rate=3, per=1.5, burst=4)
 SEMAPHORE = SemaphoreRecord(value=2, free=2)
 NAN, INFINITY = float("nan"), float("inf")
 WRONG: list[tuple[Record, str, Any]] = [
@@ -39,6 +43,10 @@ WRONG: list[tuple[Record, str, Any]] = [
     *((SEMAPHORE, "free", wrong) for wrong in ("a", None, 1.0, True)),
     *((SEMAPHORE, "values", wrong) for wrong in (None, 1, ["1"], [-1])),
     *((SEMAPHORE, "permits", wrong) for wrong in ([], {"a": "1"}, {"a": -1}, {"a": None})),
+    *((RW_LOCK, "tokens", wrong) for wrong in ("a", None, 1.5, -1, True)),
+    *((RW_LOCK, "writer", wrong) for wrong in ("a", [], ["a", 1], ["a", "1", 0, 1], [1, 1, 0, 1], ["a", 1, 0, NAN])),
+    *((RW_LOCK, "readers", wrong) for wrong in ([], None, {"a": 0}, {"a": "1"}, {"a": -1}, {"\xe4": 1})),
+    *((RATE_LIMITER, "full_at", wrong) for wrong in ("a", None, 1.5, -1, True)),
     *((EVENT, "is_set", wrong) for wrong in (0, "yes", None, [])),
     *((BARRIER, "broken", wrong) for wrong in (1, "no", None)),
     *((BARRIER, "places", wrong) for wrong in ({}, [1], [["a", 1]], [["a", 1, "1"]], [["a", None, 1]])),
@@ -48,9 +56,10 @@ WRONG: list[tuple[Record, str, Any]] = [
 def test_the_kinds_that_are_known_are_those_that_have_a_class():
     assert {kind.KIND for kind in KINDS} <= {*KNOWN}
     for word in KNOWN:
-        [initial] = [made for kind in KINDS for text in (word, f"{word} of 3") if (made := kind.of_kind(text))]
+        possible = word, f"{word} of 3", f"{word} of 3 per 1.5 s, 4 at most"
+        [initial] = [made for kind in KINDS for text in possible if (made := kind.of_kind(text))]
         assert decode_any(encode(initial), "x") == initial
-        assert initial.kind in (word, f"{word} of 3")
+        assert initial.kind in possible
 
 
 def stored(record: Record, **changes: Any) -> str:
@@ -79,6 +88,9 @@ def stored(record: Record, **changes: Any) -> str:
             rooms={each: Room.of(each, (Run("b", (1, 2)),)) for each in ("\xe4", "\n", "c")},
         ),
         SemaphoreRecord(value=0, free=-21, values=(30, 7), permits={"a": 1, "b": 20}, line=(Run("c", (1, 2)),)),
+        RWLockRecord(tokens=7, readers={"a": 2, "b": 1}, line=(Run("b", (3, 4), 1.0, 2), Run("a", (5, 7), 2.0))),
+        RWLockRecord(tokens=300_007, writer=Writer("a", 2, 300_005, 17.5), line=(Run("a", (3, 4), 1.0, 2),)),
+        RATE_LIMITER.but(full_at=1764118000_000000, line=(Run("b", (3, 4), 1.0, 4), Run("a", (5, 7), 2.0))),
         EventRecord(is_set=True),
         BarrierRecord(parties=2, broken=True, places=(Place("a", 1, 1), Place("b", 1, 2))),
     ],
@@ -121,7 +133,7 @@ def test_a_head_with_something_around_it_is_refused(text):
             read()
 
 
-@pytest.mark.parametrize("record", [LOCK, SEMAPHORE, EVENT, BARRIER])
+@pytest.mark.parametrize("record", [LOCK, RW_LOCK, SEMAPHORE, RATE_LIMITER, EVENT, BARRIER])
 def test_a_record_that_lacks_a_field_is_refused(record):
     assert decode(encode(record), "x", record) == record
     head, *rows = encode(record).split("\n")
@@ -222,6 +234,8 @@ def test_what_was_added_at_no_time_is_refused(when):
     ("record", "row"),
     [
         *((SEMAPHORE, row) for row in ("resize:", "resize:-1", 'resize:"3"', "resize:1,2", "set:")),
+        *((SEMAPHORE, row) for row in ("acquire many:1", "acquire many:1,0", "acquire many:-1,2", "give back many:")),
+        *((RATE_LIMITER, row) for row in ("take:1", "take:1,0", "put back:1,1,-1", "put back:1,1", "claim:")),
         *((BARRIER, row) for row in ("trip:", 'trip:"a"', 'trip:["\\u00e4"]', "abort:1", "arrive:x")),
         *((EVENT, row) for row in ("set:1", "wait:2,2", "wait:", "withdraw:true,2", "release:")),
     ],
@@ -230,6 +244,47 @@ def test_an_operation_of_another_shape_behind_a_record_is_refused(record, row):
     decode(f"{encode(record)}\n{NOW} a\t1", "x", record)
     with pytest.raises(FormatError, match="Nothing was changed"):
         decode(f"{encode(record)}\n{NOW} a\t1\t{row}", "x", record)
+
+
+MANY = SemaphoreRecord(value=3, free=1, permits={"a": 2}, line=(Run("b", (1, 3), 1.0, 2),), bounded=True)
+
+
+def test_several_permits_at_once_fit():
+    for record in (MANY, MANY.but(refused=(Refused("a", 3, 2), Refused("b", 7, 2))), MANY.but(line=LINE.line)):
+        assert decode_any(encode(record), "x") == record
+    assert "b\t1.0\t2\t1\t3\n" in encode(MANY)
+
+
+@pytest.mark.parametrize(
+    "row", ["b\t1.0\t0\t1\t3", "b\t1.0\t-2\t1\t3", "b\t1.0\t1\t1\t3", "b\t1.0\t2\t3\t1", "b\t1.0\t2\t1\t3\t5"]
+)
+def test_another_row_of_several_permits_is_refused(row):
+    with pytest.raises(FormatError, match="Nothing was changed"):
+        decode_any(encode(MANY).replace("b\t1.0\t2\t1\t3", row), "x")
+
+
+def test_only_a_semaphore_has_tickets_that_ask_for_several():
+    """A barrier would look for a place that is not there."""
+    for record in (LOCK, EVENT, BARRIER, RW_LOCK.but(line=(Run("b", (1, 3), 1.0, 3),))):
+        with pytest.raises(FormatError, match="Nothing was changed"):
+            decode_any(encode(record if record.line else record.but(line=MANY.line)), "x")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"refused":[]}',
+        '{"refused":[["a",3]]}',
+        '{"refused":[["a",3,-1]]}',
+        '{"refused":[["a",3,1]],"more":1}',
+        '{"refused":7}',
+    ],
+)
+@pytest.mark.parametrize("record", [MANY, EVENT])
+def test_another_refusal_is_refused(record, row):
+    for text in (f"{encode(record)}\n{row}", f'{encode(record)}\n{row}\n{{"refused":[["a",3,1]]}}'):
+        with pytest.raises(FormatError, match="Nothing was changed"):
+            decode_any(text, "x")
 
 
 @pytest.mark.parametrize("row", ["{}", '{"c":1}', '{"c":[]}', '{"c":[["a",[1,"2"],0]]}', '{"c":', "{" * 100_000])

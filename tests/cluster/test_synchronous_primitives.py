@@ -52,6 +52,49 @@ def test_a_bounded_semaphore(place: Place) -> None:
         assert repr(semaphore).startswith("<holdfast.cluster.SyncBoundedSemaphore 'x' of ")
 
 
+def test_several_permits_at_once(place: Place) -> None:
+    with place.connect().sync as one, place.connect().sync as two:
+        semaphore, other = one.bounded_semaphore("x", 4), two.bounded_semaphore("x", 4)
+        with semaphore.permits(3) as grant:
+            assert grant.permits == 3
+            large = in_thread(lambda: other.acquire(n=2))
+            until(lambda: bool(one.inspect("x").waiters))
+            assert semaphore.acquire(blocking=False) is None, "it has overtaken"
+            assert semaphore.acquire(timeout=0.01, n=4) is None
+            semaphore.release(1)
+            assert grant.permits == 2
+            assert large.result(BOUND).permits == 2
+        assert grant.released
+        other.release(2)
+        with other.within(BOUND, n=4) as all_of_them:
+            assert all_of_them.permits == 4
+        with pytest.raises(TimeoutError), semaphore.permits(1), other.within(0.01, n=4):
+            pass
+        with pytest.raises(ValueError, match="n must be at most 4"):
+            semaphore.acquire(False, n=5)
+        with pytest.raises(ValueError, match="n, a number of permits, must be one or more"):
+            semaphore.permits(0)
+        first, second = semaphore.acquire(n=2), semaphore.acquire()
+        with pytest.raises(ValueError, match="it holds 3 permits here, not 4; none was given back"):
+            semaphore.release(4)
+        semaphore.release(3)
+        assert (first.released, second.released) == (True, True)
+        assert other.acquire(False, n=4)
+
+
+def test_several_permits_that_were_held_for_too_long_go_to_the_next(memory: Place) -> None:
+    lost = threading.Event()
+    with memory.connect().sync as one, memory.connect().sync as two:
+        semaphore = one.semaphore("x", 3, on_lost=lambda grant: lost.set(), hold_at_most=0.05)
+        kept = one.semaphore("x", 3).acquire(n=1)
+        held = semaphore.acquire(n=2)
+        assert two.semaphore("x", 3).acquire(timeout=BOUND, n=2)
+        assert lost.wait(BOUND)
+        with pytest.raises(LeaseLost, match="for longer than its hold_at_most"):
+            held.check()
+        kept.check()
+
+
 def test_each_thread_gives_back_its_own_permit(place: Place) -> None:
     entered = threading.Barrier(3)
 
@@ -80,6 +123,45 @@ def test_permits_are_lost_one_by_one(memory: Place) -> None:
             with pytest.raises(LeaseLost, match="hold_at_most"):
                 semaphore.release()
         assert session.inspect("x").state["free"] == 2
+
+
+# RWLocks
+
+
+def test_readers_and_writers(place: Place) -> None:
+    with place.connect().sync as one, place.connect().sync as two:
+        mine, other = one.rw_lock("x"), two.rw_lock("x")
+        with mine.reader as first, other.reader:
+            assert mine.writer.acquire(blocking=False) is None
+            assert mine.writer.locked()
+            assert not mine.reader.locked()
+            writing = in_thread(lambda: other.writer.acquire())
+            until(lambda: waiting(one))
+            assert mine.reader.acquire(timeout=0.01) is None, "it has overtaken"
+        grant = writing.result(BOUND)
+        assert grant.token > first.token
+        reading = in_thread(lambda: mine.reader.acquire())
+        until(lambda: waiting(one))
+        other.writer.downgrade()
+        assert reading.result(BOUND).token == grant.token
+        grant.check()
+        with pytest.raises(TimeoutError), mine.writer.within(0.01):
+            pass
+        other.reader.release()  # of the writer that became a reader
+        assert grant.released
+        for side in (other.reader, other.writer):
+            with pytest.raises(RuntimeError, match="is not acquired"):
+                side.release()
+        with pytest.raises(RuntimeError, match="is not acquired, so it cannot become a reader"):
+            other.writer.downgrade()
+        mine.reader.release()
+        with other.writer:
+            other.writer.downgrade()
+            assert mine.reader.acquire(False)
+        mine.reader.release()
+        assert not other.writer.locked()
+        assert repr(mine).startswith("<holdfast.cluster.SyncRWLock 'x' of ")
+        assert repr(mine.reader).startswith("<holdfast.cluster.SyncReader 'x' of ")
 
 
 # Events

@@ -87,20 +87,20 @@ class LeasedByTurns(ByTurns):
         entered = self.entered.get(asyncio.current_task())
         return entered[-1] if entered else [*self.acquired[:1], *self.inside[-1:], 0][0]
 
-    async def acquire(self) -> Any:
+    async def acquire(self, **options: int) -> Any:
         turn = next(self.turns)
-        grant = await self.objects[turn].acquire()
+        grant = await self.objects[turn].acquire(**options)
         self.acquired.append(turn)
         return grant
 
-    async def try_acquire(self) -> Any:
+    async def try_acquire(self, **options: int) -> Any:
         turn = next(self.turns)
-        grant = await self.objects[turn].try_acquire()
+        grant = await self.objects[turn].try_acquire(**options)
         self.acquired += [turn] * bool(grant)
         return grant
 
-    def release(self) -> Any:
-        return self.objects[self.acquired.pop(0) if self.acquired else 0].release()
+    def release(self, **options: int) -> Any:
+        return self.objects[self.acquired.pop(0) if self.acquired else 0].release(**options)
 
     async def __aenter__(self) -> Any:
         turn = next(self.turns)

@@ -23,9 +23,9 @@ SET_UP = """
     objects, requests = {}, Requests()
     requests.count(session.engine)
 
-    async def call(number, name, *args):
+    async def call(number, name, *args, **options):
         result = getattr(objects[number], name)
-        result = result(*args) if callable(result) else result
+        result = result(*args, **options) if callable(result) else result
         result = await result if inspect.isawaitable(result) else result
         return result if isinstance(result, (bool, int, type(None))) else True  # a grant
 
@@ -98,9 +98,9 @@ class Elsewhere:
     def __getattr__(self, name: str) -> Any:
         return self._call(name) if name in ("n_waiting", "broken") else functools.partial(self._call, name)
 
-    async def _call(self, name: str, *args: Any) -> Any:
+    async def _call(self, name: str, *args: Any, **options: Any) -> Any:
         """Make the call there. If this is cancelled, cancel the task there, and return or raise what that does."""
-        there = self._worker.begin(f"return await call({self.number}, {name!r}, *{args!r})")
+        there = self._worker.begin(f"return await call({self.number}, {name!r}, *{args!r}, **{options!r})")
         while not there.done():
             try:
                 await asyncio.wait([there])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import sys
 import tempfile
@@ -47,9 +48,9 @@ class InThreads:
         if name in PROPERTIES:
             return self._tier.call(getattr, self.primitive, name)
         if name == "try_acquire":
-            return lambda: self._tier.call(self.primitive.acquire, False)
+            return lambda **options: self._tier.call(self.primitive.acquire, False, **options)
         attribute = getattr(self.primitive, name)
-        return (lambda *args: self._tier.call(attribute, *args)) if callable(attribute) else attribute
+        return functools.partial(self._tier.call, attribute) if callable(attribute) else attribute
 
     async def __aenter__(self) -> Any:
         enter = getattr(self.primitive, "__enter__", None) or self.primitive.wait  # threading.Barrier has no `with`
@@ -96,9 +97,10 @@ class SynchronousTier(Tier):
                 record = decode(await observer.engine.read(name), name, initial)
                 assert not record.sessions(), f"left behind: {record}"
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call it in a thread."""
         self._calls += 1
+        function = functools.partial(function, **options)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, function, *args)
         finally:

@@ -1,6 +1,7 @@
 """Semaphore and BoundedSemaphore: rows S1 to S5, B1 and B2 of docs/spec.md."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -300,3 +301,42 @@ async def test_bounded_semaphore_refuses_a_release_too_many(tier: Tier) -> None:
     await put_back(tier, semaphore, 1)
     assert third.result()
     await put_back(tier, semaphore, 2)
+
+
+@pytest.mark.wrong_in_asyncio("not in asyncio")
+async def test_who_needs_many_is_not_overtaken(tier: Tier) -> None:
+    semaphore = tier.semaphore(3)
+    assert await tier.do(functools.partial(semaphore.try_acquire, n=2))
+    three = await tier.start(semaphore.acquire(n=3))
+    one = await tier.start(semaphore.acquire())
+    assert not three.done()
+    assert not one.done(), "it has overtaken"
+    assert not await tier.do(semaphore.try_acquire), "it would overtake"
+    assert await tier.do(semaphore.locked)
+    await tier.do(functools.partial(semaphore.release, n=2))
+    await tier.settle()
+    assert three.result()
+    assert not one.done()
+    await tier.do(functools.partial(semaphore.release, n=3))
+    await tier.settle()
+    assert one.result()
+    await put_back(tier, semaphore, 1)
+    assert await tier.do(functools.partial(semaphore.try_acquire, n=3))
+    await tier.do(functools.partial(semaphore.release, n=3))
+
+
+@pytest.mark.wrong_in_asyncio("not in asyncio")
+async def test_a_cancelled_head_of_the_line_lets_those_behind_in(tier: Tier) -> None:
+    """aiorwlock 1.5.1, Nito.AsyncEx #134 and .NET's ReaderWriterLockSlim let them sleep on."""
+    semaphore = tier.bounded_semaphore(2)
+    await take(tier, semaphore, 1)
+    large = await tier.start(semaphore.acquire(n=2))
+    small = await tier.start(semaphore.acquire())
+    assert not small.done()
+    large.cancel()
+    await tier.settle()
+    assert small.result()
+    await put_back(tier, semaphore, 2)
+    with pytest.raises(ValueError, match="n must be at most 2"):
+        await semaphore.acquire(n=3)
+    assert not await tier.do(semaphore.locked)

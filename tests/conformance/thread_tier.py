@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import sys
 import threading
@@ -55,7 +56,7 @@ class ByTurns:
         attribute = getattr(self.primitive, name)
         if name in READING or not callable(attribute):
             return attribute
-        return lambda *args: self._tier.call(self.primitive, name, *args)
+        return lambda *args, **options: self._tier.call(self.primitive, name, *args, **options)
 
     async def __aenter__(self) -> Any:
         if isinstance(self.primitive, threads.Barrier):
@@ -105,27 +106,27 @@ class ThreadTier(Tier):
         assert not self._busy
         return asyncio.all_tasks() - {asyncio.current_task()}
 
-    async def call(self, primitive: Any, name: str, *args: Any) -> Any:
+    async def call(self, primitive: Any, name: str, *args: Any, **options: Any) -> Any:
         """Call a method in the next place, and return its result."""
         place = next(self._turns)
         if place == LOOP:
-            return await self._in_loop(primitive, name, *args)
+            return await self._in_loop(primitive, name, *args, **options)
         if place == THREAD:
             assert self._pool is not None
-            call = getattr(primitive.sync, name)
+            call = functools.partial(getattr(primitive.sync, name), **options)
             self._calls_in_threads += 1
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, call, *args)
             finally:
                 self._calls_in_threads -= 1
-        result = getattr(primitive, name)(*args)
+        result = getattr(primitive, name)(*args, **options)
         return await result if asyncio.iscoroutine(result) else result
 
-    async def _in_loop(self, primitive: Any, name: str, *args: Any) -> Any:
+    async def _in_loop(self, primitive: Any, name: str, *args: Any, **options: Any) -> Any:
         """Make the call in the second loop. If cancelled, cancel the task there; return or raise what that does."""
 
         async def call() -> Any:
-            result = getattr(primitive, name)(*args)
+            result = getattr(primitive, name)(*args, **options)
             return await result if asyncio.iscoroutine(result) else result
 
         loop, here = self._loop, asyncio.get_running_loop()

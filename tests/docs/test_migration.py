@@ -52,7 +52,7 @@ def code(cell: str) -> str:
 ROWS = [row for row in rows() if row.section != "flock(1)"]
 COMMANDS = [row for row in rows() if row.section == "flock(1)"]
 
-TYPES = "URL = {url!r}\nREADERS = 3\n"
+TYPES = "URL = {url!r}\n"
 OLD = {
     "asyncio": "import asyncio; lock, event, loop = asyncio.Lock(), asyncio.Event(), asyncio.get_running_loop()",
     "anyio": "import anyio; lock = anyio.Lock()",
@@ -85,7 +85,7 @@ NEW = {
 }
 IN_A_SESSION = (
     "lock, semaphore = session.lock('deploy'), session.semaphore('convert', 4)\n"
-    "door, permits = session.lock('index:door'), session.semaphore('index', READERS)\n"
+    "rw = session.rw_lock('index')\n"
     "await session.lock('deploy').locked()"
 )
 
@@ -124,11 +124,6 @@ def test_new_line_works(row: Row, url: str) -> None:
     names: dict[str, Any] = {"asyncio": asyncio, "holdfast": holdfast}
 
     async def main() -> None:
-        readers_writers = (DOCS / "howto" / "readers-writers.md").read_text()
-        [recipe] = [
-            each for each in re.findall(r"```python\n(.*?)```", readers_writers, re.DOTALL) if "def reading" in each
-        ]
-        await run(recipe, names)
         await run(TYPES.format(url=url), names)
         async with AsyncExitStack() as stack:
             if row.section in NEW:

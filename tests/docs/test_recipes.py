@@ -21,40 +21,6 @@ def names_of(page: str, function: str = "", **names: Any) -> dict[str, Any]:
     return names
 
 
-READERS_WRITERS = names_of("readers-writers.md", "reading(")
-READERS = 2
-READERS_WRITERS["READERS"] = READERS
-
-
-@explored(cancels=2, reorders=1)
-def test_readers_and_writers(run):
-    door, permits = holdfast.Lock(), holdfast.Semaphore(READERS)
-    inside = {"readers": 0, "writers": 0}
-
-    async def use(kind, others):
-        inside[kind] += 1
-        assert not inside[others]
-        assert inside["writers"] <= 1
-        try:
-            await asyncio.sleep(0)
-        finally:
-            inside[kind] -= 1
-
-    async def read():
-        async with READERS_WRITERS["reading"](door, permits):
-            await use("readers", "writers")
-
-    async def write():
-        async with READERS_WRITERS["writing"](door, permits):
-            await use("writers", "readers")
-
-    run.spawn(read, name="reader 1")
-    run.spawn(write, name="writer 1")
-    run.spawn(read, name="reader 2")
-    run.spawn(write, name="writer 2")
-    run.at_end(lambda: not door.locked() and permits.statistics().value == READERS)
-
-
 @explored(cancels=1, timers=2)
 def test_a_timeout_for_the_wait_alone(run):
     lock = holdfast.Lock()

@@ -116,6 +116,28 @@ async def cluster(session: ClusterSession) -> None:
     lock = session.lock("x")
     assert_type(await lock.acquire(), Grant)
     assert_type(await lock.try_acquire(), Grant | None)
+    limiter = session.rate_limiter("r", 10, 60, burst=2)
+    assert_type(await limiter.acquire(2), Literal[True])
+    assert_type(await limiter.try_acquire(), bool)
+    async with limiter as nothing:
+        assert_type(nothing, None)
+    session.rate_limiter("r", 10, 60, 2)  # type: ignore[call-arg]
+    rw = session.rw_lock("rw")
+    assert_type(await rw.reader.acquire(), Grant)
+    assert_type(await rw.writer.try_acquire(), Grant | None)
+    async with rw.reader as reading, rw.writer as writing:
+        assert_type(reading, Grant)
+        assert_type(writing, Grant)
+    assert_type(await rw.writer.downgrade(), None)
+    await rw.reader.downgrade()  # type: ignore[attr-defined]
+    semaphore = session.bounded_semaphore("s", 4)
+    assert_type(await semaphore.acquire(2), Grant)
+    assert_type(await semaphore.try_acquire(n=2), Grant | None)
+    assert_type(await semaphore.release(2), None)
+    async with semaphore.permits(3) as grant:
+        assert_type(grant, Grant)
+        assert_type(grant.permits, int)
+    await lock.acquire(2)  # type: ignore[call-arg]
     assert_type(holdfast.connect(reopen=True), ClusterSession)
     assert_type(holdfast.connect(loop_may_block=60), ClusterSession)
     holdfast.connect(timeout=1)  # type: ignore[call-arg]
@@ -136,7 +158,16 @@ def synchronous(session: SyncSession) -> None:
     lock = session.lock("x", on_lost=lambda grant: assert_type(grant, SyncGrant), hold_at_most=60)
     assert_type(holdfast.connect().sync, SyncSession)
     assert_type(lock.acquire(timeout=1), SyncGrant | None)
+    assert_type(session.rate_limiter("r", 10).acquire(timeout=1, n=2), bool)
+    with session.rw_lock("rw").reader as reading, session.rw_lock("rw").writer.within(5) as writing:
+        assert_type(reading, SyncGrant)
+        assert_type(writing, SyncGrant)
     assert_type(session.semaphore("s", 2).acquire(False), SyncGrant | None)
+    assert_type(session.semaphore("s", 2).acquire(n=2), SyncGrant | None)
+    assert_type(session.semaphore("s", 2).release(2), None)
+    with session.semaphore("s", 2).permits(2) as both, session.semaphore("s", 4).within(5, n=2) as two:
+        assert_type(both, SyncGrant)
+        assert_type(two.permits, int)
     with session as opened, lock as grant, lock.within(5) as other:
         assert_type(opened, SyncSession)
         assert_type(grant, SyncGrant)

@@ -26,19 +26,21 @@ def have_ancestors() -> bool:
     return bool(_sessions())
 
 
-def deadlock(found: Inspection) -> str | None:
-    """Why this command could never be granted a permit; None if it could.
+def deadlock(found: Inspection, permits: int = 1) -> str | None:
+    """Why this command could never be granted so many permits; None if it could.
 
     What counts is how many permits there are now: the number on the command line may be an older one.
     """
     n = found.state.get("value", 1)
     ancestors = _sessions()
     held = [holding for holding in found.holders if holding.session.id in ancestors]
-    if not held or sum(holding.permits for holding in held) < n:
+    taken = sum(holding.permits for holding in held)
+    if not held or taken + permits <= n:
         return None
     who = ", ".join(dict.fromkeys(f"process {holding.session.pid}" for holding in held))
     name = shortened(found.name)
-    what = f"{name!r} is" if n <= 1 else f"all {n} permits of {name!r} are"
+    share = f"all {n}" if taken >= n else f"{taken} of the {n}"
+    what = f"{name!r} is" if n <= 1 else f"{share} permits of {name!r} are"
     return (
         f"{what} held by {who}, of which this command is a part: it would wait for its own end. "
         "Use another name, or leave out the inner one"

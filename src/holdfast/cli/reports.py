@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.cluster import Inspection, SessionInfo
+from holdfast.cluster import Holding, Inspection, SessionInfo
 
 from .messages import complain, printable
 
@@ -20,6 +20,8 @@ _ENDLESS = 100_000
 """The width of a table that is not printed on a terminal, in columns."""
 _INDENT = " " * 7
 """What the second line of an entry begins with."""
+_TO = {"reader": "to read", "writer": "to write"}
+"""What the sides of an RWLock wait for."""
 _IN_THE_KIND = "value", "bounded", "parties"
 """What the kind says already, as in "bounded semaphore of 10" and "barrier of 4"."""
 
@@ -58,12 +60,14 @@ def print_name(one: Inspection) -> bool:
     table = _SessionsTable()
     for holding in one.holders:
         token = "-" if holding.token is None else str(holding.token)
-        permits = f"{holding.permits} permits" if holding.permits > 1 else ""
-        table.add("holds", holding.session, _age(holding.since), token, permits)
+        table.add("holds", holding.session, _age(holding.since), token, _share(holding))
     for waiting in one.waiters:
         tasks = f"{waiting.tasks} tasks" if waiting.tasks > 1 else ""
+        what = "tokens" if one.kind.startswith("rate limiter") else "permits"
+        permits = f"for {waiting.permits} {what}{' each' if tasks else ''}" if waiting.permits > 1 else ""
+        side = "" if waiting.side is None else _TO[waiting.side]
         condition = "" if waiting.condition is None else f"to be notified of {waiting.condition!r}"
-        table.add("waits", waiting.session, _age(waiting.since), "-", tasks, condition)
+        table.add("waits", waiting.session, _age(waiting.since), "-", tasks, permits, side, condition)
     for dead in one.dead:
         does = [f"held {dead.permits}" if dead.permits else "", f"{dead.tasks} waited" if dead.tasks else ""]
         table.add("dead", dead.session or _unknown(dead.id), "-", "-", *does)
@@ -157,6 +161,13 @@ def _encodable(text: str) -> str:
 
 def _encoding() -> str:
     return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def _share(holding: Holding) -> str:
+    """How much of it is held, and as what."""
+    if holding.side is None:
+        return f"{holding.permits} permits" if holding.permits > 1 else ""
+    return f"{holding.permits} {holding.side}s" if holding.permits > 1 else holding.side
 
 
 def _times(permits: int) -> str:

@@ -24,6 +24,11 @@ from .primitives.event import Event as Event
 from .primitives.grant import Grant as Grant
 from .primitives.leader import Leader as Leader
 from .primitives.lock import Lock as Lock
+from .primitives.rate_limiter import RateLimiter as RateLimiter
+from .primitives.rw_lock import Reader as Reader
+from .primitives.rw_lock import RWLock as RWLock
+from .primitives.rw_lock import Side as Side
+from .primitives.rw_lock import Writer as Writer
 from .primitives.semaphore import BoundedSemaphore as BoundedSemaphore
 from .primitives.semaphore import Semaphore as Semaphore
 from .primitives.several_locks import SeveralLocks as SeveralLocks
@@ -32,7 +37,12 @@ from .synchronous.barrier import SyncBarrier as SyncBarrier
 from .synchronous.condition import SyncCondition as SyncCondition
 from .synchronous.event import SyncEvent as SyncEvent
 from .synchronous.grant import SyncGrant as SyncGrant
+from .synchronous.lock import LockMethods as LockMethods
 from .synchronous.lock import SyncLock as SyncLock
+from .synchronous.rate_limiter import SyncRateLimiter as SyncRateLimiter
+from .synchronous.rw_lock import SyncReader as SyncReader
+from .synchronous.rw_lock import SyncRWLock as SyncRWLock
+from .synchronous.rw_lock import SyncWriter as SyncWriter
 from .synchronous.semaphore import SyncSemaphore as SyncSemaphore
 from .synchronous.session import SyncSession as SyncSession
 
@@ -63,6 +73,11 @@ for _public in (
     Leader,
     Lock,
     SeveralLocks,
+    RateLimiter,
+    RWLock,
+    Side,
+    Reader,
+    Writer,
     BoundedSemaphore,
     Semaphore,
     Session,
@@ -70,7 +85,12 @@ for _public in (
     SyncCondition,
     SyncEvent,
     SyncGrant,
+    LockMethods,
     SyncLock,
+    SyncRWLock,
+    SyncRateLimiter,
+    SyncReader,
+    SyncWriter,
     SyncSemaphore,
     SyncSession,
 ):
@@ -94,9 +114,13 @@ __all__ = [
     "Leader",
     "LeaseLost",
     "Lock",
+    "LockMethods",
     "NameConflict",
     "PostgresFence",
     "PrivateTmpWarning",
+    "RWLock",
+    "RateLimiter",
+    "Reader",
     "RedisFence",
     "SQLiteFence",
     "Semaphore",
@@ -104,13 +128,19 @@ __all__ = [
     "SessionInfo",
     "SessionLost",
     "SeveralLocks",
+    "Side",
     "StaleToken",
     "SyncBarrier",
     "SyncCondition",
     "SyncEvent",
     "SyncGrant",
     "SyncLock",
+    "SyncRWLock",
+    "SyncRateLimiter",
+    "SyncReader",
     "SyncSemaphore",
     "SyncSession",
+    "SyncWriter",
     "Waiting",
+    "Writer",
 ]

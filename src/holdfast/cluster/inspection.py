@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .engines.eviction_note import Eviction
 from .engines.session_info import SessionInfo
+from .records.line import Run
 from .records.record import Record
 from .records.step import burial
 
@@ -20,11 +21,14 @@ class Holding:
 
     session: SessionInfo
     permits: int
-    """The number of permits; 1 for a Lock."""
+    """The number of permits; 1 for a Lock. Of an RWLock, the number of readers, or 1 for the writer."""
     token: int | None
-    """Of a Lock: the fencing token; if several tasks of the session have the lock in turn, that of the first one."""
+    """Of a Lock, or of the writer of an RWLock: the fencing token. If several tasks of the session have the lock in
+    turn, that of the first one."""
     since: datetime | None
-    """Of a Lock: the time of the grant, by the engine's clock."""
+    """Of these: the time of the grant, by the engine's clock."""
+    side: str | None = None
+    """Of an RWLock: "reader" or "writer"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,14 @@ class Waiting:
     session: SessionInfo
     tasks: int
     """The number of tasks."""
+    permits: int
+    """How many permits of a semaphore, or tokens of a RateLimiter, each of them asks for; 1 if it is another kind."""
     condition: str | None
     """The name of the condition in which they wait; None if they wait for the primitive itself."""
     since: datetime | None
     """The time since which the first of them waits, to a second, by the engine's clock."""
+    side: str | None = None
+    """Of an RWLock: "reader" or "writer"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +100,12 @@ def report(
         record.kind,
         record.made_by,
         tuple(
-            Holding(alive[each.session], each.permits, each.token, _moment(each.since))
+            Holding(alive[each.session], each.permits, each.token, _moment(each.since), each.side)
             for each in held
             if each.session in alive
         ),
         tuple(
-            Waiting(alive[run.session], run.size(), condition, _moment(run.since))
-            for run, condition in waiting
-            if run.session in alive
+            _waiting(record, run, condition, alive[run.session]) for run, condition in waiting if run.session in alive
         ),
         without_dead(record, record.sessions() - alive.keys()).figures(),
         tuple(
@@ -114,6 +120,11 @@ def report(
         ),
         tuple(each for each in evictions if name in each.held),
     )
+
+
+def _waiting(record: Record, run: Run, condition: str | None, session: SessionInfo) -> Waiting:
+    side = record.side_of(run)
+    return Waiting(session, run.size(), 1 if side else run.asks, condition, _moment(run.since), side)
 
 
 def without_dead(record: Record, dead: Collection[str]) -> Record:

@@ -20,6 +20,8 @@ from .primitives.condition import Condition
 from .primitives.event import Event
 from .primitives.leader import Leader
 from .primitives.lock import Lock
+from .primitives.rate_limiter import RateLimiter
+from .primitives.rw_lock import RWLock
 from .primitives.semaphore import BoundedSemaphore, Semaphore
 from .primitives.several_locks import SeveralLocks
 from .records.any_kind import decode_any
@@ -123,6 +125,16 @@ class Session(Membership, OnlyAsyncWith):
         return Lock(self, checked(name))
 
     @refusing
+    def rw_lock(self, name: str) -> RWLock:
+        """An RWLock: its `reader` is for any number of tasks, its `writer` for one; see lock().
+
+        name: as for lock().
+
+        Raises what lock() raises.
+        """
+        return RWLock(self, checked(name))
+
+    @refusing
     def semaphore(self, name: str, value: int = 1) -> Semaphore:
         """A Semaphore of `value` permits; see lock(). Its first use fixes the value while its record lives.
 
@@ -143,6 +155,20 @@ class Session(Membership, OnlyAsyncWith):
         Raises what semaphore() raises.
         """
         return BoundedSemaphore(self, checked(name), value)
+
+    @refusing
+    def rate_limiter(self, name: str, rate: float, per: float = 1.0, *, burst: int | None = None) -> RateLimiter:
+        """A RateLimiter of `rate` tokens in `per` seconds; see lock(). Its first use fixes them while it is in use.
+
+        name: as for lock().
+        rate: the number of tokens that come in `per` seconds; more than 0.
+        per: seconds; more than 0.
+        burst: how many tokens can be there at once, an integer, 1 or more; by default `rate`, rounded up. All are there
+            at the start.
+
+        Raises what lock() raises; TypeError or ValueError if a number is wrong.
+        """
+        return RateLimiter(self, checked(name), rate, per, burst)
 
     @refusing
     def event(self, name: str) -> Event:

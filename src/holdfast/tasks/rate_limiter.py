@@ -248,7 +248,7 @@ async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
 
     wanted: limiters, each with the number of tokens. Those of `holdfast.threads` may be among them.
 
-    Raises what `RateLimiter.acquire()` raises, before anything is taken.
+    Raises what `RateLimiter.acquire()` raises, before anything is taken; TypeError also for a limiter of a session.
 
     Cancellation: the task leaves the line, and has taken nothing.
 
@@ -256,6 +256,12 @@ async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
 
         await holdfast.acquire_all((per_second, 1), (per_day, 1))
     """
+    for limiter, _ in wanted:
+        if not isinstance(limiter, RateLimiter):
+            raise TypeError(
+                f"acquire_all() takes RateLimiters of this process, not {limiter!r}; acquire those of a session one "
+                "after the other, always in the same order"
+            )
     needs = [(limiter, limiter._needs(n)) for limiter, n in wanted]
     taken: list[tuple[RateLimiter, int, float]] = []
     try:

@@ -18,7 +18,7 @@ from holdfast.cluster.values_in_messages import shown
 class Grant:
     """One holding of a Lock or of a permit, from the moment it was granted until it is released or lost."""
 
-    def __init__(self, session: Membership, life: Life, name: str, token: int) -> None:
+    def __init__(self, session: Membership, life: Life, name: str, token: int, permits: int = 1) -> None:
         """Called by what acquires.
 
         life: that of the session in which it was granted.
@@ -27,7 +27,10 @@ class Grant:
         self._life = life
         self.name = name
         self.token = token
-        """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
+        """Of a Lock, and of the writer of an RWLock: the fencing token, higher than that of every grant before. Of a
+        reader: not below that of the last writer, and below that of the next one. Of a permit: only its number here."""
+        self.permits = permits
+        """How many permits it has; 1 of a Lock. A release of some of them makes it fewer."""
         self._lost: asyncio.Event | None = None  # made when somebody asks for it
         self.released = False
         """Whether its release has begun."""

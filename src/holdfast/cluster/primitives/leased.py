@@ -1,4 +1,4 @@
-"""What a Lock and a Semaphore share: acquire, release, and `async with`."""
+"""What a Lock, a Semaphore and an RWLock share: acquire, release, and `async with`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from holdfast.cluster.errors import FormatError, LeaseLost, NameConflict, SessionLost
 from holdfast.cluster.only_async_with import OnlyAsyncWith
-from holdfast.cluster.records.leased import Acquire, TryAcquire
 from holdfast.cluster.records.record import Record
 from holdfast.cluster.session_life.life import Life
 from holdfast.cluster.session_life.membership import Membership
@@ -17,10 +16,11 @@ from holdfast.cluster.session_life.recovery import REPLACED
 
 from .grant import Grant
 from .primitive import Primitive
+from .wish import FOR_ONE, NOT_NOW, Wish
 
 
 class Leased(Primitive, OnlyAsyncWith):
-    """A primitive that is acquired and released: a Lock, a Semaphore."""
+    """A primitive that is acquired and released: a Lock, a Semaphore, a side of an RWLock."""
 
     def __init__(self, session: Membership, name: str, initial: Record) -> None:
         super().__init__(session, name, initial)
@@ -37,33 +37,46 @@ class Leased(Primitive, OnlyAsyncWith):
 
     _ACQUIRE: ClassVar[Callable[..., object]]
     """The class's acquire(), as it is here."""
+    _WISH: ClassVar[Wish] = FOR_ONE
+    """What `async with` asks for."""
 
     async def acquire(self) -> Grant:
         """See the class."""
         raise NotImplementedError
 
-    async def _acquire(self, enters: bool) -> Grant:
+    async def try_acquire(self) -> Grant | None:
+        """See the class."""
+        raise NotImplementedError
+
+    async def _acquire(self, enters: bool, wish: Wish) -> Grant:
         """Acquire it. All of it is in one coroutine, as a task that waits keeps the frame of each.
 
         enters: whether the running task enters an `async with` body with it.
         """
         await self._session._ready()
         life, register = self._session._life, self._register
-        ticket, granted = register.begin(Acquire)
+        ticket, granted = register.begin(wish.acquire, leave=wish.leave)
         try:
             value = await granted
             register.take(ticket)
+            if value < 0:
+                raise self._refusal(value, wish)
         except BaseException:
-            register.not_taken(ticket)
+            register.not_taken(ticket, wish.leave)
             raise
-        return self._hold(life, ticket, value, enters)
+        return self._hold(life, ticket, value, enters, wish.permits)
 
-    async def try_acquire(self) -> Grant | None:
-        """See the class."""
+    async def _try_acquire(self, wish: Wish) -> Grant | None:
         await self._session._ready()
         life, register = self._session._life, self._register
-        ticket, value = await register.ask_at_once(TryAcquire)
-        return None if value < 0 else self._hold(life, ticket, value, False)
+        ticket, value = await register.ask_at_once(wish.try_acquire, wish.leave)
+        if value < NOT_NOW:
+            raise self._refusal(value, wish)
+        return None if value < 0 else self._hold(life, ticket, value, False, wish.permits)
+
+    def _refusal(self, value: int, wish: Wish) -> Exception:
+        """The error for a wish that can never be granted. value: what the record has said."""
+        raise NotImplementedError
 
     async def release(self) -> None:
         """See the class."""
@@ -81,7 +94,7 @@ class Leased(Primitive, OnlyAsyncWith):
         """
         kind = type(self)
         is_patched = "acquire" in self.__dict__ or kind.acquire is not kind._ACQUIRE
-        return self._enter_after(self.acquire()) if is_patched else self._acquire(True)
+        return self._enter_after(self.acquire()) if is_patched else self._acquire(True, self._WISH)
 
     async def _enter_after(self, acquired: Awaitable[Grant]) -> Grant:
         """Enter the body with what a method has acquired that somebody has put in place of acquire(), as mocks do."""
@@ -121,9 +134,9 @@ class Leased(Primitive, OnlyAsyncWith):
                 if exc is None:
                     raise  # else what comes out of the body goes on, a cancellation above all
 
-    def _hold(self, life: Life, ticket: int, value: int, enters: bool) -> Grant:
+    def _hold(self, life: Life, ticket: int, value: int, enters: bool, permits: int) -> Grant:
         life.check()  # it may have been lost after the grant and before this task ran
-        grant = Grant(self._session, life, self._name, self._token(ticket, value))
+        grant = Grant(self._session, life, self._name, self._token(ticket, value), permits)
         if self._held:
             for lost in [each for each in self._held if each._why is not None and each._is_mine()]:
                 self._held.remove(lost)  # this task goes on with another grant, in a session that was opened again
@@ -134,9 +147,7 @@ class Leased(Primitive, OnlyAsyncWith):
     def _to_release(self) -> Grant:
         """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""
         self._session._life.check_loop()
-        if len(self._held) == 1:
-            return self._held[0]
-        return min(self._held, key=lambda grant: (not grant._is_mine(), grant._why is not None))
+        return self._held[0] if len(self._held) == 1 else min(self._held, key=order_of_release)
 
     async def _release(self, grant: Grant) -> None:
         self._held.remove(grant)
@@ -145,8 +156,12 @@ class Leased(Primitive, OnlyAsyncWith):
         finally:
             grant.released = True
         grant._life.leases.drop(grant)
+        await self._until_given_back(grant, self._give_back(grant))
+
+    async def _until_given_back(self, grant: Grant, outcome: Awaitable[int]) -> None:
+        """Wait until the record has heard of the release. outcome: 0 if the grant had ended before."""
         try:
-            released = await self._give_back(grant)
+            released = await outcome
         except SessionLost as exc:
             lost = LeaseLost(f"{grant} was lost before its release was known: {exc}")
             grant._lose(lost, cancel=False)
@@ -170,3 +185,8 @@ class Leased(Primitive, OnlyAsyncWith):
     def _token(self, ticket: int, value: int) -> int:
         """The token of a grant, from its ticket and what that was granted."""
         raise NotImplementedError
+
+
+def order_of_release(grant: Grant) -> tuple[bool, bool]:
+    """What is given back first is what this task has acquired, and what is not lost; of these the oldest."""
+    return not grant._is_mine(), grant._why is not None

@@ -11,6 +11,7 @@ from holdfast.cluster.session_life.membership import Membership
 
 from .grant import Grant
 from .leased import Leased
+from .wish import FOR_ONE
 
 
 class Lock(Leased):
@@ -35,7 +36,7 @@ class Lock(Leased):
         Cancellation: raises at once. The task leaves the line. If the lock was granted already, it goes to the next
         waiter.
         """
-        return await self._acquire(False)
+        return await self._acquire(False, FOR_ONE)
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 
@@ -50,7 +51,7 @@ class Lock(Leased):
         Cancellation: raises at once, and nothing has been taken. What is granted all the same is given back as soon as
         that is known.
         """
-        return await super().try_acquire()
+        return await self._try_acquire(FOR_ONE)
 
     async def release(self) -> None:
         """Give back the lock; it goes to the first waiter.

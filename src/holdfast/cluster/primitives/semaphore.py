@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, ClassVar
 
 from holdfast._refusals import refusing
-from holdfast.cluster.records.semaphore import GiveBack, Release, Resize, SemaphoreRecord
+from holdfast.cluster.only_async_with import OnlyAsyncWith
+from holdfast.cluster.records.semaphore import (
+    GiveBack,
+    GiveBackMany,
+    Release,
+    ReleaseMany,
+    Resize,
+    SemaphoreRecord,
+    refusal,
+)
 from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.values_in_messages import shown
+from holdfast.tasks.semaphore import ONE, at_least_one
 
 from .grant import Grant
-from .leased import Leased
+from .leased import Leased, order_of_release
+from .wish import FOR_ONE, Wish, for_permits
 
 
 class Semaphore(Leased):
     """A number of permits for all tasks of all sessions that name it. Made by `Session.semaphore()`.
 
-    Permits are granted in the order of asking. When a session or its process ends, the permits that it held are free
-    again. So a semaphore is no way to signal from one session to another; use an Event or a Condition for that.
+    Permits are granted in the order of asking. A task that needs several gets them at once, and is not overtaken by
+    those that need fewer. When a session or its process ends, the permits that it held are free again. So a semaphore
+    is no way to signal from one session to another; use an Event or a Condition for that.
     """
 
     _bounded = False
@@ -29,31 +42,51 @@ class Semaphore(Leased):
         super().__init__(session, name, SemaphoreRecord(value=value, bounded=self._bounded, free=value))
 
     @refusing
-    async def acquire(self) -> Grant:
-        """Wait until a permit is free and take it; return the grant, which is true.
+    async def acquire(self, n: int = 1) -> Grant:
+        """Wait until `n` permits are free and take them at once; return the grant, which is true.
+
+        n: the number of permits, 1 or more. A task that needs many keeps its place: none that asks later, in any
+        session, gets a permit before it, so permits may be free while tasks wait.
 
         Raises SessionLost if the session is over or ends before; EngineError if the engine fails; NameConflict if the
-        name is in use for something else, or with another number of permits.
+        name is in use for something else, or with another number of permits; TypeError if `n` is no integer, ValueError
+        if it is below 1, or more than a BoundedSemaphore has, be it after a resize().
 
-        Cancellation: raises at once. The task leaves the line. If a permit was granted already, it goes to the next
-        waiter.
+        Cancellation: raises at once. The task leaves the line. Permits that were granted already, and those that it
+        kept from others, go to the next waiters.
         """
-        return await self._acquire(False)
+        return await self._acquire(False, FOR_ONE if n is ONE else for_permits(at_least_one(n)))
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 
     @refusing
-    async def try_acquire(self) -> Grant | None:
-        """Take a permit if one is free and nobody waits; return the grant, or None. Never waits for other holders.
+    async def try_acquire(self, n: int = 1) -> Grant | None:
+        """Take `n` permits if they are free and nobody waits; return the grant, or None. Never waits for other holders.
+
+        n: the number of permits, 1 or more.
 
         Raises SessionLost if the session is over or ends before; FormatError if another version of holdfast wrote the
-        record; NameConflict as acquire() does. While the engine fails, it goes on trying, because a request that is not
-        known to have been refused may still be granted.
+        record; NameConflict, TypeError and ValueError as acquire() does. While the engine fails, it goes on trying,
+        because a request that is not known to have been refused may still be granted.
 
         Cancellation: raises at once, and nothing has been taken. What is granted all the same is given back as soon as
         that is known.
         """
-        return await super().try_acquire()
+        return await self._try_acquire(for_permits(at_least_one(n)))
+
+    def permits(self, n: int) -> Permits:
+        """What takes `n` permits in `async with`, and gives them back at its end. The `as` value is the grant.
+
+        n: the number of permits, 1 or more.
+
+        It may be used again, also by several tasks at the same time. If the grant is lost, the body is cancelled, and
+        LeaseLost comes out of it.
+
+        Raises TypeError if `n` is no integer, ValueError if it is below 1; and in `async with` what acquire() raises.
+
+        Cancellation: as with acquire().
+        """
+        return Permits(self, at_least_one(n))
 
     async def locked(self) -> bool:
         """Whether acquire() would have to wait.
@@ -62,23 +95,65 @@ class Semaphore(Leased):
 
         Cancellation: raises at once; nothing has been changed.
         """
-        return bool((await self._read_living()).free <= 0)
+        return not (await self._read_living()).is_free()
 
-    async def release(self) -> None:
-        """Give a permit back; it goes to the first waiter. A session that holds no permit adds one, as in asyncio.
+    async def release(self, n: int = 1) -> None:
+        """Give `n` permits back; they go to the first waiters. What this session does not hold is added, as in asyncio.
 
-        Of several permits that this object holds, it is the oldest that this task has acquired.
+        n: the number of permits, 1 or more.
 
-        Raises LeaseLost if the permit was lost; SessionLost if the session is over or ends before, and holds none;
-        FormatError or NameConflict if the name is in use for something else. A BoundedSemaphore raises ValueError if
-        the session holds no permit. While the engine fails, it goes on trying.
+        Of the permits that this object holds, they are the oldest that this task has acquired. A grant of several may
+        be given back in parts; `grant.permits` says how many are left.
 
-        Cancellation: it is given back all the same.
+        Raises LeaseLost if a permit was lost; SessionLost if the session is over or ends before, and holds none;
+        FormatError or NameConflict if the name is in use for something else; TypeError if `n` is no integer, ValueError
+        if it is below 1. A BoundedSemaphore raises ValueError if fewer than `n` permits are held, and gives none back.
+        While the engine fails, it goes on trying.
+
+        Cancellation: they are given back all the same.
         """
-        if self._held:
-            await self._release(self._to_release())
-        elif not await self._tell(Release()):
-            raise ValueError(f"{self!r} released too many times: this session holds no permit of it")
+        if n is ONE and self._held and (grant := self._to_release()).permits == 1:
+            await self._release(grant)
+        else:
+            await self._release_some(at_least_one(n), sorted(self._held, key=order_of_release))
+
+    async def _release_some(
+        self, n: int, held: Iterable[Grant], ends: Callable[[Grant], object] = lambda grant: None
+    ) -> None:
+        """Give back permits.
+
+        held: what this object holds, in the order of release. ends: is called with each grant of which none is left.
+        """
+        self._session._life.check_loop()
+        shares: list[tuple[Grant, int]] = []
+        left = n
+        for grant in held:
+            if left:
+                shares.append((grant, min(grant.permits, left)))
+                left -= shares[-1][1]
+        if not shares:
+            if not await self._tell(Release() if n == 1 else ReleaseMany(n)):
+                held_here = "no permit" if n == 1 else f"fewer than {n} permits"
+                raise ValueError(f"{self!r} released too many times: this session holds {held_here} of it")
+            return
+        if left and self._bounded:
+            raise ValueError(
+                f"{self!r} released too many times: it holds {n - left} permits here, not {n}; none was given back"
+            )
+        first, part = next((each for each in shares if each[0]._is_lost()), shares[0])
+        if first._is_lost() or (part == n and part == first.permits):
+            ends(first)
+            await self._release(first)
+            return
+        for grant, part in shares:
+            if part < grant.permits:
+                grant.permits -= part
+            else:
+                ends(grant)
+                self._held.remove(grant)
+                grant.released = True
+                grant._life.leases.drop(grant)
+        await self._until_given_back(first, self._register.tell(ReleaseMany(n) if left else _giving_back(n)))
 
     async def resize(self, value: int) -> None:
         """Change the number of permits to `value`, also while they are held.
@@ -99,16 +174,47 @@ class Semaphore(Leased):
         await self._tell(Resize(value))
 
     async def _give_back(self, grant: Grant) -> int:
-        return await self._register.tell(GiveBack())
+        return await self._register.tell(_giving_back(grant.permits))
+
+    def _refusal(self, value: int, wish: Wish) -> Exception:
+        return ValueError(
+            f"n must be at most {refusal(value)}, which is how many permits there are, not {wish.permits}"
+        )
 
     def _token(self, ticket: int, value: int) -> int:
         return ticket
 
 
 class BoundedSemaphore(Semaphore):
-    """A Semaphore that refuses a release in a session that holds no permit. Made by `Session.bounded_semaphore()`."""
+    """A Semaphore that refuses a release of more permits than are held. Made by `Session.bounded_semaphore()`."""
 
     _bounded = True
+
+
+class Permits(OnlyAsyncWith):
+    """So many permits of one semaphore. Made by `Semaphore.permits()`."""
+
+    def __init__(self, semaphore: Semaphore, n: int) -> None:
+        """Called by `Semaphore.permits()`."""
+        self._semaphore = semaphore
+        self._n = n
+
+    def __repr__(self) -> str:
+        return f"<{self._n} permits of {self._semaphore!r}>"
+
+    def __aenter__(self) -> Coroutine[Any, Any, Grant]:
+        """Take the permits, as `Semaphore.acquire(n)` does; the `as` value is the grant."""
+        return self._semaphore._acquire(True, for_permits(self._n))
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Give them back, as `async with` of the semaphore does."""
+        await self._semaphore.__aexit__(exc_type, exc, tb)
+
+
+def _giving_back(n: int) -> GiveBack | GiveBackMany:
+    return GiveBack() if n == 1 else GiveBackMany(n)
 
 
 def _check_value(value: object) -> None:

@@ -1,6 +1,7 @@
 """The records: all that the cluster knows under one name, one file for each kind of primitive. Pure.
 
-    lock, semaphore, event, barrier    the kinds
+    lock, semaphore, event, barrier, rw_lock, rate_limiter
+                                       the kinds
     leased                             what a lock and a semaphore share
     record                             what every kind has and answers
     line                               the waiters, in the order in which they are served

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from . import shapes
 from .json_text import ENCODER, FORMAT, document_of
-from .record import Record
+from .record import Record, Withdraw
 from .step import Batch, note_answer, operated
 
 R = TypeVar("R", bound=Record)
@@ -61,8 +61,9 @@ def _names(kind: type[Record]) -> Mapping[type, str]:
 
 
 def left(record: Record) -> str | None:
-    """As added(), for the burial of the session at its own request."""
-    return None if record.ONLY_JOINS else _BETWEEN
+    """As added(), for the burial of the session at its own request, where a withdrawal may be stored so."""
+    takes_it = Withdraw in record.ADDED.values() and not record.ONLY_JOINS
+    return _BETWEEN if takes_it else None
 
 
 def with_additions(record: R, rows: Iterable[str]) -> R | None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from .barrier import BarrierRecord
 from .event import EventRecord
 from .lock import LockRecord
+from .rate_limiter import RateLimiterRecord
 from .record import Record
+from .rw_lock import RWLockRecord
 from .semaphore import SemaphoreRecord
 from .stored import decode_document, not_ours, parse
 
-KINDS: tuple[type[Record], ...] = LockRecord, SemaphoreRecord, EventRecord, BarrierRecord
+KINDS: tuple[type[Record], ...] = (
+    LockRecord,
+    SemaphoreRecord,
+    EventRecord,
+    BarrierRecord,
+    RWLockRecord,
+    RateLimiterRecord,
+)
 
 
 def decode_any(text: str, name: str) -> Record:

@@ -28,7 +28,7 @@ class LeasedRecord(Record):
 
     @abstractmethod
     def is_free(self) -> bool:
-        """Whether something can be granted at once. Then nobody waits."""
+        """Whether the lock or a permit can be granted at once. Then nobody waits."""
 
     @abstractmethod
     def granting(self, session: str, ticket: int) -> tuple[Self, int]:

@@ -1,8 +1,8 @@
 """The line of a record: the waiting tickets, in the order of asking. Pure.
 
-A line is a list of runs. A run belongs to one session and holds tickets that stand one behind the other, as spans. So a
-line grows with the sessions that wait and with the holes that withdrawals leave, but not with the number of tasks. A
-function that handles many tickets of one session goes through the line once.
+A line is a list of runs. A run belongs to one session and holds tickets that stand one behind the other and ask for the
+same, as spans. So a line grows with the sessions that wait and with the holes that withdrawals leave, but not with the
+number of tasks. A function that handles many tickets of one session goes through the line once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class Run(NamedTuple):
     spans: Spans
     since: float = 0.0
     """The engine's time at which the first ticket joined, in seconds since 1970; 0 if it is not known. See TOGETHER."""
+    asks: int = 1
+    """What each ticket asks for: so many permits of a semaphore; of an RWLock, to read or to write (`rw_lock.WRITE`); 1
+    where there is only one thing to ask for."""
 
     def size(self) -> int:
         return sum(self.spans[1::2]) - sum(self.spans[::2])
@@ -53,14 +56,14 @@ def line_of(rows: Iterable[Sequence[Any]]) -> Line:
     return tuple(Run(session, tuple(spans), since) for session, spans, since in rows)
 
 
-def join(line: Line, session: str, ticket: int, at: float) -> Line:
-    """The line with the ticket behind all others. at: the engine's time, in seconds."""
-    return join_run(line, Run(session, (ticket, ticket + 1), round(at, 3)))
+def join(line: Line, session: str, ticket: int, at: float, asks: int = 1) -> Line:
+    """The line with the ticket behind all others. at: the engine's time, in seconds. asks: see `Run.asks`."""
+    return join_run(line, Run(session, (ticket, ticket + 1), round(at, 3), asks))
 
 
 def join_run(line: Line, run: Run) -> Line:
     """The line with the tickets of the run behind all others."""
-    if not line or line[-1].session != run.session:
+    if not line or line[-1].session != run.session or line[-1].asks != run.asks:
         return (*line, run)
     last = line[-1]
     if last.spans[-1] > run.spans[0] or run.since - last.since > TOGETHER:
@@ -81,13 +84,14 @@ def take_first(line: Line) -> tuple[str, int, int, Line]:
 
 
 def take(line: Line, n: int) -> tuple[Line, Line]:
-    """The first `n` tickets, and the others."""
+    """The first tickets, up to the first one with which they would ask for more than `n` together; and the others."""
     for index, run in enumerate(line):
-        if n < run.size():
-            taken, left = _split(run.spans, n)
+        fit = n // run.asks
+        if fit < run.size():
+            taken, left = _split(run.spans, fit)
             first = (*line[:index], run._replace(spans=taken)) if taken else line[:index]
             return first, (run._replace(spans=left), *line[index + 1 :])
-        n -= run.size()
+        n -= run.size() * run.asks
     return line, ()
 
 

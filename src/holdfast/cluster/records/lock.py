@@ -67,7 +67,7 @@ class Room(NamedTuple):
 
     @classmethod
     def of(cls, condition: str, line: Line) -> Self:
-        return cls(line, ENCODER.encode({condition: line}))
+        return cls(line, ENCODER.encode({condition: [run[:3] for run in line]}))
 
 
 _MANY = 100_000
@@ -224,7 +224,7 @@ class LockRecord(LeasedRecord):
             [] if holder is None or holder.session != session else [Grants(holder.ticket, holder.token, holder.tickets)]
         )
 
-    def keeps(self, session: str, tokens: Collection[int]) -> bool:
+    def keeps(self, session: str, tokens: Mapping[int, int]) -> bool:
         return all(self._holds(token) for token in tokens)
 
     def last_token(self) -> int:

@@ -53,6 +53,13 @@ class Withdraw(NamedTuple):
     ticket: int
 
 
+class WithdrawMany(NamedTuple):
+    """As Withdraw, of a ticket that has asked for so many permits."""
+
+    ticket: int
+    permits: int
+
+
 class Held(NamedTuple):
     """What a session holds."""
 
@@ -61,6 +68,8 @@ class Held(NamedTuple):
     token: int | None
     since: float | None
     """The engine's time of the grant, in seconds since 1970, if the record keeps it."""
+    side: str | None = None
+    """Of an RWLock: as what it is held."""
 
 
 class Grants(NamedTuple):
@@ -123,6 +132,8 @@ class Record(ABC):
     IN_TURN: ClassVar[bool] = False
     """Whether tickets that were granted together have it one after the other, as their session lets them in. If false,
     all of them have it at the same time."""
+    MOST_ASKED: ClassVar[float] = 1
+    """The most that a ticket may ask for; see `Run.asks`."""
     RESIZES: ClassVar[bool] = False
     """Whether the value may change while the record is in use."""
     SHAPES: ClassVar[Mapping[str, Shape]]
@@ -165,6 +176,10 @@ class Record(ABC):
         """The record with the value of `wanted`."""
         return self
 
+    def as_of(self, now: float) -> Self:
+        """The record as it is at a later moment, by the engine's clock, if nothing but time has passed."""
+        return self
+
     @abstractmethod
     def apply(self, session: str, operation: Any, wakes: list[Wake]) -> tuple[Self, int]:
         """Apply one operation other than Withdraw; return the new record and the outcome. May append to `wakes`."""
@@ -173,8 +188,15 @@ class Record(ABC):
     def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[Self, Collection[int]]:
         """Withdraw several tickets, given in rising order; return the new record and the tickets that it knew.
 
-        The tickets that wait leave before anything that was granted is passed on.
+        The tickets that wait leave before anything that was granted is passed on. A ticket that leaves from the head
+        may be what those behind it have waited for.
         """
+
+    def withdraw_many(
+        self, session: str, permits: Mapping[int, int], wakes: list[Wake]
+    ) -> tuple[Self, Collection[int]]:
+        """As withdraw(), for tickets that have asked for more than one permit. permits: how many, by ticket."""
+        raise NotImplementedError
 
     @abstractmethod
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> Self:
@@ -192,8 +214,8 @@ class Record(ABC):
         """The sessions that hold something."""
         return frozenset()
 
-    def keeps(self, session: str, tokens: Collection[int]) -> bool:
-        """Whether the session still holds all that it was granted under these tokens."""
+    def keeps(self, session: str, tokens: Mapping[int, int]) -> bool:
+        """Whether the session still holds all that it was granted. tokens: of what, and how many permits of each."""
         return True
 
     def last_token(self) -> int:
@@ -223,6 +245,10 @@ class Record(ABC):
     def waiting(self) -> Iterator[tuple[Run, str | None]]:
         """The runs of waiting tickets, in order, each with the name of its condition, if it waits in one."""
         return ((run, None) for run in self.line)
+
+    def side_of(self, run: Run) -> str | None:
+        """Of an RWLock: as what a run waits for it."""
+        return None
 
     @abstractmethod
     def figures(self) -> dict[str, int | bool]:

@@ -57,9 +57,15 @@ _SPANS, _PACKED = itemgetter(1), itemgetter(1)
 
 @lru_cache(_REMEMBERED)
 def of_run(run: Run) -> str:
-    """The row of a run: the session, since when it waits, and the spans of its tickets; or its only ticket."""
+    """The row of a run: the session, since when it waits, and the spans of its tickets; or its only ticket.
+
+    If each ticket asks for more than one, that number stands before the spans. So there are three numbers, or five, ...
+    """
     spans = run.spans
-    spans = spans[:1] if len(spans) == 2 and spans[0] + 1 == spans[1] else spans
+    if run.asks != 1:
+        spans = run.asks, *spans
+    elif len(spans) == 2 and spans[0] + 1 == spans[1]:
+        spans = spans[:1]
     return _BETWEEN.join((run.session, repr(float(run.since)), *map(str, spans)))
 
 
@@ -71,11 +77,16 @@ def run_in(row: str) -> Run | None:
         since, spans = float(numbers[0]), tuple(map(int, numbers[1:]))
     except (ValueError, IndexError):
         return None
+    asks = 1
     if len(spans) == 1:
         spans = spans[0], spans[0] + 1
-    run = Run(session, spans, since)
+    elif len(spans) % 2:
+        asks, *rest = spans
+        spans = (*rest,)
+    run = Run(session, spans, since, asks)
     written = of_run if len(row) <= _SHORT else of_run.__wrapped__
-    return run if shapes.run([session, [*spans], since]) and written(run) == row else None
+    fits = shapes.run([session, [*spans], since]) and shapes.positive(asks)
+    return run if fits and written(run) == row else None
 
 
 @lru_cache(_REMEMBERED)

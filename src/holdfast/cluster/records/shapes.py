@@ -39,6 +39,11 @@ def number(value: object) -> bool:
     return type(value) is int and 0 <= value < _LARGEST  # True is of another type
 
 
+def positive(value: object) -> bool:
+    """A number of permits, one or more."""
+    return type(value) is int and 0 < value < _LARGEST
+
+
 def some_tickets(value: object) -> bool:
     """How many tickets there are, one or more."""
     return type(value) is int and 0 < value < MANY
@@ -137,7 +142,14 @@ def span(value: list[object]) -> bool:
     return type(first) is int and type(end) is int and 0 <= first < end < first + MANY
 
 
-_FIELDS: Mapping[str, Shape] = {"alive": each(session), "value": number}
+_FIELDS: Mapping[str, Shape] = {
+    "alive": each(session),
+    "value": number,
+    "ticket": number,
+    "permits": positive,
+    "tokens": positive,
+    "elapsed": number,
+}
 
 
 def operations(value: object, named: Mapping[str, Any]) -> bool:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 from holdfast.cluster.errors import NameConflict
 from holdfast.cluster.values_in_messages import shortened, shown
 
-from .record import Answer, Record, Wake, Withdraw, with_article
+from .record import Answer, Record, Wake, Withdraw, WithdrawMany, with_article
 from .watching import watch_more
 
 R = TypeVar("R", bound=Record)
+_WITHDRAWALS = Withdraw, WithdrawMany
 
 
 class Batch(NamedTuple):
@@ -24,7 +25,8 @@ class Batch(NamedTuple):
     """Each is of a class in the file of the record's kind, or a Withdraw. An empty batch says that the session knows
     the answers to all batches before."""
     at: float = 0.0
-    """The engine's time, in seconds since 1970, to a millisecond. It is kept for inspect() and decides nothing."""
+    """The engine's time, in seconds since 1970, to a millisecond. It is kept for inspect(). It decides nothing,
+    except when a RateLimiter has tokens."""
 
 
 class Step(NamedTuple):
@@ -90,7 +92,7 @@ def operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
     """The record after the operations of a batch, without the answer to it, and the outcomes."""
     outcomes: list[int] = []
     record = record.but(changed=batch.at)
-    if len(batch.operations) == 1 and type(operation := batch.operations[0]) is not Withdraw:
+    if len(batch.operations) == 1 and type(operation := batch.operations[0]) not in _WITHDRAWALS:
         record, outcome = record.apply(batch.session, operation, wakes)
         return record, [outcome]
     for kind, operations in groupby(batch.operations, type):
@@ -99,6 +101,10 @@ def operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
             record, known = record.withdraw(batch.session, sorted({*leaving}), wakes)
             known = frozenset(known)
             outcomes += [int(ticket in known) for ticket in leaving]
+        elif kind is WithdrawMany:
+            asked = [*operations]
+            record, known = record.withdraw_many(batch.session, dict(asked), wakes)
+            outcomes += [int(ticket in known) for ticket, _ in asked]
         else:
             for operation in operations:
                 record, outcome = record.apply(batch.session, operation, wakes)

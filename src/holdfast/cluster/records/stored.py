@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from holdfast.cluster.errors import FormatError, NameConflict
@@ -23,10 +24,11 @@ from .json_text import EARLIER, ENCODER, FORMAT, document_in_first_row
 from .record import Record, with_article
 from .shapes import Shape
 
-KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier"
+KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier", "reader-writer lock", "rate limiter"
 """The beginnings of the kinds that this version knows. Each is that of a class in `any_kind.KINDS`, which imports this
 file; a test compares the two."""
 _SHAPES: Mapping[str, Shape] = {"changed": shapes.moment}
+_ASKS = attrgetter("asks")
 _STATE = "\t["
 """The beginning of the row of the state, and of no other: the others begin with a session's id, JSON, or a number."""
 R = TypeVar("R", bound=Record)
@@ -113,7 +115,7 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
     if runs + how_many != end:
         raise not_ours(text, name)
     answers, line = rows.answers_in(stored[:how_many]), rows.line_in(stored[how_many:end])
-    if line is None or answers is None:
+    if line is None or answers is None or max(map(_ASKS, line), default=1) > initial.MOST_ASKED:
         raise not_ours(text, name)
     fields = dict(zip(names, values, strict=True)) | {"from": base}
     changed = fields["changed"]

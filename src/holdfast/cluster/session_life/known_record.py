@@ -67,6 +67,7 @@ class KnownRecord:
         if stored.text != made:
             record = self.decoded(stored.text)
             check(record)
+        record = record.as_of(stored.now)
         if batch.operations:
             record = agreed(record, self.initial, self.name, label, dead)
         floor = max(stored.floor, self.last_token)  # somebody may have put an older record in its place

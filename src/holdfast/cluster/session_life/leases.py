@@ -18,6 +18,8 @@ class Lease(Protocol):
 
     name: str
     token: int
+    permits: int
+    """How many permits it has; 1 of a lock."""
 
     def _lose(self, why: LeaseLost) -> None:
         """The holding must not be relied on any more."""
@@ -58,9 +60,13 @@ class Leases:
     def _of(self, name: str) -> list[Lease]:
         return [lease for each in [*self._by_name.get(name, {}).values()] if (lease := each()) is not None]
 
-    def tokens(self, name: str) -> list[int]:
-        """The tokens of what is held under a name."""
-        return [lease.token for lease in self._of(name)] if name in self._by_name else []
+    def tokens(self, name: str) -> dict[int, int]:
+        """The tokens of what is held under a name, and how many permits are held under each."""
+        held: dict[int, int] = {}
+        if name in self._by_name:
+            for lease in self._of(name):
+                held[lease.token] = held.get(lease.token, 0) + lease.permits
+        return held
 
     def some_names(self) -> list[str]:
         """Some names under which something is held; all of them have their turn."""

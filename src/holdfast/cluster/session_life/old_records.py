@@ -27,7 +27,7 @@ async def remove_old(engine: Engine, seconds: float) -> int:
     while names := await engine.old(seconds + monotonic() - began, skipped):
         gone = 0
         for some in slices(names, AT_ONCE):
-            gone += await _remove_idle(engine, some)
+            gone += await _remove_idle(engine, some, seconds)
         removed += gone
         skipped += len(names) - gone
     return removed
@@ -43,7 +43,7 @@ async def remove_some(engine: Engine, seconds: float, most: int) -> int:
     end: int | None = None
     for _ in range(most // FEW):
         names = (await engine.old(seconds, skip))[:FEW]
-        gone = await _remove_idle(engine, names) if names else 0
+        gone = await _remove_idle(engine, names, seconds) if names else 0
         removed += gone
         if gone:  # there may be more of them
             skip += len(names) - gone
@@ -58,7 +58,8 @@ async def remove_some(engine: Engine, seconds: float, most: int) -> int:
     return removed
 
 
-async def _remove_idle(engine: Engine, names: Sequence[str]) -> int:
+async def _remove_idle(engine: Engine, names: Sequence[str], seconds: float) -> int:
+    """Remove those of the names that are as good as new. None has been changed for so many seconds."""
     texts = (await engine.look(names, ())).texts
     found: dict[str, tuple[str | None, frozenset[str], int]] = {}
     for name, text in texts.items():
@@ -69,7 +70,7 @@ async def _remove_idle(engine: Engine, names: Sequence[str]) -> int:
             record = decode_any(text, name)
         except FormatError:
             continue  # a newer version has to decide
-        if record.is_initial():
+        if record.as_of(record.changed + seconds).is_initial():
             found[name] = text, frozenset(record.sessions()), record.last_token()
     await asyncio.sleep(0)
     dead = await engine.dead(frozenset[str]().union(*(sessions for _, sessions, _ in found.values())))

@@ -18,10 +18,13 @@ from .outbox import Entry, fail
 class Register(Exchange):
     """The operations of one session on one name."""
 
-    def begin(self, make: Callable[[int], Any], *, patient: bool = False) -> tuple[int, asyncio.Future[int]]:
+    def begin(
+        self, make: Callable[[int], Any], *, leave: Callable[[int], Any] = Withdraw, patient: bool = False
+    ) -> tuple[int, asyncio.Future[int]]:
         """Ask for something with a new ticket; return the ticket, and a future of what it is granted (never 0).
 
         make: the operation, from the ticket.
+        leave: the operation that gives the ticket up.
         patient: wait on while the engine fails, instead of raising EngineError. For a task that cannot simply withdraw.
         """
         self._check_replaced()
@@ -29,13 +32,26 @@ class Register(Exchange):
         try:
             self._submit(Entry(make(ticket), ticket=ticket, patient=patient))
         except BaseException:  # a signal handler has raised it in the middle
-            self.withdraw(ticket)
+            self.withdraw(ticket, leave)
             raise
         return ticket, future
 
     def take(self, ticket: int) -> None:
         """The task that has begun with this ticket takes what it was granted. Raises SessionLost if that was lost."""
         self._waiters.take(ticket)
+
+    async def wait_at_most(self, ticket: int, seconds: float) -> int | None:
+        """Wait on with a ticket that was granted something but is in the line still; return what it is granted then.
+
+        Return None if the time is up. Raises as the future of begin().
+        """
+        future = self._waiters.add_again(ticket, self._session.loop)
+        await asyncio.wait([future], timeout=seconds)
+        if not future.done():
+            self._waiters.forget(ticket)
+            return None
+        self._waiters.take(ticket)
+        return future.result()
 
     async def ask(self, make: Callable[[int], Any]) -> tuple[int, int]:
         """Ask for something and wait for it; return the ticket and what it is granted.
@@ -51,14 +67,17 @@ class Register(Exchange):
             self.not_taken(ticket)
             raise
 
-    def not_taken(self, ticket: int) -> None:
-        """In place of taking what it was granted, the task that has begun with this ticket handles an exception."""
+    def not_taken(self, ticket: int, leave: Callable[[int], Any] = Withdraw) -> None:
+        """In place of taking what it was granted, the task that has begun with this ticket handles an exception.
+
+        leave: as for begin().
+        """
         if isinstance(sys.exception(), (SessionLost, FormatError, NameConflict)):
             return  # nothing of the ticket is in the record
-        self.withdraw(ticket)
+        self.withdraw(ticket, leave)
 
-    async def ask_at_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
-        """Ask for something without waiting for others; return the ticket and the outcome.
+    async def ask_at_once(self, make: Callable[[int], Any], leave: Callable[[int], Any] = Withdraw) -> tuple[int, int]:
+        """Ask for something without waiting for others; return the ticket and the outcome. leave: as for begin().
 
         Waits while the engine fails, because a request that is not known to have been refused may still be granted. If
         the request is refused and sessions that stand in its way have died since, they are buried and it is made again.
@@ -66,34 +85,34 @@ class Register(Exchange):
         Cancellation: raises at once. What was granted all the same is withdrawn as soon as that is known.
         """
         while True:
-            ticket, outcome = await self._ask_once(make)
+            ticket, outcome = await self._ask_once(make, leave)
             others = self._users()
             if outcome > 0 or not others or not (dead := await self._session.engine.dead(others)):
                 return ticket, outcome
             self._session.check()
             self._deaths.doomed |= dead
 
-    async def _ask_once(self, make: Callable[[int], Any]) -> tuple[int, int]:
-        ticket, future = self.begin(make, patient=True)
+    async def _ask_once(self, make: Callable[[int], Any], leave: Callable[[int], Any]) -> tuple[int, int]:
+        ticket, future = self.begin(make, leave=leave, patient=True)
         try:
             await asyncio.wait([future])
         except BaseException:
-            future.add_done_callback(lambda done: self._withdraw_granted(ticket, done))
+            future.add_done_callback(lambda done: self._withdraw_granted(ticket, leave, done))
             raise
         self._waiters.take(ticket)
         return ticket, future.result()
 
-    def _withdraw_granted(self, ticket: int, done: asyncio.Future[int]) -> None:
+    def _withdraw_granted(self, ticket: int, leave: Callable[[int], Any], done: asyncio.Future[int]) -> None:
         if done.exception() is None and done.result() > 0:
-            self.withdraw(ticket)
+            self.withdraw(ticket, leave)
         else:
             self._waiters.forget(ticket)
 
-    def withdraw(self, ticket: int) -> None:
-        """Give the ticket up, soon, whatever it was granted."""
+    def withdraw(self, ticket: int, leave: Callable[[int], Any] = Withdraw) -> None:
+        """Give the ticket up, soon, whatever it was granted. leave: as for begin()."""
         self._waiters.forget(ticket)
         if not self._turns.knows(ticket):
-            self._submit(Entry(Withdraw(ticket)))
+            self._submit(Entry(leave(ticket)))
         elif value := self._turns.value_if_in(ticket):
             self.let_next_in(value, 0)
 

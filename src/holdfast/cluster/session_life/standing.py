@@ -7,7 +7,7 @@ it had there is gone.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from holdfast.cluster.records.record import Record
 
@@ -41,22 +41,24 @@ class Standing:
         """The record has this session's batch, and the session has not seen it."""
         self.is_answered, self._batch = True, batch
 
-    def tokens(self) -> list[int]:
-        """The tokens of what is held here."""
+    def tokens(self) -> dict[int, int]:
+        """The tokens of what is held here, and how many permits are held under each."""
         return self._session.leases.tokens(self._name)
 
     def asked(self) -> Collection[int]:
         """The tickets that wait, and whose requests were sent."""
         return self._outbox.without_pending(self._waiters.futures.keys())
 
-    def is_known_to(self, record: Record, before: Collection[int] | None = None) -> bool:
+    def is_known_to(self, record: Record, before: Mapping[int, int] | None = None) -> bool:
         """Whether the record has what it must have of this session.
 
-        before: the tokens that count; by default all that are held.
+        before: what counts, as tokens() has told it; by default all that is held.
         """
         if not self.is_at_stake():
             return True
-        tokens = [token for token in self.tokens() if before is None or token in before]
+        tokens = self.tokens()
+        if before is not None:
+            tokens = {token: min(permits, before[token]) for token, permits in tokens.items() if token in before}
         return self.has_last_batch(record) and record.keeps(self._session.id, tokens)
 
     def is_at_stake(self) -> bool:

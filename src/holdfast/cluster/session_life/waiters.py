@@ -25,6 +25,12 @@ class Waiters:
         self.futures[self.last_ticket] = future
         return self.last_ticket, future
 
+    def add_again(self, ticket: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[int]:
+        """A new future for a ticket that was granted something, and waits for more."""
+        future: asyncio.Future[int] = loop.create_future()
+        self.futures[ticket] = future
+        return future
+
     def waits(self, ticket: int) -> bool:
         """Whether the ticket's task still waits for what it may be granted."""
         future = self.futures.get(ticket)

@@ -4,7 +4,7 @@
     way_in         whether a thread may use the session here and now
     grant          a holding, and how a thread is told of its loss
     leased         what is held: who holds it, who gives it back
-    lock, semaphore, event, condition, barrier
+    lock, rw_lock, semaphore, rate_limiter, event, condition, barrier
                    the primitives, with threading's methods
     session        all of them, under one session
 

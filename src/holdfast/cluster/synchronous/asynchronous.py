@@ -11,6 +11,8 @@ from holdfast.cluster.primitives.barrier import Barrier
 from holdfast.cluster.primitives.condition import Condition
 from holdfast.cluster.primitives.event import Event
 from holdfast.cluster.primitives.lock import Lock
+from holdfast.cluster.primitives.rate_limiter import RateLimiter
+from holdfast.cluster.primitives.rw_lock import RWLock
 from holdfast.cluster.primitives.semaphore import BoundedSemaphore, Semaphore
 from holdfast.cluster.session_life.life import Life
 
@@ -43,9 +45,13 @@ class Asynchronous(Protocol):
 
     def lock(self, name: str) -> Lock: ...
 
+    def rw_lock(self, name: str) -> RWLock: ...
+
     def semaphore(self, name: str, value: int = 1) -> Semaphore: ...
 
     def bounded_semaphore(self, name: str, value: int = 1) -> BoundedSemaphore: ...
+
+    def rate_limiter(self, name: str, rate: float, per: float = 1.0, *, burst: int | None = None) -> RateLimiter: ...
 
     def event(self, name: str) -> Event: ...
 

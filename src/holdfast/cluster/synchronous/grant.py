@@ -41,8 +41,13 @@ class SyncGrant:
 
     @property
     def token(self) -> int:
-        """Of a Lock: the fencing token, higher than that of every grant before. Of a permit: only its number here."""
+        """The fencing token, or of a permit only its number here; see `Grant.token`."""
         return self._grant.token
+
+    @property
+    def permits(self) -> int:
+        """How many permits it has; 1 of a Lock. A release of some of them makes it fewer."""
+        return self._grant.permits
 
     @property
     def released(self) -> bool:

@@ -44,21 +44,25 @@ class SyncLeased:
         name = type(self._leased).__name__
         return repr(self._leased).replace(name, f"Sync{name}", 1)
 
-    def _acquire(self, blocking: bool, timeout: float) -> SyncGrant | None:
+    def _acquire(self, blocking: bool, timeout: float, *n: int) -> SyncGrant | None:
+        """n: how many permits, if it is a semaphore; one by default."""
         seconds = check_timeout(blocking, timeout)
         if not seconds:
-            return self._way_in._run(partial(self._try, get_ident()), undo=self._drop)
+            return self._way_in._run(partial(self._try, get_ident(), *n), undo=self._drop)
         try:
-            return self._way_in._run(partial(self._take, get_ident()), seconds, undo=self._drop)
+            return self._way_in._run(partial(self._take, get_ident(), *n), seconds, undo=self._drop)
         except OutOfTime:
             return None
 
-    def _within(self, timeout: float) -> AbstractContextManager[SyncGrant]:
-        return _Within(self, timeout)
+    def _within(self, timeout: float, *n: int) -> AbstractContextManager[SyncGrant]:
+        return _Within(self, timeout, *n)
 
     def __enter__(self) -> SyncGrant:
         """Acquire it, as acquire() does; the `as` value is the grant."""
-        return self._way_in._run(partial(self._enter, get_ident()), undo=self._leave_entered)
+        return self._enter_with()
+
+    def _enter_with(self, *n: int) -> SyncGrant:
+        return self._way_in._run(partial(self._enter, get_ident(), *n), undo=self._leave_entered)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -85,22 +89,22 @@ class SyncLeased:
 
     # In the loop
 
-    async def _take(self, thread: int) -> SyncGrant:
-        return self._hold(SyncGrant(await self._leased.acquire(), self._way_in._thread, thread, self._on_lost))
+    async def _take(self, thread: int, *n: int) -> SyncGrant:
+        return self._hold(SyncGrant(await self._leased.acquire(*n), self._way_in._thread, thread, self._on_lost))
 
-    async def _try(self, thread: int) -> SyncGrant | None:
-        grant = await self._leased.try_acquire()
+    async def _try(self, thread: int, *n: int) -> SyncGrant | None:
+        grant = await self._leased.try_acquire(*n)
         if grant is None:
             return None
         return self._hold(SyncGrant(grant, self._way_in._thread, thread, self._on_lost))
 
-    async def _enter(self, thread: int) -> SyncGrant:
-        held = await self._take(thread)
+    async def _enter(self, thread: int, *n: int) -> SyncGrant:
+        held = await self._take(thread, *n)
         self._entered.append(held)
         return held
 
-    async def _try_to_enter(self, thread: int) -> SyncGrant | None:
-        held = await self._try(thread)
+    async def _try_to_enter(self, thread: int, *n: int) -> SyncGrant | None:
+        held = await self._try(thread, *n)
         if held is not None:
             self._entered.append(held)
         return held
@@ -122,16 +126,18 @@ class SyncLeased:
         await self._give_back(held)
 
     async def _release(self, thread: int) -> None:
-        held = min(
-            (each for each in self._held if not each._grant._is_waiting),
-            # That of a `with` ends with its body, if there is another one.
-            key=lambda each: (each._thread != thread, each in self._entered, each._grant._why is not None),
-            default=None,
-        )
+        held = next(iter(self._in_order_of_release(thread)), None)
         if held is None:
             await self._leased.release()  # which raises, or adds a permit
         else:
             await self._give_back(held)
+
+    def _in_order_of_release(self, thread: int) -> list[SyncGrant]:
+        return sorted(
+            (each for each in self._held if not each._grant._is_waiting),
+            # That of a `with` ends with its body, if there is another one.
+            key=lambda each: (each._thread != thread, each in self._entered, each._grant._why is not None),
+        )
 
     async def _drop(self, held: SyncGrant | None) -> None:
         """The thread that has asked for it has left."""
@@ -173,9 +179,10 @@ class SyncLeased:
 class _Within:
     """The context manager of within()."""
 
-    def __init__(self, leased: SyncLeased, timeout: float) -> None:
+    def __init__(self, leased: SyncLeased, timeout: float, *n: int) -> None:
         self._leased = leased
         self._timeout = timeout
+        self._n = n
 
     def __enter__(self) -> SyncGrant:
         leased, seconds = self._leased, check_timeout(True, self._timeout)
@@ -185,9 +192,9 @@ class _Within:
         held: SyncGrant | None = None
         with contextlib.suppress(OutOfTime):
             if seconds:
-                held = way_in._run(partial(leased._enter, thread), seconds, undo=leased._leave_entered)
+                held = way_in._run(partial(leased._enter, thread, *self._n), seconds, undo=leased._leave_entered)
             else:
-                held = way_in._run(partial(leased._try_to_enter, thread), undo=leased._leave_entered)
+                held = way_in._run(partial(leased._try_to_enter, thread, *self._n), undo=leased._leave_entered)
         if held is None:
             raise TimeoutError(f"{leased!r} was not free within {self._timeout} s")
         return held

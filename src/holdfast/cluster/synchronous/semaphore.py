@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
 
+from holdfast.cluster.primitives.grant import Grant
 from holdfast.cluster.primitives.semaphore import Semaphore
+from holdfast.tasks.semaphore import at_least_one
 
 from .grant import OnLost, SyncGrant
 from .leased import SyncLeased
@@ -23,49 +27,80 @@ class SyncSemaphore(SyncLeased):
         """Called by `SyncSession.semaphore()` and `SyncSession.bounded_semaphore()`."""
         super().__init__(way_in, semaphore, on_lost, hold_at_most)
 
-    def acquire(self, blocking: bool = True, timeout: float | None = None) -> SyncGrant | None:
-        """Take a permit; return the grant, which is true, or None if none was had.
+    def acquire(self, blocking: bool = True, timeout: float | None = None, *, n: int = 1) -> SyncGrant | None:
+        """Take `n` permits at once; return the grant, which is true, or None if they were not had.
 
-        blocking: whether to wait if no permit is free. Without waiting for one, the engine's answer is waited for.
+        blocking: whether to wait if they are not free. Without waiting for them, the engine's answer is waited for.
         timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0.
+        n: the number of permits, 1 or more; see `Semaphore.acquire()`.
 
-        Raises ValueError for a timeout with `blocking=False`; OverflowError for one above threading.TIMEOUT_MAX;
-        EngineError if the engine fails; NameConflict if the name is in use for something else, or with another number
-        of permits.
+        Raises ValueError for a timeout with `blocking=False`, and for an `n` below 1 or above what a BoundedSemaphore
+        has; TypeError if `n` is no integer; OverflowError for a timeout above threading.TIMEOUT_MAX; EngineError if the
+        engine fails; NameConflict if the name is in use for something else, or with another number of permits.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
-        comes out, and no permit is held. If one was granted already, the next waiter gets it.
+        comes out, and no permit is held. If some were granted already, the next waiters get them.
         """
-        return self._acquire(blocking, -1 if timeout is None else max(timeout, 0))
+        return self._acquire(blocking, -1 if timeout is None else max(timeout, 0), at_least_one(n))
 
-    def within(self, timeout: float) -> AbstractContextManager[SyncGrant]:
-        """For `with semaphore.within(SECONDS) as grant:`, which waits for that long at most. The body is not limited.
-
-        timeout: how many seconds to wait; 0 does not wait for others. threading has no such method.
-
-        Raises nothing before it is entered. Then it raises TimeoutError if the time is up; ValueError if `timeout` is
-        negative, OverflowError if it is above threading.TIMEOUT_MAX; and what acquire() raises.
-
-        Cancellation: as for acquire().
-        """
-        return self._within(timeout)
-
-    def release(self, n: int = 1) -> None:
-        """Give `n` permits back, one after the other. A session that holds no permit adds one, as in threading.
+    def permits(self, n: int) -> AbstractContextManager[SyncGrant]:
+        """For `with semaphore.permits(n) as grant:`, which takes `n` permits, and gives them back at its end.
 
         n: the number of permits, 1 or more.
 
-        Raises ValueError if `n` is below 1; LeaseLost if a permit was lost; FormatError or NameConflict if the name is
-        in use for something else. A BoundedSemaphore raises ValueError if the session holds no permit. While the engine
-        fails, it goes on trying.
+        It may be used again, also by several threads at the same time.
 
-        Cancellation: if a signal handler raises meanwhile, its exception comes out. A permit is given back all the
-        same, and of several perhaps not all.
+        Raises TypeError if `n` is no integer, ValueError if it is below 1; and in `with` what acquire() raises.
+
+        Cancellation: as for acquire().
+        """
+        return _Permits(self, at_least_one(n))
+
+    def within(self, timeout: float, *, n: int = 1) -> AbstractContextManager[SyncGrant]:
+        """For `with semaphore.within(SECONDS) as grant:`, which waits for that long at most. The body is not limited.
+
+        timeout: how many seconds to wait; 0 does not wait for others. threading has no such method.
+        n: the number of permits, as for acquire().
+
+        Raises TypeError or ValueError for a wrong `n`, and nothing else before it is entered. Then it raises
+        TimeoutError if the time is up; ValueError if `timeout` is negative, OverflowError if it is above
+        threading.TIMEOUT_MAX; and what acquire() raises.
+
+        Cancellation: as for acquire().
+        """
+        return self._within(timeout, at_least_one(n))
+
+    def release(self, n: int = 1) -> None:
+        """Give `n` permits back at once. What the session does not hold is added, as in threading.
+
+        n: the number of permits, 1 or more; see `Semaphore.release()`.
+
+        Raises ValueError if `n` is below 1; LeaseLost if a permit was lost; FormatError or NameConflict if the name is
+        in use for something else. A BoundedSemaphore raises ValueError if fewer than `n` permits are held, and gives
+        none back. While the engine fails, it goes on trying.
+
+        Cancellation: if a signal handler raises meanwhile, its exception comes out. They are given back all the same.
         """
         if n < 1:
             raise ValueError("n must be one or more")
-        for _ in range(n):
-            self._end(self._release)
+        self._end(self._release if n == 1 else partial(self._release_many, n))
+
+    async def _release(self, thread: int) -> None:
+        await self._release_many(1, thread)
+
+    async def _release_many(self, n: int, thread: int) -> None:
+        """In the loop."""
+        held = self._in_order_of_release(thread)
+        if n == 1 and held and held[0]._grant.permits == 1:
+            await self._give_back(held[0])
+            return
+        views = {each._grant: each for each in held}
+
+        def end(grant: Grant) -> None:
+            views[grant]._end()
+            self._held.remove(views[grant])
+
+        await self._leased._release_some(n, views, end)
 
     def locked(self) -> bool:
         """Whether acquire() would have to wait.
@@ -87,3 +122,22 @@ class SyncSemaphore(SyncLeased):
         Cancellation: if a signal handler raises meanwhile, its exception comes out; it is changed all the same.
         """
         self._way_in._run(lambda: self._leased.resize(value))
+
+
+class _Permits:
+    """The context manager of permits()."""
+
+    def __init__(self, semaphore: SyncSemaphore, n: int) -> None:
+        self._semaphore = semaphore
+        self._n = n
+
+    def __repr__(self) -> str:
+        return f"<{self._n} permits of {self._semaphore!r}>"
+
+    def __enter__(self) -> SyncGrant:
+        return self._semaphore._enter_with(self._n)
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._semaphore.__exit__(exc_type, exc, tb)

@@ -19,6 +19,8 @@ from .condition import SyncCondition
 from .event import SyncEvent
 from .grant import SyncGrant
 from .lock import SyncLock
+from .rate_limiter import SyncRateLimiter
+from .rw_lock import SyncRWLock
 from .semaphore import SyncSemaphore
 from .way_in import WayIn
 
@@ -131,6 +133,18 @@ class SyncSession(WayIn):
         return _held({name: self.lock(name) for name in sorted({checked(name) for name in names})})
 
     @refusing_in_threads
+    def rw_lock(
+        self, name: str, *, on_lost: Callable[[SyncGrant], object] | None = None, hold_at_most: float | None = None
+    ) -> SyncRWLock:
+        """An RWLock: its `reader` is for any number of threads, its `writer` for one; see `Session.rw_lock()`.
+
+        name, on_lost, hold_at_most: as for lock().
+
+        Raises what lock() raises.
+        """
+        return SyncRWLock(self, self._session.rw_lock(name), on_lost, hold_at_most)
+
+    @refusing_in_threads
     def semaphore(
         self,
         name: str,
@@ -165,6 +179,19 @@ class SyncSession(WayIn):
         Raises what semaphore() raises.
         """
         return SyncSemaphore(self, self._session.bounded_semaphore(name, value), on_lost, hold_at_most)
+
+    @refusing_in_threads
+    def rate_limiter(self, name: str, rate: float, per: float = 1.0, *, burst: int | None = None) -> SyncRateLimiter:
+        """A RateLimiter of `rate` tokens in `per` seconds; see `Session.rate_limiter()`.
+
+        name: as for lock().
+        rate: the number of tokens that come in `per` seconds; more than 0.
+        per: seconds; more than 0.
+        burst: how many tokens can be there at once, an integer, 1 or more; by default `rate`, rounded up.
+
+        Raises ValueError and NameConflict as lock() does; TypeError or ValueError if a number is wrong.
+        """
+        return SyncRateLimiter(self, self._session.rate_limiter(name, rate, per, burst=burst))
 
     @refusing_in_threads
     def event(self, name: str) -> SyncEvent:
