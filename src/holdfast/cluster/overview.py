@@ -11,7 +11,7 @@ from itertools import islice
 from .engines.contract import Engine
 from .engines.session_info import SessionInfo
 from .errors import FormatError
-from .inspection import Inspection, report
+from .inspection import Inspection, report, with_processes
 from .records.any_kind import decode_any
 from .records.record import Record
 
@@ -46,7 +46,8 @@ class Overview:
             seen |= await self._read(engine, again, on_error)
         self._known = seen
         evictions = await engine.evictions()
-        return [report(seen[name][1], name, found, evictions) for name in sorted(seen)]
+        sessions = with_processes(found)
+        return [report(seen[name][1], name, sessions, evictions) for name in sorted(seen)]
 
     async def _read(self, engine: Engine, names: Iterable[str], on_error: OnError | None) -> _Read:
         read: _Read = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from holdfast._refusals import refusing_in_threads
 from holdfast.cluster.engines.contract import Engine
-from holdfast.cluster.errors import SessionLost
+from holdfast.cluster.errors import FormatError, SessionLost
 from holdfast.cluster.names import checked
 from holdfast.cluster.session_life.housekeeping import KEPT
 from holdfast.cluster.values_in_messages import shown
@@ -26,7 +26,6 @@ from .way_in import WayIn
 
 if TYPE_CHECKING:
     from holdfast.cluster.inspection import Inspection
-    from holdfast.cluster.overview import OnError
 
 
 class SyncSession(WayIn):
@@ -252,7 +251,7 @@ class SyncSession(WayIn):
         """
         return self._run(lambda: self._session.inspect(name))
 
-    def inspect_all(self, *, on_error: OnError | None = None) -> list[Inspection]:
+    def inspect_all(self, *, on_error: Callable[[FormatError], object] | None = None) -> list[Inspection]:
         """Report on all names of the namespace; see `Session.inspect_all()`.
 
         on_error: called, in the thread of the session's event loop, with the error of each name whose record another
