@@ -119,7 +119,7 @@ def watch(after: float = 5.0, *, raises: bool = False) -> Watch:
     `python -m asyncio pstree PID` shows that, as it was at the last look.
 
     Returns a Watch, which is on until its `stop()`, or until the end of a `with` block. A second watch may be on
-    beside it.
+    beside it. In a forked child none is on.
 
     Raises TypeError or ValueError if `after` is not a number of seconds above 0.
 
