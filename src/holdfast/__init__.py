@@ -82,7 +82,7 @@ for _public in (
     SingleFlight,
 ):
     _public.__module__ = __name__
-for _public in (Barrier, Condition, Event, Lock, Semaphore):
+for _public in (Barrier, Condition, Event, KeyedLock, Lock, Semaphore):
     _reference(_public).__module__ = __name__
 del _public
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,7 @@ from .inspection import Inspection, report
 from .loop_in_thread.loop_thread import LoopThread
 from .names import checked
 from .only_async_with import OnlyAsyncWith
+from .overview import OnError, Overview
 from .primitives.barrier import Barrier
 from .primitives.condition import Condition
 from .primitives.event import Event
@@ -257,6 +259,26 @@ class Session(Membership, OnlyAsyncWith):
             found |= await self.engine.describe(new)
             record = await self._record(name)  # a session that was closed meanwhile has left it, and is not dead
         return report(record, name, found, await self.engine.evictions())
+
+    async def inspect_all(self, *, on_error: OnError | None = None) -> list[Inspection]:
+        """Report on all names of the namespace that are in use, or were a while ago, as inspect() does, sorted by name.
+
+        It asks for many names at once, and decodes again only what has changed since the last call in this session. So
+        it may be called every few seconds, as by a page that shows them.
+
+        on_error: called with the error of each name whose record another version wrote, which is then left out. By
+        default the first one is raised.
+
+        Raises SessionLost if the session is over; EngineError if the engine fails; FormatError without `on_error`.
+
+        Cancellation: raises at once; nothing has been changed anyway.
+        """
+        await self._ready()
+        return await self._overview.look(self.engine, on_error)
+
+    @cached_property
+    def _overview(self) -> Overview:
+        return Overview()
 
     async def _record(self, name: str) -> Record:
         text = await self.engine.read(checked(name))

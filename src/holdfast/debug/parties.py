@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from holdfast.tasks.keyed_lock import AllKeys, KeyLock
+from holdfast.tasks.keyed_lock import AllKeys
 from holdfast.tasks.primitive import Queue
 from holdfast.tasks.rw_lock import Side
 from holdfast.tasks.wait_queue import WaitQueue
 from holdfast.threads.condition import SyncCondition
+from holdfast.threads.task_tier import KeyLock
 from holdfast.threads.task_waiter import TaskWaiter
 from holdfast.threads.thread_waiter import ThreadWaiter
 

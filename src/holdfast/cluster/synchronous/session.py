@@ -26,6 +26,7 @@ from .way_in import WayIn
 
 if TYPE_CHECKING:
     from holdfast.cluster.inspection import Inspection
+    from holdfast.cluster.overview import OnError
 
 
 class SyncSession(WayIn):
@@ -250,6 +251,18 @@ class SyncSession(WayIn):
         Cancellation: if a signal handler raises meanwhile, its exception comes out; nothing has been changed.
         """
         return self._run(lambda: self._session.inspect(name))
+
+    def inspect_all(self, *, on_error: OnError | None = None) -> list[Inspection]:
+        """Report on all names of the namespace; see `Session.inspect_all()`.
+
+        on_error: called, in the thread of the session's event loop, with the error of each name whose record another
+        version wrote. By default the first one is raised.
+
+        Raises SessionLost if the session is over; EngineError if the engine fails; FormatError without `on_error`.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, its exception comes out.
+        """
+        return self._run(lambda: self._session.inspect_all(on_error=on_error))
 
     def evict(self, id: str, *, reason: str = "", by: str | None = None) -> bool:
         """End another session of the namespace, wherever it is; return whether it was alive. See `Session.evict()`.
