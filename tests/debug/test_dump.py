@@ -327,9 +327,9 @@ def test_threads() -> None:
     for thread, event in zip(people, entered, strict=True):
         thread.start()
         assert event.wait(BOUND)
-    while not lock.statistics().tasks_waiting:
-        pass
     dump = holdfast.debug.dump()
+    while not any(names(primitive.waiters) == ["thread 'waiter'"] for primitive in dump.primitives):
+        dump = holdfast.debug.dump()  # it has asked, and does not wait yet
     go.set()
     for thread in people:
         thread.join(BOUND)

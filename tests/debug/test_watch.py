@@ -263,6 +263,21 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_without_threads_it_is_a_warning() -> None:
+    program = """
+        import threading
+
+        def start(thread):
+            raise RuntimeError("can't start new thread")
+
+        threading.Thread.start = start
+        import holdfast
+    """
+    ended = run(program, HOLDFAST_DEBUG="1")
+    assert ended.returncode == 0
+    assert "RuntimeWarning: HOLDFAST_DEBUG=1 has no effect: can't start new thread" in ended.stderr
+
+
 def test_in_the_environment() -> None:
     ended = run(DEADLOCKED, HOLDFAST_DEBUG="1")
     assert ended.returncode == 1
