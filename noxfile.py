@@ -32,6 +32,7 @@ FOUND = interpreters()
 TASK_TIER = [
     "tests/beyond_asyncio",
     "tests/conformance",
+    "tests/debug",
     "tests/exploration",
     "tests/models",
     "tests/test_asyncio_suite.py",
@@ -51,7 +52,7 @@ TASK_TIER = [
     "tests/test_twins.py",
     "tests/test_visible.py",
 ]
-"""The tests of what has two twins."""
+"""The tests of what has two twins, or rests on how an interpreter works inside."""
 IN_PARALLEL = ["--numprocesses", str(min(6, 2 * (os.cpu_count() or 1))), "--dist", "worksteal"]
 """Twice as many as there are processors, as the tests of real processes mostly wait; the searches, which do not, are
 side by side in the order of the tests, so a worker that has none left takes some over."""

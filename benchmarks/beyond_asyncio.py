@@ -176,6 +176,7 @@ PROMISES = [
     ("RWLock, a reader", "aiorwlock", 1 / 3),
     ("RWLock, a writer", "aiorwlock", 1 / 3),
     ("KeyedLock", "asyncio-keyed-lock", 1 / 3),
+    ("KeyedLock", "a dict of holdfast.Lock", 1.5),
     ("RateLimiter", "aiolimiter", 1.0),
     ("RWLock, 10,000 readers behind a writer", "holdfast, 1,000 of them", 2.0),
     ("KeyedLock, 10,000 wait for a key", "holdfast, 1,000 of them", 2.0),

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
 from interpreters import refcounting
 
-from holdfast import Barrier, Condition, Event, Lock, Semaphore
+from holdfast import Barrier, Condition, Event, KeyedLock, Lock, Semaphore
 
 pytestmark = refcounting
 ROUNDS = 100_000
@@ -25,6 +26,39 @@ def entering(primitive: Lock | Semaphore | Condition) -> Round:
     async def once() -> None:
         async with primitive:
             pass
+
+    return once
+
+
+def entering_key_by_key(locks: KeyedLock[object]) -> Round:
+    numbers = itertools.count()
+
+    async def once() -> None:
+        async with locks[next(numbers)]:
+            pass
+
+    return once
+
+
+def trying_a_key(locks: KeyedLock[object]) -> Round:
+    async def once() -> None:
+        assert locks["key"].try_acquire()
+        assert not locks["key"].try_acquire()
+        locks["key"].release()
+        with contextlib.suppress(RuntimeError):
+            locks["key"].release()
+        with contextlib.suppress(TypeError):
+            locks[[]].try_acquire()
+
+    return once
+
+
+def keeping_many(locks: KeyedLock[object]) -> Round:
+    """More locks of keys than are kept to be used again, and one that refers to itself."""
+
+    async def once() -> None:
+        kept = [locks[key] for key in "abc"]
+        kept[0].itself = kept[0]  # type: ignore[attr-defined]
 
     return once
 
@@ -218,6 +252,10 @@ OPERATIONS: dict[str, Callable[[], Round]] = {
     "Event, set": lambda: waking(Event()),
     "Condition, notify": lambda: notifying(Condition(), cancelled=False),
     "Condition, notify, cancelled": lambda: notifying(Condition(), cancelled=True),
+    "KeyedLock, async with": lambda: entering(KeyedLock()["key"]),  # type: ignore[arg-type]
+    "KeyedLock, async with, key by key": lambda: entering_key_by_key(KeyedLock()),
+    "KeyedLock, try_acquire": lambda: trying_a_key(KeyedLock()),
+    "KeyedLock, locks in cycles": lambda: keeping_many(KeyedLock()),
     "Barrier, wait": lambda: meeting(Barrier(2), cancelled=False),
     "Barrier, wait, cancelled": lambda: meeting(Barrier(2), cancelled=True),
     "Barrier, wait again": lambda: meeting_again(Barrier(2)),

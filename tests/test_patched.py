@@ -11,6 +11,7 @@ import pytest
 
 import holdfast
 from holdfast import BoundedSemaphore, Condition, Lock, Semaphore, threads
+from holdfast.tasks.keyed_lock import KeyLock
 
 
 class OwnLock(Lock):
@@ -103,6 +104,37 @@ def test_async_with_goes_through_what_is_put_into_the_class(cls: Any, patched: A
     assert calls == []
 
 
+class OneKey(KeyLock[str]):
+    def __init__(self) -> None:
+        super().__init__(holdfast.KeyedLock(), "key")
+
+
+@pytest.mark.parametrize("of", [holdfast.KeyedLock, threads.KeyedLock, None], ids=["tasks", "threads", "subclass"])
+def test_async_with_of_a_key_goes_through_what_is_put_into_the_class(of: Any, patched: Any) -> None:
+    def make() -> Any:
+        return of()["key"] if of else OneKey()
+
+    before, calls = make(), []
+    asyncio.run(three_blocks(before))
+    with patched(type(before), calls):
+        for mutex in (before, make()):
+            calls.clear()
+            asyncio.run(three_blocks(mutex))
+            assert sorted(calls) == ["acquire"] * 3 + ["release"] * 3
+    calls.clear()
+    asyncio.run(three_blocks(before))
+    asyncio.run(three_blocks(make()))
+    assert calls == []
+
+
+def test_what_is_put_into_the_getitem_of_a_keyed_lock_is_seen() -> None:
+    locks = holdfast.KeyedLock[str]()
+    kept = locks["key"]
+    with mock.patch.object(holdfast.KeyedLock, "__getitem__", lambda self, key: (self, key)):
+        assert locks["key"] == (locks, "key")  # type: ignore[comparison-overlap]
+    assert type(locks["key"]) is type(kept)
+
+
 def test_what_is_put_into_a_class_above_it_is_seen() -> None:
     class Above(Lock):
         pass
@@ -151,8 +183,12 @@ def test_a_condition_made_before_sees_it_in_async_with() -> None:
     assert calls.count("acquire") == 3
 
 
+def one_key() -> KeyLock[str]:
+    return holdfast.KeyedLock[str]()["key"]
+
+
 @pytest.mark.skipif(not (holdfast.accelerated and sys.version_info >= (3, 12)), reason="costs something here")
-@pytest.mark.parametrize("make", [Lock, Semaphore])
+@pytest.mark.parametrize("make", [Lock, Semaphore, one_key])
 def test_async_with_goes_through_what_is_put_into_the_object(make: Any) -> None:
     mutex, calls = make(), []
     acquire = mutex.acquire

@@ -22,8 +22,9 @@ import pytest
 from interpreters import BOUND, in_c, refcounting
 
 import holdfast
-from holdfast import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore
+from holdfast import Barrier, BoundedSemaphore, Condition, Event, KeyedLock, Lock, Semaphore
 from holdfast.tasks import context_manager
+from holdfast.tasks.keyed_lock import KeyLock
 from holdfast.tasks.twins import why_pure
 
 needs_compiled = pytest.mark.skipif(not holdfast.accelerated, reason="there is no compiled twin here")
@@ -98,6 +99,10 @@ def test_the_compiled_twin_needs_no_reason() -> None:
     assert holdfast.accelerated is (why_pure == "")
 
 
+def one_key() -> KeyLock[Any]:
+    return KeyedLock[Any]()["key"]
+
+
 # What the classes look like
 
 METHODS = [
@@ -112,6 +117,10 @@ METHODS = [
     Condition.acquire,
     Condition.release,
     Barrier.wait,
+    KeyedLock.__getitem__,
+    KeyLock.try_acquire,
+    KeyLock.release,
+    KeyLock.__aenter__,
 ]
 
 
@@ -132,13 +141,13 @@ def test_methods_have_a_source(method) -> None:
     assert method.__module__.startswith("holdfast.")
 
 
-@pytest.mark.parametrize("cls", [Lock, Event, Condition, Semaphore, BoundedSemaphore])
+@pytest.mark.parametrize("cls", [Lock, Event, Condition, Semaphore, BoundedSemaphore, KeyedLock, KeyLock])
 def test_classes_are_found_where_they_say(cls) -> None:
     assert pickle.loads(pickle.dumps(cls)) is cls
     assert cls.__doc__
 
 
-@pytest.mark.parametrize("make", [Lock, Event, Condition, Semaphore, BoundedSemaphore, lambda: Barrier(2)])
+@pytest.mark.parametrize("make", [Lock, Event, Condition, Semaphore, BoundedSemaphore, lambda: Barrier(2), one_key])
 async def test_idle_primitives_are_copied_with_their_state(make) -> None:
     primitive = make()
     primitive.name = "mine"
@@ -154,6 +163,60 @@ async def test_idle_primitives_are_copied_with_their_state(make) -> None:
         assert again.statistics() != primitive.statistics()
         again.release()
         assert again.statistics() == primitive.statistics()
+
+
+async def test_a_keyed_lock_is_copied_with_the_keys_that_are_held() -> None:
+    locks = KeyedLock[str]()
+    locks.name = "mine"  # type: ignore[attr-defined]
+    await locks["a"].acquire()
+    await locks.all("b", "c").acquire()
+    for again in (copy.deepcopy(locks), pickle.loads(pickle.dumps(locks)), copy.deepcopy(locks["a"])._keyed):
+        assert sorted(again) == ["a", "b", "c"]
+        assert again.name == "mine"
+        assert not again["a"].try_acquire()
+        again.all("a", "b", "c").release()
+        assert len(again) == 0
+        async with again["a"], again.all("b", "c"):
+            assert len(again) == 3
+    assert len(locks) == 3
+    waiting = asyncio.create_task(locks["a"].acquire())
+    await asyncio.sleep(0)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        copy.deepcopy(locks)
+    waiting.cancel()
+
+
+def test_it_is_generic_and_may_be_subclassed() -> None:
+    class Own(KeyedLock[int]):
+        def __getitem__(self, key: int) -> KeyLock[int]:
+            asked.append(key)
+            return super().__getitem__(key)
+
+    asked: list[int] = []
+    locks = Own()
+    assert locks[1].try_acquire()
+    assert asked == [1]
+    assert [*locks] == [1]
+    assert type(locks[1]) is KeyLock
+    assert KeyedLock[int].__origin__ is KeyedLock  # type: ignore[attr-defined]
+    assert KeyedLock.__parameters__ == KeyLock.__parameters__  # type: ignore[attr-defined]
+    assert weakref.ref(kept := locks[2])() is kept
+
+
+async def test_a_finalizer_that_a_lock_of_a_key_has_is_called_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    locks, finalized = KeyedLock[int](), []
+    async with locks[0]:
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(KeyLock, "__del__", lambda self: finalized.append(self._key), raising=False)
+        for n in range(1, 5):
+            async with locks[n]:
+                pass
+        gc.collect()
+        assert finalized == [1, 2, 3, 4]
+    async with locks[5]:
+        pass
+    assert finalized == [1, 2, 3, 4]
 
 
 def test_wrong_arguments_are_refused_as_by_any_function() -> None:
@@ -411,7 +474,7 @@ async def test_debug_mode_tells_where_a_coroutine_was_made() -> None:
     assert __file__ in str(caught[0].message)
 
 
-@pytest.mark.parametrize("make", [Lock, Semaphore, Condition])
+@pytest.mark.parametrize("make", [Lock, Semaphore, Condition, one_key])
 async def test_a_release_that_an_instance_has_is_used(make) -> None:
     for _ in range(3):  # the first lets the class be known
         primitive, calls = make(), []
@@ -450,13 +513,13 @@ async def test_a_release_that_the_class_is_given_later_is_used(make, monkeypatch
     assert calls == [primitive]
 
 
-@pytest.mark.parametrize("make", [Lock, Semaphore, Condition])
+@pytest.mark.parametrize("make", [Lock, Semaphore, Condition, one_key])
 async def test_what_async_with_calls_is_a_bound_method(make) -> None:
     primitive = make()
     enter, leave = primitive.__aenter__, primitive.__aexit__
     assert inspect.ismethod(enter)
     assert enter.__self__ is primitive
-    assert enter.__func__ is make.__aenter__
+    assert enter.__func__ is type(primitive).__aenter__
     assert enter == primitive.__aenter__
     assert hash(enter) == hash(primitive.__aenter__)
     assert enter != leave

@@ -4,8 +4,8 @@ The classes here are for the tasks of one event loop. `holdfast.threads` has tho
 session that has those for processes. All are fair, and a cancellation at any moment loses nothing.
 """
 
-import importlib
-import os
+import importlib as _importlib
+import os as _os
 from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,7 @@ for _public in (
     SingleFlight,
 ):
     _public.__module__ = __name__
-for _public in (Barrier, Condition, Event, Lock, Semaphore):
+for _public in (Barrier, Condition, Event, KeyedLock, Lock, Semaphore):
     _reference(_public).__module__ = __name__
 del _public
 
@@ -94,7 +94,7 @@ _OF_THE_CLUSTER_TIER = "EngineError", "LeaseLost", "NameConflict", "SessionLost"
 def __getattr__(name: str) -> object:
     """Load `debug`, `instrument`, and the errors of the cluster tier, when the first of them is used."""
     if name == "debug":
-        return importlib.import_module(".debug", __name__)
+        return _importlib.import_module(".debug", __name__)
     if name == "instrument":
         from .instrumentation import instrument
 
@@ -110,5 +110,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "debug"})
 
 
-if os.environ.keys() & {"HOLDFAST_DEBUG", "HOLDFAST_DUMP_ON_SIGNAL"}:
-    importlib.import_module(".debug.environment", __name__).begin()
+if _os.environ.keys() & {"HOLDFAST_DEBUG", "HOLDFAST_DUMP_ON_SIGNAL"}:
+    _importlib.import_module(".debug.environment", __name__).begin()

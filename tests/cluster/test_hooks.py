@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -108,6 +109,34 @@ async def test_a_lock_that_is_free_is_held_and_nobody_waits(notes):
     ]
 
 
+async def test_what_is_dropped_without_a_release_is_held_until_the_session_ends(notes):
+    async with holdfast.connect("memory:", namespace=f"hooks {next(_numbers)}", name="a") as session:
+        await session.lock("x").acquire()
+        gc.collect()
+        assert notes.take() == [("opened", "a"), ("acquired", "lock", "x")]
+    assert notes.take() == [("closed", "a"), ("held", "lock", "x")]
+
+
+async def test_a_condition_whose_task_is_cancelled_waits_no_more(notes):
+    a, b = pair()
+    async with a, b:
+        condition = a.condition("news")
+        task = asyncio.create_task(listen(condition))
+        await until_told(notes, "began_to_wait", "condition", "news")
+        async with b.lock("news"):
+            task.cancel()
+            await until_told(notes, "waited", "condition", "news", "cancelled")
+            assert not task.done()  # it has to take the lock again
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [each[0] for each in notes.take() if each[1] == "condition"] == ["began_to_wait", "waited"]
+
+
+async def listen(condition: Any) -> None:
+    async with condition:
+        await condition.wait()
+
+
 @pytest.mark.parametrize("in_one_session", [False, True])
 async def test_who_waits_for_a_lock_is_told_when_it_begins_and_when_it_ends(notes, in_one_session):
     a, b = pair()
@@ -154,10 +183,6 @@ async def test_other_kinds_wait_under_their_own_names(notes):
         condition = a.condition("news", a.lock("desk"))
         barrier, event, limiter = a.barrier("meeting", 2), a.event("go"), a.rate_limiter("api", 100, 1, burst=1)
 
-        async def listen() -> None:
-            async with condition:
-                await condition.wait()
-
         for wait, end, told, times in (
             (event.wait, b.event("go").set, ("event", "go"), 1),
             # Who comes last waits until it is known that the others live.
@@ -173,7 +198,7 @@ async def test_other_kinds_wait_under_their_own_names(notes):
                 *times * [("waited", *told, "granted")],
             ]
         notes.take()
-        task = asyncio.create_task(listen())
+        task = asyncio.create_task(listen(condition))
         await until_told(notes, "began_to_wait", "condition", "news")
         assert ("held", "lock", "desk") in notes.told  # not while it waits
         async with condition:
@@ -249,6 +274,20 @@ async def test_evictions_losses_and_reopenings(notes, caplog):
     assert f"session 'a' {a.id} was opened, in place of one that was lost" in texts
 
 
+async def test_a_limiter_whose_place_is_gone_waits_no_more(notes):
+    async with Session(engine := MemoryEngine(f"hooks {next(_numbers)}", None), "a") as session:
+        limiter = session.rate_limiter("api", 20, 1, burst=1)
+        await limiter.acquire()
+        task = asyncio.create_task(limiter.acquire())
+        await until_told(notes, "began_to_wait", "rate limiter", "api")
+        text = await engine.read("api")
+        assert await engine.remove("api", text, 0)
+        with pytest.raises(SessionLost, match="is gone"):
+            async with asyncio.timeout(BOUND):
+                await task
+        assert ("waited", "rate limiter", "api", "failed") in notes.told
+
+
 class Failing(MemoryEngine):
     """Fails, or takes long, as the test says."""
 
@@ -296,7 +335,7 @@ async def test_an_engine_that_is_slow_is_logged_once(monkeypatch, caplog):
             async with session.lock("x"):
                 pass
         (record,) = [each for each in caplog.records if each.name == "holdfast.cluster"]
-        assert "to change what is stored under 'x'; later changes that take long are not told" in record.getMessage()
+        assert "to change what is stored under 'x': that is slow, or the event loop was blocked" in record.getMessage()
         assert "session 'a'" in record.getMessage()
         engine.takes = 0
 

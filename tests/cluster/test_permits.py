@@ -89,8 +89,8 @@ async def test_when_the_head_leaves_those_behind_come_in(place, how):
     await close(sessions)
 
 
-async def test_the_death_of_a_holder_frees_all_its_permits(place):
-    sessions, (mine, other) = await pair(place, 5)
+async def test_the_death_of_a_holder_frees_all_its_permits(memory):
+    sessions, (mine, other) = await pair(memory, 5)
     await other.acquire(2)
     await other.acquire(3)
     large = start(mine.acquire(5))

@@ -36,11 +36,8 @@ KINDS: dict[str, Kind] = {
     "resized semaphore": SemaphoreKind(1, False, 0, 2),
     "resized bounded semaphore": SemaphoreKind(2, True, 1, 3),
     "semaphore with many at once": SemaphoreKind(2, False, many=(2, 3)),
-    "bounded semaphore with many at once": SemaphoreKind(3, True, many=(2, 4)),
-    "resized semaphore with many at once": SemaphoreKind(2, False, 1, 3, many=(2,)),
     "resized bounded semaphore with many at once": SemaphoreKind(3, True, 1, 0, many=(2, 3)),
     "reader-writer lock": RWLockKind(),
-    "reader-writer lock with tries": RWLockKind(tries=True),
     "event": EventKind(),
     "barrier": BarrierKind(2),
     "barrier of 3": BarrierKind(3),
@@ -91,6 +88,6 @@ TestResizedSemaphore = machine(KINDS["resized semaphore"])
 TestResizedBoundedSemaphore = machine(KINDS["resized bounded semaphore"])
 TestManyAtOnce = machine(KINDS["semaphore with many at once"])
 TestResizedManyAtOnce = machine(KINDS["resized bounded semaphore with many at once"])
-TestRWLock = machine(KINDS["reader-writer lock with tries"])
+TestRWLock = machine(RWLockKind(tries=True))
 TestEvent = machine(KINDS["event"])
 TestBarrier = machine(KINDS["barrier of 3"])

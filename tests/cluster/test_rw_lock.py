@@ -90,8 +90,8 @@ async def test_when_a_writer_leaves_the_line_the_readers_behind_it_come_in(place
 
 
 @pytest.mark.parametrize("side", ["reader", "writer"])
-async def test_the_death_of_who_is_in_lets_the_next_in(place, side):
-    sessions, (one, two) = await pair(place)
+async def test_the_death_of_who_is_in_lets_the_next_in(memory, side):
+    sessions, (one, two) = await pair(memory)
     for _ in range(1 if side == "writer" else 2):
         await getattr(two, side).acquire()
     [writer] = await in_line(sessions, one.writer.acquire())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -336,7 +337,9 @@ def test_two_loops_in_two_threads() -> None:
 class RandomProgram:
     """Tasks that take locks in one order, and so never wait in a circle."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, looks: float = 0.2) -> None:
+        self.looks = looks
+        """How often it is looked at, of all steps."""
         self.random = random.Random(seed)
         tier = self.random.choice([holdfast, threads])
         self.keyed, rw = tier.KeyedLock(), tier.RWLock()
@@ -380,7 +383,7 @@ class RandomProgram:
         while not all(task.done() for task in everyone):
             if self.random.random() < 0.2:
                 self.random.choice(everyone).cancel()
-            if self.random.random() < 0.2:
+            if self.random.random() < self.looks:
                 dump = holdfast.debug.dump()
                 assert dump.deadlocks == (), str(dump)
                 most = max(most, sum(len(primitive.waiters) for primitive in dump.primitives))
@@ -388,6 +391,27 @@ class RandomProgram:
         for ended in await asyncio.gather(*everyone, return_exceptions=True):
             assert ended is None or isinstance(ended, asyncio.CancelledError)
         return most
+
+
+def test_programs_in_other_threads_are_not_accused() -> None:
+    """They go on while they are looked at, between any two steps of the look."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    ended = threading.Event()
+
+    def programs() -> None:
+        for seed in range(60):
+            asyncio.run(RandomProgram(seed, looks=0).run())
+        ended.set()
+
+    thread = in_thread(programs, "programs")
+    try:
+        while not ended.is_set():
+            dump = holdfast.debug.dump()
+            assert dump.deadlocks == (), str(dump)
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join(BOUND)
 
 
 def test_programs_without_a_deadlock_are_not_accused() -> None:

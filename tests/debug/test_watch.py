@@ -34,6 +34,12 @@ async def both(first: Any, second: Any) -> str:
             return "had both"
 
 
+def waiting_for(lock: holdfast.Lock) -> holdfast.debug.Waiter:
+    """The first that waits for it."""
+    [found] = [primitive for primitive in holdfast.debug.dump().primitives if primitive.name == repr(lock)]
+    return found.waiters[0]
+
+
 def records(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.name == "holdfast.debug" and each.levelno == level]
 
@@ -44,7 +50,7 @@ async def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture) -> Non
         async with lock:
             waiting = asyncio.create_task(both(lock, holdfast.Lock()), name="patient")
             await until(lambda: records(caplog, logging.WARNING))
-            assert holdfast.debug.dump().primitives[0].waiters[0].seconds > SOON
+            assert waiting_for(lock).seconds > SOON
             await asyncio.sleep(10 * SOON)
         await waiting
         [text] = records(caplog, logging.WARNING)
@@ -207,7 +213,7 @@ async def test_stop() -> None:
     async with lock:
         waiting = asyncio.create_task(both(lock, holdfast.Lock()))
         await asyncio.sleep(0)
-        assert holdfast.debug.dump().primitives[0].waiters[0].seconds is None
+        assert waiting_for(lock).seconds is None
     await waiting
 
 
@@ -255,6 +261,21 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
         timeout=BOUND,
         env=os.environ | environment,
     )
+
+
+def test_without_threads_it_is_a_warning() -> None:
+    program = """
+        import threading
+
+        def start(thread):
+            raise RuntimeError("can't start new thread")
+
+        threading.Thread.start = start
+        import holdfast
+    """
+    ended = run(program, HOLDFAST_DEBUG="1")
+    assert ended.returncode == 0
+    assert "RuntimeWarning: HOLDFAST_DEBUG=1 has no effect: can't start new thread" in ended.stderr
 
 
 def test_in_the_environment() -> None:

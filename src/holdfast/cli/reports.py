@@ -26,9 +26,9 @@ _IN_THE_KIND = "value", "bounded", "parties"
 """What the kind says already, as in "bounded semaphore of 10" and "barrier of 4"."""
 
 
-def as_json(value: object) -> str:
-    """The value in JSON: dataclasses as objects, moments in ISO 8601."""
-    return json.dumps(value, default=_plain, indent=2)
+def as_json(value: object, indent: int | None = 2) -> str:
+    """The value in JSON: dataclasses as objects, moments in ISO 8601. indent: None for one line."""
+    return json.dumps(value, default=_plain, indent=indent)
 
 
 def _plain(value: object) -> object:

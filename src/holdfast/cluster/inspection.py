@@ -89,10 +89,10 @@ def report(
 ) -> Inspection:
     """Report what the record of a name says.
 
-    sessions: those that the engine knows. All others are dead.
+    sessions: those that the engine knows, as `with_processes()` has them. All others are dead.
     evictions: all that the engine has a note of.
     """
-    alive = {id: with_process(info) for id, info in sessions.items() if info.alive}
+    alive = {id: info for id, info in sessions.items() if info.alive}
     held, waiting = [*record.held()], [*record.waiting()]
     gone = dict.fromkeys([*(each.session for each in held), *(run.session for run, _ in waiting)])
     return Inspection(
@@ -132,9 +132,13 @@ def without_dead(record: Record, dead: Collection[str]) -> Record:
     return burial(record, dead, record.changed).record if dead else record
 
 
-def with_process(info: SessionInfo) -> SessionInfo:
-    """The same, with what this machine can tell of the session's process, if that runs here."""
-    return replace(info, stopped=info.host == socket.gethostname() and _is_stopped(info.pid))
+def with_processes(sessions: Mapping[str, SessionInfo]) -> dict[str, SessionInfo]:
+    """The same, with what this machine can tell of the processes of living sessions that run here."""
+    host = socket.gethostname()
+    return {
+        id: replace(info, stopped=_is_stopped(info.pid)) if info.alive and info.host == host else info
+        for id, info in sessions.items()
+    }
 
 
 def _is_stopped(pid: int) -> bool:

@@ -18,16 +18,21 @@ _END_OF_GROUP = {
 _WAITING = {_WAIT, _WAIT_FOR, *_END_OF_GROUP}
 
 
-def awaited_tasks(future: Any, links: list[Link]) -> tuple[tuple[Any, ...], bool]:
-    """The tasks that are not done, and whether a timeout ends the wait for them.
-
-    future: what the task is suspended on. links: those of asyncio, in the chain of what the task runs.
-    """
+def awaited_itself(future: Any) -> tuple[Any, ...]:
+    """The tasks that are not done and whose end sets this future, which a task is suspended on."""
     kind = type(future)
     if issubclass(kind, asyncio.Task):
-        return (future,), False
+        return (future,)
     if kind is asyncio.tasks._GatheringFuture:  # type: ignore[attr-defined]
-        return _pending(future._children), False
+        return _pending(future._children)
+    return ()
+
+
+def awaited_in(links: list[Link]) -> tuple[tuple[Any, ...], bool]:
+    """The tasks that are not done and whose end functions of asyncio wait for, and whether a timeout ends the wait.
+
+    links: those of asyncio, in the chain of what the task runs.
+    """
     for link in reversed(links):
         frame = link.frame
         if frame is None or frame.f_code not in _WAITING:

@@ -22,7 +22,7 @@ def deadlocks(parties: Sequence[Party], primitives: Sequence[Contended]) -> list
     """The circles, certain ones first, each with those that are in it."""
     graph = _Graph(parties, primitives)
     certain = graph.stuck(strict=True)
-    possible = graph.stuck(strict=False) - certain
+    possible = graph.stuck(strict=False) - certain if graph.has_doubts() else set()
     found = [_tell(graph, circle, certain, True) for circle in _circles(graph, certain)]
     found += [_tell(graph, circle, possible, False) for circle in _circles(graph, possible)]
     return found
@@ -58,6 +58,13 @@ class _Graph:
                     rescued.add(party)
                     pending.append(party)
         return rescued
+
+    def has_doubts(self) -> bool:
+        """Whether a search that is not strict may find more."""
+        return any(party.timeout for party in self.waiting) or any(
+            _may_be_hopeless(primitive, False) and not _may_be_hopeless(primitive, True)
+            for primitive in self.by_core.values()
+        )
 
     def stuck(self, strict: bool) -> set[Party]:
         """Those that nothing outside of the set can let go on. strict: see `deadlocks()`."""

@@ -13,12 +13,16 @@ DEBUG = "HOLDFAST_DEBUG"
 
 
 def begin() -> None:
-    """Do what the variables say. A signal that cannot be had is a warning: the program runs all the same."""
+    """Do what the variables say. What cannot be had is a warning: the program runs all the same."""
     name = os.environ.get(ON_SIGNAL)
     if name:
         try:
             on_signal(signal_of(name))
         except (ValueError, OSError) as exc:
             warnings.warn(f"{ON_SIGNAL}={name} has no effect: {exc}", RuntimeWarning, stacklevel=3)
-    if os.environ.get(DEBUG, "0") not in ("", "0"):
-        watch(raises=True)
+    debug = os.environ.get(DEBUG, "0")
+    if debug not in ("", "0"):
+        try:
+            watch(raises=True)
+        except RuntimeError as exc:  # there are no threads here, as in a browser
+            warnings.warn(f"{DEBUG}={debug} has no effect: {exc}", RuntimeWarning, stacklevel=3)

@@ -30,7 +30,7 @@ def find_tasks(loops: Iterable[Loop]) -> list[asyncio.Task[Any]]:
         for name in ("_all_tasks", "_scheduled_tasks"):
             found |= _copy(getattr(registry, name, ()))
         found |= _copy(getattr(registry, "_eager_tasks", ()))
-    return sorted((task for task in found if not task.done()), key=_age)
+    return sorted((task for task in found if not (task.done() or task.get_loop().is_closed())), key=_age)
 
 
 def _copy(tasks: Iterable[Any]) -> set[Any]:

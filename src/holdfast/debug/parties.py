@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from holdfast.tasks.keyed_lock import AllKeys, KeyLock
+from holdfast.tasks.keyed_lock import AllKeys
 from holdfast.tasks.primitive import Queue
 from holdfast.tasks.rw_lock import Side
 from holdfast.tasks.wait_queue import WaitQueue
 from holdfast.threads.condition import SyncCondition
+from holdfast.threads.task_tier import KeyLock
 from holdfast.threads.task_waiter import TaskWaiter
 from holdfast.threads.thread_waiter import ThreadWaiter
 
-from .awaited_tasks import awaited_tasks
+from .awaited_tasks import awaited_in, awaited_itself
 from .primitives import Taken, is_asyncios, is_condition, taken_by
 from .stacks import Link, Manager, chain, is_users, managers, place_of, users_place
 from .story import Place
@@ -119,8 +120,8 @@ def _role(kind: type) -> _Role | None:
 
 def _look(party: Party, links: list[Link]) -> None:
     party.place = users_place(links)
-    own = [link for link in links if link.frame is None or not is_users(link.frame)]
-    party.tasks, party.timeout = awaited_tasks(party.future, own)
+    own = [link for link in links if not link.is_users]
+    party.tasks = awaited_itself(party.future)
     if not party.tasks:
         for link in reversed(own):
             for value in link.referents:
@@ -129,6 +130,8 @@ def _look(party: Party, links: list[Link]) -> None:
                     party.shown = value
                 elif role is not None and party.core is None:
                     _look_for_line(party, value, role)
+        if party.core is None:
+            party.tasks, party.timeout = awaited_in(own)
         party.shown = party.shown or party.core
     conditions = _waited_conditions(own) if party.waits() else []
     _note_held(party, managers(links), conditions)

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from holdfast.tasks import rw_lock
 from holdfast.tasks.context_manager import _Held
 from holdfast.tasks.install import ASYNCIO
-from holdfast.tasks.keyed_lock import AllKeys, KeyLock
+from holdfast.tasks.keyed_lock import AllKeys, Entry
 from holdfast.tasks.primitive import Primitive
 from holdfast.tasks.semaphore import Bounded, Permits
 from holdfast.threads.condition import SyncCondition
 from holdfast.threads.keyed_lock import SyncKeyLock
 from holdfast.threads.rw_lock import SyncSide
 from holdfast.threads.sync_view import SyncView
+from holdfast.threads.task_tier import KeyLock
 
 _Lock, _Semaphore, _Condition = ASYNCIO["Lock"], ASYNCIO["Semaphore"], ASYNCIO["Condition"]
 _ASYNCIOS = tuple(ASYNCIO.values())
@@ -69,7 +70,7 @@ def taken_by(manager: Any) -> Iterator[Taken]:
 
 def _key(keyed: Any, key: Any) -> Iterator[Taken]:
     entry = keyed._entries.get(key)
-    if entry is not None:
+    if isinstance(entry, Entry):
         yield Taken(entry.lock, 1)
 
 
@@ -92,7 +93,7 @@ def name_of(core: Any, shown: Any) -> tuple[str, str]:
     kind = type(shown)
     if issubclass(kind, (KeyLock, AllKeys)):
         entries = tuple(shown._keyed._entries.items())
-        keys = [key for key, entry in entries if entry is not None and entry.lock is core]
+        keys = [key for key, entry in entries if isinstance(entry, Entry) and entry.lock is core]
         name = f"<lock of {keys[0]!r} in {shown._keyed!r}>" if keys else repr(core)
         return name, "KeyedLock"
     if is_of_rw_lock(core):

@@ -41,6 +41,8 @@ class Link(NamedTuple):
     awaitable: object
     frame: types.FrameType | None
     """None for one that is written in C."""
+    is_users: bool
+    """Whether it is to be shown: not one of a primitive, of asyncio or of contextlib."""
     referents: list[Any]
     """What it refers to: its variables in their order, then its stack."""
 
@@ -91,8 +93,15 @@ _LINKS: dict[type, tuple[str, str]] = {
 }
 """Those with a frame: its name, and that of what is awaited."""
 _CHAINED = {*_LINKS, _COROUTINE, _STEP, _THROW, _WRAPPER}
-_METHODS = {types.MethodType, types.BuiltinMethodType, types.MethodWrapperType, _BOUND}
-_FUNCTIONS = {types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, _FUNCTION}
+_METHOD, _FUNCTION_BEFORE_SELF, _GENERATOR = range(3)
+_ON_STACK: dict[type, int] = {
+    **dict.fromkeys((types.MethodType, types.BuiltinMethodType, types.MethodWrapperType, _BOUND), _METHOD),
+    **dict.fromkeys(
+        (types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, _FUNCTION), _FUNCTION_BEFORE_SELF
+    ),
+    types.AsyncGeneratorType: _GENERATOR,
+}
+"""What is of interest among the referents of a frame."""
 
 
 def chain(coroutine: object) -> list[Link]:
@@ -117,7 +126,7 @@ def chain(coroutine: object) -> list[Link]:
 def _link(awaitable: object) -> Link:
     names = _LINKS.get(type(awaitable))
     frame = None if names is None else getattr(awaitable, names[0], None)
-    return Link(awaitable, frame, gc.get_referents(awaitable))
+    return Link(awaitable, frame, frame is not None and is_users(frame), gc.get_referents(awaitable))
 
 
 def place_of(frame: types.FrameType, line: int | None = None) -> Place:
@@ -147,7 +156,7 @@ def users_place(links: list[Link]) -> Place | None:
     for link in reversed(links):
         frame = link.frame
         if frame is not None:
-            if is_users(frame):
+            if link.is_users:
                 return place_of(frame)
             shown = shown or frame
     return None if shown is None else place_of(shown)
@@ -166,16 +175,19 @@ def _of_frame(link: Link, generator: object, inside: set[int]) -> Iterator[Manag
         return
     exits = []
     generators = []
-    for i, value in enumerate(link.referents):
-        kind = type(value)
-        if kind in _METHODS:
-            if value.__name__ in EXITS:
+    referents = link.referents
+    for i, kind in enumerate(map(_ON_STACK.get, map(type, referents))):
+        if kind is None:
+            continue
+        value = referents[i]
+        if kind == _GENERATOR:
+            if id(value) not in inside and not value.ag_running:
+                generators.append(value)
+        elif value.__name__ in EXITS:
+            if kind == _METHOD:
                 exits.append(value.__self__)
-        elif kind in _FUNCTIONS:
-            if value.__name__ in EXITS and i + 1 < len(link.referents):
-                exits.append(link.referents[i + 1])
-        elif kind is types.AsyncGeneratorType and id(value) not in inside and not value.ag_running:
-            generators.append(value)
+            elif i + 1 < len(referents):
+                exits.append(referents[i + 1])
     if exits:
         around = blocks(frame.f_code, frame.f_lasti)
         # The last one may belong to a block that is just being entered, or has been left and awaits its exit.
@@ -199,7 +211,7 @@ def _unwrapped(found: Manager, inside: set[int]) -> Iterator[Manager]:
             yield from _of_frame(_link(generator), found.generator, inside)
     elif issubclass(kind, (contextlib.AsyncExitStack, contextlib.ExitStack)):
         for _, callback in tuple(manager._exit_callbacks):
-            if type(callback) in _METHODS and callback.__name__ in EXITS:
+            if _ON_STACK.get(type(callback)) == _METHOD and callback.__name__ in EXITS:
                 yield from _unwrapped(found._replace(manager=callback.__self__), inside)
     else:
         yield found

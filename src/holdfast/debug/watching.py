@@ -42,8 +42,8 @@ class Watch:
         self._looks = 0
         self._edges = Edges()
         self._thread = threading.Thread(target=self._run, name="holdfast.debug.watch", daemon=True)
-        times.begin()
         self._thread.start()
+        times.begin()
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped.is_set() else "on"
@@ -119,9 +119,10 @@ def watch(after: float = 5.0, *, raises: bool = False) -> Watch:
     `python -m asyncio pstree PID` shows that, as it was at the last look.
 
     Returns a Watch, which is on until its `stop()`, or until the end of a `with` block. A second watch may be on
-    beside it.
+    beside it. In a forked child none is on.
 
-    Raises TypeError or ValueError if `after` is not a number of seconds above 0.
+    Raises TypeError or ValueError if `after` is not a number of seconds above 0, RuntimeError if no thread can be
+    started.
 
     Example::
 

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from holdfast.tasks.keyed_lock import AllKeys, KeyedLock, KeyLock
+from holdfast.tasks.keyed_lock import AllKeys
 from holdfast.tasks.primitive import Primitive
 from holdfast.tasks.rw_lock import RWLock, Side
+from holdfast.threads.task_tier import KeyedLock, KeyLock
 
 from .stacks import EXITS, Manager, is_users, place_of, releases
 from .with_blocks import Block, blocks

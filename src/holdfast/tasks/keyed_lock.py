@@ -4,10 +4,15 @@ Made by hand, this is a dict of locks. Either it grows for ever, or it removes a
 take, and then two tasks are in with the same key.
 
 What must hold: a key is in the dict exactly while tasks hold it, wait for it, or are about to take it with others. In
-place of an entry there is None while one task holds it and nobody else wants it. A task that wants a key is expected at
-its entry from before it asks until it holds the lock, or has left. An entry goes when its lock is free and nobody is
+place of an entry there is a mark while one task holds it and nobody else wants it. A task that wants a key is expected
+at its entry from before it asks until it holds the lock, or has left. An entry goes when its lock is free and nobody is
 expected, so nobody can find a new entry beside one that is in use. (A task whose event loop has ended in the middle of
 its wait is expected until its coroutine is closed, as by the collector.)
+
+A mark is any object that is no entry. Python code may run in the middle of each look into the dict: a key's own
+`__hash__` and `__eq__`, and finalizers that the collector calls. It may use the same KeyedLock. So a key is taken by
+setdefault(), which looks and puts in one step, with a mark of its own; and what was found there is looked at again when
+it has been taken out.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from .context_manager import FINISHED, ContextManager, returns_awaitable
 from .lock import NOT_ACQUIRED, Lock, LockStatistics
+from .twins import compiled
 
 K = TypeVar("K", bound=Hashable)
 
@@ -30,7 +36,7 @@ class Entry:
     def __init__(self, lock: Lock, number: int) -> None:
         self.lock = lock
         self.number = number
-        """Entries that exist at the same time have different ones. Who takes several takes them in this order."""
+        """Who takes several takes them in this order."""
         self.expected: set[object] = set()
         """A token of each task that wants it and does not hold it yet."""
 
@@ -38,7 +44,10 @@ class Entry:
 NOBODY = Entry(Lock(), -1)
 """In place of an entry, where a key is not in use."""
 
+NUMBERS = itertools.count()
 
+
+@compiled
 class KeyedLock(Generic[K]):
     """A Lock for each key, for the tasks of one event loop. Not thread-safe.
 
@@ -57,8 +66,8 @@ class KeyedLock(Generic[K]):
     """
 
     def __init__(self) -> None:
-        self._entries: dict[K, Entry | None] = {}
-        self._numbers = itertools.count()
+        self._entries: dict[K, object] = {}
+        """For each key its Entry, or a mark."""
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -100,22 +109,20 @@ class KeyedLock(Generic[K]):
 
     def _take(self, key: K) -> bool:
         """Take a key that nobody holds or waits for; return whether it was taken."""
-        if key in self._entries:
-            return False
-        self._entries[key] = None
-        return True
+        mark = object()
+        return self._entries.setdefault(key, mark) is mark
 
     def _join(self, key: K, token: object) -> Entry:
         """Expect a task at the entry of a key. It holds the lock, or `_part()`s, in the end."""
         entries = self._entries
         while True:
-            entry = entries.get(key)
-            if entry is None:
-                is_held = key in entries
-                entry = Entry(self._new_lock(), next(self._numbers))
-                if is_held:
+            entry = found = entries.get(key, NOBODY)
+            if found is NOBODY or not isinstance(entry, Entry):
+                entry = Entry(self._new_lock(), next(NUMBERS))
+                if found is not NOBODY:
                     entry.lock.try_acquire()
-                if (key in entries) is is_held and entries.get(key) is None:  # the collector may have come between
+                # The collector may have come between. It does not in these two lines, as they call no function.
+                if (entries[key] if key in entries else NOBODY) is found:  # noqa: SIM401
                     entries[key] = entry
             entry.expected.add(token)
             if entries.get(key) is entry:  # the same
@@ -124,7 +131,7 @@ class KeyedLock(Generic[K]):
     def _part(self, key: K, token: object) -> None:
         """Do not expect a task any more, if it was."""
         entry = self._entries.get(key)
-        if entry is not None:
+        if isinstance(entry, Entry):
             entry.expected.discard(token)
             self._drop_if_idle(key, entry)
 
@@ -148,11 +155,15 @@ class KeyedLock(Generic[K]):
         entry = entries.get(key, NOBODY)
         if entry is NOBODY:
             raise RuntimeError(NOT_ACQUIRED)
-        if entry is None:
-            del entries[key]
+        if not isinstance(entry, Entry):
+            entry = entries.pop(key, None)
+            if not isinstance(entry, Entry):
+                return None
+            entries[key] = entry  # somebody has asked for the key while pop() looked for it
         return entry
 
 
+@compiled
 class KeyLock(ContextManager, Generic[K]):
     """The lock of one key. Made by `locks[key]`."""
 
@@ -169,8 +180,8 @@ class KeyLock(ContextManager, Generic[K]):
 
     def statistics(self) -> LockStatistics:
         """Return whether the key is held, and the number of tasks that wait for it."""
-        entry = self._keyed._entries.get(self._key)
-        return LockStatistics(self._key in self._keyed, 0) if entry is None else entry.lock.statistics()
+        entry = self._keyed._entries.get(self._key, NOBODY)
+        return entry.lock.statistics() if isinstance(entry, Entry) else LockStatistics(True, 0)
 
     def try_acquire(self) -> bool:
         """Take the key if it is free, and return whether it was. Never waits, and never overtakes a waiting task."""
@@ -200,11 +211,9 @@ class KeyLock(ContextManager, Generic[K]):
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take the key, at once if it is free, else as acquire() does. The `as` value is None."""
-        entries, key = self._keyed._entries, self._key
-        if key in entries:
-            return self._enter()
-        entries[key] = None
-        return FINISHED
+        if type(self).acquire is ACQUIRE and self._keyed._take(self._key):
+            return FINISHED
+        return self._enter()
 
     def release(self) -> None:
         """Hand the key to the first waiting task, or free it if none waits. Any task may do so.
@@ -215,6 +224,10 @@ class KeyLock(ContextManager, Generic[K]):
 
     def _release_closed(self) -> None:
         self._keyed._free(self._key, closed=True)
+
+
+ACQUIRE = KeyLock.acquire
+"""The method as it is here: see lock.ACQUIRE."""
 
 
 class AllKeys(ContextManager, Generic[K]):
@@ -280,7 +293,8 @@ class AllKeys(ContextManager, Generic[K]):
     def _join(self, token: object) -> list[tuple[Entry, K]]:
         """Be expected at each key, before any is taken: so whoever wants some of them now finds the same entries."""
         entries = [(self._keyed._join(key, token), key) for key in self._keys]
-        return sorted(entries, key=lambda each: each[0].number)
+        # Two may have the same number if one is a copy from another process.
+        return sorted(entries, key=lambda each: (each[0].number, id(each[0])))
 
     def _part(self, token: object) -> None:
         for key in self._keys:

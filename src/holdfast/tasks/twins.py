@@ -52,9 +52,12 @@ def compiled(cls: C) -> C:
     else:
         bases = (fields, cls)
         namespace |= {"__getstate__": _get_state, "__setstate__": _set_state}
+    if "__orig_bases__" in cls.__dict__:  # It is generic, and so is the twin.
+        namespace["__orig_bases__"] = cls.__dict__["__orig_bases__"]
     twin: Any = type(cls)(cls.__name__, bases, namespace)
     for name, function in (_shown(cls) | _speedups.functions(fields, cls, twin, frame_for)).items():
         setattr(twin, name, function)
+    _speedups.complete(fields, twin)
     return twin  # type: ignore[no-any-return]
 
 
@@ -69,7 +72,7 @@ def _shown(cls: type) -> dict[str, Any]:
 
 def reference(cls: C) -> C:
     """Return the class that `compiled()` was given. Python code that works on its fields is faster with it."""
-    return cls if _speedups is None else cls.__bases__[1]  # type: ignore[return-value]
+    return cls if getattr(_speedups, cls.__name__, None) is None else cls.__bases__[1]  # type: ignore[return-value]
 
 
 def finished(cls: type[Any]) -> Any:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import time
 import types
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Generic
+from typing import Generic
 
 from holdfast.blocking.timeouts import check_timeout
 from holdfast.tasks import keyed_lock
-from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 from holdfast.tasks.keyed_lock import Entry, K
 
+from . import task_tier
 from .critical_section import Section, this_thread
 from .lock import Lock
 
 
-class KeyedLock(keyed_lock.KeyedLock[K]):
+class KeyedLock(task_tier.KeyedLock[K]):
     """A Lock for each key, for threads and the tasks of any event loops.
 
     `locks[key]` has the methods of a Lock, for tasks; its `sync` has those of a threading.Lock, for threads. Tasks and
@@ -92,15 +91,10 @@ def _not_now(key: object) -> bool:
     return False
 
 
-class KeyLock(keyed_lock.KeyLock[K]):
+class KeyLock(task_tier.KeyLock[K]):
     """The lock of one key. Made by `locks[key]`."""
 
     _instead_of_with = "'with locks[key].sync:', or in a coroutine 'async with locks[key]:',"
-
-    @returns_awaitable
-    def __aenter__(self) -> Coroutine[Any, Any, None]:
-        """Take the key, at once if it is free, else as acquire() does. The `as` value is None."""
-        return FINISHED if self._keyed._take(self._key) else self._enter()
 
     def try_acquire(self) -> bool:
         """Take the key if it is free, and return whether it was. Never waits, and never overtakes a waiter.

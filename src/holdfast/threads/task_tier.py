@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.tasks import barrier, condition, event, lock, semaphore
+from holdfast.tasks import barrier, condition, event, keyed_lock, lock, semaphore
 from holdfast.tasks.twins import reference
 
 if TYPE_CHECKING:
     from holdfast.tasks.barrier import Barrier
     from holdfast.tasks.condition import Condition
     from holdfast.tasks.event import Event
+    from holdfast.tasks.keyed_lock import KeyedLock, KeyLock
     from holdfast.tasks.lock import Lock
     from holdfast.tasks.semaphore import Semaphore
 else:
     Barrier, Condition, Event, Lock, Semaphore = map(
         reference, (barrier.Barrier, condition.Condition, event.Event, lock.Lock, semaphore.Semaphore)
     )
+    KeyedLock, KeyLock = reference(keyed_lock.KeyedLock), reference(keyed_lock.KeyLock)
 
-__all__ = ["Barrier", "Condition", "Event", "Lock", "Semaphore"]
+__all__ = ["Barrier", "Condition", "Event", "KeyLock", "KeyedLock", "Lock", "Semaphore"]

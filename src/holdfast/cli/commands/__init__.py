@@ -12,7 +12,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.messages import complain, saying
 from holdfast.cli.version import VERSION
 
-from . import barrier, break_, demo, dump, event, lock, ls, resize, semaphore, show
+from . import barrier, break_, demo, dump, event, lock, ls, resize, semaphore, show, top
 
 
 def run() -> int:
@@ -63,6 +63,7 @@ for _command in (
     barrier.barrier,
     ls.ls,
     show.show,
+    top.top,
     break_.break_,
     resize.resize,
     dump.dump,

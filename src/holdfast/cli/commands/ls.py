@@ -6,7 +6,6 @@ import click
 
 from holdfast.cli import exit_codes
 from holdfast.cli.in_session import Command, in_session
-from holdfast.cli.looking import inspect
 from holdfast.cli.messages import complain
 from holdfast.cli.options import json_option, session_options
 from holdfast.cli.patience import Patience
@@ -23,19 +22,15 @@ def ls(as_text: bool) -> Command:
     """List the names that are in use, or were within the last hour: what each is, who holds it, how many wait."""
 
     async def command(session: Session, patience: Patience) -> int:
-        found, code = [], exit_codes.OK
-        for name in await session.names():
-            try:
-                one = await inspect(session, name)
-            except FormatError as exc:  # the other names can still be listed
-                complain(str(exc))
-                code = exit_codes.FAILED
-            else:
-                found += [one] if one is not None else []
+        unreadable: list[FormatError] = []
+        found = await session.inspect_all(on_error=unreadable.append)
+        for exc in unreadable:  # the other names can still be listed
+            complain(str(exc))
         if as_text:
             click.echo(as_json(found))
-        elif not print_names(found):
-            code = exit_codes.FAILED
-        return code
+            printed = True
+        else:
+            printed = print_names(found)
+        return exit_codes.OK if printed and not unreadable else exit_codes.FAILED
 
     return command

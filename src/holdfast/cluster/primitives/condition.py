@@ -122,6 +122,7 @@ class Condition(OnlyAsyncWith):
                     raise  # in a forked child, where nothing is ever answered
                 interruption = exc
                 if relock is None:
+                    register.gives_up(ticket)
                     relock = register.send(Relock(ticket, condition))
         self._lock._held.append(grant)
         grant._is_waiting = False

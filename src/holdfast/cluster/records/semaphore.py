@@ -233,7 +233,8 @@ class SemaphoreRecord(LeasedRecord):
         return frozenset(self.permits)
 
     def users(self) -> set[str]:
-        return Record.users(self) | {each.session for each in self.refused}
+        users = Record.users(self)
+        return users | {each.session for each in self.refused} if self.refused else users
 
     def granted(self, session: str, asked: Collection[int]) -> list[Grants]:
         found = Record.granted(self, session, asked)

@@ -353,7 +353,7 @@ class Exchange:
                     opens=opening,
                 )
                 if (seconds := self._session.loop.time() - asked) > told.SLOW:
-                    told.slow(self._session, self._name, seconds)
+                    told.slow(self._session, f"change what is stored under {shown(self._name)}", seconds)
                 self._session.check_alive()  # an answer that comes too late is not believed
                 break
             except UnknownToRecordError:

@@ -36,6 +36,7 @@ class Leases:
         self._by_name: dict[str, dict[int, ref[Lease]]] = {}  # by the name and the id() of each
         self._looked_at: set[str] = set()  # the names that had their turn in this round
         self._holdings: dict[int, Holding] = {}  # by the id() of each, if hooks are told of it
+        self._dropped: list[Holding] = []  # those of leases that the user has dropped; they last as long as the session
 
     def __bool__(self) -> bool:
         return bool(self._by_name)
@@ -48,6 +49,8 @@ class Leases:
             here = leases()
             if here is not None:
                 here._forget(name, key)
+                if key in here._holdings:  # a hook must not be called here, in the middle of whatever is being done
+                    here._dropped.append(here._holdings.pop(key))
 
         self._by_name.setdefault(name, {})[key] = ref(lease, dropped)
         if installed.hooks:
@@ -56,6 +59,7 @@ class Leases:
     def drop(self, lease: Lease) -> None:
         """Forget a lease that has ended."""
         self._forget(lease.name, id(lease))
+        self._end_holding(id(lease))
 
     def _forget(self, name: str, key: int) -> None:
         held = self._by_name.get(name)
@@ -63,13 +67,10 @@ class Leases:
             held.pop(key, None)
             if not held:
                 del self._by_name[name]
-        if self._holdings:
-            self._end_holding(key)
 
     def _end_holding(self, key: int) -> None:
-        holding = self._holdings.pop(key, None)
-        if holding is not None:
-            holding.end()
+        if key in self._holdings:
+            self._holdings.pop(key).end()
 
     def _of(self, name: str) -> list[Lease]:
         return [lease for each in [*self._by_name.get(name, {}).values()] if (lease := each()) is not None]
@@ -106,3 +107,5 @@ class Leases:
                 self._end_holding(id(lease))
                 yield
         self._by_name.clear()
+        while self._dropped:
+            self._dropped.pop().end()

@@ -54,6 +54,10 @@ class Register(Exchange):
         """The task that has begun with this ticket takes what it was granted. Raises SessionLost if that was lost."""
         self._waiters.take(ticket)
 
+    def gives_up(self, ticket: int) -> None:
+        """The ticket's task was cancelled, and waits on only to leave in order."""
+        self._waiters.end_wait(ticket, "cancelled")
+
     def has_all(self, ticket: int) -> None:
         """The ticket, which was begun with `ends_with_grant=False`, has all that it waits for."""
         self._waiters.end_wait(ticket, "granted")
@@ -92,6 +96,7 @@ class Register(Exchange):
         leave: as for begin().
         """
         if isinstance(sys.exception(), (SessionLost, FormatError, NameConflict)):
+            self._waiters.end_wait(ticket, "failed")
             return  # nothing of the ticket is in the record
         self.withdraw(ticket, leave)
 

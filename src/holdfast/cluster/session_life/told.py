@@ -13,7 +13,7 @@ from .identity import Identity
 log = logging.getLogger("holdfast.cluster")
 log.addHandler(logging.NullHandler())  # else Python prints the warnings of a program that has set up no logging
 SLOW = 1.0
-"""Seconds. A change in the engine that takes longer is logged, once for each session."""
+"""Seconds. A change or a renewal that takes longer is logged, once for each session."""
 
 
 def opened(session: Identity) -> None:
@@ -44,16 +44,17 @@ def evicted(session: Identity, id: str, by: str, reason: str) -> None:
     installed.tell(installed.hooks, lambda hook: hook.session_evicted(id, by))
 
 
-def slow(session: Identity, name: str, seconds: float) -> None:
-    """A change under a name has taken longer than `SLOW`."""
+def slow(session: Identity, what: str, seconds: float) -> None:
+    """A request to the engine has taken longer than `SLOW`. what: it was to do, as in "renew it"."""
     if not session.is_told_slow:
         session.is_told_slow = True
         log.warning(
-            "%s has waited %.1f s for %r to change what is stored under %s; later changes that take long are not told",
+            "%s has waited %.1f s for %r to %s: that is slow, or the event loop was blocked; later requests of it that "
+            "take long are not told",
             session,
             seconds,
             session.bare_engine,
-            shown(name),
+            what,
         )
 
 

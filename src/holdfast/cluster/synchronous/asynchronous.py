@@ -7,6 +7,7 @@ from typing import Protocol
 from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.inspection import Inspection
+from holdfast.cluster.overview import OnError
 from holdfast.cluster.primitives.barrier import Barrier
 from holdfast.cluster.primitives.condition import Condition
 from holdfast.cluster.primitives.event import Event
@@ -62,6 +63,7 @@ class Asynchronous(Protocol):
     async def names(self) -> list[str]: ...
 
     async def inspect(self, name: str) -> Inspection: ...
+    async def inspect_all(self, *, on_error: OnError | None = None) -> list[Inspection]: ...
 
     async def evict(self, id: str, *, reason: str = "", by: str | None = None) -> bool: ...
 

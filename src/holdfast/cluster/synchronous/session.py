@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from holdfast._refusals import refusing_in_threads
 from holdfast.cluster.engines.contract import Engine
-from holdfast.cluster.errors import SessionLost
+from holdfast.cluster.errors import FormatError, SessionLost
 from holdfast.cluster.names import checked
 from holdfast.cluster.session_life.housekeeping import KEPT
 from holdfast.cluster.values_in_messages import shown
@@ -250,6 +250,18 @@ class SyncSession(WayIn):
         Cancellation: if a signal handler raises meanwhile, its exception comes out; nothing has been changed.
         """
         return self._run(lambda: self._session.inspect(name))
+
+    def inspect_all(self, *, on_error: Callable[[FormatError], object] | None = None) -> list[Inspection]:
+        """Report on all names of the namespace; see `Session.inspect_all()`.
+
+        on_error: called, in the thread of the session's event loop, with the error of each name whose record another
+        version wrote. By default the first one is raised.
+
+        Raises SessionLost if the session is over; EngineError if the engine fails; FormatError without `on_error`.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, its exception comes out.
+        """
+        return self._run(lambda: self._session.inspect_all(on_error=on_error))
 
     def evict(self, id: str, *, reason: str = "", by: str | None = None) -> bool:
         """End another session of the namespace, wherever it is; return whether it was alive. See `Session.evict()`.

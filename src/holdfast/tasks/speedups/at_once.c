@@ -23,7 +23,8 @@ typedef struct {
     Py_ssize_t woken;
 } Event;
 
-/* Change a primitive if that needs no waiting and no task waits; return whether it did. It calls no other code. */
+/* Change a primitive if that needs no waiting and no task waits; return whether it did. Those in this file call no other
+code. That of a KeyedLock calls the methods of a key, and may return false with an exception. */
 typedef bool (*AtOnce)(State *, PyObject *self);
 
 /* Take the lock if it is free and no task waits. */

@@ -70,7 +70,7 @@ bound_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf, Py
 static PyObject *
 new_bound(Function *function, PyObject *self)
 {
-    ASSERT_REUSABLE(Bound);
+    ASSERT_REUSABLE(Bound, self);
     State *state = function->state;
     Bound *bound = (Bound *)use_again(&function->bound);
     if (bound == NULL) {

@@ -149,7 +149,7 @@ enter_plain_lock(State *state, PyObject *lock)
         return false;
     }
 #endif
-    return acquires_plainly(enter, lock) && take_free_lock(state, lock);
+    return acquires_plainly(enter, lock, dict_of_primitive) && take_free_lock(state, lock);
 }
 
 static inline bool
@@ -161,13 +161,13 @@ enter_lock_of(State *state, PyObject *self)
 static PyObject *
 call_condition_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    return call_enter_context(function, arguments, nargsf, kwnames, enter_lock_of);
+    return call_enter_context(function, arguments, nargsf, kwnames, enter_lock_of, dict_of_primitive);
 }
 
 static PyObject *
 call_condition_exit(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    return call_exit_context(function, arguments, nargsf, kwnames, unlock_plain_lock);
+    return call_exit_context(function, arguments, nargsf, kwnames, unlock_plain_lock, dict_of_primitive);
 }
 
 /* wait(), up to `await waiter` */

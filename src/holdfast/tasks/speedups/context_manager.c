@@ -61,29 +61,40 @@ class_has_other(Function *self)
     return look_for_other(self);
 }
 
-/* Whether release() of an instance of the twin is the compiled one. */
-static inline bool
-releases_plainly(Function *exit, PyObject *self)
+/* Where an object has its __dict__, which may be NULL; NULL if that is not known without a search. */
+typedef PyObject **(*DictOf)(PyObject *self);
+
+static inline PyObject **
+dict_of_primitive(PyObject *self)
 {
-#if defined(Py_GIL_DISABLED) || !LAZY_DICT
-    (void)exit, (void)self;
-    return false;
+#if LAZY_DICT
+    return &((Primitive *)self)->dict;
 #else
-    return ((Primitive *)self)->dict == NULL && class_has_other(exit);
+    (void)self;
+    return NULL;
 #endif
 }
 
-/* Whether acquire() of an instance of the twin is the compiled one. Before Python 3.12, only the class is asked: to
-know whether the instance has its own would take a search. */
+/* Whether release() of an instance of the twin is the compiled one. */
 static inline bool
-acquires_plainly(Function *enter, PyObject *self)
+releases_plainly(Function *exit, PyObject *self, DictOf dict_of)
 {
-#if LAZY_DICT
-    return ((Primitive *)self)->dict == NULL && class_has_other(enter);
+#ifdef Py_GIL_DISABLED
+    (void)exit, (void)self, (void)dict_of;
+    return false;
 #else
-    (void)self;
-    return class_has_other(enter);
+    PyObject **dict = dict_of(self);
+    return dict != NULL && *dict == NULL && class_has_other(exit);
 #endif
+}
+
+/* Whether acquire() of an instance of the twin is the compiled one. Where it would take a search to know whether the
+instance has its own, only the class is asked. */
+static inline bool
+acquires_plainly(Function *enter, PyObject *self, DictOf dict_of)
+{
+    PyObject **dict = dict_of(self);
+    return (dict == NULL || *dict == NULL) && class_has_other(enter);
 }
 
 static inline PyObject *
@@ -99,28 +110,38 @@ call_release(Function *exit, PyObject *const *self)
 
 /* The shortcut of `__aenter__`: take() does it, if acquire() is the compiled one. */
 static inline PyObject *
-call_enter_context(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames, AtOnce take)
+call_enter_context(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames, AtOnce take,
+                   DictOf dict_of)
 {
     Function *self = (Function *)function;
     PyObject *finished = self->state->finished;
-    if (finished != NULL && takes_shortcut(self, arguments, nargsf, kwnames) && acquires_plainly(self, arguments[0])
-        && take(self->state, arguments[0])) {
-        return Py_NewRef(finished);
+    if (finished != NULL && takes_shortcut(self, arguments, nargsf, kwnames)
+        && acquires_plainly(self, arguments[0], dict_of)) {
+        if (take(self->state, arguments[0])) {
+            return Py_NewRef(finished);
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
     }
     return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
 /* The shortcut of `__aexit__`: release() does it, if the method of that name is the compiled one. */
 static inline PyObject *
-call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames, AtOnce release)
+call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames, AtOnce release,
+                  DictOf dict_of)
 {
     Function *self = (Function *)function;
     PyObject *finished = self->state->finished, *none;
     if (PyVectorcall_NARGS(nargsf) == 4 && kwnames == NULL && Py_IS_TYPE(arguments[0], self->twin)
         && arguments[1] != PyExc_GeneratorExit && finished != NULL) {
-        bool plain = releases_plainly(self, arguments[0]);
+        bool plain = releases_plainly(self, arguments[0], dict_of);
         if (plain && release(self->state, arguments[0])) {
             return Py_NewRef(finished);
+        }
+        if (plain && PyErr_Occurred()) {
+            return NULL;
         }
         Py_INCREF(finished);
         if (plain) {
@@ -138,9 +159,10 @@ call_exit_context(PyObject *function, PyObject *const *arguments, size_t nargsf,
     return function_vectorcall(function, arguments, nargsf, kwnames);
 }
 
-/* Whether acquire() of an instance of any class is the compiled one. Before Python 3.12, only the class is asked. */
+/* Whether acquire() of an instance of any class is that of the twin. Where it is not known where the instance has its
+__dict__, only the class is asked. */
 static bool
-has_own_acquire(Function *enter, PyObject *self)
+has_own_acquire(Function *enter, PyObject *self, DictOf dict_of)
 {
     PyObject *name = enter->state->str_acquire;
 #ifdef Py_GIL_DISABLED
@@ -150,11 +172,9 @@ has_own_acquire(Function *enter, PyObject *self)
     PyObject *found = _PyType_Lookup(Py_TYPE(self), name);
 #endif
     bool own = found != NULL && found == enter->other;
-#if LAZY_DICT
-    PyObject *dict = LOAD((Primitive *)self, dict);
+    PyObject **field = dict_of(self), *dict = field == NULL ? NULL : load(self, field);
     own = own && (dict == NULL || PyDict_Contains(dict, name) == 0);
     Py_XDECREF(dict);
-#endif
     PyErr_Clear();
     return own;
 }
@@ -165,7 +185,7 @@ static PyObject *
 enter_context(Function *function, PyObject *self, AtOnce take)
 {
     State *state = function->state;
-    if (has_own_acquire(function, self) && take(state, self)) {
+    if (has_own_acquire(function, self, dict_of_primitive) && take(state, self)) {
         return Py_NewRef(state->finished);
     }
     PyObject *acquire = PyObject_GetAttr(self, state->str_acquire), *awaitable;

@@ -81,12 +81,12 @@ make_new(Coroutine *coroutine)
 static inline PyObject *
 new_coroutine(Function *function, PyObject *self, bool gives_none)
 {
-    ASSERT_REUSABLE(Coroutine);
+    ASSERT_REUSABLE(Coroutine, self);
     State *state = function->state;
     if (origin_is_asked()) {
         return NULL;
     }
-    Coroutine *coroutine = (Coroutine *)use_again(&function->coroutines);
+    Coroutine *coroutine = (Coroutine *)use_again(&function->returned);
     if (coroutine == NULL) {
         coroutine = PyObject_GC_New(Coroutine, state->coroutine_type);
         if (coroutine == NULL) {

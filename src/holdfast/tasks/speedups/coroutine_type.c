@@ -97,7 +97,7 @@ coroutine_dealloc(PyObject *object)
     if (plain || end_coroutine(self)) {
         bool reusable = !self->finalized;
         make_new(self);
-        keep_or_free(object, self->function, &self->function->coroutines, reusable);
+        keep_or_free(object, self->function, &self->function->returned, reusable);
     }
 }
 

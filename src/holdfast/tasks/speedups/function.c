@@ -38,9 +38,9 @@ struct Function {
     Py_ssize_t least, most;  /* arguments after self */
     bool special;            /* `__aenter__` or `__aexit__`, which the interpreter looks up itself */
     State *state;
-    PyObject *other;       /* the twin's acquire(), for `__aenter__`, or release(), for `__aexit__` */
+    PyObject *other;       /* the twin's acquire(), for `__aenter__`, or release(), for `__aexit__`; compiled or not */
     unsigned int version;  /* the twin has `other` as long as its version is this. 0: not known */
-    Pool coroutines, bound;
+    Pool returned, bound;
     PyObject *weakrefs;
 };
 
@@ -61,6 +61,8 @@ function_vectorcall(PyObject *object, PyObject *const *arguments, size_t nargsf,
     return PyObject_Vectorcall(self->python, arguments, nargsf, kwnames);
 }
 
+#define SHUTTING_DOWN "holdfast can no longer be used: this interpreter is shutting down"
+
 /* Call the Function of a method. A method descriptor does so in all but the plainest case. */
 static PyObject *
 call_function(enum method method, PyObject *self)
@@ -71,7 +73,7 @@ call_function(enum method method, PyObject *self)
     }
     PyObject *function = (PyObject *)state->functions[method];
     if (function == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "holdfast can no longer be used: this interpreter is shutting down");
+        PyErr_SetString(PyExc_RuntimeError, SHUTTING_DOWN);
         return NULL;
     }
     return function_vectorcall(function, &self, 1, NULL);

@@ -52,7 +52,7 @@ function_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->type);
     Py_VISIT(self->twin);
     Py_VISIT(self->other);
-    int stopped = traverse_pool(&self->coroutines, object, visit, arg);
+    int stopped = traverse_pool(&self->returned, object, visit, arg);
     return stopped ? stopped : traverse_pool(&self->bound, object, visit, arg);
 }
 

@@ -121,13 +121,13 @@ lock_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(argume
 static PyObject *
 call_lock_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    return call_enter_context(function, arguments, nargsf, kwnames, take_free_lock);
+    return call_enter_context(function, arguments, nargsf, kwnames, take_free_lock, dict_of_primitive);
 }
 
 static PyObject *
 call_lock_exit(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    return call_exit_context(function, arguments, nargsf, kwnames, unlock_unwanted);
+    return call_exit_context(function, arguments, nargsf, kwnames, unlock_unwanted, dict_of_primitive);
 }
 
 static PyMemberDef lock_members[] = {

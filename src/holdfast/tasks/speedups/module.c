@@ -22,7 +22,7 @@ calls of another on the hot paths.
     coroutine_type.c    the same, as Python sees it
     finished.c          what `__aenter__` and `__aexit__` return if nothing is left to do
     context_manager.c   the twin of context_manager.py
-    lock.c, semaphore.c, event.c, condition.c, barrier.c    the twins of the primitives
+    lock.c, semaphore.c, event.c, condition.c, barrier.c, keyed_lock.c    the twins of the primitives
     module.c            this file: the types and the methods of all others, as twins.py asks for them
 
 What must hold.
@@ -64,6 +64,7 @@ here, and awaited without an iterator. */
 #include "event.c"
 #include "condition.c"
 #include "barrier.c"
+#include "keyed_lock.c"
 
 /* A type, and those of its methods that have a body in C. */
 typedef struct {
@@ -84,6 +85,8 @@ static const Class classes[] = {
     {offsetof(State, event_type), &event_spec, true, event_bodies},
     {offsetof(State, condition_type), &condition_spec, true, condition_bodies},
     {offsetof(State, barrier_type), &barrier_spec, true, barrier_bodies},
+    {offsetof(State, keyed_lock_type), &keyed_lock_spec, true, keyed_lock_bodies},
+    {offsetof(State, key_lock_type), &key_lock_spec, true, key_lock_bodies},
 };
 
 static PyTypeObject **
@@ -133,11 +136,11 @@ new_function(PyObject *module, const Body *body, PyTypeObject *type, PyObject *p
     function->twin = (PyTypeObject *)Py_NewRef(twin);
     function->least = body->arguments - body->optional;
     function->most = body->arguments;
-    function->special = strncmp(body->method.ml_name, "__", 2) == 0;
+    function->special = strncmp(body->method.ml_name, "__a", 3) == 0;
     function->state = state;
     function->other = NULL;
     function->version = 0;
-    function->coroutines = function->bound = (Pool){NULL, 0, FREE_OBJECTS};
+    function->returned = function->bound = (Pool){NULL, 0, FREE_OBJECTS};
     function->weakrefs = NULL;
     PyObject_GC_Track(function);
     return function;
@@ -172,9 +175,11 @@ functions(PyObject *module, PyObject *arguments)
             Py_XSETREF(state->functions[body->id], function);
             if (function->special) {  /* In each table it comes after the method that belongs to it. */
                 const char *other = body->run == exit_context ? "release" : "acquire";
-                function->other = Py_XNewRef(PyDict_GetItemString(found, other));
+                PyObject *compiled = PyDict_GetItemString(found, other);
+                function->other = compiled == NULL ? PyObject_GetAttrString(python, other) : Py_NewRef(compiled);
             }
-            if (body->id == BARRIER_WAIT && know_barrier_states(function) < 0) {
+            if ((function->special && function->other == NULL)
+                || (body->id == BARRIER_WAIT && know_barrier_states(function) < 0)) {
                 Py_DECREF(found);
                 return NULL;
             }
@@ -187,10 +192,31 @@ functions(PyObject *module, PyObject *arguments)
             return NULL;
         }
     }
-    if (type == state->queue_type) {
-        Py_XSETREF(state->queue_twin, (PyTypeObject *)Py_NewRef(twin));
-    }
     return found;
+}
+
+PyDoc_STRVAR(complete_doc,
+"complete($module, type, twin, /)\n"
+"--\n"
+"\n"
+"Take note of `twin`, a subclass of `type` that has all of its methods.");
+
+static PyObject *
+complete(PyObject *module, PyObject *arguments)
+{
+    State *state = PyModule_GetState(module);
+    PyTypeObject *type, *twin;
+    if (!PyArg_ParseTuple(arguments, "O!O!:complete", &PyType_Type, &type, &PyType_Type, &twin)) {
+        return NULL;
+    }
+    PyTypeObject **known = type == state->queue_type        ? &state->queue_twin
+                           : type == state->keyed_lock_type ? &state->keyed_lock_twin
+                           : type == state->key_lock_type   ? &state->key_lock_twin
+                                                            : NULL;
+    if (known != NULL) {
+        Py_XSETREF(*known, (PyTypeObject *)Py_NewRef(twin));
+    }
+    return give_slots(state, type, twin) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static int
@@ -263,7 +289,7 @@ module_clear(PyObject *module)
 #undef CLEAR_STRING
     for (size_t i = 0; i < METHODS; i++) {
         if (state->functions[i] != NULL) {
-            close_pool(&state->functions[i]->coroutines, state->functions[i]);
+            close_pool(&state->functions[i]->returned, state->functions[i]);
             close_pool(&state->functions[i]->bound, state->functions[i]);
             Py_CLEAR(state->functions[i]);
         }
@@ -279,6 +305,7 @@ module_free(void *module)
 
 static PyMethodDef module_methods[] = {
     {"functions", functions, METH_VARARGS, functions_doc},
+    {"complete", complete, METH_VARARGS, complete_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,6 +1,6 @@
 /* Objects that are used again: an object that one operation has released serves the next one.
 
-Each Function has a pool for its coroutines and one for its bound methods.
+Each Function has a pool for what its calls return (coroutines, or locks of a key), and one for its bound methods.
 
 What must hold: an object in a pool keeps its references to its type and to its Function, and no others. The pools are
 emptied when the module is cleared, which happens when the interpreter ends. Without the GIL they stay empty. */
@@ -19,9 +19,9 @@ typedef struct {
     PyObject *self;
 } Reusable;
 
-#define ASSERT_REUSABLE(layout)                                                                                       \
+#define ASSERT_REUSABLE(layout, second)                                                                               \
     Py_BUILD_ASSERT(offsetof(layout, function) == offsetof(Reusable, function)                                        \
-                    && offsetof(layout, self) == offsetof(Reusable, self))
+                    && offsetof(layout, second) == offsetof(Reusable, self))
 
 static inline PyObject **
 next_of(PyObject *spare)

@@ -144,13 +144,13 @@ semaphore_enter(Function *function, PyObject *self, PyObject *const *Py_UNUSED(a
 static PyObject *
 call_semaphore_enter(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    return call_enter_context(function, arguments, nargsf, kwnames, take_permit);
+    return call_enter_context(function, arguments, nargsf, kwnames, take_permit, dict_of_primitive);
 }
 
 static PyObject *
 call_semaphore_exit(PyObject *function, PyObject *const *arguments, size_t nargsf, PyObject *kwnames)
 {
-    return call_exit_context(function, arguments, nargsf, kwnames, add_permit);
+    return call_exit_context(function, arguments, nargsf, kwnames, add_permit, dict_of_primitive);
 }
 
 static PyMemberDef semaphore_members[] = {

@@ -18,6 +18,7 @@ enum method {
     EVENT_WAIT, EVENT_SET,
     CONDITION_ACQUIRE, CONDITION_RELEASE, CONDITION_LOCKED, CONDITION_WAIT, CONDITION_ENTER, CONDITION_EXIT,
     BARRIER_WAIT, BARRIER_SPARE_NOBODY,
+    KEYED_LOCK_GETITEM, KEY_LOCK_TRY_ACQUIRE, KEY_LOCK_RELEASE, KEY_LOCK_ENTER, KEY_LOCK_EXIT,
     METHODS
 };
 
@@ -54,6 +55,7 @@ typedef struct {
 #define REFERENCES(DO)                                                                                                \
     DO(function_type) DO(bound_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin)               \
     DO(lock_type) DO(semaphore_type) DO(event_type) DO(condition_type) DO(barrier_type)                               \
+    DO(keyed_lock_type) DO(key_lock_type) DO(keyed_lock_twin) DO(key_lock_twin)                                       \
     DO(filling) DO(draining) DO(broken) DO(finished) DO(get_running_loop)                                             \
     DO(stop) DO(zero) DO(no_arguments) DO(keyword_context)                                                            \
     DO(known.deque) DO(known.future) DO(known.set_result) DO(known.create_future) DO(known.running_loop_self)
@@ -61,7 +63,10 @@ typedef struct {
 typedef struct State {
     PyTypeObject *function_type, *bound_type, *coroutine_type, *finished_type;
     PyTypeObject *queue_type, *lock_type, *semaphore_type, *event_type, *condition_type, *barrier_type;
+    PyTypeObject *keyed_lock_type, *key_lock_type;
     PyTypeObject *queue_twin;               /* the subclass that all queues are instances of */
+    PyTypeObject *keyed_lock_twin;
+    PyTypeObject *key_lock_twin;            /* the subclass that `locks[key]` makes an instance of */
     PyObject *filling, *draining, *broken;  /* of barrier._State */
     PyObject *finished;                     /* the one Finished; NULL once the module is cleared */
     PyObject *get_running_loop;             /* asyncio's, as it was when holdfast was imported; so it is in Python */

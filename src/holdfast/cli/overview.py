@@ -1,0 +1,150 @@
+"""What `holdfast top` shows: a row for each name, in some order, and the screen that they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from holdfast.cluster import Inspection
+
+from .messages import printable
+
+_AROUND = 3
+"""Lines of the screen that are no rows: the header, the line below the table, and that of the cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One name at one moment."""
+
+    name: str
+    kind: str
+    holders: tuple[str, ...]
+    """The names of the sessions that hold it; one that holds several permits is there once."""
+    held: float | None
+    """Seconds since the grant, of a lock that is held."""
+    waiting: int
+    """The number of tasks that wait."""
+    longest_wait: float | None
+    """Seconds that the first of them has waited."""
+    dead: int
+    """The number of sessions that have ended without giving back what they held, and were not buried yet."""
+    token: int | None
+    """The highest fencing token of a lock."""
+    grants_per_second: float | None
+    """Of a lock: since the look before; None at the first look."""
+
+    def is_idle(self) -> bool:
+        return not (self.holders or self.waiting or self.dead)
+
+
+ORDERS: Mapping[str, Callable[[Row], tuple[object, ...]]] = {
+    "waiting": lambda row: (-row.waiting, -(row.longest_wait or 0), row.name),
+    "longest": lambda row: (-(row.longest_wait or 0), row.name),
+    "held": lambda row: (-(row.held or 0), row.name),
+    "grants": lambda row: (-(row.grants_per_second or 0), row.name),
+    "name": lambda row: (row.name,),
+}
+"""By what the names can be sorted."""
+
+
+class Looks:
+    """Makes the rows of one look after another."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+        self._tokens: Mapping[str, int] = {}
+
+    def rows(self, found: Iterable[Inspection], now: float) -> list[Row]:
+        """now: seconds since 1970."""
+        passed = None if self._at is None else now - self._at
+        rows = [self._row(one, now, passed) for one in found]
+        self._at = now
+        self._tokens = {row.name: row.token for row in rows if row.token is not None}
+        return rows
+
+    def _row(self, one: Inspection, now: float, passed: float | None) -> Row:
+        since = [holding.since.timestamp() for holding in one.holders if holding.since is not None]
+        waits = [waiting.since.timestamp() for waiting in one.waiters if waiting.since is not None]
+        token = one.state.get("tokens")
+        before = None if token is None else self._tokens.get(one.name)
+        return Row(
+            one.name,
+            one.kind,
+            tuple(dict.fromkeys(holding.session.name for holding in one.holders)),
+            max(0.0, now - min(since)) if since else None,
+            sum(waiting.tasks for waiting in one.waiters),
+            max(0.0, now - min(waits)) if waits else None,
+            len(one.dead),
+            token,
+            None if token is None or before is None or not passed else (token - before) / passed,
+        )
+
+
+class Screen:
+    """Where the rows are shown: a terminal that is kept up to date, or one table after the other."""
+
+    def __init__(self, live: bool) -> None:
+        self._console = Console(highlight=False, markup=False)
+        live = live and not self._console.is_dumb_terminal
+        self._live = Live(console=self._console, screen=True, auto_refresh=False) if live else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def table(self, rows: list[Row], names: int) -> Table:
+        """rows: those to show, the first ones where there is no room for all. names: how many there are in all."""
+        room = len(rows) if self._live is None else max(1, self._console.height - _AROUND)
+        table = Table(box=None, pad_edge=False, expand=self._live is not None, caption_justify="left")
+        table.add_column("name", overflow="ellipsis", no_wrap=True, ratio=3)
+        table.add_column("kind", overflow="ellipsis", no_wrap=True, ratio=2)
+        table.add_column("held by", overflow="ellipsis", no_wrap=True, ratio=3)
+        for header in ("for", "waiting", "longest", "grants/s"):
+            table.add_column(header, justify="right", no_wrap=True)
+        for row in rows[:room]:
+            dead = f"{row.dead} dead" if row.dead else ""
+            table.add_row(
+                printable(row.name),
+                row.kind,
+                ", ".join(filter(None, [*map(printable, row.holders), dead])) or "-",
+                _duration(row.held),
+                str(row.waiting),
+                _duration(row.longest_wait),
+                "-" if row.grants_per_second is None else f"{row.grants_per_second:.1f}",
+                style="red" if row.dead else None,
+            )
+        hidden = names - len(rows[:room])
+        table.caption = f"{names} name{'' if names == 1 else 's'}" + (f", {hidden} of them not shown" if hidden else "")
+        return table
+
+    def show(self, rows: list[Row], names: int) -> None:
+        """Show the rows in place of those before, on a terminal; else below them."""
+        table = self.table(rows, names)
+        if self._live is not None:
+            self._live.update(table, refresh=True)
+        else:
+            self._console.print(table)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"
