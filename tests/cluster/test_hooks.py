@@ -18,6 +18,10 @@ from holdfast.cluster import EngineError, LeaseLost, Session, SessionLost
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.instrumentation import Hook
 
+from .engines import place
+
+__all__ = ["place"]  # the fixture
+
 _numbers = count(1)
 
 
@@ -130,6 +134,25 @@ async def test_a_condition_whose_task_is_cancelled_waits_no_more(notes):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert [each[0] for each in notes.take() if each[1] == "condition"] == ["began_to_wait", "waited"]
+
+
+async def test_all_waits_and_holdings_end_on_each_engine(notes, place):
+    """Ten tasks of two sessions take turns. Most learn of their grants by wake-ups, and some in the answer."""
+
+    async def work(session: Session) -> None:
+        async with session.lock("x"):
+            await asyncio.sleep(0.001)
+
+    async with place.connect(name="a") as a, place.connect(name="b") as b, asyncio.timeout(BOUND):
+        await asyncio.gather(*(work(session) for session in 5 * (a, b)))
+    counts = Counter(notes.take())
+    assert counts["acquired", "lock", "x"] == counts["held", "lock", "x"] == 10
+    assert counts["began_to_wait", "lock", "x"] == counts["waited", "lock", "x", "granted"] >= 5
+    assert not counts["waited", "lock", "x", "cancelled"]
+    name = {"valkey": "redis"}.get(place.engine, place.engine)
+    assert {engine for engine, _, _ in notes.calls} == {name}
+    assert {operation for _, operation, _ in notes.calls} >= {"open", "apply", "close"}
+    assert {error for _, _, error in notes.calls} == {None}
 
 
 async def listen(condition: Any) -> None:
