@@ -41,7 +41,7 @@ class Hook:
         """A holding was lost: its holder gets LeaseLost. `held()` tells of its end as well."""
 
     def engine_call(self, engine: str, operation: str, seconds: float, error: BaseException | None) -> None:
-        """A request to the engine is done.
+        """A request to the engine is done. Renewals that a thread makes while the loop is blocked are not told.
 
         engine: "embedded", "memory", "redis", "postgres", "etcd"; of an engine of yours its class, without "Engine".
         operation: the method of the engine contract: "apply", "renew", "read", "look", …
