@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -408,3 +410,35 @@ def test_what_is_no_hook_is_refused(hook):
     with pytest.raises(TypeError, match=r"^instrument\(\) needs an object of a subclass of .*Hook, not ") as caught:
         holdfast.instrument(hook)
     assert ("; write Notes()" in str(caught.value)) is (hook is Notes)
+
+
+def test_a_lease_that_is_lost_while_its_session_lives_is_told_and_logged(notes, caplog):
+    with holdfast.connect("memory:", namespace=f"hooks {next(_numbers)}", name="a").sync as session:
+        lock = session.lock("x", hold_at_most=0.05)
+        with pytest.raises(LeaseLost), lock as grant:  # noqa: PT012
+            assert grant.lost.wait(BOUND)
+            assert lock.acquire(timeout=BOUND)
+            lock.release()
+        told = [each for each in notes.take() if each[1:] == ("lock", "x")]
+        assert Counter(told) == {
+            ("acquired", "lock", "x"): 2,
+            ("held", "lock", "x"): 2,
+            ("lease_lost", "lock", "x"): 1,
+        }
+        assert session.over is None
+    (record,) = [each for each in caplog.records if each.name == "holdfast.cluster"]
+    assert "held for longer than its hold_at_most" in record.getMessage()
+
+
+def test_nothing_is_printed_by_a_program_without_logging():
+    program = """
+import asyncio, holdfast
+async def main():
+    async with holdfast.connect("memory:", name="a") as a, holdfast.connect("memory:", name="b") as b:
+        grant = await a.lock("x").acquire()
+        await b.evict(a.id)
+        await grant.lost.wait()
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=BOUND, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
