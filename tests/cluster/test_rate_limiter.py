@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 
 import pytest
 from interpreters import BOUND
@@ -139,17 +140,19 @@ async def test_a_cancelled_acquire_has_taken_nothing(memory, iterations):
 async def test_a_task_that_is_cancelled_as_it_claims_its_tokens_has_taken_none(memory):
     sessions, (one, two) = await pair(memory, 20, 2)
     await one.acquire(2)
-    apply, claims = sessions[1].engine.apply, asyncio.Event()
-    [waiter] = await in_line(sessions, two.acquire(2))
+    apply, claims, changes = sessions[1].engine.apply, asyncio.Event(), count(1)
 
     async def slow(*args, **options):
         result = await apply(*args, **options)
-        claims.set()
-        await asyncio.sleep(0)
+        if next(changes) == 2:  # behind the one that joins the line
+            claims.set()
+            await asyncio.sleep(0)
         return result
 
     sessions[1].engine.apply = slow
-    await claims.wait()
+    waiter = start(two.acquire(2))
+    async with asyncio.timeout(BOUND):
+        await claims.wait()
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
