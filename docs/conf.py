@@ -30,6 +30,7 @@ nitpicky = True
 # Types of other packages, and type variables: there is no inventory of them to link to when the network is away.
 nitpick_ignore_regex = [
     ("py:.*", r"(_?asyncio|asyncpg|collections|contextlib|datetime|redis|sqlite3|threading|types|typing)\..*"),
+    ("py:.*", r"(opentelemetry|prometheus_client)\..*"),
     ("py:.*", r"holdfast\.[a-z_.]+\.[A-Z]\w*"),  # modules of the package, which nobody imports from
     ("py:.*", r"[A-Z]|Connection|Pool|Redis"),
 ]

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import random
+import re
 import signal
 import sqlite3
 import sys
@@ -579,3 +580,31 @@ def test_a_bank_with_and_without_deadlocks() -> None:
     assert err.count("deadlock: ") == len(messages)  # logged, as no handler is set
     code, out, err = asyncio.run(run("bank_transfers", "--ordered"))
     assert (code, out, err) == (0, "50 transfers, 0 deadlocks broken, 500 in all accounts\n", "")
+
+
+async def test_measured_workers_serve_who_waits_and_for_how_long(tmp_path, monkeypatch):
+    pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
+    monkeypatch.setenv("HOLDFAST_URL", f"sqlite://{tmp_path}/locks")
+    port = free_port()
+    process = await start("measured_workers", "--workers", 4, "--pages", 25, "--port", port)
+    scraped = ""
+
+    async def is_contended() -> bool:
+        nonlocal scraped
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with client.get(f"http://127.0.0.1:{port}/metrics") as response:
+                scraped = await response.text()
+        return 'holdfast_waiters{kind="lock",name="printer"} 3.0\n' in scraped
+
+    try:
+        async with aiohttp.ClientSession() as client, asyncio.timeout(BOUND):
+            while not await is_contended() and process.returncode is None:
+                await asyncio.sleep(0.01)
+        assert 'holdfast_holders{kind="lock",name="printer"} 1.0\n' in scraped
+    finally:
+        code, out, err = await finish(process)
+    assert (code, err) == (0, "")
+    pages, waits, average = map(int, re.fullmatch(r"(\d+) pages, (\d+) waits of (\d+) ms on average\n", out).groups())
+    assert pages == 100
+    assert 90 <= waits <= 100
+    assert average >= 10

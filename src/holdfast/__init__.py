@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .cluster.errors import LeaseLost as LeaseLost
     from .cluster.errors import NameConflict as NameConflict
     from .cluster.errors import SessionLost as SessionLost
+    from .instrumentation import instrument as instrument
 
 __version__ = "0.2.0"
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "acquire_all",
     "connect",
     "install",
+    "instrument",
     "locked",
     "uninstall",
 ]
@@ -90,9 +92,13 @@ _OF_THE_CLUSTER_TIER = "EngineError", "LeaseLost", "NameConflict", "SessionLost"
 
 
 def __getattr__(name: str) -> object:
-    """Load `debug`, and the errors of the cluster tier, when the first of them is used."""
+    """Load `debug`, `instrument`, and the errors of the cluster tier, when the first of them is used."""
     if name == "debug":
         return _importlib.import_module(".debug", __name__)
+    if name == "instrument":
+        from .instrumentation import instrument
+
+        return instrument
     if name in _OF_THE_CLUSTER_TIER:
         from .cluster import errors
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import holdfast
 import holdfast.cluster
+import holdfast.instrumentation
 import holdfast.testing
 import holdfast.threads
 from holdfast.testing import engine_suite
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference"
-EXPORTING = [holdfast, holdfast.threads, holdfast.cluster, holdfast.testing]
+EXPORTING = [holdfast, holdfast.threads, holdfast.cluster, holdfast.instrumentation, holdfast.testing]
 DIRECTIVE = re.compile(r"^\.\. (?P<what>currentmodule|auto\w+|py:\w+):: (?P<name>[\w.]+)")
 MEMBERS = re.compile(r"^ +:members: *(?P<names>.*)")
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import holdfast.instrumentation
+
 from .reference import EXPORTING, documented, entries, handed_out, members, methods, public_classes
 
 METHODS = methods()
@@ -68,6 +70,12 @@ RAISES_NOTHING = {
     ),
     "holdfast.debug.dump",
     *(f"holdfast.debug.{name}" for name in ("Dump.as_dict", "Dump.to_json", "Watch.stop")),
+    *(
+        f"holdfast.instrumentation.{hook}.{name}"
+        for hook in ("Hook", "OpenTelemetryHook", "PrometheusHook")
+        for name in vars(holdfast.instrumentation.Hook)
+        if not name.startswith("_")
+    ),
     "holdfast.cluster.engines.contract.Engine.keeper",
     "holdfast.cluster.engines.contract.Engine.wake",
     "holdfast.cluster.engines.contract.Engine.watch",

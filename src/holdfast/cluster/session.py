@@ -29,6 +29,7 @@ from .primitives.semaphore import BoundedSemaphore, Semaphore
 from .primitives.several_locks import SeveralLocks
 from .records.any_kind import decode_any
 from .records.record import Record
+from .session_life import told
 from .session_life.housekeeping import KEPT
 from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
 from .session_life.membership import Membership
@@ -62,7 +63,7 @@ class Session(Membership, OnlyAsyncWith):
     @property
     def engine(self) -> Engine:
         """Where its state is; see the engine contract. A session that opens again after a loss gets another one."""
-        return self._life.engine
+        return self._life.bare_engine
 
     async def __aenter__(self) -> Self:
         """Open the session; the `as` value is the session.
@@ -238,7 +239,7 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once; nothing has been changed.
         """
         await self._ready()
-        return await self.engine.names()
+        return await self._life.engine.names()
 
     async def inspect(self, name: str) -> Inspection:
         """Report the holders and the waiters of a name, whatever its kind, and the sessions that have died with it.
@@ -257,9 +258,9 @@ class Session(Membership, OnlyAsyncWith):
         record = await self._record(name)
         while new := record.sessions() - asked:
             asked |= new
-            found |= await self.engine.describe(new)
+            found |= await self._life.engine.describe(new)
             record = await self._record(name)  # a session that was closed meanwhile has left it, and is not dead
-        return report(record, name, with_processes(found), await self.engine.evictions())
+        return report(record, name, with_processes(found), await self._life.engine.evictions())
 
     async def inspect_all(self, *, on_error: Callable[[FormatError], object] | None = None) -> list[Inspection]:
         """Report on all names of the namespace that are in use, or were a while ago, as inspect() does, sorted by name.
@@ -275,14 +276,14 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once; nothing has been changed anyway.
         """
         await self._ready()
-        return await self._overview.look(self.engine, on_error)
+        return await self._overview.look(self._life.engine, on_error)
 
     @cached_property
     def _overview(self) -> Overview:
         return Overview()
 
     async def _record(self, name: str) -> Record:
-        text = await self.engine.read(checked(name))
+        text = await self._life.engine.read(checked(name))
         if text is None:
             raise KeyError(name)
         return decode_any(text, name)
@@ -309,7 +310,11 @@ class Session(Membership, OnlyAsyncWith):
         for text, what in ((reason, "a reason"), (by, "'by'")):
             if text:
                 checked(text, what)
-        return await evict(self.engine, id, by or self.label, reason)
+        evictor = by or self.label
+        was_alive = await evict(self._life.engine, id, evictor, reason)
+        if was_alive:
+            told.evicted(self._life, id, evictor, reason)
+        return was_alive
 
     async def tidy(self, seconds: float = KEPT) -> int:
         """Remove the records in which nothing has happened for `seconds`; return how many.

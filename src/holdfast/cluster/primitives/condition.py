@@ -104,7 +104,9 @@ class Condition(OnlyAsyncWith):
         life.leases.drop(grant)  # while the task waits, it holds nothing that could be lost
         self._lock._held.remove(grant)  # nor anything that another task of this object could release
         grant._is_waiting = True
-        ticket, granted = register.begin(lambda ticket: Wait(ticket, condition, token), patient=True)
+        ticket, granted = register.begin(
+            lambda ticket: Wait(ticket, condition, token), patient=True, waits_for=("condition", condition)
+        )
         register.let_next_in(token, token)
         relock: asyncio.Future[int] | None = None
         interruption: BaseException | None = None
@@ -120,6 +122,7 @@ class Condition(OnlyAsyncWith):
                     raise  # in a forked child, where nothing is ever answered
                 interruption = exc
                 if relock is None:
+                    register.gives_up(ticket)
                     relock = register.send(Relock(ticket, condition))
         self._lock._held.append(grant)
         grant._is_waiting = False

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 
 from holdfast.cluster.errors import LeaseLost
+from holdfast.cluster.session_life import told
 from holdfast.cluster.session_life.life import Life
 from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.values_in_messages import shown
@@ -18,13 +19,15 @@ from holdfast.cluster.values_in_messages import shown
 class Grant:
     """One holding of a Lock or of a permit, from the moment it was granted until it is released or lost."""
 
-    def __init__(self, session: Membership, life: Life, name: str, token: int, permits: int = 1) -> None:
+    def __init__(self, session: Membership, life: Life, kind: str, name: str, token: int, permits: int = 1) -> None:
         """Called by what acquires.
 
         life: that of the session in which it was granted.
+        kind: what is held, as hooks are told: "lock", "semaphore".
         """
         self._session = session  # which lasts as long as the user has a grant of it
         self._life = life
+        self._kind = kind
         self.name = name
         self.token = token
         """Of a Lock, and of the writer of an RWLock: the fencing token, higher than that of every grant before. Of a
@@ -113,6 +116,7 @@ class Grant:
         if self._why is not None:
             return
         self._why = why
+        told.lease_lost(self._life, self._kind, self.name, why)
         if self._lost is not None:
             self._lost.set()
         if self._on_loss is not None:

@@ -136,7 +136,7 @@ class Leased(Primitive, OnlyAsyncWith):
 
     def _hold(self, life: Life, ticket: int, value: int, enters: bool, permits: int) -> Grant:
         life.check()  # it may have been lost after the grant and before this task ran
-        grant = Grant(self._session, life, self._name, self._token(ticket, value), permits)
+        grant = Grant(self._session, life, self._initial.KIND, self._name, self._token(ticket, value), permits)
         if self._held:
             for lost in [each for each in self._held if each._why is not None and each._is_mine()]:
                 self._held.remove(lost)  # this task goes on with another grant, in a session that was opened again

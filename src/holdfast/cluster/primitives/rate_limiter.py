@@ -78,7 +78,7 @@ class RateLimiter(Primitive, OnlyAsyncWith):
         def leave(ticket: int) -> PutBack:
             return PutBack(ticket, needs, round((loop.time() - asked) * MICROS))
 
-        ticket, turn = register.begin(partial(Take, tokens=needs), leave=leave)
+        ticket, turn = register.begin(partial(Take, tokens=needs), leave=leave, ends_with_grant=False)
         try:
             value = await turn
             register.take(ticket)
@@ -95,6 +95,7 @@ class RateLimiter(Primitive, OnlyAsyncWith):
         except BaseException:
             register.not_taken(ticket, leave)
             raise
+        register.has_all(ticket)
         return True
 
     @refusing

@@ -2,7 +2,9 @@
 
     expiry           the rule that kills a session: it was not renewed within its ttl
     leases           what it holds, and how the holders are told of a loss
+    measured_engine  its engine, if hooks of the program are told of each call
     identity         its id, and whether it can be used here and now
+    told             what the log and those hooks are told of its life
     waiters          the tasks that wait under one name
     turns            which of them has what was granted to several in turn
     outbox           the operations on one name that were not answered yet

@@ -52,7 +52,7 @@ class Deaths:
         self._name = name
         self._known = known
         self._waiters = waiters
-        self.watched = Watched(session.engine)
+        self.watched = Watched(session.bare_engine)
         self.suspicious = False
         """A session may have died, or a wake-up may be lost: look before the next change which sessions are dead."""
         self.doomed: frozenset[str] = frozenset()

@@ -28,7 +28,9 @@ from holdfast.cluster.errors import EngineError, FormatError, NameConflict, Sess
 from holdfast.cluster.records.record import Grants, Record, Wake
 from holdfast.cluster.records.step import Batch, Step
 from holdfast.cluster.values_in_messages import shown
+from holdfast.instrumentation import installed
 
+from . import told
 from .dead_sessions import Deaths
 from .identity import Identity
 from .known_record import KnownRecord, opening
@@ -106,7 +108,7 @@ class Exchange:
 
         text: the record that it has made, if that has come along. The record is read if anybody could have sent this.
         """
-        vouches = getattr(self._session.engine, "vouches", False)  # an engine of the user's may not have it
+        vouches = getattr(self._session.bare_engine, "vouches", False)  # an engine of the user's may not have it
         granted = Wake.read(message) if vouches else None
         if granted is not None:
             self._take([granted])
@@ -350,6 +352,8 @@ class Exchange:
                     addition=self._known.addition(batch, not self._is_at_stake()) if offers else None,
                     opens=opening,
                 )
+                if (seconds := self._session.loop.time() - asked) > told.SLOW:
+                    told.slow(self._session, f"change what is stored under {shown(self._name)}", seconds)
                 self._session.check_alive()  # an answer that comes too late is not believed
                 break
             except UnknownToRecordError:
@@ -375,8 +379,12 @@ class Exchange:
         self._confirmed = asked
         if done is None:
             self._joined_unseen(batch)
+        else:
+            self._answer(entries, done)
+        if installed.hooks:
+            self._waiters.begin_waits(entry.ticket for entry in entries)
+        if done is None:
             return
-        self._answer(entries, done)
         self._standing.note(done.record, batch.number)
         self._known.last_token = max(self._known.last_token, done.record.last_token())
         self._watch_over(done.record)

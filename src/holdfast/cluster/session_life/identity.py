@@ -6,14 +6,17 @@ import asyncio
 import os
 import socket
 from abc import ABC, abstractmethod
+from typing import cast
 from weakref import WeakSet
 
 from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.values_in_messages import shown
+from holdfast.instrumentation import installed
 
 from .expiry import Expiry
 from .leases import Leases
+from .measured_engine import MeasuredEngine
 
 HOW_TO_OPEN = "write 'async with holdfast.connect() as session:'"
 HOW_IN_THREADS = "write 'with holdfast.connect().sync as session:'"
@@ -28,10 +31,13 @@ class Identity(ABC):
     """One session in one life, from its opening to its end, with what it holds."""
 
     def __init__(self, engine: Engine, label: str) -> None:
-        self.engine = engine
+        self.bare_engine = engine
+        self._measured = MeasuredEngine(engine)
         self.offers_additions = getattr(engine, "makes_additions", True)
         self.sends_texts: int = getattr(engine, "sends_texts", 0)
         self.label = label
+        self.is_told_slow = False
+        """Whether the log has been told that the engine is slow."""
         self.id = ""
         """No other session ever has the same; "" before it is open."""
         self.over: SessionLost | None = None
@@ -43,9 +49,14 @@ class Identity(ABC):
         """The process that has opened it."""
 
     @property
+    def engine(self) -> Engine:
+        """The engine, to call it: if the program has installed hooks, they are told of each call."""
+        return cast(Engine, self._measured) if installed.hooks else self.bare_engine
+
+    @property
     def begins_at_once(self) -> bool:
         """Whether the engine lets a request begin in the step of the task that needs it."""
-        return getattr(self.engine, "begins_at_once", False)  # an engine of the user's may not have it
+        return getattr(self.bare_engine, "begins_at_once", False)  # an engine of the user's may not have it
 
     def __repr__(self) -> str:
         state = "not open yet" if not self.id else "over" if self.over else "open"

@@ -8,6 +8,8 @@ from typing import Protocol
 from weakref import ref
 
 from holdfast.cluster.errors import LeaseLost
+from holdfast.instrumentation import installed
+from holdfast.instrumentation.periods import Holding
 
 LOOKED_AT = 500
 """The highest number of held names whose records are looked at in one renewal."""
@@ -20,6 +22,8 @@ class Lease(Protocol):
     token: int
     permits: int
     """How many permits it has; 1 of a lock."""
+    _kind: str
+    """What it is of: "lock", "semaphore", …"""
 
     def _lose(self, why: LeaseLost) -> None:
         """The holding must not be relied on any more."""
@@ -31,6 +35,8 @@ class Leases:
     def __init__(self) -> None:
         self._by_name: dict[str, dict[int, ref[Lease]]] = {}  # by the name and the id() of each
         self._looked_at: set[str] = set()  # the names that had their turn in this round
+        self._holdings: dict[int, Holding] = {}  # by the id() of each, if hooks are told of it
+        self._dropped: list[Holding] = []  # those of leases that the user has dropped; they last as long as the session
 
     def __bool__(self) -> bool:
         return bool(self._by_name)
@@ -43,12 +49,17 @@ class Leases:
             here = leases()
             if here is not None:
                 here._forget(name, key)
+                if key in here._holdings:  # a hook must not be called here, in the middle of whatever is being done
+                    here._dropped.append(here._holdings.pop(key))
 
         self._by_name.setdefault(name, {})[key] = ref(lease, dropped)
+        if installed.hooks:
+            self._holdings[key] = Holding(lease._kind, name)
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease that has ended."""
         self._forget(lease.name, id(lease))
+        self._end_holding(id(lease))
 
     def _forget(self, name: str, key: int) -> None:
         held = self._by_name.get(name)
@@ -56,6 +67,10 @@ class Leases:
             held.pop(key, None)
             if not held:
                 del self._by_name[name]
+
+    def _end_holding(self, key: int) -> None:
+        if key in self._holdings:
+            self._holdings.pop(key).end()
 
     def _of(self, name: str) -> list[Lease]:
         return [lease for each in [*self._by_name.get(name, {}).values()] if (lease := each()) is not None]
@@ -89,5 +104,8 @@ class Leases:
         for name in [*self._by_name]:
             for lease in self._of(name):
                 lease._lose(LeaseLost(f"{lease} was lost: {why}"))
+                self._end_holding(id(lease))
                 yield
         self._by_name.clear()
+        while self._dropped:
+            self._dropped.pop().end()

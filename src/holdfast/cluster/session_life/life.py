@@ -21,6 +21,7 @@ from holdfast.cluster.errors import EngineError, SessionLost
 from holdfast.cluster.records.record import Record
 from holdfast.cluster.values_in_messages import shown
 
+from . import told
 from .exchange import Exchange, Home
 from .housekeeping import Housekeeping
 from .identity import HOW_TO_OPEN, open_here
@@ -57,6 +58,7 @@ class Life(Home):
         self._has_ended = False  # the engine as well
         self._closing: asyncio.Task[None] | None = None  # after the program has dropped the session
         self._keeper: AsyncGenerator[None] | None = None
+        self._is_open = False  # its opening has succeeded; stays true
 
     async def open(self) -> None:
         """Begin. May be called again if that has failed."""
@@ -74,6 +76,7 @@ class Life(Home):
             self.renewal.within(max(self.engine.ttl / RENEWALS - (monotonic() - asked), 0))
             if self._keeping is not None:
                 await self._start(self._keeping)
+        self._is_open = True
 
     async def _renew_once(self) -> float:
         """Renew before anything is asked for; return the time at which the renewal was sent."""
@@ -157,6 +160,8 @@ class Life(Home):
         """The session is dead for the others: nothing that it held may be believed held any more."""
         if self.over is None:
             self._stop(exc)
+            if self._is_open:
+                told.lost(self, exc)
             deque(self._tell(exc), maxlen=0)
             self._end_engine()
 
@@ -170,6 +175,7 @@ class Life(Home):
         if self.over is None:
             exc = SessionLost(f"{self} {how}")
             self._stop(exc)
+            told.closed(self)
             telling = self._tell(exc)
             try:
                 with contextlib.suppress(TimeoutError, EngineError, SessionLost):

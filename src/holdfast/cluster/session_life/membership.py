@@ -12,6 +12,7 @@ from holdfast.cluster.engines.contract import Engine
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.values_in_messages import shown
 
+from . import told
 from .identity import HOW_IN_THREADS, HOW_TO_OPEN, default_label
 from .life import ENDING, Life
 
@@ -49,6 +50,7 @@ class Membership:
         self._opening = True
         try:
             await self._life.open()
+            told.opened(self._life)
         finally:
             self._opening = False
 
@@ -124,6 +126,7 @@ class Membership:
         life = self._next_life(self._anew())
         await life.open()
         self._life = life
+        told.reopened(life)
 
     def _next_life(self, engine: Engine) -> Life:
         return Life(engine, self.label, self._life.registers.numbers(), self._loop_may_block)

@@ -9,6 +9,8 @@ from typing import Any
 
 from holdfast.cluster.errors import FormatError, NameConflict, SessionLost
 from holdfast.cluster.records.record import Record, Withdraw
+from holdfast.instrumentation import installed
+from holdfast.instrumentation.periods import Wait
 
 from .dead_sessions import read_living
 from .exchange import Exchange
@@ -19,16 +21,28 @@ class Register(Exchange):
     """The operations of one session on one name."""
 
     def begin(
-        self, make: Callable[[int], Any], *, leave: Callable[[int], Any] = Withdraw, patient: bool = False
+        self,
+        make: Callable[[int], Any],
+        *,
+        leave: Callable[[int], Any] = Withdraw,
+        patient: bool = False,
+        waits_for: tuple[str, str] | None = None,
+        ends_with_grant: bool = True,
     ) -> tuple[int, asyncio.Future[int]]:
         """Ask for something with a new ticket; return the ticket, and a future of what it is granted (never 0).
 
         make: the operation, from the ticket.
         leave: the operation that gives the ticket up.
         patient: wait on while the engine fails, instead of raising EngineError. For a task that cannot simply withdraw.
+        waits_for: the kind and the name that hooks are told; None: those of the record.
+        ends_with_grant: whether a wait that hooks are told of ends when the ticket is granted something; if not, it
+            ends with has_all().
         """
         self._check_replaced()
         ticket, future = self._waiters.add(self._session.loop)
+        if installed.hooks:
+            wait = Wait(*(waits_for or (self.initial.KIND, self._name)))
+            self._waiters.note_wait(ticket, wait, ends_with_grant)
         try:
             self._submit(Entry(make(ticket), ticket=ticket, patient=patient))
         except BaseException:  # a signal handler has raised it in the middle
@@ -40,15 +54,24 @@ class Register(Exchange):
         """The task that has begun with this ticket takes what it was granted. Raises SessionLost if that was lost."""
         self._waiters.take(ticket)
 
+    def gives_up(self, ticket: int) -> None:
+        """The ticket's task was cancelled, and waits on only to leave in order."""
+        self._waiters.end_wait(ticket, "cancelled")
+
+    def has_all(self, ticket: int) -> None:
+        """The ticket, which was begun with `ends_with_grant=False`, has all that it waits for."""
+        self._waiters.end_wait(ticket, "granted")
+
     async def wait_at_most(self, ticket: int, seconds: float) -> int | None:
         """Wait on with a ticket that was granted something but is in the line still; return what it is granted then.
 
         Return None if the time is up. Raises as the future of begin().
         """
+        self._waiters.go_on_waiting(ticket)
         future = self._waiters.add_again(ticket, self._session.loop)
         await asyncio.wait([future], timeout=seconds)
         if not future.done():
-            self._waiters.forget(ticket)
+            del self._waiters.futures[ticket]
             return None
         self._waiters.take(ticket)
         return future.result()
@@ -73,6 +96,7 @@ class Register(Exchange):
         leave: as for begin().
         """
         if isinstance(sys.exception(), (SessionLost, FormatError, NameConflict)):
+            self._waiters.end_wait(ticket, "failed")
             return  # nothing of the ticket is in the record
         self.withdraw(ticket, leave)
 

@@ -17,6 +17,7 @@ from holdfast.cluster.engines.contract import Seen
 from holdfast.cluster.errors import EngineError, SessionLost
 from holdfast.cluster.values_in_messages import shown
 
+from . import told
 from .expiry import LONGEST_TIMER
 from .identity import Identity
 from .registers import Registers
@@ -101,6 +102,8 @@ class Renewal:
         exc = asyncio.CancelledError() if renewal.cancelled() else renewal.exception()
         if session.over is not None:
             return
+        if (seconds := monotonic() - asked) > told.SLOW:
+            told.slow(session, "renew it", seconds)
         if exc is None:
             if ttl is not None:
                 session.expiry.extend(session.loop, asked, ttl)

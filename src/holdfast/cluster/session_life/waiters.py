@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable
 
 from holdfast.cluster.records.record import Grants
+from holdfast.instrumentation.hook import Outcome
+from holdfast.instrumentation.periods import Wait
 
 
 class Waiters:
@@ -17,6 +19,10 @@ class Waiters:
         self.last_ticket = numbers
         self._untaken: dict[int, Exception | None] = {}
         """The tickets that were granted something and whose tasks have yet to run; and why they have lost it, if so."""
+        self._waits: dict[int, Wait] = {}
+        """The waits that hooks are told of, or will be if the ticket has to wait."""
+        self._go_on: set[int] = set()
+        """Those of them that go on after a grant."""
 
     def add(self, loop: asyncio.AbstractEventLoop) -> tuple[int, asyncio.Future[int]]:
         """A new ticket, and the future of what it is granted."""
@@ -24,6 +30,33 @@ class Waiters:
         future: asyncio.Future[int] = loop.create_future()
         self.futures[self.last_ticket] = future
         return self.last_ticket, future
+
+    def note_wait(self, ticket: int, wait: Wait, ends_with_grant: bool) -> None:
+        """Tell hooks of it if the ticket, which is new, has to wait.
+
+        ends_with_grant: if False, the wait goes on after that until end_wait().
+        """
+        self._waits[ticket] = wait
+        if not ends_with_grant:
+            self._go_on.add(ticket)
+
+    def begin_waits(self, tickets: Iterable[int]) -> None:
+        """The record has these tickets now. Those that were not granted anything wait."""
+        for ticket in tickets:
+            if ticket in self._waits and self.waits(ticket):
+                self._waits[ticket].begin()
+
+    def go_on_waiting(self, ticket: int) -> None:
+        """The ticket was granted something, and has to wait for more."""
+        if ticket in self._waits:
+            self._waits[ticket].begin()
+
+    def end_wait(self, ticket: int, outcome: Outcome) -> None:
+        """The ticket does not wait any more."""
+        wait = self._waits.pop(ticket, None)
+        if wait is not None:
+            self._go_on.discard(ticket)
+            wait.end(outcome)
 
     def add_again(self, ticket: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[int]:
         """A new future for a ticket that was granted something, and waits for more."""
@@ -40,6 +73,8 @@ class Waiters:
         """The ticket waits no more. Its task knows that."""
         self.futures.pop(ticket, None)
         self._untaken.pop(ticket, None)
+        if self._waits:
+            self.end_wait(ticket, "cancelled")
 
     def take(self, ticket: int) -> None:
         """The ticket's task runs, and takes what it was granted. Raises the reason if that was lost meanwhile."""
@@ -59,6 +94,8 @@ class Waiters:
             return False
         future.set_result(value)
         self._untaken[ticket] = None
+        if self._waits and ticket not in self._go_on:
+            self.end_wait(ticket, "granted")
         return True
 
     def grant_all(self, granted: Iterable[Grants]) -> int:
@@ -80,9 +117,12 @@ class Waiters:
         future = self.futures.pop(ticket, None)
         if future is not None and not future.done():
             future.set_exception(exc)
+        self.end_wait(ticket, "failed")
 
     def take_all(self) -> list[asyncio.Future[int]]:
         """Nobody waits any more; return the futures."""
         futures = [*self.futures.values()]
         self.futures.clear()
+        for ticket in [*self._waits]:
+            self.end_wait(ticket, "failed")
         return futures

@@ -1,0 +1,56 @@
+"""Workers that take turns at one printer, in all processes of this machine, with metrics for Prometheus.
+
+    python examples/measured_workers.py --workers 4 --pages 25 --port 8000
+
+Meanwhile `curl http://127.0.0.1:8000/metrics` shows who waits and for how long. Start it in two terminals, with two
+ports: the processes share the printer, and each has its own numbers. examples/grafana/holdfast.json is a dashboard for
+them. It needs prometheus-client.
+"""
+
+import argparse
+import asyncio
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+import holdfast
+import holdfast.cluster
+from holdfast.instrumentation import PrometheusHook
+
+PAGE = 0.01
+"""Seconds that the printer needs."""
+
+
+async def work(session: holdfast.cluster.Session, pages: int) -> None:
+    printer = session.lock("printer")
+    for _ in range(pages):
+        async with printer:
+            await asyncio.sleep(PAGE)
+
+
+async def main(workers: int, pages: int) -> None:
+    async with holdfast.connect() as session, asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(work(session, pages))
+
+
+def summary(registry: CollectorRegistry) -> str:
+    """What a dashboard would show, from the same numbers."""
+    printer = {"kind": "lock", "name": "printer"}
+    granted = {**printer, "outcome": "granted"}
+    printed = registry.get_sample_value("holdfast_hold_seconds_count", printer) or 0
+    waited = registry.get_sample_value("holdfast_wait_seconds_count", granted) or 0
+    seconds = registry.get_sample_value("holdfast_wait_seconds_sum", granted) or 0
+    return f"{printed:.0f} pages, {waited:.0f} waits of {seconds / max(waited, 1) * 1000:.0f} ms on average"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--pages", type=int, default=25, help="by each worker")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    registry = CollectorRegistry()
+    holdfast.instrument(PrometheusHook(registry))
+    start_http_server(arguments.port, "127.0.0.1", registry)
+    asyncio.run(main(arguments.workers, arguments.pages))
+    print(summary(registry))
