@@ -12,12 +12,9 @@ from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import decode_document, encode, parse
 
 from .engines import die, memory, place, run, settle
+from .steps import close, make_distant, start
 
 __all__ = ["memory", "place", "run"]  # the fixtures
-
-
-def start(awaitable):
-    return asyncio.ensure_future(awaitable)
 
 
 async def pair(place, value=3, bounded=True):
@@ -30,11 +27,6 @@ async def pair(place, value=3, bounded=True):
 async def record_of(session):
     text = await session.engine.read("s")
     return decode_document(parse(text, "s"), text, "s", SemaphoreRecord(value=3, free=3, bounded=True))
-
-
-async def close(sessions):
-    for session in sessions:
-        await session.close()
 
 
 async def test_they_are_had_at_once_in_the_order_of_asking(place):
@@ -105,15 +97,7 @@ async def test_the_death_of_a_holder_frees_all_its_permits(memory):
 async def test_a_cancelled_acquire_gives_all_of_them_back(memory, iterations):
     """It is cancelled at each moment on the way: before the request, while it is under way, after the grant."""
     sessions, (mine, other) = await pair(memory)
-    apply = sessions[0].engine.apply
-
-    async def distant(*args, **options):
-        await asyncio.sleep(0)
-        result = await apply(*args, **options)
-        await asyncio.sleep(0)
-        return result
-
-    sessions[0].engine.apply = distant
+    make_distant(sessions[0])
     task = start(mine.acquire(3))
     for _ in range(iterations):
         await asyncio.sleep(0)

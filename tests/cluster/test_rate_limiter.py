@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 
 import pytest
 from interpreters import BOUND
@@ -24,6 +25,7 @@ from holdfast.cluster.primitives.rate_limiter import RateLimiter
 
 from .blocking import in_thread, until, waiting
 from .engines import die, memory, place, run, settle
+from .steps import close, in_line, make_distant, start
 
 __all__ = ["memory", "place", "run"]  # the fixtures
 
@@ -33,28 +35,10 @@ EARLY = 0.05
 """Seconds by which a session's idea of a server's clock may differ from another's."""
 
 
-def start(awaitable):
-    return asyncio.ensure_future(awaitable)
-
-
 async def pair(place, rate, burst):
     """A limiter in two sessions."""
     sessions = [await place.opened(), await place.opened()]
     return sessions, [session.rate_limiter("r", rate, burst=burst) for session in sessions]
-
-
-async def close(sessions):
-    for session in sessions:
-        await session.close()
-
-
-async def in_line(sessions, *awaitables):
-    """Tasks that ask one after the other."""
-    tasks = []
-    for awaitable in awaitables:
-        tasks.append(start(awaitable))
-        await settle(*sessions)
-    return tasks
 
 
 async def tokens(session):
@@ -140,15 +124,7 @@ async def test_when_the_session_of_the_head_ends_the_next_is_served_and_nothing_
 async def test_a_cancelled_acquire_has_taken_nothing(memory, iterations):
     """It is cancelled at each moment on the way: before the request, while it is under way, after it."""
     sessions, (one, two) = await pair(memory, NEVER, 3)
-    apply = sessions[0].engine.apply
-
-    async def distant(*args, **options):
-        await asyncio.sleep(0)
-        result = await apply(*args, **options)
-        await asyncio.sleep(0)
-        return result
-
-    sessions[0].engine.apply = distant
+    make_distant(sessions[0])
     task = start(one.acquire(3))
     for _ in range(iterations):
         await asyncio.sleep(0)
@@ -164,17 +140,19 @@ async def test_a_cancelled_acquire_has_taken_nothing(memory, iterations):
 async def test_a_task_that_is_cancelled_as_it_claims_its_tokens_has_taken_none(memory):
     sessions, (one, two) = await pair(memory, 20, 2)
     await one.acquire(2)
-    apply, claims = sessions[1].engine.apply, asyncio.Event()
-    [waiter] = await in_line(sessions, two.acquire(2))
+    apply, claims, changes = sessions[1].engine.apply, asyncio.Event(), count(1)
 
     async def slow(*args, **options):
         result = await apply(*args, **options)
-        claims.set()
-        await asyncio.sleep(0)
+        if next(changes) == 2:  # behind the one that joins the line
+            claims.set()
+            await asyncio.sleep(0)
         return result
 
     sessions[1].engine.apply = slow
-    await claims.wait()
+    waiter = start(two.acquire(2))
+    async with asyncio.timeout(BOUND):
+        await claims.wait()
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter

@@ -14,32 +14,15 @@ from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import encode
 
 from .engines import die, memory, place, run, settle
+from .steps import close, in_line, make_distant, start
 
 __all__ = ["memory", "place", "run"]  # the fixtures
-
-
-def start(awaitable):
-    return asyncio.ensure_future(awaitable)
 
 
 async def pair(place):
     """An RWLock in two sessions."""
     sessions = [await place.opened(), await place.opened()]
     return sessions, [session.rw_lock("rw") for session in sessions]
-
-
-async def close(sessions):
-    for session in sessions:
-        await session.close()
-
-
-async def in_line(sessions, *awaitables):
-    """Tasks that ask one after the other."""
-    tasks = []
-    for awaitable in awaitables:
-        tasks.append(start(awaitable))
-        await settle(*sessions)
-    return tasks
 
 
 async def test_they_come_in_in_the_order_of_asking(place):
@@ -160,15 +143,7 @@ async def test_a_fence_refuses_a_reader_that_comes_after_the_next_writer(memory)
 async def test_a_cancelled_acquire_leaves_nothing_behind(memory, side, iterations):
     """It is cancelled at each moment on the way: before the request, while it is under way, after the grant."""
     sessions, (one, two) = await pair(memory)
-    apply = sessions[0].engine.apply
-
-    async def distant(*args, **options):
-        await asyncio.sleep(0)
-        result = await apply(*args, **options)
-        await asyncio.sleep(0)
-        return result
-
-    sessions[0].engine.apply = distant
+    make_distant(sessions[0])
     task = start(getattr(one, side).acquire())
     for _ in range(iterations):
         await asyncio.sleep(0)
