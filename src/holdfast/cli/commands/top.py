@@ -37,7 +37,9 @@ ANSWER = 30.0
     help="Look so often; less often if that would take more than a twentieth of a core.",
 )
 @click.option("--sort", type=click.Choice([*ORDERS]), default="waiting", show_default=True, help="What stands first.")
-@click.option("--match", type=Text(), metavar="GLOB", default="*", help="Show only names that match a pattern, as the shell has them.")
+@click.option(
+    "--match", type=Text(), metavar="GLOB", default="*", help="Show only names that match a pattern of the shell."
+)
 @click.option("--all", "idle_too", is_flag=True, help="Show also the names that nobody holds or waits for.")
 @click.option(
     "--times",
