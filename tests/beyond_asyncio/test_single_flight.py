@@ -548,8 +548,11 @@ async def test_the_arguments_of_a_body_may_have_any_name(library: ModuleType, na
 
 
 def test_a_thread_that_is_interrupted_anywhere_leaves_nothing_behind() -> None:
-    """A signal handler raises before each line in turn. In the leaving, it would be too much. So it would between the lines
-    of a section that call nothing; but there none runs."""
+    """A signal handler raises before each line in turn.
+
+    In the leaving, it would be too much. So it would between the lines of a section that call nothing; but there no
+    handler runs.
+    """
 
     def scenario(number: int) -> bool:
         flights = holdfast.threads.SingleFlight()
