@@ -615,3 +615,13 @@ def test_a_loop_that_is_closed_with_a_body_lets_another_thread_begin_anew() -> N
         logging.getLogger("asyncio").setLevel(logging.NOTSET)
 
     assert in_threads(wait, close) == ["anew", None]
+
+
+def test_a_thread_is_told_that_it_passed_a_coroutine_function() -> None:
+    async def body() -> None: ...
+
+    once: holdfast.threads.Once[Any] = holdfast.threads.Once()
+    for call in (lambda: holdfast.threads.SingleFlight().sync.run("key", body), lambda: once.sync.get(body)):
+        with pytest.raises(TypeError, match="must be a plain function"):
+            call()
+    assert once.sync.get(lambda: "value") == "value"

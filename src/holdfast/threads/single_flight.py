@@ -82,6 +82,14 @@ class _Flight:
             send(loop, task.cancel)
 
 
+def _plain(result: T) -> T:
+    """Return what a function has returned. Raises TypeError if that is a coroutine, which nobody would await."""
+    if asyncio.iscoroutine(result):
+        result.close()
+        raise TypeError(f"function must be a plain function for a thread: it returned {result!r}; await run() or get()")
+    return result
+
+
 class _Caller:
     """One call of run(). It is made before it boards, so that it can leave, whatever comes between."""
 
@@ -211,7 +219,7 @@ class SingleFlight:
         outcome = None
         try:
             flight.thread = get_ident()
-            outcome = _Outcome(function())
+            outcome = _Outcome(_plain(function()))
         except Exception as error:
             outcome = _Outcome(error=error)
         finally:
@@ -312,7 +320,7 @@ class Once(single_flight.Once[T], Generic[T]):
     def _get_in_thread(self, function: Callable[[], T]) -> T:
         def make() -> None:
             if not self._is_made:  # as in _make()
-                self._keep(function())
+                self._keep(_plain(function()))
 
         if not self._is_made:
             self._flights._run_in_thread(None, make, "await once.get(function)")
