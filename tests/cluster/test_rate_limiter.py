@@ -176,7 +176,7 @@ async def test_who_stands_at_the_head_is_told_when_its_session_is_lost(memory):
 
 
 async def test_who_stands_at_the_head_is_told_when_the_record_was_replaced(memory):
-    sessions, (one, _) = await pair(memory, 10, 1)
+    sessions, (one, _) = await pair(memory, 1, 1)
     await one.acquire()
     [waiter] = await in_line(sessions, one.acquire())
     await memory.by_hand(lambda text: None, "r")

@@ -227,7 +227,8 @@ class RateLimiter(Primitive):
             if not queue.granted:
                 self._granted_since = now
             self._spend(needs, now)  # first, as the grant may find that a loop was closed, and come here again
-            self._full_at -= (needs - queue.grant(needs, refusing=False)) * self._each
+            granted = queue.grant(needs, refusing=False)
+            self._full_at -= (needs - granted) * self._each
         if needs:
             self._timer = self._timer_at(self._there_at(needs), queue)
 

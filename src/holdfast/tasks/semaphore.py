@@ -198,7 +198,8 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         # granted is not free meanwhile; and if the value has changed, the first waiter may have enough now.
         while self._queue is not None and self._value > 0:
             free, self._value = self._value, 0
-            self._value += free - self._queue.grant(free, refusing=False)
+            granted = self._queue.grant(free, refusing=False)
+            self._value += free - granted
             if self._value == free:
                 break
 
