@@ -281,10 +281,10 @@ async def test_a_task_and_a_thread() -> None:
     a, b, c = threads.Lock(), threads.Lock(), threads.Lock()
     is_held = threading.Event()
 
-    def in_a_thread() -> None:
-        with b.sync:
+    def in_a_thread(first: threads.Lock, second: threads.Lock, third: threads.Lock) -> None:
+        with first.sync:
             is_held.set()
-            with c.sync, a.sync:
+            with second.sync, third.sync:
                 pass
 
     async def in_a_task() -> None:
@@ -295,7 +295,7 @@ async def test_a_task_and_a_thread() -> None:
 
     task = asyncio.create_task(in_a_task(), name="task")
     await asyncio.sleep(0)
-    thread = in_thread(in_a_thread, "thread")
+    thread = in_thread(lambda: in_a_thread(b, c, a), "thread")
     dump = await asyncio.to_thread(look_until_found)
     task.cancel()
     await asyncio.wait([task])

@@ -13,6 +13,7 @@ from typing import Any
 from .contended import Contended, contended
 from .deadlocks import deadlocks
 from .event_loops import Loop, find_loops, find_tasks
+from .names import name_of_thread
 from .parties import Party, of_task, of_thread, still_waits
 from .primitives import name_of, shown_permits
 from .story import Deadlock, Dump, Holder, WaitedFor, Waiter
@@ -59,7 +60,7 @@ def look(known_loops: Iterable[Loop] = (), thorough: bool = True) -> Look:
 
 def _look(known_loops: Iterable[Loop], thorough: bool) -> Look:
     frames = sys._current_frames()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    names = {thread.ident: name_of_thread(thread) for thread in threading.enumerate()}
     loops = find_loops(frames, thorough) | {loop for loop in known_loops if not loop.is_closed()}
     tasks = find_tasks(loops)
     parties = [of_task(task) for task in tasks]
