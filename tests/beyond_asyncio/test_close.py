@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -352,3 +354,34 @@ def test_the_error_can_be_copied_and_sent() -> None:
     error = holdfast.Closed("it is closed", {"code": 3})
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert (str(again), again.reason) == ("it is closed", {"code": 3})
+
+
+@cases
+async def test_a_reason_that_has_no_text(library: ModuleType, case: Case) -> None:
+    class Reason:
+        def __str__(self) -> str:
+            raise KeyError("no text")
+
+    primitive, reason = case.make(library), Reason()
+    case.take(primitive)
+    waiting = asyncio.create_task(case.wait(primitive))  # type: ignore[arg-type]
+    await turns()
+    primitive.close(reason)
+    with pytest.raises(holdfast.Closed, match="a reason of type Reason") as caught:
+        await waiting
+    assert caught.value.reason is reason
+
+
+async def test_a_closed_rate_limiter_leaves_no_timer() -> None:
+    limiter = holdfast.RateLimiter(1, per=3600)
+    limiter.try_acquire()
+    waiting = asyncio.create_task(limiter.acquire())
+    await turns()
+    reference = weakref.ref(limiter)
+    limiter.close()
+    with pytest.raises(holdfast.Closed):
+        await waiting
+    del limiter, waiting
+    await turns()
+    gc.collect()
+    assert reference() is None, "the loop keeps it until a timer rings"

@@ -346,3 +346,16 @@ def test_nothing_is_left_wherever_asking_is_interrupted(several: bool, is_held: 
         assert taken is not is_held
         break
     assert interrupted > 5
+
+
+async def test_several_keys_of_a_class_that_makes_others_of_them(library: ModuleType) -> None:
+    class Caseless(library.KeyedLock):  # type: ignore[name-defined,misc]
+        def __getitem__(self, key: str) -> Any:
+            return super().__getitem__(key.lower() + "!")
+
+    locks = Caseless()
+    async with locks.all("A", "b", "a"):
+        assert locks["a"].locked()
+        assert locks["B"].locked()
+        assert len(locks) == 2
+    assert not len(locks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -424,3 +425,12 @@ def test_a_loop_that_was_closed_is_forgotten_in_the_middle_of_a_release() -> Non
     threads[1].join(30)
     assert got == [3, 2]
     assert free(semaphore) == 1
+
+
+@pytest.mark.parametrize("make", [lambda: holdfast.threads.Semaphore(9), lambda: holdfast.threads.RateLimiter(9)])
+def test_a_number_of_permits_is_not_taken_for_blocking(make: Callable[[], Any]) -> None:
+    primitive = make()
+    with pytest.raises(TypeError, match="n=3"):
+        primitive.sync.acquire(3)
+    assert primitive.sync.acquire(1)
+    assert primitive.sync.acquire(0)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.threads.by_hand import at_line, lines
 
 import holdfast.threads
 
@@ -484,3 +488,140 @@ def test_once_is_one_value_for_tasks_and_threads() -> None:
     assert once.sync.is_made()
     assert once.sync.get(make) == "value"
     assert "made" in repr(once.sync)
+
+
+# What a breaker has found in them
+
+
+async def test_a_body_that_ends_well_though_it_was_given_up_has_made_the_value(library: ModuleType) -> None:
+    once, made = library.Once(), []
+
+    async def make() -> object:
+        made.append(object())
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await turns()  # it finishes its last step
+        return made[-1]
+
+    first = asyncio.create_task(once.get(make))
+    await turns()
+    first.cancel()
+    others = [asyncio.create_task(once.get(make)) for _ in range(2)]
+    assert {*await asyncio.gather(*others)} == {*made}
+    assert len(made) == 1
+
+
+def test_a_value_that_another_thread_makes_meanwhile_is_the_one() -> None:
+    def scenario(number: int) -> bool:
+        once: holdfast.threads.Once[object] = holdfast.threads.Once()
+        got: list[object] = []
+
+        def get() -> None:
+            got.append(once.sync.get(object))
+
+        other = threading.Thread(target=get, daemon=True)
+
+        def meanwhile() -> None:
+            other.start()
+            other.join(0.1)  # if it waits for the body of this thread, it gets its value later
+
+        there = at_line(number, meanwhile, get)
+        if there:
+            other.join(30)
+        assert len({*map(id, got)}) == 1
+        assert len(got) == 1 + there
+        return there
+
+    lines(scenario)
+
+
+@pytest.mark.parametrize("name", ["key", "flight", "function", "self"])
+async def test_the_arguments_of_a_body_may_have_any_name(library: ModuleType, name: str) -> None:
+    async def body(**named: int) -> dict[str, int]:
+        return named
+
+    flights = library.SingleFlight()
+    assert await flights.run("key", body, **{name: 3}) == {name: 3}
+    if library is holdfast.threads:
+        assert await asyncio.to_thread(lambda: flights.sync.run("key", dict, **{name: 3})) == {name: 3}
+
+
+def test_a_thread_that_is_interrupted_anywhere_leaves_nothing_behind() -> None:
+    """A signal handler raises before each line in turn.
+
+    In the leaving, it would be too much. So it would between the lines of a section that call nothing; but there no
+    handler runs.
+    """
+
+    def scenario(number: int) -> bool:
+        flights = holdfast.threads.SingleFlight()
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        [outcome] = in_threads(lambda: at_line(number, interrupt, lambda: flights.sync.run("key", int)))
+        if not isinstance(outcome, KeyboardInterrupt):
+            assert outcome is False
+            return False
+        where = [frame.name for frame in traceback.extract_tb(outcome.__traceback__)]
+        in_section = where[-3:] == ["run", "trace", "interrupt"]  # the last two are those of the test
+        if "_leave" not in where and not in_section:
+            assert in_threads(lambda: flights.sync.run("key", lambda: "anew")) == ["anew"]
+        return True
+
+    lines(scenario)
+
+
+async def test_a_body_that_waited_for_something_that_was_cancelled_is_not_begun_anew(library: ModuleType) -> None:
+    flights, begun = library.SingleFlight(), []
+
+    async def body() -> None:
+        begun.append(1)
+        cancelled = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled
+
+    with pytest.raises(asyncio.CancelledError):
+        await flights.run("key", body)
+    assert begun == [1]
+
+
+def test_a_loop_that_is_closed_with_a_body_lets_another_thread_begin_anew() -> None:
+    """As soon as the collector has found the body."""
+    flights = holdfast.threads.SingleFlight()
+    loop = asyncio.new_event_loop()
+
+    async def body() -> None:
+        await asyncio.sleep(3600)
+
+    async def leave() -> None:
+        asyncio.ensure_future(flights.run("key", body))  # noqa: RUF006  # nobody keeps it
+        await turns()
+
+    loop.run_until_complete(leave())
+    waiting = threading.Event()
+
+    def wait() -> str:
+        waiting.set()
+        return flights.sync.run("key", lambda: "anew")
+
+    def close() -> None:
+        assert waiting.wait(30)
+        threading.Event().wait(0.05)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # "Task was destroyed but it is pending!"
+        loop.close()
+        gc.collect()
+        logging.getLogger("asyncio").setLevel(logging.NOTSET)
+
+    assert in_threads(wait, close) == ["anew", None]
+
+
+def test_a_thread_is_told_that_it_passed_a_coroutine_function() -> None:
+    async def body() -> None: ...
+
+    once: holdfast.threads.Once[Any] = holdfast.threads.Once()
+    for call in (lambda: holdfast.threads.SingleFlight().sync.run("key", body), lambda: once.sync.get(body)):
+        with pytest.raises(TypeError, match="must be a plain function"):
+            call()
+    assert once.sync.get(lambda: "value") == "value"

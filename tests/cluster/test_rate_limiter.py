@@ -7,6 +7,7 @@ late.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import signal
@@ -317,3 +318,30 @@ def test_a_thread_that_gives_up_has_taken_nothing(memory):
         until(lambda: waiting(one, "r"))
         assert mine.acquire(timeout=BOUND, n=2), "what waits in front of it has left"
         assert waits.result(BOUND) is False
+
+
+async def test_inspect_tells_how_many_tokens_are_there_by_now(memory):
+    async with memory.connect() as session:
+        limiter = session.rate_limiter("r", 20, burst=2)
+        assert await limiter.try_acquire(2)
+        assert (await session.inspect("r")).state["tokens"] < 2
+        async with asyncio.timeout(BOUND):
+            while (await session.inspect("r")).state["tokens"] < 2:  # though nobody changes the record
+                await asyncio.sleep(0.01)
+        assert await limiter.try_acquire(2)
+
+
+async def test_a_cancelled_wait_in_a_session_that_is_closed_says_nothing_to_the_loop(memory):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    async with memory.connect() as session:
+        limiter = session.rate_limiter("r", NEVER, burst=1)
+        await limiter.acquire()
+        [waiter] = await in_line([session], limiter.acquire())
+        waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    del waiter
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not told

@@ -8,6 +8,10 @@ import threading
 
 def check_timeout(blocking: bool, timeout: float) -> float:
     """How many seconds to wait: -1 means no limit, 0 that the call must not block. Raises the errors of threading."""
+    if blocking not in (True, False):  # 1 and 0 as well, as in threading
+        raise TypeError(
+            f"blocking must be True or False, not {blocking!r}; a number of permits or tokens is written n={blocking!r}"
+        )
     if not blocking:
         if timeout != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -107,7 +108,8 @@ def report(
         tuple(
             _waiting(record, run, condition, alive[run.session]) for run, condition in waiting if run.session in alive
         ),
-        without_dead(record, record.sessions() - alive.keys()).figures(),
+        # At present, not at the last change: the tokens of a rate limiter come by themselves.
+        without_dead(record, record.sessions() - alive.keys()).but(changed=max(record.changed, time.time())).figures(),
         tuple(
             Dead(
                 id,

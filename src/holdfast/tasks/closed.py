@@ -18,9 +18,19 @@ class Closed(RuntimeError):  # noqa: N818  # what happened, as in asyncio's Canc
         self.reason = reason
 
 
-def closed_error(primitive: str, reason: object) -> Closed:
-    """Make the error that one task raises. primitive: its repr."""
-    error = Closed(f"{primitive} is closed" if reason is None else f"{primitive} is closed: {reason}", reason)
+def closed_message(primitive: object, reason: object) -> str:
+    """What those get told who wait. It is made by close(), before that changes anything."""
+    if reason is None:
+        return f"{primitive!r} is closed"
+    try:
+        return f"{primitive!r} is closed: {reason}"
+    except Exception as exc:
+        return f"{primitive!r} is closed: for a reason of type {type(reason).__name__}, whose str() has raised {exc!r}"
+
+
+def closed_error(message: str, reason: object) -> Closed:
+    """Make the error that one task raises."""
+    error = Closed(message, reason)
     if isinstance(reason, BaseException):
         error.__cause__ = reason
     return error

@@ -18,7 +18,7 @@ it has been taken out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
 from .context_manager import FINISHED, ContextManager, returns_awaitable
@@ -102,7 +102,15 @@ class KeyedLock(Generic[K]):
 
         Raises TypeError if a key is not hashable.
         """
-        return AllKeys(self, [*dict.fromkeys(keys)])
+        return AllKeys(self, self._keys_of(keys))
+
+    def _keys_of(self, keys: Iterable[K]) -> list[K]:
+        """The keys, each once, as `__getitem__()` has them; a subclass may make others of them."""
+        return [*dict.fromkeys(self[key]._key for key in keys)]
+
+    def _lock_of(self, key: K) -> KeyLock[K]:
+        """The lock of a key that `__getitem__()` has returned."""
+        return KeyLock(self, key)
 
     def _new_lock(self) -> Lock:
         return Lock()
@@ -244,7 +252,7 @@ class AllKeys(ContextManager, Generic[K]):
         """Take all keys if all are free, and return whether they were. Never waits, and never overtakes a task."""
         taken: list[K] = []
         for key in self._keys:
-            if not self._keyed[key].try_acquire():
+            if not self._keyed._lock_of(key).try_acquire():
                 self._free(taken)
                 return False
             taken.append(key)
@@ -306,14 +314,14 @@ class AllKeys(ContextManager, Generic[K]):
 
     def locked(self) -> bool:
         """Whether any of the keys is held."""
-        return any(self._keyed[key].locked() for key in self._keys)
+        return any(self._keyed._lock_of(key).locked() for key in self._keys)
 
     def release(self) -> None:
         """Release all keys, as the lock of each does.
 
         Raises RuntimeError, and releases none, if one of them is not held.
         """
-        if not all(self._keyed[key].locked() for key in self._keys):
+        if not all(self._keyed._lock_of(key).locked() for key in self._keys):
             raise RuntimeError(NOT_ACQUIRED)
         self._free(self._keys)
 

@@ -10,7 +10,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .closed import Closable, closed_error
+from .closed import Closable, closed_error, closed_message
 from .other_loop import do_there
 from .twins import compiled
 from .wait_queue import NOWHERE, Waiter, WaitQueue, this_run
@@ -33,7 +33,7 @@ class Primitive(Closable):
             raise TypeError(f"loop must be an event loop or None, not {loop!r}")
 
     def _close(self, reason: object) -> None:
-        closed = partial(closed_error, repr(self), reason)
+        closed = partial(closed_error, closed_message(self, reason), reason)
         queue = self._live_queue()
         if queue is None:
             queue = self._queue = Queue(self)

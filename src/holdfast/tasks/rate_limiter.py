@@ -195,6 +195,12 @@ class RateLimiter(Primitive):
         """Take back what a task has taken, and does not need after all; see `_return()`."""
         self._return(n, since)
 
+    def _close(self, reason: object) -> None:
+        super()._close(reason)
+        if self._timer is not None:  # or the loop would keep this limiter until then
+            self._timer.cancel()
+            self._timer = None
+
     # What the wait queue needs
 
     def _give_back(self) -> None:

@@ -35,7 +35,7 @@ def own_key_error(key: Hashable) -> RuntimeError:
 class _Flight(Generic[T]):
     """One run of a body, and the callers that wait for it."""
 
-    def __init__(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> None:
+    def __init__(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> None:
         self.callers = 0
         self.is_given_up = False
         """Whether the last caller has left, and the body is being cancelled."""
@@ -43,7 +43,7 @@ class _Flight(Generic[T]):
         """Whether others find it."""
         self.task = asyncio.create_task(self._fly(function, *args, **kwargs))
 
-    async def _fly(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _fly(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         if not self.is_known:  # tasks are eager
             await asyncio.sleep(0)
         return await checked_coroutine(function(*args, **kwargs))
@@ -93,7 +93,7 @@ class SingleFlight:
         return key in self._flights
 
     async def run(
-        self, key: Hashable, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+        self, key: Hashable, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Return what `await function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
 
@@ -172,12 +172,18 @@ class Once(Generic[T]):
         return self._value
 
     async def _make(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        """In the body's task: so the value is kept, also if all callers leave in the step that has made it."""
-        self._keep(await checked_coroutine(function()))
+        """In the body's task: so the value is kept, also if all callers leave in the step that has made it.
+
+        The body before may have made it, though it was given up, and in `holdfast.threads` another thread may have
+        meanwhile. The first value counts.
+        """
+        if not self._is_made:
+            self._keep(await checked_coroutine(function()))
 
     def _keep(self, value: T) -> None:
-        self._value = value
-        self._is_made = True
+        if not self._is_made:
+            self._value = value
+            self._is_made = True
 
     def _new_flights(self) -> SingleFlight:
         return SingleFlight()

@@ -118,7 +118,7 @@ class Section(RLock):  # type: ignore[misc]  # final for typeshed only
                     if to_wake:
                         wake_all(to_wake)
                 except BaseException:  # A signal handler has raised. Wake all waiters before its exception comes out.
-                    wake_all(to_wake)  # type: ignore[arg-type]  # there were some
+                    wake_all(to_wake or ())
                     raise
                 finally:
                     while state.deferred:

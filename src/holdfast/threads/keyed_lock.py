@@ -59,7 +59,10 @@ class KeyedLock(task_tier.KeyedLock[K]):
 
         Raises TypeError if a key is not hashable.
         """
-        return AllKeys(self, [*dict.fromkeys(keys)])
+        return AllKeys(self, self._keys_of(keys))
+
+    def _lock_of(self, key: K) -> KeyLock[K]:
+        return KeyLock(self, key)
 
     def _new_lock(self) -> Lock:
         return Lock()

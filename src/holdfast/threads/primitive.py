@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from holdfast.tasks.closed import Closed, closed_error
+from holdfast.tasks.closed import Closed, closed_error, closed_message
 from holdfast.tasks.primitive import Primitive
 from holdfast.tasks.pypy import closed_when_collected
 from holdfast.tasks.wait_queue import WaitQueue
@@ -31,7 +31,7 @@ class Shared(Primitive):
     """What to write in a coroutine in place of a call that would block its loop."""
 
     def _close(self, reason: object) -> None:
-        self._section.run_or_defer(self._close_line, partial(closed_error, repr(self), reason))
+        self._section.run_or_defer(self._close_line, partial(closed_error, closed_message(self, reason), reason))
 
     # In the critical section
 

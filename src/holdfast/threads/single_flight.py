@@ -15,6 +15,7 @@ from _thread import get_ident
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from weakref import ref
 
 from holdfast.blocking.would_block import check_no_loop
 from holdfast.tasks import single_flight
@@ -32,7 +33,7 @@ class _Outcome(NamedTuple):
     """What came of a body."""
 
     result: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def taken(self) -> Any:
         """Return the result, or raise the error."""
@@ -45,30 +46,33 @@ class _Flight:
     """One run of a body, and the callers that wait for it. It changes in the section of its SingleFlight."""
 
     def __init__(self) -> None:
-        self.callers = 0
+        self.callers: set[_Caller] = set()
         self.landed = Event()
         self.outcome: _Outcome | None = None
         """Of a flight that has landed; None if its callers have to begin anew."""
         self.is_given_up = False
         """Whether the last caller has left, and the body is being cancelled."""
-        self.task: asyncio.Task[Any] | None = None
-        """The task of the body, once it runs."""
+        self.task: ref[asyncio.Task[Any]] | None = None
+        """The task of the body, once it runs. A reference that keeps it would keep it also when its loop was closed:
+        then the collector closes the body, which says that it has ended."""
         self.thread: int | None = None
         """The thread of the body, if it is no task."""
 
     def runs_here(self) -> bool:
         """Whether the caller is the body itself."""
-        if self.task is None:
+        if self.thread is not None:
             return self.thread == get_ident()
-        return asyncio._get_running_loop() is self.task.get_loop() and asyncio.current_task() is self.task
+        task = None if self.task is None else self.task()
+        return task is not None and asyncio._get_running_loop() is task.get_loop() and asyncio.current_task() is task
 
     def is_lost(self) -> bool:
         """Whether its event loop was closed with the body in it."""
-        return self.task is not None and self.task.get_loop().is_closed()
+        task = None if self.task is None else self.task()
+        return task is not None and task.get_loop().is_closed()
 
     def cancel(self) -> None:
         """Cancel the task of the body, from any thread."""
-        task = self.task
+        task = None if self.task is None else self.task()
         if task is None or task.done():
             return
         loop = task.get_loop()
@@ -76,6 +80,23 @@ class _Flight:
             task.cancel()
         else:
             send(loop, task.cancel)
+
+
+def _plain(result: T) -> T:
+    """Return what a function has returned. Raises TypeError if that is a coroutine, which nobody would await."""
+    if asyncio.iscoroutine(result):
+        result.close()
+        raise TypeError(f"function must be a plain function for a thread: it returned {result!r}; await run() or get()")
+    return result
+
+
+class _Caller:
+    """One call of run(). It is made before it boards, so that it can leave, whatever comes between."""
+
+    def __init__(self) -> None:
+        self.flight: _Flight | None = None
+        self.begins = False
+        """Whether the body is its to begin."""
 
 
 class SingleFlight:
@@ -118,7 +139,7 @@ class SingleFlight:
         return SyncSingleFlight(self)
 
     async def run(
-        self, key: Hashable, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+        self, key: Hashable, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Return what `await function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
 
@@ -133,14 +154,17 @@ class SingleFlight:
         caller starts it anew.
         """
         while True:
-            flight, begins = self._section.run(self._board, key)
+            caller = _Caller()
             try:
-                if begins:
-                    flight.task = asyncio.create_task(self._fly(key, flight, function, *args, **kwargs))
-                    flight.task.add_done_callback(partial(self._land_empty, key, flight))
+                flight = self._section.run(self._board, key, caller)
+                if caller.begins:
+                    task = asyncio.create_task(self._fly(key, flight, function, *args, **kwargs))
+                    flight.task = ref(task)
+                    task.add_done_callback(partial(self._land_empty, key, flight))
+                    del task
                 await flight.landed.wait()
             finally:
-                self._section.run_or_defer(self._leave, flight)
+                self._section.run_or_defer(self._leave, key, caller)
             if flight.outcome is not None:
                 result: T = flight.outcome.taken()
                 return result
@@ -150,14 +174,21 @@ class SingleFlight:
         key: Hashable,
         flight: _Flight,
         function: Callable[P, Coroutine[Any, Any, Any]],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
         """The body, in its task. Its outcome is for the callers, so nothing comes out."""
-        flight.task = asyncio.current_task()  # create_task() has not returned yet if tasks are eager
+        task = asyncio.current_task()
+        assert task is not None
+        flight.task = ref(task)  # create_task() has not returned yet if tasks are eager
         outcome = None
         try:
             outcome = _Outcome(await checked_coroutine(function(*args, **kwargs)))
+        except asyncio.CancelledError as error:
+            if task.cancelling():
+                raise
+            outcome = _Outcome(error=error)  # nobody has cancelled the body: what it waited for was cancelled
         except Exception as error:
             outcome = _Outcome(error=error)
         finally:
@@ -167,36 +198,37 @@ class SingleFlight:
         """Run as a thread. instead: what to write in a coroutine."""
         check_no_loop(instead)
         while True:
-            flight, begins = self._section.run(self._board, key)
+            caller = _Caller()
             try:
-                if begins:
+                flight = self._section.run(self._board, key, caller)
+                if caller.begins:
                     self._fly_in_thread(key, flight, function)
                 else:
                     flight.landed.sync.wait()
             finally:
-                self._section.run_or_defer(self._leave, flight)
+                self._section.run_or_defer(self._leave, key, caller)
             if flight.outcome is not None:
                 result: T = flight.outcome.taken()
                 return result
-
-    def _fly_in_thread(self, key: Hashable, flight: _Flight, function: Callable[[], Any]) -> None:
-        outcome = None
-        try:
-            flight.thread = get_ident()
-            outcome = _Outcome(function())
-        except Exception as error:
-            outcome = _Outcome(error=error)
-        finally:
-            self._section.run_or_defer(self._land, key, flight, outcome)
 
     def _land_empty(self, key: Hashable, flight: _Flight, _: object) -> None:
         """The task of the body has ended. If it was cancelled before it began, nothing else says so."""
         self._section.run_or_defer(self._land, key, flight, None)
 
+    def _fly_in_thread(self, key: Hashable, flight: _Flight, function: Callable[[], Any]) -> None:
+        outcome = None
+        try:
+            flight.thread = get_ident()
+            outcome = _Outcome(_plain(function()))
+        except Exception as error:
+            outcome = _Outcome(error=error)
+        finally:
+            self._section.run_or_defer(self._land, key, flight, outcome)
+
     # In the critical section
 
-    def _board(self, key: Hashable) -> tuple[_Flight, bool]:
-        """Become a caller of the flight of this key; return it, and whether the caller has to begin it.
+    def _board(self, key: Hashable, caller: _Caller) -> _Flight:
+        """Become a caller of the flight of this key, and return it. A caller of a new one has to begin the body.
 
         Of a flight that is given up, only its end is waited for: its outcome is none.
         """
@@ -204,17 +236,24 @@ class SingleFlight:
         if flight is not None and flight.is_lost():
             self._land(key, flight, None)
             flight = None
-        begins = flight is None
-        if flight is None:
-            flight = self._flights[key] = _Flight()
-        elif flight.runs_here():
+        if flight is not None and flight.runs_here():
             raise own_key_error(key)
-        flight.callers += 1
-        return flight, begins
+        boarded = _Flight() if flight is None else flight
+        boarded.callers.add(caller)
+        caller.flight, caller.begins = boarded, flight is None
+        self._flights[key] = boarded  # last: from here on, others find it
+        return boarded
 
-    def _leave(self, flight: _Flight) -> None:
-        flight.callers -= 1
-        if not (flight.callers or flight.is_given_up or flight.landed.is_set()):
+    def _leave(self, key: Hashable, caller: _Caller) -> None:
+        flight = caller.flight
+        if flight is None:
+            return
+        flight.callers.discard(caller)
+        if flight.landed.is_set():
+            return
+        if caller.begins and flight.task is None:  # it was interrupted before the body began, or in its own thread
+            self._land(key, flight, None)
+        elif not (flight.callers or flight.is_given_up):
             flight.is_given_up = True
             flight.cancel()
 
@@ -236,7 +275,7 @@ class SyncSingleFlight:
     def __repr__(self) -> str:
         return f"<sync of {self._shared!r}>"
 
-    def run(self, key: Hashable, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, key: Hashable, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
 
         key: what makes calls the same. function: a plain function. Its body runs in the thread that begins it.
@@ -280,7 +319,8 @@ class Once(single_flight.Once[T], Generic[T]):
 
     def _get_in_thread(self, function: Callable[[], T]) -> T:
         def make() -> None:
-            self._keep(function())
+            if not self._is_made:  # as in _make()
+                self._keep(_plain(function()))
 
         if not self._is_made:
             self._flights._run_in_thread(None, make, "await once.get(function)")

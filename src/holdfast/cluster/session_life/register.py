@@ -69,7 +69,12 @@ class Register(Exchange):
         """
         self._waiters.go_on_waiting(ticket)
         future = self._waiters.add_again(ticket, self._session.loop)
-        await asyncio.wait([future], timeout=seconds)
+        try:
+            await asyncio.wait([future], timeout=seconds)
+        except BaseException:
+            if not future.cancel():
+                future.exception()  # the session has ended in the same step, and the future says so to nobody
+            raise
         if not future.done():
             del self._waiters.futures[ticket]
             return None
