@@ -110,7 +110,7 @@ def told(primitive: Contended, since: Since) -> WaitedFor:
 def dump() -> Dump:
     """Tell who holds what, and who waits for what, in all event loops and threads of this process.
 
-    It costs nothing before it is called. A call takes some 30 to 45 microseconds for each task, and from Python 3.14 on
+    It costs nothing before it is called. A call takes some 30 to 50 microseconds for each task, and from Python 3.14 on
     50 milliseconds more for each million objects that the process has.
 
     Returns a Dump: `print(holdfast.debug.dump())` prints it.

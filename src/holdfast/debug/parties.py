@@ -28,12 +28,13 @@ from holdfast.threads.thread_waiter import ThreadWaiter
 from .awaited_tasks import awaited_in, awaited_itself
 from .doubts import Doubt
 from .names import class_name, name_of_task
-from .primitives import Taken, is_asyncios, is_condition, taken_by
+from .primitives import Taken, is_asyncios, is_condition, taken_by, taken_of_key
 from .stacks import Link, Manager, chain, is_users, managers, place_of, users_place
 from .story import Place
 from .written import attribute_of, managers_of_running
 
 log = logging.getLogger("holdfast.debug")
+_TAKES_ALL = AllKeys.acquire.__code__, AllKeys._acquire_by.__code__
 _STANDS_FOR = KeyLock, AllKeys, Side
 
 
@@ -162,6 +163,8 @@ def _look(party: Party, links: list[Link]) -> None:
     conditions = _waited_conditions(own) if party.waits() else []
     party.frames = [link.frame if link.is_users else None for link in links]
     _note_held(party, managers(links), conditions)
+    for link in own:
+        _note_some_of_all(party, link.frame)
 
 
 def _look_for_line(party: Party, value: Any, role: _Role) -> None:
@@ -210,6 +213,17 @@ def _note_held(party: Party, found: Iterable[Manager], conditions: Iterable[Any]
                     break
 
 
+def _note_some_of_all(party: Party, frame: types.FrameType | None) -> None:
+    """Note the keys that the acquire() of all() has taken, which now waits for the next one."""
+    if frame is not None and frame.f_code in _TAKES_ALL:
+        variables = frame.f_locals
+        manager = variables["self"]
+        place = party.place or place_of(frame)
+        for key in tuple(variables.get("taken", ())):
+            for taken in taken_of_key(manager._keyed, key):
+                party.held.append(Held(taken, manager, place, None, None, len(party.frames)))
+
+
 def _is_timeout(manager: Any) -> bool:
     kind = type(manager)
     if issubclass(kind, asyncio.Timeout):
@@ -243,6 +257,8 @@ def of_thread(name: str, ident: int, frame: types.FrameType, running: list[Party
     inner.reverse()
     party.frames = [each if is_users(each) else None for each in inner]
     _note_held(party, managers_of_running(inner), conditions)
+    for each in inner:
+        _note_some_of_all(party, each)
     return party
 
 

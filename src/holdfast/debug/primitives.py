@@ -60,10 +60,10 @@ def taken_by(manager: Any) -> Iterator[Taken]:
     elif issubclass(kind, Permits):
         yield Taken(manager._semaphore, manager._n)
     elif issubclass(kind, KeyLock):
-        yield from _key(manager._keyed, manager._key)
+        yield from taken_of_key(manager._keyed, manager._key)
     elif issubclass(kind, AllKeys):
         for key in manager._keys:
-            yield from _key(manager._keyed, key)
+            yield from taken_of_key(manager._keyed, key)
     elif issubclass(kind, _Held) and manager._lock is not None:
         yield from taken_by(manager._lock)
     else:
@@ -72,7 +72,8 @@ def taken_by(manager: Any) -> Iterator[Taken]:
             yield from taken_by(inner)
 
 
-def _key(keyed: Any, key: Any) -> Iterator[Taken]:
+def taken_of_key(keyed: Any, key: Any) -> Iterator[Taken]:
+    """The lock of a key of a KeyedLock."""
     entry = keyed._entries.get(key)
     if isinstance(entry, Entry):
         yield Taken(entry.lock, 1)

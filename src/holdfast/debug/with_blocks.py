@@ -24,6 +24,7 @@ def _numbers_of(*names: str) -> frozenset[int]:
     return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
 
 
+_GET_AWAITABLE = dis.opmap["GET_AWAITABLE"]
 _CACHE = _numbers_of("CACHE")
 _CALLING = _numbers_of("CACHE", "CALL")
 _AWAITING = _numbers_of(
@@ -77,7 +78,7 @@ def more_exits(code: types.CodeType, offset: int) -> int:
 
 def enters(code: types.CodeType, offset: int) -> bool:
     """Whether a frame is just entering a block there: it awaits `__aenter__`, or is in a call of `__enter__`."""
-    before = _skip(code, offset, _CALLING)
+    before = _skip(code.co_code, offset, _CALLING)
     if code.co_code[before] == dis.opmap.get("BEFORE_WITH"):
         return True
     if code.co_code[before] == dis.opmap.get("LOAD_SPECIAL") and before != offset:
@@ -87,15 +88,16 @@ def enters(code: types.CodeType, offset: int) -> bool:
 
 def _awaited(code: types.CodeType, offset: int) -> tuple[int, int]:
     """What a frame awaits, as GET_AWAITABLE has it, and the instruction before that."""
-    place = _skip(code, offset, _AWAITING)
-    if code.co_code[place] != dis.opmap["GET_AWAITABLE"]:
+    instructions = code.co_code
+    place = _skip(instructions, offset, _AWAITING)
+    if instructions[place] != _GET_AWAITABLE:
         return 0, 0
-    return code.co_code[place + 1], code.co_code[_skip(code, max(0, place - 2), _CACHE)]
+    return instructions[place + 1], instructions[_skip(instructions, max(0, place - 2), _CACHE)]
 
 
-def _skip(code: types.CodeType, offset: int, left_out: frozenset[int]) -> int:
+def _skip(instructions: bytes, offset: int, left_out: frozenset[int]) -> int:
     """The last instruction at or before an offset that is none of these."""
-    while offset > 0 and code.co_code[offset] in left_out:
+    while offset > 0 and instructions[offset] in left_out:
         offset -= 2
     return offset
 
