@@ -44,9 +44,9 @@ WITHOUT = """
 
 
 @contextlib.contextmanager
-def stuck(program):
+def stuck(program, **pipes):
     command = [sys.executable, "-c", textwrap.dedent(program)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **pipes) as process:
         try:
             assert process.stdout.readline() == "stuck\n"
             yield process
@@ -100,6 +100,19 @@ def test_one_that_does_not_answer():
         assert state_of(process.pid) == "T"
 
 
+@since_3_14
+@pytest.mark.skipif(sys.platform != "linux", reason="what is stopped is known on Linux alone")
+def test_nothing_is_left_in_one_that_is_stopped():
+    with stuck(BUSY, stderr=subprocess.PIPE) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        until(lambda: state_of(process.pid) == "T", "that it is stopped")
+        assert "lets it go on" in dump(process.pid, "--timeout", str(BOUND)).stderr
+        os.kill(process.pid, signal.SIGCONT)
+        assert dump(process.pid, "--timeout", str(BOUND)).returncode == 0
+        process.kill()
+        assert process.stderr.read() == ""
+
+
 def state_of(pid):
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0]
@@ -111,7 +124,7 @@ def test_one_that_cannot_be_asked():
         pass
     gone = run("dump", str(ended.pid))
     assert gone.returncode == 125
-    assert str(ended.pid) in gone.stderr
+    assert f"there is no process {ended.pid}" in gone.stderr
     with subprocess.Popen(["sleep", str(BOUND)]) as other:
         try:
             refused = dump(other.pid)

@@ -112,6 +112,82 @@ async def test_through_a_function_and_a_group() -> None:
     await asyncio.wait(orphans)
 
 
+@pytest.mark.parametrize("tier", [holdfast, threads])
+async def test_one_that_has_some_of_the_keys_of_all(tier: Any) -> None:
+    keyed = tier.KeyedLock()
+
+    async def one_by_one() -> None:
+        async with keyed["late"]:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            async with keyed["early"]:
+                pass
+
+    async def all_at_once() -> None:
+        async with keyed.all("early", "late"):
+            pass
+
+    async def expects_it() -> None:
+        async with keyed["early"]:
+            await asyncio.sleep(0)
+
+    async with stuck(zero=expects_it(), one=one_by_one(), two=all_at_once()) as dump:
+        [deadlock] = dump.deadlocks
+    assert deadlock.certain
+    assert who(deadlock) == tasks("one", "two")
+
+
+async def test_a_thread_that_has_some_of_the_keys_of_all() -> None:
+    keyed: threads.KeyedLock[str] = threads.KeyedLock()
+
+    def all_at_once() -> None:
+        with keyed.all("early", "late").sync:
+            pass
+
+    async with keyed["late"]:
+        thread = in_thread(all_at_once, "thread")
+        while not keyed["early"].locked():
+            await asyncio.sleep(0)
+        task = asyncio.create_task(wait_for_key(keyed["early"]), name="task")
+        await asyncio.sleep(0)
+        found = holdfast.debug.dump()
+        while len(found.primitives) < 2:
+            await asyncio.sleep(0)
+            found = holdfast.debug.dump()
+    thread.join(BOUND)
+    await task
+    holders = {tuple(holder.name for holder in primitive.holders) for primitive in found.primitives}
+    assert ("thread 'thread'",) in holders
+    [place] = [holder.place for each in found.primitives for holder in each.holders if "thread" in holder.name]
+    assert place is not None
+    assert place.function.endswith("all_at_once")
+
+
+async def wait_for_key(lock: Any) -> None:
+    async with lock:
+        pass
+
+
+async def test_a_generator_that_is_iterated_and_named() -> None:
+    lock, other = holdfast.Lock(), holdfast.Lock()
+
+    async def items() -> AsyncIterator[int]:
+        async with lock:
+            yield 1
+
+    async def iterates() -> None:
+        async with contextlib.aclosing(items()) as named:  # type: ignore[type-var]
+            async for _ in named:
+                await asyncio.sleep(0)
+                async with other:
+                    pass
+
+    async with stuck(one=iterates(), two=both(other, lock)) as dump:
+        [deadlock] = dump.deadlocks
+    assert deadlock.certain
+    assert who(deadlock) == tasks("one", "two")
+
+
 async def test_a_semaphore_with_and_without_a_way_out() -> None:
     semaphore, lock = holdfast.BoundedSemaphore(2), holdfast.Lock()
 
@@ -281,10 +357,10 @@ async def test_a_task_and_a_thread() -> None:
     a, b, c = threads.Lock(), threads.Lock(), threads.Lock()
     is_held = threading.Event()
 
-    def in_a_thread() -> None:
-        with b.sync:
+    def in_a_thread(first: threads.Lock, second: threads.Lock, third: threads.Lock) -> None:
+        with first.sync:
             is_held.set()
-            with c.sync, a.sync:
+            with second.sync, third.sync:
                 pass
 
     async def in_a_task() -> None:
@@ -295,7 +371,7 @@ async def test_a_task_and_a_thread() -> None:
 
     task = asyncio.create_task(in_a_task(), name="task")
     await asyncio.sleep(0)
-    thread = in_thread(in_a_thread, "thread")
+    thread = in_thread(lambda: in_a_thread(b, c, a), "thread")
     dump = await asyncio.to_thread(look_until_found)
     task.cancel()
     await asyncio.wait([task])

@@ -56,8 +56,10 @@ def test_while_the_main_thread_waits_for_a_lock(number: int) -> None:
 
     def signals_and_releases() -> None:
         while "waited for by thread 'MainThread'" not in file.getvalue():  # it may come before the wait has begun
+            before = len(file.getvalue())
             os.kill(os.getpid(), number)
-            time.sleep(0.01)
+            while len(file.getvalue()) == before:  # another signal would come in the middle of the dump
+                time.sleep(0.01)
         lock.release()
 
     lock.sync.acquire()

@@ -135,7 +135,8 @@ async def test_who_waits_behind_it_comes_in(tier: Any) -> None:
         async with rw.reader:
             behind = asyncio.create_task(reads())
             with pytest.raises(holdfast.debug.DeadlockError, match="which it holds itself"):
-                await rw.writer.acquire()
+                async with rw.writer:
+                    pass
             await is_in.wait()
             await behind
 
@@ -143,14 +144,42 @@ async def test_who_waits_behind_it_comes_in(tier: Any) -> None:
         await upgrades()
 
 
+@pytest.mark.parametrize("tier", [holdfast, threads, asyncio])
+async def test_who_is_in_wait_of_a_condition_is_not_refused_its_lock(tier: Any) -> None:
+    """It waits for longer than the other one, and gets its lock when that one has raised."""
+    lock, condition = tier.Lock(), tier.Condition()
+
+    async def notified() -> str:
+        async with lock, condition:
+            await condition.wait()
+            assert condition.locked()
+            return "notified"
+
+    async def notifies() -> None:
+        async with condition:
+            condition.notify()
+            await asyncio.sleep(3 * SOON)
+            async with lock:
+                pass
+
+    with holdfast.debug.watch(raises=True):
+        first = asyncio.create_task(notified())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(BOUND):
+            with pytest.raises(holdfast.debug.DeadlockError):
+                await asyncio.create_task(notifies())
+            assert await first == "notified"
+    assert not condition.locked()
+
+
 async def test_a_thread_and_a_task() -> None:
     a, b = threads.Lock(), threads.Lock()
     both_hold = threading.Barrier(2)
 
-    def in_a_thread() -> str:
-        with b.sync:
+    def in_a_thread(first: threads.Lock, second: threads.Lock) -> str:
+        with first.sync:
             both_hold.wait(BOUND)
-            with a.sync:
+            with second.sync:
                 return "had both"
 
     async def in_a_task() -> str:
@@ -161,7 +190,7 @@ async def test_a_thread_and_a_task() -> None:
 
     for _ in range(3):
         with holdfast.debug.watch(raises=True):
-            ended = await asyncio.gather(in_a_task(), asyncio.to_thread(in_a_thread), return_exceptions=True)
+            ended = await asyncio.gather(in_a_task(), asyncio.to_thread(in_a_thread, b, a), return_exceptions=True)
         assert sorted(type(each).__name__ for each in ended) == ["DeadlockError", "str"]
 
 

@@ -48,6 +48,7 @@ def dump_of(pid: int, timeout: float) -> dict[str, Any]:
         raise Failure(
             f"a dump of another process needs Python 3.14 or later, here and there: {_INSTEAD}", exit_codes.FAILED
         )
+    _check_that_it_runs(pid)
     with _folder_for(pid) as folder:
         script, answer = folder / "dump.py", folder / "answer"
         script.write_text(_SCRIPT.format(part=str(folder / "part"), whole=str(answer)))
@@ -72,6 +73,25 @@ def _no_answer(pid: int, timeout: float) -> str:
         f"process {pid} has not answered within {timeout:g} s: its main thread has run no Python code, or it cannot "
         f"see {tempfile.gettempdir()} of this command. For the next time, {_INSTEAD}"
     )
+
+
+def _check_that_it_runs(pid: int) -> None:
+    """Before it is asked: what a stopped process was asked stays there, and would be done when nobody waits."""
+    if sys.platform == "win32":
+        return
+    try:
+        with contextlib.suppress(PermissionError):  # it is there, and somebody else's
+            os.kill(pid, 0)
+        state = _state_of(pid) if sys.platform == "linux" else ""
+    except (ProcessLookupError, FileNotFoundError):
+        raise Failure(f"there is no process {pid}", exit_codes.FAILED) from None
+    if state == "T":
+        raise Failure(f"process {pid} is stopped: kill -CONT {pid} lets it go on", exit_codes.FAILED)
+
+
+def _state_of(pid: int) -> str:
+    """As /proc has it: T if it is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextlib.contextmanager
@@ -108,10 +128,8 @@ def _wake(pid: int) -> None:
     """Have a process that waits for events look up. One that somebody has stopped stays as it is."""
     if sys.platform != "linux":
         return
+    _check_that_it_runs(pid)
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "T":
-            raise Failure(f"process {pid} is stopped: kill -CONT {pid} lets it go on", exit_codes.FAILED)
         os.kill(pid, signal.SIGSTOP)
         os.kill(pid, signal.SIGCONT)
     except OSError:

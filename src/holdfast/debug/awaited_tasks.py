@@ -28,8 +28,10 @@ def awaited_itself(future: Any) -> tuple[Any, ...]:
     return ()
 
 
-def awaited_in(links: list[Link]) -> tuple[tuple[Any, ...], bool]:
-    """The tasks that are not done and whose end functions of asyncio wait for, and whether a timeout ends the wait.
+def awaited_in(links: list[Link]) -> tuple[tuple[Any, ...], bool, bool]:
+    """The tasks that are not done and whose end functions of asyncio wait for.
+
+    Also whether a timeout ends the wait, and whether that cancels them.
 
     links: those of asyncio, in the chain of what the task runs.
     """
@@ -40,12 +42,13 @@ def awaited_in(links: list[Link]) -> tuple[tuple[Any, ...], bool]:
         code = frame.f_code
         variables = frame.f_locals
         if code is _WAIT:
-            return _pending(variables["fs"]), variables.get("timeout_handle") is not None
+            return _pending(variables["fs"]), variables.get("timeout_handle") is not None, False
         if code is _WAIT_FOR and "waiter" in variables:  # Python 3.11 runs what it awaits in a task of its own
-            return _pending([variables["fut"]]), variables.get("timeout_handle") is not None
+            has_timeout = variables.get("timeout_handle") is not None
+            return _pending([variables["fut"]]), has_timeout, has_timeout
         if code in _END_OF_GROUP:
-            return _pending(getattr(variables.get("self"), "_tasks", ())), False
-    return (), False
+            return _pending(getattr(variables.get("self"), "_tasks", ())), False, False
+    return (), False, False
 
 
 def _pending(awaited: Any) -> tuple[Any, ...]:

@@ -16,10 +16,11 @@ from .parties import Party, still_waits
 def break_deadlock(members: Iterable[Party], error: DeadlockError) -> None:
     """Have the first of these raise the error that can: one that waits for a primitive, and not for the end of a task.
 
+    One that is in wait() of a condition cannot: it would come out without the lock. If no other waits, none raises.
     It raises it a moment later, in its own event loop or thread, if it then still waits.
     """
     for party in members:
-        if party.waits():
+        if party.waits() and not party.reacquires:
             future: Any = party.future
             if isinstance(party.subject, asyncio.Task):
                 party.subject.get_loop().call_soon_threadsafe(_refuse, party, error)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .doubts import Doubt
 from .parties import Party
 from .primitives import free, line_of, taken
 from .story import Place
@@ -20,7 +21,8 @@ class Holding:
     permits: int
     place: Place | None
     has_run: bool
-    releases: bool = False
+    doubt: Doubt | None = None
+    depth: int = 0
     """See stacks.Manager."""
 
 
@@ -77,7 +79,7 @@ def _note_holders(parties: Sequence[Party], found: dict[int, Contended]) -> None
             primitive = found.get(id(held.taken.core))
             # A generator that is in the block, and that two tasks refer to, may be run by either.
             if primitive is not None and claims[id(held.generator)] < 2:
-                primitive.holdings.append(Holding(party, held.taken.permits, held.place, True, held.releases))
+                primitive.holdings.append(Holding(party, held.taken.permits, held.place, True, held.doubt, held.depth))
     for primitive in found.values():
         if primitive.taken is not None and sum(each.permits for each in primitive.holdings) > primitive.taken:
             # Somebody has released it inside the block, or has given the variable of a `with` another value. It cannot

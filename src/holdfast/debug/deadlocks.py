@@ -3,8 +3,8 @@
 A task is *stuck* if all that could let it go on are stuck as well: the one holder of a lock, *all* holders of a
 semaphore's permits, all tasks whose end it awaits. So first all that wait are taken to be stuck. Then those are taken
 out, again and again, that something outside of the set may let go on. What is left is certain, and the circles are in
-it. A second search, which takes timeouts for endless and known holders of a semaphore for all of them, finds what may
-be a deadlock.
+it. What would take too long for each look is looked for only then: what makes them uncertain after all. A second
+search, which takes timeouts for endless and known holders of a semaphore for all of them, finds what may be a deadlock.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from .closer_look import note_doubts
 from .contended import Contended, Holding
 from .parties import Party
 from .primitives import name_of
@@ -20,8 +21,16 @@ from .story import Deadlock, Step
 
 def deadlocks(parties: Sequence[Party], primitives: Sequence[Contended]) -> list[tuple[Deadlock, list[Party]]]:
     """The circles, certain ones first, each with those that are in it."""
+    for party in parties:
+        if party.cancels:
+            for other in parties:
+                if any(other.subject is task for task in party.tasks):
+                    other.timeout = True
     graph = _Graph(parties, primitives)
     certain = graph.stuck(strict=True)
+    if certain and note_doubts(certain, primitives):
+        graph = _Graph(parties, primitives)
+        certain = graph.stuck(strict=True)
     possible = graph.stuck(strict=False) - certain if graph.has_doubts() else set()
     found = [_tell(graph, circle, certain, True) for circle in _circles(graph, certain)]
     found += [_tell(graph, circle, possible, False) for circle in _circles(graph, possible)]
@@ -34,8 +43,8 @@ class _Graph:
     def __init__(self, parties: Sequence[Party], primitives: Sequence[Contended]) -> None:
         self.parties = parties
         self.by_core = {id(primitive.core): primitive for primitive in primitives}
-        by_task = {party.subject: party for party in parties}
-        self.awaited = {party: [by_task.get(task) for task in party.tasks] for party in parties if party.tasks}
+        by_task = {id(party.subject): party for party in parties}
+        self.awaited = {party: [by_task.get(id(task)) for task in party.tasks] for party in parties if party.tasks}
         self.awaited_by: dict[Party, list[Party]] = defaultdict(list)
         for party, awaited in self.awaited.items():
             for other in awaited:
@@ -99,7 +108,7 @@ class _Graph:
 def _may_be_hopeless(primitive: Contended, strict: bool) -> bool:
     """Whether those who wait for it are stuck if its known holders are."""
     unknown = primitive.unknown()
-    is_sure = unknown == 0 and not any(holding.releases for holding in primitive.holdings)
+    is_sure = unknown == 0 and not any(holding.doubt for holding in primitive.holdings)
     return bool(primitive.holdings) and (is_sure or (not strict and not unknown))
 
 
@@ -153,10 +162,9 @@ def _what_may_help(graph: _Graph, members: Iterable[Party], certain: bool) -> st
             return f"a timeout ends the wait of {party.name}"
         if not certain and party.waits() and graph.by_core[id(party.core)].unknown() is None:
             return "a Semaphore does not know how many permits there are; a BoundedSemaphore does"
-        if any(holding is not None and holding.releases for _, holding in graph.successors(party)):
-            return (
-                f"what {party.name} waits for may have been released inside the block, as its function calls release()"
-            )
+        doubts = [holding.doubt for _, holding in graph.successors(party) if holding is not None and holding.doubt]
+        if doubts:
+            return f"what {party.name} waits for {doubts[0].value}"
     for party in members:
         if party in graph.rescued:
             return f"one that waits for {party.name} to end has a timeout, which will cancel it"

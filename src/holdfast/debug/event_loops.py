@@ -13,8 +13,10 @@ import gc
 import sys
 import types
 from collections.abc import Iterable
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
+
+from .names import name_of_task
 
 Loop = asyncio.AbstractEventLoop
 _FIND_BY_LOOP = sys.version_info >= (3, 14)
@@ -44,8 +46,8 @@ def _copy(tasks: Iterable[Any]) -> set[Any]:
 
 
 def _age(task: asyncio.Task[Any]) -> tuple[int, str]:
-    name = task.get_name()
-    number = name.rpartition("-")[2]
+    name = name_of_task(task)
+    number = name.rpartition("-")[2].rstrip("'")
     return (int(number) if number.isascii() and number.isdigit() else sys.maxsize, name)
 
 
@@ -62,12 +64,13 @@ def find_loops(frames: dict[int, types.FrameType], thorough: bool) -> set[Loop]:
             around = around.f_back
     if thorough and _FIND_BY_LOOP:
         objects = gc.get_objects()
-        found.update(compress(objects, map(_classes_of_loops(Loop).__contains__, map(type, objects))))  # all in C
+        classes = {*map(id, _classes_of_loops(Loop))}  # a class of the program may not be hashable
+        found.update(compress(objects, map(classes.__contains__, map(id, map(type, objects)))))  # all in C
     return {loop for loop in found if not loop.is_closed()}
 
 
-def _classes_of_loops(base: type) -> set[type]:
-    return {base}.union(*map(_classes_of_loops, base.__subclasses__()))
+def _classes_of_loops(base: type) -> list[type]:
+    return [base, *chain.from_iterable(map(_classes_of_loops, type.__subclasses__(base)))]
 
 
 def _loops_in(frame: types.FrameType) -> Iterable[Loop]:

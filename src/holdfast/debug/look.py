@@ -13,6 +13,7 @@ from typing import Any
 from .contended import Contended, contended
 from .deadlocks import deadlocks
 from .event_loops import Loop, find_loops, find_tasks
+from .names import name_of_thread
 from .parties import Party, of_task, of_thread, still_waits
 from .primitives import name_of, shown_permits
 from .story import Deadlock, Dump, Holder, WaitedFor, Waiter
@@ -59,7 +60,7 @@ def look(known_loops: Iterable[Loop] = (), thorough: bool = True) -> Look:
 
 def _look(known_loops: Iterable[Loop], thorough: bool) -> Look:
     frames = sys._current_frames()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    names = {thread.ident: name_of_thread(thread) for thread in threading.enumerate()}
     loops = find_loops(frames, thorough) | {loop for loop in known_loops if not loop.is_closed()}
     tasks = find_tasks(loops)
     parties = [of_task(task) for task in tasks]
@@ -109,7 +110,7 @@ def told(primitive: Contended, since: Since) -> WaitedFor:
 def dump() -> Dump:
     """Tell who holds what, and who waits for what, in all event loops and threads of this process.
 
-    It costs nothing before it is called. A call takes some 30 to 45 microseconds for each task, and from Python 3.14 on
+    It costs nothing before it is called. A call takes some 30 to 50 microseconds for each task, and from Python 3.14 on
     50 milliseconds more for each million objects that the process has.
 
     Returns a Dump: `print(holdfast.debug.dump())` prints it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
 import math
 import types
 from collections.abc import Iterable, Iterator
@@ -25,11 +26,15 @@ from holdfast.threads.task_waiter import TaskWaiter
 from holdfast.threads.thread_waiter import ThreadWaiter
 
 from .awaited_tasks import awaited_in, awaited_itself
-from .primitives import Taken, is_asyncios, is_condition, taken_by
+from .doubts import Doubt
+from .names import class_name, name_of_task
+from .primitives import Taken, is_asyncios, is_condition, taken_by, taken_of_key
 from .stacks import Link, Manager, chain, is_users, managers, place_of, users_place
 from .story import Place
-from .written import managers_of_running
+from .written import attribute_of, managers_of_running
 
+log = logging.getLogger("holdfast.debug")
+_TAKES_ALL = AllKeys.acquire.__code__, AllKeys._acquire_by.__code__
 _STANDS_FOR = KeyLock, AllKeys, Side
 
 
@@ -42,7 +47,8 @@ class Held:
     """What stands for it in the program."""
     place: Place
     generator: object
-    releases: bool
+    doubt: Doubt | None
+    depth: int
     """See stacks.Manager."""
 
 
@@ -70,7 +76,15 @@ class Party:
     """The tasks whose end it waits for."""
     goes_on: bool = False
     """Whether it was woken or cancelled since it was looked at, and will run."""
+    reacquires: bool = False
+    """Whether it is in a condition's wait() and wants its lock back. It cannot be refused that."""
+    cancels: bool = False
+    """Whether the timeout of its wait cancels the tasks whose end it waits for."""
     held: list[Held] = field(default_factory=list)
+    entered: list[Manager] = field(default_factory=list)
+    """The context managers that it is inside of, from the outside in."""
+    frames: list[types.FrameType | None] = field(default_factory=list)
+    """The frames of its chain that are the user's, from the outside in; None in place of others."""
 
     def waits(self) -> bool:
         """Whether it waits for a primitive and has not been handed it."""
@@ -79,13 +93,17 @@ class Party:
 
 def of_task(task: asyncio.Task[Any]) -> Party:
     """What a task holds and waits for. Its event loop may run in another thread."""
-    name = f"task {task.get_name()!r}"
+    name = f"task {name_of_task(task)}"
     for _ in range(3):
         party = Party(name, task)
         party.future = getattr(task, "_fut_waiter", None)
         if party.future is None:
             return party
-        _look(party, chain(task.get_coro()))
+        try:
+            _look(party, chain(task.get_coro()))
+        except Exception:
+            log.debug("%s cannot be looked at, and is told as one that runs", name, exc_info=True)
+            return Party(name, task)
         if getattr(task, "_fut_waiter", None) is party.future:
             return party
     return Party(name, task)
@@ -93,7 +111,7 @@ def of_task(task: asyncio.Task[Any]) -> Party:
 
 def still_waits(party: Party) -> bool:
     """Whether a task or thread waits as it did when it was looked at."""
-    if isinstance(party.future, ThreadWaiter):
+    if type(party.future) is ThreadWaiter:
         return not party.future.done()
     return party.future is not None and party.subject._fut_waiter is party.future and not party.future.done()
 
@@ -107,8 +125,16 @@ class _Role(enum.Enum):
     STANDS_FOR = enum.auto()
 
 
-@lru_cache(maxsize=1024)
 def _role(kind: type) -> _Role | None:
+    return _known_role(kind) if type(kind) is type else _role_of(kind)  # other metaclasses may not have a hash
+
+
+@lru_cache(maxsize=1024)
+def _known_role(kind: type) -> _Role | None:
+    return _role_of(kind)
+
+
+def _role_of(kind: type) -> _Role | None:
     if issubclass(kind, (WaitQueue, Queue)):
         return _Role.LINE
     if issubclass(kind, TaskWaiter):
@@ -125,16 +151,20 @@ def _look(party: Party, links: list[Link]) -> None:
     if not party.tasks:
         for link in reversed(own):
             for value in link.referents:
-                role = _role(type(value))  # type: ignore[arg-type]  # a type is hashable
+                role = _role(type(value))
                 if role is _Role.STANDS_FOR:
                     party.shown = value
                 elif role is not None and party.core is None:
                     _look_for_line(party, value, role)
         if party.core is None:
-            party.tasks, party.timeout = awaited_in(own)
-        party.shown = party.shown or party.core
+            party.tasks, party.timeout, party.cancels = awaited_in(own)
+        if party.shown is None:
+            party.shown = party.core
     conditions = _waited_conditions(own) if party.waits() else []
+    party.frames = [link.frame if link.is_users else None for link in links]
     _note_held(party, managers(links), conditions)
+    for link in own:
+        _note_some_of_all(party, link.frame)
 
 
 def _look_for_line(party: Party, value: Any, role: _Role) -> None:
@@ -165,12 +195,16 @@ def _waited_conditions(own: Iterable[Link]) -> list[Any]:
 
 def _note_held(party: Party, found: Iterable[Manager], conditions: Iterable[Any]) -> None:
     for manager in found:
+        party.entered.append(manager)
         party.timeout = party.timeout or _is_timeout(manager.manager)
         for taken in taken_by(manager.manager):
             if manager.is_exact or taken.core is not party.core:
-                party.held.append(Held(taken, manager.manager, manager.place, manager.generator, manager.releases))
+                party.held.append(
+                    Held(taken, manager.manager, manager.place, manager.generator, manager.doubt, manager.depth)
+                )
     if not party.waits():
         return
+    party.reacquires = bool(conditions)
     for condition in {id(each): each for each in conditions}.values():  # who waits there has released the lock
         for taken in taken_by(condition):
             for held in reversed(party.held):
@@ -179,22 +213,32 @@ def _note_held(party: Party, found: Iterable[Manager], conditions: Iterable[Any]
                     break
 
 
+def _note_some_of_all(party: Party, frame: types.FrameType | None) -> None:
+    """Note the keys that the acquire() of all() has taken, which now waits for the next one."""
+    if frame is not None and frame.f_code in _TAKES_ALL:
+        variables = frame.f_locals
+        manager = variables["self"]
+        place = party.place or place_of(frame)
+        for key in tuple(variables.get("taken", ())):
+            for taken in taken_of_key(manager._keyed, key):
+                party.held.append(Held(taken, manager, place, None, None, len(party.frames)))
+
+
 def _is_timeout(manager: Any) -> bool:
     kind = type(manager)
     if issubclass(kind, asyncio.Timeout):
-        return manager.when() is not None
-    # Those of the package async_timeout, and of anyio.
-    return kind.__name__ == "Timeout" or (
-        kind.__name__ == "CancelScope" and getattr(manager, "_deadline", math.inf) != math.inf
-    )
+        return asyncio.Timeout.when(manager) is not None
+    name = class_name(manager)  # those of the package async_timeout, and of anyio
+    return name == "Timeout" or (name == "CancelScope" and attribute_of(manager, "_deadline") not in (None, math.inf))
 
 
 def of_thread(name: str, ident: int, frame: types.FrameType, running: list[Party]) -> Party:
     """What a thread holds and waits for.
 
-    frame: its innermost frame. running: the tasks that run now; what the one of this thread holds is noted there.
+    name: the repr of its name. frame: its innermost frame. running: the tasks that run now; what the one of this thread
+    holds is noted there.
     """
-    party = Party(f"thread {name!r}", ident)
+    party = Party(f"thread {name}", ident)
     inner: list[types.FrameType] = []
     conditions = []
     for each in _outwards(frame):
@@ -210,7 +254,11 @@ def of_thread(name: str, ident: int, frame: types.FrameType, running: list[Party
         elif (task := _run_by(each, running)) is not None:
             _note_held(task, reversed([*managers_of_running(inner)]), ())
             inner = []
-    _note_held(party, managers_of_running(inner[::-1]), conditions)
+    inner.reverse()
+    party.frames = [each if is_users(each) else None for each in inner]
+    _note_held(party, managers_of_running(inner), conditions)
+    for each in inner:
+        _note_some_of_all(party, each)
     return party
 
 

@@ -6,6 +6,7 @@ the lock of that key, `sync` for what threads share with tasks. The one that has
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -22,6 +23,9 @@ from holdfast.threads.rw_lock import SyncSide
 from holdfast.threads.sync_view import SyncView
 from holdfast.threads.task_tier import KeyLock
 
+from .names import class_name, repr_of
+
+log = logging.getLogger("holdfast.debug")
 _Lock, _Semaphore, _Condition = ASYNCIO["Lock"], ASYNCIO["Semaphore"], ASYNCIO["Condition"]
 _ASYNCIOS = tuple(ASYNCIO.values())
 
@@ -56,10 +60,10 @@ def taken_by(manager: Any) -> Iterator[Taken]:
     elif issubclass(kind, Permits):
         yield Taken(manager._semaphore, manager._n)
     elif issubclass(kind, KeyLock):
-        yield from _key(manager._keyed, manager._key)
+        yield from taken_of_key(manager._keyed, manager._key)
     elif issubclass(kind, AllKeys):
         for key in manager._keys:
-            yield from _key(manager._keyed, key)
+            yield from taken_of_key(manager._keyed, key)
     elif issubclass(kind, _Held) and manager._lock is not None:
         yield from taken_by(manager._lock)
     else:
@@ -68,7 +72,8 @@ def taken_by(manager: Any) -> Iterator[Taken]:
             yield from taken_by(inner)
 
 
-def _key(keyed: Any, key: Any) -> Iterator[Taken]:
+def taken_of_key(keyed: Any, key: Any) -> Iterator[Taken]:
+    """The lock of a key of a KeyedLock."""
     entry = keyed._entries.get(key)
     if isinstance(entry, Entry):
         yield Taken(entry.lock, 1)
@@ -94,11 +99,11 @@ def name_of(core: Any, shown: Any) -> tuple[str, str]:
     if issubclass(kind, (KeyLock, AllKeys)):
         entries = tuple(shown._keyed._entries.items())
         keys = [key for key, entry in entries if isinstance(entry, Entry) and entry.lock is core]
-        name = f"<lock of {keys[0]!r} in {shown._keyed!r}>" if keys else repr(core)
+        name = f"<lock of {repr_of(keys[0])} in {repr_of(shown._keyed)}>" if keys else repr_of(core)
         return name, "KeyedLock"
     if is_of_rw_lock(core):
         return f"<RWLock over {id(core):#x} [{rw_lock.state_of(core)}]>", "RWLock"
-    return repr(core), type(core).__name__
+    return repr_of(core), class_name(core)
 
 
 def is_of_rw_lock(core: Any) -> bool:
@@ -118,7 +123,15 @@ def line_of(core: Any) -> list[Any]:
 
 
 def free(core: Any) -> float:
-    """How many permits are free; 0 or 1 of a lock."""
+    """How many permits are free; 0 or 1 of a lock. 1 if a subclass of the program's does not tell."""
+    try:
+        return _free(core)
+    except Exception:
+        log.debug("a %s cannot be looked at", class_name(core), exc_info=True)
+        return 1
+
+
+def _free(core: Any) -> float:
     if issubclass(type(core), _Semaphore):
         value: float = core._value
         return max(0, value)
@@ -127,6 +140,14 @@ def free(core: Any) -> float:
 
 def taken(core: Any) -> float | None:
     """How many permits are taken; 0 or 1 of a lock. None if it is not known, 0 if nobody holds such a primitive."""
+    try:
+        return _taken(core)
+    except Exception:
+        log.debug("a %s cannot be looked at", class_name(core), exc_info=True)
+        return None
+
+
+def _taken(core: Any) -> float | None:
     kind = type(core)
     if issubclass(kind, _Lock):
         return int(_is_locked(core))

@@ -121,7 +121,7 @@ class Deadlock:
     steps: tuple[Step, ...]
     certain: bool
     """Whether none of them can go on by itself: only if somebody cancels one, or releases what another one holds. It is
-    not certain if one has a timeout, or if others may hold permits of a semaphore."""
+    not certain if one has a timeout, if others may hold permits of a semaphore, or if it is in doubt who holds what."""
     why: str
     """What may help, in words; empty if nothing is known."""
     behind: int

@@ -108,8 +108,8 @@ def watch(after: float = 5.0, *, raises: bool = False) -> Watch:
     after: seconds. Whoever has waited so long for a primitive is told in a record of the logger `holdfast.debug`, as a
     warning, once for each wait, with the holders and the others that wait. There is a look each `after / 2` seconds, so
     the record may come that much later.
-    raises: whether a certain deadlock also raises DeadlockError, in the one of the circle that has come last. There is
-    a look each 0.1 s then. This is for tests and development.
+    raises: whether a certain deadlock also raises DeadlockError, in the one of the circle that has come last. One that
+    is in wait() of a condition is passed over. There is a look each 0.1 s then. This is for tests and development.
 
     A deadlock is told as an error at the first look that sees it; one that is not certain, after `after` seconds.
 

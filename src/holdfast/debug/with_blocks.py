@@ -16,6 +16,23 @@ from typing import NamedTuple
 _HANDLER = dis.opmap.get("PUSH_EXC_INFO"), dis.opmap.get("WITH_EXCEPT_START")
 
 
+_BY_ENTER, _BY_EXIT = 1, 2
+"""What the number of GET_AWAITABLE says of where the awaited object comes from."""
+
+
+def _numbers_of(*names: str) -> frozenset[int]:
+    return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
+
+
+_GET_AWAITABLE = dis.opmap["GET_AWAITABLE"]
+_CACHE = _numbers_of("CACHE")
+_CALLING = _numbers_of("CACHE", "CALL")
+_AWAITING = _numbers_of(
+    "CACHE", "RESUME", "YIELD_VALUE", "SEND", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "PUSH_NULL", "EXTENDED_ARG", "NOP"
+)
+"""The instructions of an `await` after GET_AWAITABLE, up to where it is suspended."""
+
+
 class Range(NamedTuple):
     """A row of the table: from which instructions an exception goes to which one. All are offsets in bytes."""
 
@@ -46,6 +63,43 @@ def blocks(code: types.CodeType, offset: int) -> list[Block]:
             found.append(Block(_lines(code).get(place) or code.co_firstlineno, start))
     found.reverse()
     return found
+
+
+def more_exits(code: types.CodeType, offset: int) -> int:
+    """How many more exits than those of blocks() a frame has on its stack, that is suspended there: 0 or 1.
+
+    It has that of a block which it is just entering, and that of one which it leaves by an exception.
+    """
+    awaited, before = _awaited(code, offset)
+    if awaited == _BY_EXIT:
+        return int(before == dis.opmap["WITH_EXCEPT_START"])
+    return int(awaited == _BY_ENTER)
+
+
+def enters(code: types.CodeType, offset: int) -> bool:
+    """Whether a frame is just entering a block there: it awaits `__aenter__`, or is in a call of `__enter__`."""
+    before = _skip(code.co_code, offset, _CALLING)
+    if code.co_code[before] == dis.opmap.get("BEFORE_WITH"):
+        return True
+    if code.co_code[before] == dis.opmap.get("LOAD_SPECIAL") and before != offset:
+        return True
+    return _awaited(code, offset)[0] == _BY_ENTER
+
+
+def _awaited(code: types.CodeType, offset: int) -> tuple[int, int]:
+    """What a frame awaits, as GET_AWAITABLE has it, and the instruction before that."""
+    instructions = code.co_code
+    place = _skip(instructions, offset, _AWAITING)
+    if instructions[place] != _GET_AWAITABLE:
+        return 0, 0
+    return instructions[place + 1], instructions[_skip(instructions, max(0, place - 2), _CACHE)]
+
+
+def _skip(instructions: bytes, offset: int, left_out: frozenset[int]) -> int:
+    """The last instruction at or before an offset that is none of these."""
+    while offset > 0 and instructions[offset] in left_out:
+        offset -= 2
+    return offset
 
 
 def _row(table: tuple[Range, ...], offset: int) -> Range | None:

@@ -2,8 +2,9 @@
 
 The stack of a frame that runs cannot be looked at, and a thread always runs: its innermost frame is in some call. But
 the line of the block says what was entered. `with self.lock.sync:` names variables and attributes, which still have
-their values. Where one was changed inside the block, the answer is wrong. Where the line calls something, there is
-none.
+their values. Where one was changed inside the block, the answer is wrong. So it is sure only where all names are
+variables of the function that it gives no other value inside the block, and attributes are those of our classes. Where
+the line calls something, there is none.
 
 What must hold: nothing of the program is called. So attributes are read from objects' own dicts and slots, and
 properties only of classes of ours.
@@ -21,12 +22,17 @@ from typing import Any
 from holdfast.tasks.keyed_lock import AllKeys
 from holdfast.tasks.primitive import Primitive
 from holdfast.tasks.rw_lock import RWLock, Side
+from holdfast.threads.rw_lock import SyncSide
+from holdfast.threads.sync_view import SyncView
 from holdfast.threads.task_tier import KeyedLock, KeyLock
 
-from .stacks import EXITS, Manager, is_users, place_of, releases
+from .doubts import Doubt
+from .stacks import EXITS, Manager, is_users, place_of
 from .with_blocks import Block, blocks
 
 _OURS = Primitive, RWLock, Side, KeyedLock, KeyLock, AllKeys
+_FIXED = "sync", "reader", "writer"
+"""Attributes of ours that always have the same value."""
 _ENTERS = "BEFORE_WITH", "BEFORE_ASYNC_WITH"
 _CODE_OF_EXITS = {f"{name} ({name})" for name in EXITS} | {*EXITS}
 _SUBSCRIPTS = "BINARY_SUBSCR", "BINARY_OP"
@@ -38,19 +44,27 @@ class _UnknownError(Exception):
 
 def managers_of_running(frames: list[types.FrameType]) -> Iterator[Manager]:
     """The context managers whose blocks these frames are in, as far as they can be told."""
-    for frame in frames:
+    for depth, frame in enumerate(frames):
         if is_users(frame):
             for block in blocks(frame.f_code, frame.f_lasti):
                 try:
-                    manager = _entered(frame, block)
+                    manager, is_sure = _entered(frame, block)
                 except _UnknownError:
                     continue
-                yield Manager(manager, place_of(frame, block.line), True, None, releases(frame))
+                doubt = None if is_sure else Doubt.NAME
+                yield Manager(manager, place_of(frame, block.line), True, None, doubt, depth, frame)
 
 
-def _entered(frame: types.FrameType, block: Block) -> Any:
-    """The value of the expression of a block."""
-    return _value(frame, _expression(frame.f_code, block.start))
+def _entered(frame: types.FrameType, block: Block) -> tuple[Any, bool]:
+    """The value of the expression of a block, and whether it is sure that it had this value when it was entered."""
+    expression = _expression(frame.f_code, block.start)
+    changed = {
+        each.argval
+        for each in _instructions(frame.f_code)
+        if each.offset >= block.start and each.opname.startswith(("STORE_FAST", "DELETE_FAST"))
+    }
+    names = {name for each in changed for name in (each if type(each) is tuple else (each,))}
+    return _value(frame, expression, names)
 
 
 @lru_cache(maxsize=1024)
@@ -88,28 +102,35 @@ def _enters(instruction: dis.Instruction) -> bool:
     )
 
 
-def _value(frame: types.FrameType, expression: list[dis.Instruction]) -> Any:
+def _value(frame: types.FrameType, expression: list[dis.Instruction], changed: set[str]) -> tuple[Any, bool]:
+    """changed: the variables that get other values inside the block."""
     stack: list[Any] = []
+    is_sure = True
     variables = frame.f_locals
     for instruction in expression:
         name, argument = instruction.opname, instruction.argval
         if name == "LOAD_ATTR":
-            stack.append(_attribute(stack.pop(), argument))
+            is_sure = is_sure and argument in _FIXED and issubclass(type(stack[-1]), (*_OURS, SyncView, SyncSide))
+            stack.append(attribute_of(stack.pop(), argument))
         elif name in _SUBSCRIPTS:
             key = stack.pop()
+            is_sure = is_sure and issubclass(type(stack[-1]), (KeyedLock, tuple))
             stack.append(_item(stack.pop(), key))
         elif name in ("LOAD_CONST", "LOAD_SMALL_INT"):
             stack.append(argument)
         elif argument in variables:
+            is_sure = is_sure and name.startswith("LOAD_FAST") and argument not in changed
             stack.append(variables[argument])
         elif argument in frame.f_globals and name in ("LOAD_GLOBAL", "LOAD_NAME"):
+            is_sure = False
             stack.append(frame.f_globals[argument])
         else:
             raise _UnknownError
-    return stack.pop()
+    return stack.pop(), is_sure
 
 
-def _attribute(value: Any, name: str) -> Any:
+def attribute_of(value: Any, name: str) -> Any:
+    """An attribute of an object; None if it has none. Nothing of the program is called."""
     if issubclass(type(value), _OURS):
         return getattr(value, name, None)
     found = inspect.getattr_static(value, name, None)
@@ -119,9 +140,9 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 def _item(value: Any, key: Any) -> Any:
-    if issubclass(type(value), KeyedLock) or type(value) in (dict, list, tuple):
+    if issubclass(type(value), KeyedLock) or any(type(value) is each for each in (dict, list, tuple)):
         try:
             return value[key]
-        except (LookupError, TypeError):
-            pass
+        except Exception as exc:  # there is no such item, or the key is an object whose hash has raised
+            raise _UnknownError from exc
     raise _UnknownError
