@@ -136,8 +136,8 @@ def is_compiled(session: nox.Session) -> bool:
 def in_ci(python: object) -> list[str]:
     """The tests of the compiled twin for an interpreter that is not the one which runs nox, where all tests run.
 
-    They are those of tasks and threads; with the searches on the newest with a GIL. On that one and on 3.12 others run as
-    well.
+    They are those of tasks and threads; with the searches on the newest with a GIL. On that one and on 3.12, others run
+    as well.
     """
     tests = TASK_TIER if python == newest() else [path for path in TASK_TIER if path not in SEARCHES]
     return [*tests, "tests/threads", *ALONE, "--ignore=tests/exploration/test_cluster.py"]

@@ -43,6 +43,8 @@ REMOVE = """
                 raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
     sys.meta_path.insert(0, Missing())
+    # redis-py loads the SDK of OpenTelemetry where there is one, and that psutil, which looks at the real system.
+    sys.modules["psutil"] = None
     for name in {modules!r}:
         sys.modules.pop(name, None)
     for module, names in ((os, {os!r}), (socket, {socket!r}), (time, {time!r}), (signal, {signal!r})):
