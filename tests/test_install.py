@@ -5,6 +5,7 @@ import asyncio.locks
 import contextlib
 import gc
 import random
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -347,7 +348,18 @@ async def test_debug_raises_in_place_of_a_deadlock() -> None:
         for lock in (theirs, ours):
             async with lock:
                 with pytest.raises(holdfast.debug.DeadlockError):
-                    await lock.acquire()
+                    async with lock:
+                        pass
     finally:
         holdfast.uninstall()
     assert "holdfast.debug.watch" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_other_tiers_may_be_imported_after_it() -> None:
+    program = (
+        "import holdfast; holdfast.install()\n"
+        "import holdfast.threads, holdfast.cluster, holdfast.testing, holdfast.debug\n"
+        "semaphore = holdfast.threads.BoundedSemaphore(2)\n"
+        "assert semaphore.sync.acquire(n=2) and not semaphore.try_acquire()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=BOUND)

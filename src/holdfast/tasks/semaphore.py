@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .wait_queue import WaitQueue
 
 
+AsyncioBoundedSemaphore = asyncio.BoundedSemaphore
+"""asyncio's class, also after install(). `holdfast.threads` may be imported later."""
 ONE = 1
 """The number of permits that most ask for. To compare with `is` is quicker than to look at the type of a number."""
 

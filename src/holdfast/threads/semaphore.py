@@ -6,7 +6,6 @@ can run in between, so the critical section is not needed.
 
 from __future__ import annotations
 
-import asyncio
 import types
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from holdfast.blocking.timeouts import check_timeout
 from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 from holdfast.tasks.gil import ONE_AT_A_TIME
-from holdfast.tasks.semaphore import ONE, Bounded, at_least_one
+from holdfast.tasks.semaphore import ONE, AsyncioBoundedSemaphore, Bounded, at_least_one
 
 from . import task_tier as task_tier
 from .critical_section import Section, this_thread
@@ -144,7 +143,7 @@ ACQUIRE = Semaphore.acquire
 """See the task tier's Lock."""
 
 
-class BoundedSemaphore(Bounded, Semaphore, asyncio.BoundedSemaphore):  # type: ignore[misc]  # its queue is another one
+class BoundedSemaphore(Bounded, Semaphore, AsyncioBoundedSemaphore):  # type: ignore[misc]  # its queue is another one
     """A Semaphore that refuses to be released more often than it was acquired.
 
     It takes the arguments of Semaphore, and raises the same errors.
