@@ -14,6 +14,7 @@ from rich.table import Table
 from holdfast.cluster import Inspection
 
 from .messages import printable
+from .reports import ENDLESS
 
 _AROUND = 3
 """Lines of the screen that are no rows: the header, the line below the table, and that of the cursor."""
@@ -92,6 +93,8 @@ class Screen:
 
     def __init__(self, live: bool) -> None:
         self._console = Console(highlight=False, markup=False)
+        if not self._console.is_terminal:
+            self._console.width = ENDLESS  # a file or a pipe gets whole lines
         live = live and not self._console.is_dumb_terminal
         self._live = Live(console=self._console, screen=True, auto_refresh=False) if live else None
 
@@ -109,7 +112,7 @@ class Screen:
     def table(self, rows: list[Row], names: int) -> Table:
         """rows: those to show, the first ones where there is no room for all. names: how many there are in all."""
         room = len(rows) if self._live is None else max(1, self._console.height - _AROUND)
-        table = Table(box=None, pad_edge=False, expand=self._live is not None, caption_justify="left")
+        table = Table(box=None, pad_edge=False, expand=self._console.is_terminal, caption_justify="left")
         table.add_column("name", overflow="ellipsis", no_wrap=True, ratio=3)
         table.add_column("kind", overflow="ellipsis", no_wrap=True, ratio=2)
         table.add_column("held by", overflow="ellipsis", no_wrap=True, ratio=3)

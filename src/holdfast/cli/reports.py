@@ -16,7 +16,7 @@ from holdfast.cluster import Holding, Inspection, SessionInfo
 
 from .messages import complain, printable
 
-_ENDLESS = 100_000
+ENDLESS = 100_000
 """The width of a table that is not printed on a terminal, in columns."""
 _INDENT = " " * 7
 """What the second line of an entry begins with."""
@@ -107,7 +107,7 @@ class _SessionsTable:
         for does, name, _, _, since, token, _, _ in self.rows:
             narrow.add_row(does, name, since, token)
         console = _console()
-        console.width = _ENDLESS
+        console.width = ENDLESS
         with console.capture() as captured:
             console.print(narrow)
         header, *lines = captured.get().splitlines()
@@ -144,13 +144,13 @@ def _print(what: Table | str) -> bool:
 def _fits(table: Table) -> bool:
     """Whether the terminal, if stdout is one, is wide enough for the table."""
     console = _console()
-    return console.measure(table, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width
+    return console.measure(table, options=console.options.update(max_width=ENDLESS)).maximum <= console.width
 
 
 def _console() -> Console:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = _ENDLESS
+        console.width = ENDLESS
     return console
 
 

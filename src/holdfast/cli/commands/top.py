@@ -65,7 +65,7 @@ def top(every: float, sort: str, match: str, idle_too: bool, times: int | None, 
         on_terminal = sys.stdout.isatty()
         looks = Looks()
         pause = 0.0
-        with Screen(live=on_terminal and not as_text) as screen:
+        with Screen(live=on_terminal and not as_text and times is None) as screen:  # so many tables stay there
             for _ in itertools.count() if times is None and on_terminal else range(times or 1):
                 await asyncio.sleep(pause)
                 began = time.process_time()
