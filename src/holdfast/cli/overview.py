@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from holdfast.cluster import Inspection
 
 from .messages import printable
-from .reports import ENDLESS
+from .reports import console_of_stdout
 
 _AROUND = 3
 """Lines of the screen that are no rows: the header, the line below the table, and that of the cursor."""
@@ -92,9 +91,7 @@ class Screen:
     """Where the rows are shown: a terminal that is kept up to date, or one table after the other."""
 
     def __init__(self, live: bool) -> None:
-        self._console = Console(highlight=False, markup=False)
-        if not self._console.is_terminal:
-            self._console.width = ENDLESS  # a file or a pipe gets whole lines
+        self._console = console_of_stdout(soft_wrap=False)
         live = live and not self._console.is_dumb_terminal
         self._live = Live(console=self._console, screen=True, auto_refresh=False) if live else None
 

@@ -16,7 +16,7 @@ from holdfast.cluster import Holding, Inspection, SessionInfo
 
 from .messages import complain, printable
 
-ENDLESS = 100_000
+_ENDLESS = 100_000
 """The width of a table that is not printed on a terminal, in columns."""
 _INDENT = " " * 7
 """What the second line of an entry begins with."""
@@ -106,8 +106,8 @@ class _SessionsTable:
         narrow = Table("", "session", "since", "token", box=None, pad_edge=False)
         for does, name, _, _, since, token, _, _ in self.rows:
             narrow.add_row(does, name, since, token)
-        console = _console()
-        console.width = ENDLESS
+        console = console_of_stdout()
+        console.width = _ENDLESS
         with console.capture() as captured:
             console.print(narrow)
         header, *lines = captured.get().splitlines()
@@ -127,7 +127,7 @@ def _print(what: Table | str) -> bool:
 
     A terminal folds lines that are too long for it; a file or a pipe gets whole lines.
     """
-    console = _console()
+    console = console_of_stdout()
     with console.capture() as captured:
         console.print(what)
     text = captured.get()
@@ -143,15 +143,16 @@ def _print(what: Table | str) -> bool:
 
 def _fits(table: Table) -> bool:
     """Whether the terminal, if stdout is one, is wide enough for the table."""
-    console = _console()
-    return console.measure(table, options=console.options.update(max_width=ENDLESS)).maximum <= console.width
+    console = console_of_stdout()
+    return console.measure(table, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width
 
 
-def _console() -> Console:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = ENDLESS
-    return console
+def console_of_stdout(soft_wrap: bool = True) -> Console:
+    """What prints to stdout. A file or a pipe gets whole lines, as does a terminal with `soft_wrap`."""
+    made = Console(soft_wrap=soft_wrap, highlight=False, markup=False)
+    if not made.is_terminal:
+        made.width = _ENDLESS
+    return made
 
 
 def _encodable(text: str) -> str:

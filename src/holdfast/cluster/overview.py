@@ -1,4 +1,4 @@
-"""All names of a namespace at one moment, in few requests, and again and again for little.
+"""Names at one moment, in few requests, and again and again for little.
 
 A name whose text has not changed since the last look is not decoded again.
 """
@@ -25,14 +25,14 @@ _Read = dict[str, tuple[str, Record]]
 
 
 class Overview:
-    """What one session has seen of all names."""
+    """What one session has seen of some names, or of all."""
 
     def __init__(self) -> None:
         self._known: _Read = {}
 
-    async def look(self, engine: Engine, on_error: OnError | None) -> list[Inspection]:
-        """Report on all names, sorted; see `Session.inspect_all()`."""
-        seen = await self._read(engine, await engine.names(), on_error)
+    async def look(self, engine: Engine, names: Iterable[str], on_error: OnError | None = None) -> list[Inspection]:
+        """Report on those of the names that have a record, sorted; see `Session.inspect_all()`."""
+        seen = await self._read(engine, names, on_error)
         asked: set[str] = set()
         found: dict[str, SessionInfo] = {}
         while new := {id for _, record in seen.values() for id in record.sessions()} - asked:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Self
 from holdfast._refusals import refusing
 
 from .engines.contract import Engine
-from .engines.session_info import SessionInfo
 from .errors import FormatError, SessionLost
 from .eviction import evict
-from .inspection import Inspection, report, with_processes
+from .inspection import Inspection
 from .loop_in_thread.loop_thread import LoopThread
 from .names import checked
 from .only_async_with import OnlyAsyncWith
@@ -27,8 +26,6 @@ from .primitives.rate_limiter import RateLimiter
 from .primitives.rw_lock import RWLock
 from .primitives.semaphore import BoundedSemaphore, Semaphore
 from .primitives.several_locks import SeveralLocks
-from .records.any_kind import decode_any
-from .records.record import Record
 from .session_life import told
 from .session_life.housekeeping import KEPT
 from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
@@ -253,14 +250,10 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once; nothing has been changed anyway.
         """
         await self._ready()
-        asked: set[str] = set()
-        found: dict[str, SessionInfo] = {}
-        record = await self._record(name)
-        while new := record.sessions() - asked:
-            asked |= new
-            found |= await self._life.engine.describe(new)
-            record = await self._record(name)  # a session that was closed meanwhile has left it, and is not dead
-        return report(record, name, with_processes(found), await self._life.engine.evictions())
+        found = await Overview().look(self._life.engine, [checked(name)])
+        if not found:
+            raise KeyError(name)
+        return found[0]
 
     async def inspect_all(self, *, on_error: Callable[[FormatError], object] | None = None) -> list[Inspection]:
         """Report on all names of the namespace that are in use, or were a while ago, as inspect() does, sorted by name.
@@ -276,17 +269,12 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once; nothing has been changed anyway.
         """
         await self._ready()
-        return await self._overview.look(self._life.engine, on_error)
+        engine = self._life.engine
+        return await self._overview.look(engine, await engine.names(), on_error)
 
     @cached_property
     def _overview(self) -> Overview:
         return Overview()
-
-    async def _record(self, name: str) -> Record:
-        text = await self._life.engine.read(checked(name))
-        if text is None:
-            raise KeyError(name)
-        return decode_any(text, name)
 
     async def evict(self, id: str, *, reason: str = "", by: str | None = None) -> bool:
         """End another session of the namespace, wherever it is; return whether it was alive.

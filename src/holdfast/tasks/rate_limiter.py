@@ -197,9 +197,7 @@ class RateLimiter(Primitive):
 
     def _close(self, reason: object) -> None:
         super()._close(reason)
-        if self._timer is not None:  # or the loop would keep this limiter until then
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()  # or the loop would keep this limiter until then
 
     # What the wait queue needs
 
@@ -216,9 +214,7 @@ class RateLimiter(Primitive):
 
     def _settle(self) -> None:
         """Grant the tokens that are there, and set the timer for the first task that still waits."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        self._stop_timer()
         queue = self._queue
         now = None if queue is None else self._time_of(queue)
         if queue is None or now is None:
@@ -231,6 +227,11 @@ class RateLimiter(Primitive):
             self._full_at -= (needs - granted) * self._each
         if needs:
             self._timer = self._timer_at(self._there_at(needs), queue)
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     # Whose clock
 

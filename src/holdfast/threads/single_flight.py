@@ -58,21 +58,25 @@ class _Flight:
         self.thread: int | None = None
         """The thread of the body, if it is no task."""
 
+    def body(self) -> asyncio.Task[Any] | None:
+        """The task of the body, if it runs as one and is still there."""
+        return None if self.task is None else self.task()
+
     def runs_here(self) -> bool:
         """Whether the caller is the body itself."""
         if self.thread is not None:
             return self.thread == get_ident()
-        task = None if self.task is None else self.task()
+        task = self.body()
         return task is not None and asyncio._get_running_loop() is task.get_loop() and asyncio.current_task() is task
 
     def is_lost(self) -> bool:
         """Whether its event loop was closed with the body in it."""
-        task = None if self.task is None else self.task()
+        task = self.body()
         return task is not None and task.get_loop().is_closed()
 
     def cancel(self) -> None:
         """Cancel the task of the body, from any thread."""
-        task = None if self.task is None else self.task()
+        task = self.body()
         if task is None or task.done():
             return
         loop = task.get_loop()
