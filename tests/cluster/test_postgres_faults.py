@@ -12,6 +12,7 @@ from interpreters import BOUND, RARELY
 
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
 
+from .engines import settle
 from .postgres import FAST, PostgresProxy, PostgresServer, needs_postgres, shared
 from .test_faults import assert_nothing_is_left, run
 from .test_server_faults import OPERATIONS, TTL, connect, opened
@@ -304,6 +305,7 @@ async def test_a_cancelled_task_leaves_nothing_at_the_server():
                 waiter.cancel()
                 await asyncio.wait([waiter])
         assert one.engine._link.main.connection is connection
+        await settle(one)
         await assert_nothing_is_left(two, "x")
 
 

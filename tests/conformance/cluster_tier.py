@@ -202,9 +202,12 @@ class ClusterTier(Tier):
             return {task for task in left if not task.get_name().startswith("holdfast")}  # tasks of the observer
 
     async def settle(self) -> None:
-        await asyncio.sleep(2 * GATHERING)  # requests that gather are sent before this timer comes
-        for _ in range(MORE_THAN_ENOUGH):
-            await asyncio.sleep(0)
+        # Between two turns of the loop, the machine may stand still for longer than requests gather. So a timer is set
+        # only when every task has asked: those of the requests that gather come before it.
+        for seconds in (0, 2 * GATHERING):
+            await asyncio.sleep(seconds)
+            for _ in range(MORE_THAN_ENOUGH):
+                await asyncio.sleep(0)
         if self.is_server:
             await self._requests.over([session.engine for session in self._sessions], MORE_THAN_ENOUGH)
         elsewhere = [session for session in self._sessions if isinstance(session, SessionElsewhere)]

@@ -132,9 +132,10 @@ class SynchronousTier(Tier):
 
     async def _pass_by(self) -> None:
         """In the session's loop: what is under way ends."""
-        await asyncio.sleep(2 * GATHERING)  # requests that gather are sent before this timer comes
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        for seconds in (0, 2 * GATHERING):  # as in `cluster_tier.settle()`
+            await asyncio.sleep(seconds)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
         registers = self._session._session._life.registers
         while any(register.at_rest is None for register in registers.in_use.values()):
             await asyncio.sleep(0.001)
