@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from ._refusals import refusing
 
 if TYPE_CHECKING:
-    from asyncpg import Pool
+    from collections.abc import Awaitable, Callable
+
+    from asyncpg import Connection, Pool
     from redis.asyncio import Redis
 
     from .cluster.session import Session
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 @refusing
 def connect(
-    url: str | Redis | Pool | None = None,
+    url: str | Redis | Pool | Callable[[], Awaitable[Connection]] | None = None,
     *,
     ttl: float | None = None,
     namespace: str = "default",
@@ -32,8 +34,8 @@ def connect(
         `unix://` are for a Redis or Valkey server, as redis-py reads them; `postgresql://` is for a PostgreSQL
         database, as asyncpg reads it; `etcd://HOST:PORT,HOST:PORT/`, and `etcds://` for TLS, are for the members of an
         etcd. A client of `redis.asyncio` or a pool of asyncpg's may be given instead; it remains the caller's to close.
-        By default the URL in HOLDFAST_URL, else a directory that belongs to
-        the user.
+        So may a function without arguments that returns a new connection of asyncpg's when it is awaited; the session
+        closes those. By default the URL in HOLDFAST_URL, else a directory that belongs to the user.
     ttl: the lease, in seconds, 0.1 to 1e9. A session that cannot be renewed for so long, because its process is stopped
         or its event loop is blocked, is dead, and what it held goes to the next in line. By default 10 on a server. On
         one machine there is none by default: a session lives as long as its process, and a stopped holder keeps what
@@ -50,8 +52,8 @@ def connect(
 
     Raises ValueError for a URL that is empty or that no engine knows, a ttl out of range, a `loop_may_block` of 0 or
     less or with a client, or a namespace or name that is no text of 1 to 200 characters; TypeError for a url that is
-    neither a string, nor a client of redis.asyncio, nor a pool of asyncpg's; EngineError for a directory on a system
-    that is not POSIX; ImportError for a server without its extra, `redis`, `postgres` or `etcd`.
+    none of these; EngineError for a directory on a system that is not POSIX; ImportError for a server without its
+    extra, `redis`, `postgres` or `etcd`.
     Opening the session raises EngineError if the engine cannot be used.
 
     Cancellation: connect() does not wait. If opening the session is cancelled, the session is not open, and may be

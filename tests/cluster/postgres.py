@@ -255,8 +255,12 @@ class PgBouncer:
 
     BINARY = shutil.which("pgbouncer")
 
-    def __init__(self, server: PostgresServer, mode: str, *options: str) -> None:
-        """mode: what its connections are given to: a session or a transaction. options: lines of its settings."""
+    def __init__(self, server: PostgresServer, mode: str, *options: str, user: str = "postgres") -> None:
+        """mode: what its connections are given to: a session or a transaction. options: lines of its settings.
+
+        user: as whom it connects.
+        """
+        self._user = user
         self.port = free_port()
         self._settings = (
             *("[databases]", f"* = host=127.0.0.1 port={server.port}", "[pgbouncer]", "listen_addr = 127.0.0.1"),
@@ -270,7 +274,7 @@ class PgBouncer:
     def __enter__(self) -> Self:
         self.directory = _directory("holdfast-pgbouncer-")
         file = self.directory / "settings"
-        file.write_text("\n".join(self._settings).replace("* = host", "* = user=postgres host"))
+        file.write_text("\n".join(self._settings).replace("* = host", f"* = user={self._user} host"))
         file.chmod(0o644)
         command = [str(self.BINARY), str(file)]
         with (self.directory / "log").open("wb") as log:

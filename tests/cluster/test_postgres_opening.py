@@ -142,6 +142,13 @@ async def test_a_wrong_database_and_a_wrong_option_are_said():
         ("postgresql+psycopg://host/db", r"SQLAlchemy with another driver.*write postgresql://"),
         ("postgresql://host/db?schema=No;no", "a schema is named by"),
         ("postgresql://host/db?synchronous_commit=maybe", "synchronous_commit is one of on, off, local"),
+        ("postgresql://host/db?poll=often", "poll= is a number of seconds between two looks, 0.01 to 60, not 'often'"),
+        ("postgresql://host/db?poll=0", "poll= is a number of seconds between two looks"),
+        ("postgresql://host/db?poll=nan", "poll= is a number of seconds between two looks"),
+        (
+            "postgresql://host/db?poll=1&synchronous_commit=off",
+            "leave out synchronous_commit=, and set it",
+        ),
     ],
 )
 async def test_a_url_that_cannot_be_right_is_refused(url, says):
@@ -169,6 +176,48 @@ async def test_a_pool_may_be_given_and_stays_the_callers():
         assert pool.get_idle_size() == pool.get_size()
 
 
+async def test_a_function_that_connects_may_be_given():
+    import asyncpg
+
+    made = []
+
+    async def connect_to_database():
+        made.append(await asyncpg.connect(shared().url))
+        return made[-1]
+
+    async with connect(connect_to_database, namespace="by function") as one:
+        async with connect(shared().url, namespace="by function") as two:
+            theirs = two.lock("x")
+            async with one.lock("x"):
+                waiter = asyncio.create_task(theirs.acquire())
+                await until_waiting(one, "x")
+            await waiter
+            made[0].terminate()
+            waiting = asyncio.create_task(one.lock("x").acquire())
+            await until_waiting(two, "x")
+            await theirs.release()
+            await waiting
+    assert len(made) >= 2, "one, the one in its place, and others where requests had to wait"
+    assert all(connection.is_closed() for connection in made)
+
+
+@pytest.mark.parametrize("returned", [None, "a pool", "an awaitable of a pool"])
+async def test_a_function_that_does_not_connect_is_refused(returned):
+    async def later():
+        return returned
+
+    with pytest.raises(EngineError, match=r"must return a new connection of asyncpg's, as asyncpg\.connect\(\) does"):
+        await opened(later if returned == "an awaitable of a pool" else lambda: returned)
+
+
+async def test_a_function_that_takes_too_long_is_given_up():
+    async def never():
+        await asyncio.Event().wait()
+
+    with pytest.raises(EngineError, match=r"the server of the function has not answered within"):
+        await opened(never, ttl=0.3)
+
+
 async def test_a_pool_that_loses_its_connections():
     import asyncpg
 
@@ -184,7 +233,7 @@ def test_what_is_no_pool_is_refused():
 
     with pytest.raises(TypeError, match=r"a pool of asyncpg's, as create_pool\(\) makes it, or a URL"):
         holdfast.connect(asyncpg.PostgresError())
-    with pytest.raises(TypeError, match=r"a client of redis\.asyncio, or a pool of asyncpg's"):
+    with pytest.raises(TypeError, match=r"a client of redis\.asyncio, or a pool of asyncpg's, or an async function"):
         holdfast.connect(object())
 
 

@@ -1,14 +1,17 @@
-"""A pooler between sessions and their server: one that loses wake-ups is refused, with what to do instead."""
+"""A pooler between sessions and their server. One that loses wake-ups is refused, but for sessions that poll."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+import asyncpg
 import pytest
 
 import holdfast
 from holdfast.cluster import EngineError
 
+from .counting import Requests
 from .postgres import PgBouncer, needs_postgres, shared
 from .test_faults import run
 from .worker import until_waiting
@@ -41,3 +44,72 @@ async def test_a_pooler_in_session_mode_is_as_good_as_the_server():
             await waiting
             async with two.lock("x") as second:
                 assert second.token > first.token
+
+
+async def test_a_session_that_polls_needs_no_wake_ups():
+    with PgBouncer(shared(), "transaction", "default_pool_size = 3") as pooler:
+        options = {"namespace": "polling", "ttl": 5}
+        url = f"{pooler.url}?poll=0.05"
+        async with contextlib.AsyncExitStack() as stack:
+            one, two, three = [await stack.enter_async_context(holdfast.connect(url, **options)) for _ in range(3)]
+            woken = await stack.enter_async_context(holdfast.connect(shared().url, **options))
+            sessions, tokens, order = [one, two, three, woken] * 5, [], []
+
+            async def enter(number):
+                async with sessions[number].lock("x") as grant:
+                    tokens.append(grant.token)
+                    order.append(number)
+
+            async with one.lock("x"):
+                waiting = []
+                for number in range(20):
+                    waiting.append(asyncio.create_task(enter(number)))
+                    await until_waiting(woken, "x", number + 1)
+            await asyncio.gather(*waiting)
+            assert order == [*range(20)]
+            assert tokens == sorted(set(tokens))
+            everybody = [asyncio.create_task(session.barrier("b", 4).wait()) for session in (one, two, three, woken)]
+            assert sorted(await asyncio.gather(*everybody)) == [0, 1, 2, 3]
+
+
+async def test_a_session_that_polls_asks_only_while_a_task_waits():
+    with PgBouncer(shared(), "transaction") as pooler:
+        options = {"namespace": "polling seldom", "ttl": 60}
+        async with holdfast.connect(f"{pooler.url}?poll=0.01", **options) as session:
+            async with holdfast.connect(shared().url, **options) as other:
+                requests = Requests()
+                async with session.lock("x"):
+                    requests.count(session.engine)
+                    await asyncio.sleep(0.2)
+                assert requests.made == 1, "the release"
+                async with other.lock("x"):
+                    waiter = asyncio.create_task(session.lock("x").acquire())
+                    await until_waiting(other, "x")
+                    before = requests.made
+                    while requests.made < before + 3:
+                        await asyncio.sleep(0.01)
+                await waiter
+
+
+async def test_a_session_that_polls_leaves_the_settings_of_the_poolers_connections_alone():
+    with PgBouncer(shared(), "transaction", "default_pool_size = 1") as pooler:
+        async with holdfast.connect(f"{pooler.url}?poll=1&schema=pooled", ttl=5) as session:
+            async with session.lock("x"):
+                pass
+        connection = await asyncpg.connect(pooler.url, statement_cache_size=0)
+        for name in ("statement_timeout", "search_path", "jit"):
+            here, reset = await connection.fetchrow(
+                "SELECT setting, reset_val FROM pg_catalog.pg_settings WHERE name = $1", name
+            )
+            assert here == reset, name
+        await connection.close()
+
+
+async def test_a_session_that_polls_needs_read_committed():
+    connection = await asyncpg.connect(shared().url)
+    await connection.execute("CREATE ROLE strict SUPERUSER LOGIN")
+    await connection.execute("ALTER ROLE strict SET default_transaction_isolation = 'repeatable read'")
+    await connection.close()
+    with PgBouncer(shared(), "transaction", user="strict") as pooler:
+        with pytest.raises(EngineError, match=r"as REPEATABLE READ, and holdfast needs READ COMMITTED.*ALTER ROLE"):
+            await holdfast.connect(f"{pooler.url}?poll=1", ttl=5).__aenter__()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
 from .engines.contract import Engine
@@ -16,8 +17,11 @@ from .session_life.identity import default_label
 from .values_in_messages import shown
 
 if TYPE_CHECKING:
-    from asyncpg import Pool
+    from asyncpg import Connection, Pool
     from redis.asyncio import Redis
+
+    Client: TypeAlias = Redis | Pool | Callable[[], Awaitable[Connection]]
+    """What a user may have of a server's library; see `holdfast.connect()`."""
 
 _POSTGRES = "postgresql", "postgres", "postgresql+asyncpg"
 """Schemes of PostgreSQL's URLs: libpq's two, and SQLAlchemy's for asyncpg."""
@@ -26,7 +30,7 @@ SHORTEST_TTL, LONGEST_TTL = 0.1, 1e9
 
 
 def connect(
-    url: str | Redis | Pool | None,
+    url: str | Client | None,
     ttl: float | None,
     namespace: str,
     name: str | None,
@@ -71,15 +75,18 @@ def url_in_use(url: str | None) -> str | None:
     return url or os.environ.get("HOLDFAST_URL") or None
 
 
-def _engine(url: str | Redis | Pool | None, ttl: float | None, namespace: str) -> Engine:
+def _engine(url: str | Client | None, ttl: float | None, namespace: str) -> Engine:
     if url is not None and not isinstance(url, str):
         package = type(url).__module__.partition(".")[0]
         if package == "asyncpg":
             return _postgres_engine(cast("Pool", url), ttl, namespace)
         if package != "redis" and not hasattr(url, "connection_pool"):
+            if callable(url):
+                return _postgres_engine(url, ttl, namespace)
             raise TypeError(
                 "connect() needs a URL, a text like 'sqlite:///var/lib/locks', or a client of redis.asyncio, or a "
-                f"pool of asyncpg's, or None, not {shown(url)}"
+                "pool of asyncpg's, or an async function that returns a new connection of asyncpg's, or None, not "
+                f"{shown(url)}"
             )
         return _redis_engine(cast("Redis", url), ttl, namespace)
     if (url or "").startswith(("etcd:", "etcds:")):  # of several hosts, which urlsplit() does not know
@@ -154,7 +161,9 @@ def _redis_engine(server: str | Redis, ttl: float | None, namespace: str) -> Eng
     return RedisEngine(server, namespace, ttl)
 
 
-def _postgres_engine(server: str | Pool, ttl: float | None, namespace: str) -> Engine:
+def _postgres_engine(
+    server: str | Pool | Callable[[], Awaitable[Connection]], ttl: float | None, namespace: str
+) -> Engine:
     try:
         from .engines.postgres.engine import PostgresEngine
     except ImportError as exc:

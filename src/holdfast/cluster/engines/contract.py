@@ -159,6 +159,9 @@ class Engine(Protocol):
     session leaves the message empty where the text says the same."""
     makes_additions: bool = True
     """Whether it may make an addition in place of a change; see promise 9. If False, none is offered to it."""
+    polls: float | None = None
+    """Seconds after which a session that waits looks whether anything was granted to it, again and again; None: it is
+    woken. For an engine that is told of nothing."""
 
     @property
     def vouches(self) -> bool:

@@ -53,6 +53,7 @@ class FarEngine:
 
     vouches = True
     makes_additions = True
+    polls: float | None = None
     _link: _Link
     _keepers_link: _Link | None
     _changes: _Changes

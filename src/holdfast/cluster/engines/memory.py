@@ -82,6 +82,7 @@ class MemoryEngine:
     vouches = True
     sends_texts = 0
     makes_additions = False
+    polls: float | None = None
     begins_at_once = True
 
     def __init__(self, namespace: str, ttl: float | None = None) -> None:

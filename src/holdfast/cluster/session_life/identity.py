@@ -35,6 +35,7 @@ class Identity(ABC):
         self._measured = MeasuredEngine(engine)
         self.offers_additions = getattr(engine, "makes_additions", True)
         self.sends_texts: int = getattr(engine, "sends_texts", 0)
+        self.polls: float | None = getattr(engine, "polls", None)
         self.label = label
         self.is_told_slow = False
         """Whether the log has been told that the engine is slow."""

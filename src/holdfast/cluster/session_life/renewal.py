@@ -2,7 +2,7 @@
 
 A renewal puts off the session's expiry, and finds what the session may have missed: a lost wake-up, a death that nobody
 told, an eviction, or a record that was removed. A session without a ttl has nothing to put off, and looks while it
-waits or holds something.
+waits or holds something. One that nobody can wake looks more often while it waits (`Engine.polls`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Renewal:
 
     def keep_looking(self) -> None:
         """A task waits: see to it that the session looks now and then for what it may have missed."""
-        if self._session.engine.ttl is None:
+        if self._session.polls is not None:
+            self.within(self._session.polls)
+        elif self._session.engine.ttl is None:
             self.within(LOOK_AGAIN)
 
     def at_once(self) -> None:
@@ -98,6 +100,8 @@ class Renewal:
         """batches: for each name that was looked at, the last batch before."""
         session, ttl = self._session, self._session.engine.ttl
         pause = ttl / RENEWALS if ttl is not None else CHECKED if session.leases else LOOK_AGAIN
+        if session.polls is not None and self._registers.waiting():
+            pause = min(pause, session.polls)
         self.task = None
         exc = asyncio.CancelledError() if renewal.cancelled() else renewal.exception()
         if session.over is not None:

@@ -81,6 +81,7 @@ class EmbeddedEngine:
 
     sends_texts = 0
     makes_additions = False
+    polls: float | None = None
     begins_at_once = True
 
     def __init__(self, directory: Path, namespace: str, ttl: float | None = None) -> None:

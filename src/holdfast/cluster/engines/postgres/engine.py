@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import secrets
 import string
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from holdfast.cluster.engines.clock import monotonic
@@ -37,11 +37,11 @@ from . import pooler, schema
 from .changes import Changes
 from .link import Link
 from .reading import Reading
-from .server import Server, ServerOfPool, ServerOfUrl
+from .server import Server, ServerOfFunction, ServerOfPool, ServerOfUrl
 from .wake_ups import SMALL, WakeUps
 
 if TYPE_CHECKING:
-    from asyncpg import Pool
+    from asyncpg import Connection, Pool
 
 _ALPHABET = string.ascii_letters + string.digits
 _ID, _CHANNEL = 10, 20
@@ -58,14 +58,19 @@ class PostgresEngine(FarEngine):
     _watching: Watching
     _wake_ups: WakeUps
 
-    def __init__(self, server: str | Pool, namespace: str, ttl: float | None = None) -> None:
-        """server: a URL as asyncpg reads it, or a pool, which stays the caller's. ttl: seconds, 10 by default.
+    def __init__(
+        self, server: str | Pool | Callable[[], Awaitable[Connection]], namespace: str, ttl: float | None = None
+    ) -> None:
+        """server: a URL as asyncpg reads it; or a pool, which stays the caller's; or a function that connects.
 
-        Raises ValueError for a URL that is wrong, TypeError for anything but a pool of asyncpg's.
+        ttl: seconds, 10 by default.
+
+        Raises ValueError for a URL that is wrong, TypeError for what is none of these.
         """
         self._life = TTL if ttl is None else ttl
         self.ttl: float | None = self._life
-        self._server: Server = ServerOfUrl(server) if isinstance(server, str) else ServerOfPool(server)
+        self._server: Server = _server(server)
+        self.polls = self._server.poll
         self._namespace = namespace.encode()
         self._link = self._new_link()
         self._keepers_link: Link | None = None
@@ -98,9 +103,11 @@ class PostgresEngine(FarEngine):
         self._wake_ups = WakeUps(link, channel, known, on_wake)
         self._watching = Watching(link.begin, self._life, self.dead)
         self._changes = Changes(link, self._namespace, known, self._reading, self._wake_ups, self._lost)
-        link.main.on_connect, link.main.on_leave = self._wake_ups.listen, self._wake_ups.stop_listening
+        if self.polls is None:
+            link.main.on_connect, link.main.on_leave = self._wake_ups.listen, self._wake_ups.stop_listening
         try:
-            await pooler.refuse(link, channel, self._wake_ups)
+            if self.polls is None:
+                await pooler.refuse(link, channel, self._wake_ups)
             await schema.prepare(link)
             await self._look()
             who = describe_this(label, known.now()).encode()
@@ -227,6 +234,14 @@ class _Keeper:
 
     async def close(self) -> None:
         await self._link.close()
+
+
+def _server(server: str | Pool | Callable[[], Awaitable[Connection]]) -> Server:
+    if isinstance(server, str):
+        return ServerOfUrl(server)
+    if callable(server):
+        return ServerOfFunction(server)
+    return ServerOfPool(server)
 
 
 async def _evictions(link: Link, namespace: bytes) -> list[Eviction]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asyncpg import InterfaceError, PostgresError
 
 from .failures import explained, keeps_connection
-from .server import Server, check, setting_up, settings
+from .server import Server, check, check_isolation, setting_up, settings
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -81,8 +81,10 @@ class Lane:
         connection = await self._server.connect(limit)
         try:
             self.is_pooled = await check(connection, self._server.name)
-            if self.is_settled or not self.is_pooled:  # else they might become somebody else's settings
+            if self._may_set:
                 await connection.execute(setting_up(self._server, self._patience))
+            elif self._server.poll is not None:
+                await check_isolation(connection, self._server.name)
             if self.on_connect is not None:
                 await self.on_connect(connection)
             connection.add_termination_listener(self._lost)
@@ -91,6 +93,11 @@ class Lane:
             await self._let_go(connection)
             raise
         return connection
+
+    @property
+    def _may_set(self) -> bool:
+        """Whether the connection's settings are ours alone. Those of a pooler's might become somebody else's."""
+        return self.is_settled or not self.is_pooled
 
     def _lost(self, connection: Connection) -> None:
         self._on_break()
@@ -118,7 +125,7 @@ class Lane:
         try:
             text = statement.replace("SCHEMA.", f"{self._server.schema}.")
             if isinstance(statement, Script):
-                limit = settings(self._server, self._patience)["statement_timeout"]
+                limit = settings(self._server, self._patience)["statement_timeout"] if self._may_set else "DEFAULT"
                 await connection.execute(f"SET statement_timeout = 0; {text}; SET statement_timeout = {limit}")
                 return []
             rows: list[Record] = await connection.fetch(text, *arguments)

@@ -1,12 +1,14 @@
 """The server that a session is to use: which it is, what messages call it, and how a connection is made ready.
 
-It is given as a URL, which asyncpg reads, or as a pool of asyncpg's.
+It is given as a URL, which asyncpg reads, as a pool of asyncpg's, or as a function that connects.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
 
 SCHEMA = "holdfast"
 """The schema in which everything is, by default."""
+SHORTEST_POLL, LONGEST_POLL = 0.01, 60.0
+"""Seconds."""
 OLDEST = 13
 """The first version of PostgreSQL that has everything that is used here."""
+ISOLATION = "read committed"
+"""Of all transactions: each statement of a function is to see what has been committed when it begins."""
 DURABLE = "on", "off", "local", "remote_write", "remote_apply"
 """What `synchronous_commit` may be."""
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -39,6 +45,8 @@ class Server(Protocol):
 
     most_connections: int
     """How many connections a session may take at a time."""
+    poll: float | None
+    """Seconds between two looks of a session that waits and cannot be woken; None: it is woken."""
 
     async def connect(self, limit: float) -> Connection:
         """A new connection. limit: seconds. Raises what asyncpg raises."""
@@ -57,14 +65,51 @@ class ServerOfUrl:
         self._dsn, ours = _read(url)
         self.schema = _schema(ours.get("schema", SCHEMA))
         self.synchronous_commit = _durable(ours.get("synchronous_commit"))
+        self.poll = _seconds(ours.get("poll"))
+        if self.poll is not None and self.synchronous_commit is not None:
+            raise ValueError(
+                "with poll= the settings of a connection are not holdfast's to make: leave out synchronous_commit=, "
+                "and set it for the user, as in ALTER ROLE app SET synchronous_commit = on"
+            )
         parts = urlsplit(self._dsn)
         where = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host") or "localhost"
         database = unquote(parts.path).strip("/")
         self.name = f"the server at {where}" + (f", database {database}" if database else "")
 
     async def connect(self, limit: float) -> Connection:
+        if self.poll is not None:  # what a pooler gives to the next transaction knows no statement of this one
+            return await asyncpg.connect(self._dsn, timeout=limit, statement_cache_size=0)
         # A statement that is prepared anew every five minutes would take another round trip now and then.
         return await asyncpg.connect(self._dsn, timeout=limit, max_cached_statement_lifetime=0)
+
+    async def let_go(self, connection: Connection) -> None:
+        if not connection.is_closed():
+            await connection.close()
+
+
+class ServerOfFunction:
+    """One that a function of the caller's connects to. The connections are the session's."""
+
+    most_connections = ServerOfUrl.most_connections
+    synchronous_commit: str | None = None
+    poll: float | None = None
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self._connect = connect
+        self.schema = SCHEMA
+        self.name = "the server of the function"
+
+    async def connect(self, limit: float) -> Connection:
+        connection: object = self._connect()
+        if inspect.isawaitable(connection):
+            async with asyncio.timeout(limit):
+                connection = await connection
+        if not isinstance(connection, asyncpg.Connection):
+            raise EngineError(
+                "the function that was given to connect() must return a new connection of asyncpg's, as "
+                f"asyncpg.connect() does, not {shown(connection)}"
+            )
+        return connection
 
     async def let_go(self, connection: Connection) -> None:
         if not connection.is_closed():
@@ -77,6 +122,7 @@ class ServerOfPool:
     most_connections = 1  # there may be no others
 
     synchronous_commit: str | None = None
+    poll: float | None = None
 
     def __init__(self, pool: Pool) -> None:
         """Raises TypeError for anything but a pool of asyncpg's."""
@@ -101,8 +147,7 @@ def settings(server: Server, patience: float) -> Mapping[str, str]:
     keepalive = str(max(1, round(patience)))
     wanted = {
         "search_path": "pg_catalog",
-        # Each statement of a function is to see what has been committed when it begins.
-        "default_transaction_isolation": "read committed",
+        "default_transaction_isolation": ISOLATION,
         "default_transaction_read_only": "off",
         # A statement that waits for so long ends there before it is given up here, where it costs the connection.
         "statement_timeout": str(max(1, round(patience * 800))),
@@ -148,6 +193,16 @@ async def check(connection: Connection, name: str) -> bool:
     return bool(pid != connection.get_server_pid())
 
 
+async def check_isolation(connection: Connection, name: str) -> None:
+    """Of a connection whose settings are not ours to make. Raises EngineError; what asyncpg raises."""
+    (isolation,) = await connection.fetchrow("SELECT current_setting('transaction_isolation')")
+    if isolation != ISOLATION:
+        raise EngineError(
+            f"{name} begins transactions as {isolation.upper()}, and holdfast needs READ COMMITTED: say ALTER ROLE "
+            f"app SET default_transaction_isolation = '{ISOLATION}', with the name of this user"
+        )
+
+
 class Standby(EngineError):  # noqa: N818  # see errors.py
     """The server is a standby. It may be promoted."""
 
@@ -178,7 +233,7 @@ def _read(url: str) -> tuple[str, dict[str, str]]:
     elif any(key == "ssl" for key, _ in given):
         wrong = "SQLAlchemy's option 'ssl', which is 'sslmode' here, as in ?sslmode=require"
     else:
-        ours = {key: value for key, value in given if key in ("schema", "synchronous_commit")}
+        ours = {key: value for key, value in given if key in ("schema", "synchronous_commit", "poll")}
         query = urlencode([(key, value) for key, value in given if key not in ours])
         return parts._replace(query=query).geturl().replace("postgresql:///?", "postgresql://?"), ours
     raise ValueError(f"the URL has {wrong}; write {_FORM}, and %23, %2F and %3F for '#', '/' and '?' in a password")
@@ -191,6 +246,20 @@ def _schema(name: str) -> str:
             f"{shown(name)}"
         )
     return name
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not SHORTEST_POLL <= seconds <= LONGEST_POLL:
+        raise ValueError(
+            f"poll= is a number of seconds between two looks, {SHORTEST_POLL:g} to {LONGEST_POLL:g}, not {shown(text)}"
+        )
+    return seconds
 
 
 def _durable(word: str | None) -> str | None:
