@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 
 .PHONY: demo test check docs pictures loops third-party free-threaded thread-sanitizer pypy pyodide bench bench-cluster \
-	explore soak mutation debug-memory asan dist clean
+	explore soak campaign mutation debug-memory asan dist clean
 
 demo: $(VENV)/demo
 	$(VENV)/demo/bin/python -m holdfast demo
@@ -56,6 +56,10 @@ explore: $(VENV)/nox
 # SEED=... as it printed, to repeat; SERVER=1: the processes on a Valkey; SERVER=postgres or etcd: on one.
 soak: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SERVER),--server $(filter postgres etcd,$(SERVER)))
+
+# What CI leaves out of the suite, on one Python: the same faults at more moments, and on more engines. Ten minutes.
+campaign: $(VENV)/nox
+	$(VENV)/nox/bin/nox --session campaign
 
 # Takes out each guarding line in turn, and shows that some test fails.
 mutation: $(VENV)/nox

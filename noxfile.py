@@ -87,7 +87,7 @@ MORE_FOR_THE_NEWEST = [
 ]
 """And what rests on loops, threads, forks, signals and the end of the interpreter."""
 SEARCHES = ["tests/exploration", "tests/models"]
-"""What takes processor time, and finds the same in each Python in between."""
+"""What takes processor time, and finds the same in each Python."""
 ONE_PYTHON_IS_ENOUGH = ["not postgres", "not etcd"]
 """Keywords for the Pythons that do not run all tests: these servers take long, and what is ours is plain Python."""
 NOT_COMPILED: set[object] = set()
@@ -119,11 +119,19 @@ def test(session: nox.Session, twin: str) -> None:
         paths = [path for path in TASK_TIER if not (os.environ.get("CI") and path in SEARCHES)]
         tests, environment = [*paths, *ALONE], {"HOLDFAST_PURE_PYTHON": "1", "HOLDFAST_EXPLORE": "small"}
     if os.environ.get("CI") and session.python != HERE and twin == "compiled":
-        tests = in_ci(session.python)
-    session.run("pytest", *IN_PARALLEL, *(session.posargs or tests), env=environment)
+        tests = in_ci()
+    pytest = ["pytest", *IN_PARALLEL, *(["-m", "not campaign"] if os.environ.get("CI") else [])]
+    session.run(*pytest, *(session.posargs or tests), env=environment)
     more = {"3.12": SOME_OF_CLUSTER, newest(): MORE_FOR_THE_NEWEST}.get(str(session.python), [])
     if tests and twin == "compiled" and more and not session.posargs:
-        session.run("pytest", *IN_PARALLEL, *more, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH), env=environment)
+        session.run(*pytest, *more, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH), env=environment)
+
+
+@nox.session(python=HERE)
+def campaign(session: nox.Session) -> None:
+    """Run what CI leaves out of the suite on one Python: the same at more moments, and on more engines."""
+    session.install("--quiet", "--editable", ".[test,loops,docs]")
+    session.run("pytest", *IN_PARALLEL, "-m", "campaign", *session.posargs)
 
 
 def is_compiled(session: nox.Session) -> bool:
@@ -133,14 +141,12 @@ def is_compiled(session: nox.Session) -> bool:
     return version.endswith("(compiled)")
 
 
-def in_ci(python: object) -> list[str]:
+def in_ci() -> list[str]:
     """The tests of the compiled twin for an interpreter that is not the one which runs nox, where all tests run.
 
-    They are those of tasks and threads; with the searches on the newest with a GIL. On that one and on 3.12, others run
-    as well.
+    They are those of tasks and threads, without the searches. On the newest with a GIL and on 3.12, others run as well.
     """
-    tests = TASK_TIER if python == newest() else [path for path in TASK_TIER if path not in SEARCHES]
-    return [*tests, "tests/threads", *ALONE, "--ignore=tests/exploration/test_cluster.py"]
+    return [*(path for path in TASK_TIER if path not in SEARCHES), "tests/threads", *ALONE]
 
 
 def newest() -> str:

@@ -24,6 +24,9 @@ from .servers import shared
 
 SERVERS = "valkey", "postgres", "etcd"
 ENGINES = "memory", "embedded", *SERVERS
+DEAR = "postgres", "etcd"
+"""Engines whose tests take long. What rests on the contract of engines is tried on them outside CI; that they keep the
+contract, and the conformance suite, everywhere."""
 TTL = 5.0
 """Seconds, on the server: a process that stands still for a second or two on a busy machine does not lose its lease."""
 _numbers = count(1)
@@ -97,7 +100,9 @@ class Place:
                 await (client.delete(key) if text is None else client.set(key, text))
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(
+    params=["memory", "embedded", "valkey", *(pytest.param(each, marks=pytest.mark.campaign) for each in DEAR)]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
     """A place of its own on each of the engines, for the tests of a module that imports this."""
     return Place(request.param, tmp_path)
