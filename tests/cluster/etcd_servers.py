@@ -144,6 +144,24 @@ class EtcdServer:
                 member.start(self.cluster, *self.options)
         self.until_healthy()
 
+    def kill(self) -> None:
+        """All members, and wait until they have gone."""
+        for member in self.members:
+            member.kill()
+
+    def lose_data(self) -> None:
+        """While no member runs."""
+        for member in self.members:
+            member.lose_data()
+
+    def stop(self) -> None:
+        for member in self.members:
+            member.stop()
+
+    def go_on(self) -> None:
+        for member in self.members:
+            member.go_on()
+
     def until_healthy(self, *members: Member) -> None:
         end = time.monotonic() + UP
         for member in members or self.members:

@@ -8,14 +8,14 @@ import contextlib
 import pytest
 from interpreters import BOUND, RARELY
 
-from holdfast.cluster import EngineError, LeaseLost, SessionLost
+from holdfast.cluster import SessionLost
 
 from .engines import settle
 from .etcd_servers import BINARIES, NO_ETCD, EtcdServer, shared_etcd
 from .history import violations
 from .proxy import ETCD, Proxy
 from .test_faults import TAKE_TURNS, assert_nothing_is_left, run, turns_of
-from .test_server_faults import OPERATIONS, connect, opened
+from .test_server_faults import connect, opened
 from .worker import Worker, until_waiting
 
 __all__ = ["run"]  # the fixture
@@ -41,40 +41,6 @@ def proxy_of(member, **options):
 
 
 # The server
-
-
-async def test_the_server_is_killed_and_comes_back_with_its_data(server):
-    async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
-        async with one.lock("x") as grant:
-            waiter = asyncio.create_task(two.lock("x").acquire())
-            await until_waiting(one, "x")
-            server.members[0].kill()
-            await asyncio.sleep(0.3)
-            await asyncio.to_thread(server.start)
-            await one.lock("other").acquire()
-            grant.check()
-            assert not waiter.done()
-        async with asyncio.timeout(BOUND):
-            assert (await waiter).token > grant.token
-
-
-async def test_the_server_is_killed_and_comes_back_without_its_data(server):
-    """They are told when they next look, as etcd has nothing left that would tell them."""
-    one, two = await opened(server.url), await opened(server.url)
-    grant = await one.lock("x").acquire()
-    waiter = asyncio.create_task(two.lock("x").acquire())
-    await until_waiting(one, "x")
-    server.members[0].kill()
-    server.members[0].lose_data()
-    await asyncio.to_thread(server.start)
-    async with asyncio.timeout(BOUND):
-        await grant.lost.wait()
-        with pytest.raises(SessionLost, match=r"has lost it|has lost data"):
-            await waiter
-    async with connect(server.url) as three, three.lock("x") as later:
-        assert later.token > grant.token
-    await one.close()
-    await two.close()
 
 
 async def restored(server, backup):
@@ -138,56 +104,6 @@ async def test_a_restart_is_no_loss(server):
             async with connect(server.url) as two, two.lock("x") as grant:
                 tokens.append(grant.token)
         assert tokens == [*range(tokens[0], tokens[0] + 6)], "the floor was not raised"
-
-
-async def test_operations_wait_for_a_server_that_is_away(server):
-    async with connect(server.url, ttl=60) as session:
-        async with session.lock("x"):
-            pass
-        server.members[0].kill()
-        calls = [session.lock("x").acquire, session.lock("y").locked, session.event("e").set, session.names]
-        asked = [asyncio.create_task(call()) for call in calls]
-        cancelled = asyncio.create_task(session.lock("z").acquire())
-        await asyncio.sleep(0.2)
-        assert not any(task.done() for task in asked)
-        cancelled.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        await asyncio.to_thread(server.start)
-        async with asyncio.timeout(BOUND):
-            await asyncio.gather(*asked)
-            while await session.lock("z").locked():  # its request got there, and its withdrawal comes after it
-                await asyncio.sleep(0.01)
-
-
-async def test_nothing_waits_longer_than_the_session_lives_when_the_server_stays_away(server):
-    session = await opened(server.url)
-    grant = await session.lock("x").acquire()
-    server.members[0].kill()
-    with pytest.raises(SessionLost, match="could not be renewed within its ttl"):
-        async with asyncio.timeout(BOUND):
-            await asyncio.gather(session.lock("y").acquire(), session.lock("z").locked())
-    assert grant.lost.is_set()
-    async with asyncio.timeout(BOUND):
-        await session.close()
-    with pytest.raises(EngineError, match="cannot be reached"):
-        await opened(server.url)
-
-
-async def test_a_stopped_server_is_waited_for_until_the_deadline(server):
-    session, other = await opened(server.url), await opened(server.url, ttl=60)
-    grant = await session.lock("x").acquire()
-    server.members[0].stop()
-    try:
-        async with asyncio.timeout(BOUND):
-            await grant.lost.wait()
-    finally:
-        server.members[0].go_on()
-    async with asyncio.timeout(BOUND):
-        assert (await other.lock("x").acquire()).token > grant.token
-    await other.close()
-    async with asyncio.timeout(BOUND):
-        await session.close()
 
 
 async def test_what_a_stopped_server_gets_to_do_later_is_not_done_behind_the_sessions_back(server):
@@ -322,45 +238,6 @@ async def test_connections_are_cut_all_the_time():
             assert inside == sorted(set(inside))
             assert len(inside) == 20
             await assert_nothing_is_left(one, "x")
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-async def test_an_answer_is_lost_at_every_request(operation):
-    """The server has done it, and the session does not know; so it asks again, and it counts once."""
-    lost = 0
-    async with proxy_of(shared_etcd().members[0]) as proxy:
-        for number in range(16):
-            async with connect(proxy.url, ttl=60, namespace=f"cut {operation} {number}") as session:
-                await asyncio.sleep(0)
-                proxy.requests, proxy.cut_at, before = 0, number, proxy.cuts
-                async with asyncio.timeout(BOUND):
-                    await OPERATIONS[operation](session)
-                proxy.cut_at = None
-                await assert_nothing_is_left(session, "x")
-                lost += proxy.cuts - before
-                if proxy.cuts == before:
-                    break
-    assert lost >= (1 if operation == "barrier" else 2)
-
-
-@pytest.mark.parametrize("side", ["is_deaf", "is_mute"])
-async def test_one_side_is_cut_off_from_the_server(side):
-    """It gives up what it has before the others get it, and what it says later is refused."""
-    async with proxy_of(shared_etcd().members[0]) as proxy:
-        cut_off = await opened(proxy.url, namespace=side)
-        async with connect(shared_etcd().url, namespace=side) as session:
-            grant = await cut_off.lock("x").acquire()
-            setattr(proxy, side, True)
-
-            async def take():
-                await session.lock("x").acquire()
-                with pytest.raises(LeaseLost):
-                    grant.check()
-
-            async with asyncio.timeout(BOUND):
-                await asyncio.gather(take(), grant.lost.wait())
-            async with asyncio.timeout(BOUND):
-                await cut_off.close()
 
 
 # What a server says

@@ -10,12 +10,12 @@ import signal
 import pytest
 from interpreters import BOUND, RARELY
 
-from holdfast.cluster import EngineError, LeaseLost, SessionLost
+from holdfast.cluster import EngineError, SessionLost
 
 from .engines import settle
 from .postgres import FAST, PostgresProxy, PostgresServer, needs_postgres, shared
 from .test_faults import assert_nothing_is_left, run
-from .test_server_faults import OPERATIONS, TTL, connect, opened
+from .test_server_faults import TTL, connect, opened
 from .worker import until_waiting
 
 __all__ = ["run"]  # the fixture
@@ -44,25 +44,6 @@ async def admin(server):
 # The server
 
 
-async def test_the_server_is_killed_and_comes_back_with_its_data(server):
-    """A recovery is another incarnation; what was held is still held, as each commit has waited for the disk."""
-    async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
-        async with one.lock("x") as grant:
-            waiter = asyncio.create_task(two.lock("x").acquire())
-            await until_waiting(one, "x")
-            server.kill()
-            await asyncio.sleep(0.3)
-            server.start()
-            asked = asyncio.create_task(one.lock("other").acquire())
-            async with asyncio.timeout(BOUND):
-                later = await asked
-            assert later.token > grant.token
-            grant.check()
-            assert not waiter.done()
-        async with asyncio.timeout(BOUND):
-            assert (await waiter).token > grant.token
-
-
 async def test_the_server_ends_in_order_and_starts_again(server):
     async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
         async with one.lock("x") as grant:
@@ -73,76 +54,6 @@ async def test_the_server_ends_in_order_and_starts_again(server):
             grant.check()
         async with asyncio.timeout(BOUND):
             assert (await waiter).token > grant.token
-
-
-async def test_the_server_is_killed_and_comes_back_without_its_data(server):
-    """They are told at once, and not when their next renewal comes."""
-    one = await opened(server.url, ttl=RARELY)
-    two = await opened(server.url, ttl=RARELY)
-    grant = await one.lock("x").acquire()
-    waiter = asyncio.create_task(two.lock("x").acquire())
-    await until_waiting(one, "x")
-    server.kill()
-    server.lose_data()
-    server.start()
-    async with connect(server.url) as three, three.lock("x") as later:  # which makes the tables
-        assert later.token > grant.token
-        async with asyncio.timeout(BOUND):
-            await grant.lost.wait()
-            with pytest.raises(SessionLost, match=r"has lost it|has lost data"):
-                await waiter
-    await one.close()
-    await two.close()
-
-
-async def test_operations_wait_for_a_server_that_is_away(server):
-    async with connect(server.url, ttl=60) as session:
-        async with session.lock("x"):
-            pass
-        server.kill()
-        calls = [session.lock("x").acquire, session.lock("y").locked, session.event("e").set, session.names]
-        asked = [asyncio.create_task(call()) for call in calls]
-        cancelled = asyncio.create_task(session.lock("z").acquire())
-        await asyncio.sleep(0.2)
-        assert not any(task.done() for task in asked)
-        cancelled.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        server.start()
-        async with asyncio.timeout(BOUND):
-            await asyncio.gather(*asked)
-            while await session.lock("z").locked():
-                await asyncio.sleep(0.01)
-
-
-async def test_nothing_waits_longer_than_the_session_lives_when_the_server_stays_away(server):
-    session = await opened(server.url)
-    grant = await session.lock("x").acquire()
-    server.kill()
-    with pytest.raises(SessionLost, match="could not be renewed within its ttl"):
-        async with asyncio.timeout(BOUND):
-            await asyncio.gather(session.lock("y").acquire(), session.lock("z").locked())
-    assert grant.lost.is_set()
-    async with asyncio.timeout(BOUND):
-        await session.close()
-    with pytest.raises(EngineError, match="cannot be reached"):
-        await opened(server.url)
-
-
-async def test_a_stopped_server_is_waited_for_until_the_deadline(server):
-    session, other = await opened(server.url), await opened(server.url, ttl=60)
-    grant = await session.lock("x").acquire()
-    server.stop()
-    try:
-        async with asyncio.timeout(BOUND):
-            await grant.lost.wait()
-    finally:
-        server.go_on()
-    async with asyncio.timeout(BOUND):
-        assert (await other.lock("x").acquire()).token > grant.token
-    await other.close()
-    async with asyncio.timeout(BOUND):
-        await session.close()
 
 
 async def flushed(server):
@@ -252,46 +163,6 @@ async def test_an_idle_connection_is_not_ended():
                 assert session.engine._link.main.connection is connection
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-async def test_an_answer_is_lost_at_every_request(operation):
-    """The server has done it, and the session does not know; so it asks again, and it counts once."""
-    lost = 0
-    async with PostgresProxy(shared().port) as proxy:
-        for number in range(12):
-            async with connect(proxy.url, ttl=60, namespace=f"cut {operation} {number}") as session:
-                async with session.lock("prepares"):
-                    pass
-                proxy.requests, proxy.cut_at, before = 0, number, proxy.cuts
-                async with asyncio.timeout(BOUND):
-                    await OPERATIONS[operation](session)
-                proxy.cut_at = None
-                await assert_nothing_is_left(session, "x")
-                lost += proxy.cuts - before
-                if proxy.cuts == before:
-                    break
-    assert lost >= (1 if operation == "barrier" else 2)
-
-
-@pytest.mark.parametrize("side", ["is_deaf", "is_mute"])
-async def test_one_side_is_cut_off_from_the_server(side):
-    """It gives up what it has before the others get it, and what it says later is refused."""
-    async with PostgresProxy(shared().port) as proxy:
-        cut_off = await opened(proxy.url, namespace=side)
-        async with connect(shared().url, namespace=side) as session:
-            grant = await cut_off.lock("x").acquire()
-            setattr(proxy, side, True)
-
-            async def take():
-                await session.lock("x").acquire()
-                with pytest.raises(LeaseLost):
-                    grant.check()
-
-            async with asyncio.timeout(BOUND):
-                await asyncio.gather(take(), grant.lost.wait())
-            async with asyncio.timeout(BOUND):
-                await cut_off.close()
-
-
 async def test_a_cancelled_task_leaves_nothing_at_the_server():
     """asyncpg raises before the server has cancelled what it was asked for, so no cancellation reaches it."""
     options = {"namespace": "cancelled"}
@@ -307,19 +178,6 @@ async def test_a_cancelled_task_leaves_nothing_at_the_server():
         assert one.engine._link.main.connection is connection
         await settle(one)
         await assert_nothing_is_left(two, "x")
-
-
-async def test_a_program_that_cancels_all_tasks_does_not_make_it_deaf():
-    options = {"namespace": "all cancelled", "ttl": 60}
-    async with connect(shared().url, **options) as one, connect(shared().url, **options) as two:
-        async with one.lock("x"):
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
-            await asyncio.sleep(0)
-            waiter = asyncio.create_task(two.lock("x").acquire())
-            await until_waiting(one, "x")
-        async with asyncio.timeout(BOUND):
-            await waiter
 
 
 async def test_the_queue_of_notifications_is_full(monkeypatch):

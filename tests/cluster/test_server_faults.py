@@ -13,7 +13,7 @@ import redis.asyncio
 from interpreters import BOUND, RARELY
 
 import holdfast
-from holdfast.cluster import EngineError, FormatError, LeaseLost, SessionLost
+from holdfast.cluster import EngineError, FormatError, SessionLost
 
 from .engines import settle
 from .proxy import Proxy
@@ -53,93 +53,6 @@ async def eventually(condition):
 
 
 # The server
-
-
-async def test_the_server_is_killed_and_comes_back_with_its_data(server):
-    async with connect(server.url, ttl=60) as one, connect(server.url, ttl=60) as two:
-        lock = one.lock("x")
-        async with lock as grant:
-            waiter = asyncio.create_task(two.lock("x").acquire())
-            await until_waiting(one, "x")
-            server.kill()
-            await asyncio.sleep(0.3)
-            server.start()
-            asked = asyncio.create_task(one.lock("other").acquire())
-            await asked
-            grant.check()
-            assert not waiter.done()
-        async with asyncio.timeout(BOUND):
-            assert (await waiter).token > grant.token
-
-
-async def test_the_server_is_killed_and_comes_back_without_its_data(server):
-    """They are told at once, and not when their next renewal comes."""
-    one = await opened(server.url, ttl=RARELY)
-    two = await opened(server.url, ttl=RARELY)
-    grant = await one.lock("x").acquire()
-    waiter = asyncio.create_task(two.lock("x").acquire())
-    await until_waiting(one, "x")
-    server.kill()
-    server.lose_data()
-    server.start()
-    async with asyncio.timeout(BOUND):
-        await grant.lost.wait()
-        with pytest.raises(SessionLost, match=r"has lost it|has lost data"):
-            await waiter
-    async with connect(server.url) as three, three.lock("x") as later:
-        assert later.token > grant.token
-    await one.close()
-    await two.close()
-
-
-async def test_operations_wait_for_a_server_that_is_away(server):
-    async with connect(server.url, ttl=60) as session:
-        async with session.lock("x"):
-            pass
-        server.kill()
-        calls = [session.lock("x").acquire, session.lock("y").locked, session.event("e").set, session.names]
-        asked = [asyncio.create_task(call()) for call in calls]
-        cancelled = asyncio.create_task(session.lock("z").acquire())
-        await asyncio.sleep(0.2)
-        assert not any(task.done() for task in asked)
-        cancelled.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        server.start()
-        async with asyncio.timeout(BOUND):
-            await asyncio.gather(*asked)
-            while await session.lock("z").locked():  # its request got there, and its withdrawal comes after it
-                await asyncio.sleep(0.01)
-
-
-async def test_nothing_waits_longer_than_the_session_lives_when_the_server_stays_away(server):
-    session = await opened(server.url)
-    grant = await session.lock("x").acquire()
-    server.kill()
-    with pytest.raises(SessionLost, match="could not be renewed within its ttl"):
-        async with asyncio.timeout(BOUND):
-            await asyncio.gather(session.lock("y").acquire(), session.lock("z").locked())
-    assert grant.lost.is_set()
-    async with asyncio.timeout(BOUND):
-        await session.close()
-    with pytest.raises(EngineError, match="cannot be reached"):
-        await opened(server.url)
-
-
-async def test_a_stopped_server_is_waited_for_until_the_deadline(server):
-    session, other = await opened(server.url), await opened(server.url, ttl=60)
-    grant = await session.lock("x").acquire()
-    server.stop()
-    try:
-        async with asyncio.timeout(BOUND):
-            await grant.lost.wait()
-    finally:
-        server.go_on()
-    async with asyncio.timeout(BOUND):
-        assert (await other.lock("x").acquire()).token > grant.token
-    await other.close()
-    async with asyncio.timeout(BOUND):
-        await session.close()
 
 
 async def test_a_lagging_replica_is_promoted(server):
@@ -206,91 +119,6 @@ async def test_connections_are_killed_all_the_time(server):
             killing.cancel()
             assert inside == sorted(set(inside))
         await assert_nothing_is_left(one, "x")
-
-
-OPERATIONS = {
-    "lock": lambda session: in_and_out(session.lock("x")),
-    "semaphore": lambda session: in_and_out(session.semaphore("x", 1)),
-    "event": lambda session: set_and_wait(session.event("x")),
-    "condition": lambda session: wait_and_notify(session.condition("x")),
-    "barrier": lambda session: meet(session.barrier("x", 2)),
-    "tries": lambda session: try_twice(session.lock("x")),
-}
-
-
-async def in_and_out(leased):
-    async with leased, asyncio.TaskGroup() as group:
-        waiter = group.create_task(leased.acquire())
-        await asyncio.sleep(0.01)
-        waiter.cancel()
-
-
-async def set_and_wait(event):
-    waiter = asyncio.create_task(event.wait())
-    await event.set()
-    assert await waiter
-    await event.clear()
-
-
-async def wait_and_notify(condition):
-    async def wait():
-        async with condition:
-            await condition.wait()
-
-    waiter = asyncio.create_task(wait())
-    while not waiter.done():
-        async with condition:
-            await condition.notify()
-        await asyncio.sleep(0)
-
-
-async def meet(barrier):
-    assert sorted(await asyncio.gather(barrier.wait(), barrier.wait())) == [0, 1]
-
-
-async def try_twice(lock):
-    assert await lock.try_acquire()
-    assert not await lock.try_acquire()
-    await lock.release()
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-async def test_an_answer_is_lost_at_every_request(operation):
-    """The server has done it, and the session does not know; so it asks again, and it counts once."""
-    lost = 0
-    async with Proxy(shared().port) as proxy:
-        for number in range(12):
-            async with connect(proxy.url, ttl=60, namespace=f"cut {operation} {number}") as session:
-                await asyncio.sleep(0)
-                proxy.requests, proxy.cut_at, before = 0, number, proxy.cuts
-                async with asyncio.timeout(BOUND):
-                    await OPERATIONS[operation](session)
-                proxy.cut_at = None
-                await assert_nothing_is_left(session, "x")
-                lost += proxy.cuts - before
-                if proxy.cuts == before:
-                    break
-    assert lost >= (1 if operation == "barrier" else 2)
-
-
-@pytest.mark.parametrize("side", ["is_deaf", "is_mute"])
-async def test_one_side_is_cut_off_from_the_server(side):
-    """It gives up what it has before the others get it, and what it says later is refused."""
-    async with Proxy(shared().port) as proxy:
-        cut_off = await opened(proxy.url, namespace=side)
-        async with connect(shared().url, namespace=side) as session:
-            grant = await cut_off.lock("x").acquire()
-            setattr(proxy, side, True)
-
-            async def take():
-                await session.lock("x").acquire()
-                with pytest.raises(LeaseLost):
-                    grant.check()
-
-            async with asyncio.timeout(BOUND):
-                await asyncio.gather(take(), grant.lost.wait())
-            async with asyncio.timeout(BOUND):
-                await cut_off.close()
 
 
 async def test_scripts_are_flushed(server):
@@ -705,19 +533,3 @@ async def test_an_idle_waiter_asks_once_for_all_its_names():
             assert renewals == [{*names}] * later
             for task in waiting:
                 task.cancel()
-
-
-async def test_a_program_that_cancels_all_tasks_does_not_make_it_deaf():
-    """Else a waiter is told with the next renewal, which comes a third of the ttl later."""
-    options = {"namespace": "deaf to cancellations", "ttl": RARELY}
-    async with connect(shared().url, **options) as session, connect(shared().url, **options) as other:
-        lock = other.lock("deaf")
-        await lock.acquire()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        waiter = asyncio.create_task(session.lock("deaf").acquire())
-        await until_waiting(other, "deaf", 1)
-        await session.lock("another").acquire()
-        await lock.release()
-        async with asyncio.timeout(BOUND):
-            await waiter
