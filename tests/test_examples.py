@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from interpreters import BOUND
+from tests.cluster.postgres import FAST, PostgresServer, needs_postgres
 from tests.ports import free_port
 
 import holdfast
@@ -83,7 +84,7 @@ async def http_server(handler: Callable[[web.Request], Awaitable[web.StreamRespo
 
 def make_app(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
     app = web.Application()
-    app.router.add_get("/{path:.*}", handler)
+    app.router.add_route("*", "/{path:.*}", handler)
     return app
 
 
@@ -608,3 +609,35 @@ async def test_measured_workers_serve_who_waits_and_for_how_long(tmp_path, monke
     assert pages == 100
     assert 90 <= waits <= 100
     assert average >= 10
+
+
+@needs_postgres
+async def test_orders_are_posted_once_and_in_order_though_a_worker_is_killed():
+    """The entry that it may have posted twice has the key of the first one."""
+    import asyncpg
+
+    posted: list[int] = []
+    keys: set[str] = set()
+
+    async def take(request: web.Request) -> web.Response:
+        if (key := request.headers["Idempotency-Key"]) not in keys:
+            keys.add(key)
+            posted.append((await request.json())["order"])
+        return web.Response()
+
+    with PostgresServer(FAST) as server:
+        connection = await asyncpg.connect(server.url)
+        await connection.execute(
+            "CREATE TABLE orders (id bigint PRIMARY KEY, amount numeric NOT NULL, posted boolean DEFAULT false);"
+            "INSERT INTO orders SELECT number, number * 1.5 FROM generate_series(1, 150) AS number"
+        )
+        async with http_server(take) as service:
+            workers = [await start("post_orders", server.url, service, "--ttl", 2) for _ in range(3)]
+            await until(lambda: len(posted) > 30 or any(worker.returncode is not None for worker in workers))
+            workers[0].kill()
+            results = [await finish(worker) for worker in workers]
+        assert posted == [*range(1, 151)]
+        assert await connection.fetchval("SELECT count(*) FROM orders WHERE posted") == 150
+        await connection.close()
+    assert [code for code, _, _ in results] == [-signal.SIGKILL, 0, 0]
+    assert all(re.fullmatch(r"posted \d+ orders\n", out) for _, out, _ in results[1:])
