@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Generic
 
-from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T, to_wake
+from holdfast.cluster.engines.comparing import IN_TEXT, Comparing
+from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T
 from holdfast.cluster.engines.far_link import PAUSE, Unreachable
 from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError, SessionLost
@@ -32,13 +33,11 @@ from .lane import Statement
 from .link import Link
 from .reading import Reading
 from .reading import version as stored_version
-from .wake_ups import IN_TEXT, SMALL, WakeUps, tail
+from .wake_ups import SMALL, WakeUps, tail
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-_MOST_ADDED = 32
-"""How many additions a text gets before it is written anew."""
 _ARGUMENTS = ", ".join(f"${number}" for number in range(1, 23))
 _CHANGE = f"CALL SCHEMA.change({_ARGUMENTS}, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
 _REMOVE = "SELECT * FROM SCHEMA.remove($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -62,8 +61,11 @@ class _Attempt(Generic[T]):
     """The sessions that are woken, and what each is sent."""
 
 
-class Changes:
+class Changes(Comparing):
     """The changes that one session makes."""
+
+    _link: Link
+    _wake_ups: WakeUps
 
     def __init__(
         self,
@@ -81,7 +83,6 @@ class Changes:
         self._reading = reading
         self._wake_ups = wake_ups
         self._lost = lost
-        self._last_number = 0  # of all revisions that this session has made
 
     async def apply(
         self,
@@ -200,33 +201,9 @@ class Changes:
             *(*change_to, *flag, woken, heads, behind, head),
         )
 
-    def _added(
-        self,
-        name: str,
-        stored: Version,
-        change: Change[T],
-        notices: Notices[T] | None,
-        opens: Callable[[T], Opening | None] | None,
-        may_write_anew: bool,
-    ) -> T:
-        """The result of a change for which an addition was made. stored: the text; its last row is that addition."""
-        known = self._known
-        known.note(name, stored)
-        before, _, _ = (stored.text or "").rpartition("\n")
-        text, result = change(Stored(before, known.time[0] / 1_000_000, known.floor))
-        for session, message in to_wake(notices, result):
-            self._wake_ups.send(session, name, message or IN_TEXT)  # without a text, it reads
-        if may_write_anew and (stored.text or "").count("\n") % _MOST_ADDED == 0:
-            self._write_anew(name, stored, text, opens(result) if opens is not None else None)
-        return result
-
     def _write_anew(self, name: str, version: Version, text: str, opening: Opening | None) -> None:
-        """Replace a text with additions by one that says the same without. What was added since stays behind it.
-
-        Nobody waits for the answer: if it fails, somebody will do it later.
-        """
         attempt: _Attempt[None] = _Attempt(version, self._next_version(version, text, opening))
-        attempt.opening = None if opening is None else opening._replace(is_alike=True)
+        attempt.opening = opening
         incarnation, makes = self._known.incarnation, attempt.makes
 
         def then(asked: asyncio.Future[list[Record]]) -> None:
@@ -235,8 +212,8 @@ class Changes:
             (row,) = asked.result()
             if row["o_outcome"] != "done":
                 self._learn(row)
-            elif incarnation == self._known.incarnation and name in self._known.versions:
-                self._known.note(name, makes)
+            else:
+                self._written_anew(name, incarnation, makes)
 
         asked = self._link.put(lambda: self._statement(name, incarnation, [], attempt, None, may_tell=True))
         asked.add_done_callback(then)
@@ -283,11 +260,6 @@ class Changes:
             if message is not None or len(text) <= SMALL
         ]
         return [session for session, _ in told], [head for _, head in told]
-
-    def _next_version(self, version: Version, text: str, opening: Opening | None) -> Version:
-        """Its number is higher than that of `version`, and the session uses no number twice."""
-        self._last_number = number = max(version.number, self._last_number) + 1
-        return Version(f"{number}.{self._link.session}", text, opening.kind if opening is not None else "-")
 
 
 def _stored(row: Record) -> Version:

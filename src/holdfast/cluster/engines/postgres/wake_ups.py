@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from holdfast.cluster.engines.comparing import IN_TEXT
 from holdfast.cluster.engines.contract import OnWake
 from holdfast.cluster.engines.knowledge import Knowledge, Version
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 SMALL = 6000
 """Characters of a text that is sent along with a wake-up, at most. A notification has room for that and a head."""
-IN_TEXT = "="
-"""The message of a wake-up where the text that comes along says it."""
 _INCARNATION = 8
 """So many characters of an incarnation tell it from others: 32 bits, which are drawn anew for each."""
 _TELL = "SELECT SCHEMA.tell($1, $2, '', '')"

@@ -25,7 +25,8 @@ from typing import Any, Generic
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
-from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T, to_wake
+from holdfast.cluster.engines.comparing import IN_TEXT, Comparing
+from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T
 from holdfast.cluster.engines.far_link import PAUSE, Unreachable
 from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError, SessionLost
@@ -34,11 +35,9 @@ from .connection import Connection
 from .keys import Keys, decode
 from .link import Link
 from .reading import Reading
-from .scripts import ADDED, DIGITS, DONE, IN_TEXT, INCARNATION, REMOVE, SMALL, SWAP
+from .scripts import ADDED, DIGITS, DONE, INCARNATION, REMOVE, SMALL, SWAP
 from .wake_ups import WakeUps
 
-_MOST_ADDED = 32
-"""How many additions a text gets before it is written anew."""
 Arguments = list[bytes | str | int]
 
 
@@ -53,8 +52,11 @@ class _Attempt(Generic[T]):
     answer: bytes | int | Exception | None = None
 
 
-class Changes:
+class Changes(Comparing):
     """The changes that one session makes."""
+
+    _link: Link
+    _wake_ups: WakeUps
 
     def __init__(
         self,
@@ -72,7 +74,6 @@ class Changes:
         self._reading = reading
         self._wake_ups = wake_ups
         self._lost = lost
-        self._last_number = 0  # of all revisions that this session has made
 
     async def apply(
         self,
@@ -167,27 +168,6 @@ class Changes:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
 
-    def _added(
-        self,
-        name: str,
-        stored: Version,
-        change: Change[T],
-        notices: Notices[T] | None,
-        opens: Callable[[T], Opening | None] | None,
-        may_write_anew: bool,
-    ) -> T:
-        """The result of a change for which an addition was made. stored: the text; its last row is that addition."""
-        known = self._known
-        known.note(name, stored)
-        before, _, _ = (stored.text or "").rpartition("\n")
-        text, result = change(Stored(before, known.time[0] / 1_000_000, known.floor))
-        for session, message in to_wake(notices, result):
-            self._wake_ups.send(session, name, message or IN_TEXT)  # without a text, it reads
-        opening = opens(result) if opens is not None else None
-        if may_write_anew and (stored.text or "").count("\n") % _MOST_ADDED == 0:
-            self._write_anew(name, stored, text, opening)
-        return result
-
     async def remove(self, name: str, text: str | None, floor: int) -> bool:
         """See `contract.Engine.remove`."""
         link, known = self._link, self._known
@@ -209,20 +189,15 @@ class Changes:
         return text is None and not found
 
     def _write_anew(self, name: str, version: Version, text: str, opening: Opening | None) -> None:
-        """Replace a text with additions by one that says the same without. What was added since stays behind it.
-
-        Nobody waits for the answer: if it fails, somebody will do it later.
-        """
         makes = self._next_version(version, text, opening)
 
         def then(answer: bytes | int | Exception) -> None:
             if isinstance(answer, bytes):
                 self._learn_from(answer)
-            if answer == DONE and incarnation == self._known.incarnation and name in self._known.versions:
-                self._known.note(name, makes)
+            if answer == DONE:
+                self._written_anew(name, incarnation, makes)
 
         incarnation = self._known.incarnation
-        opening = None if opening is None else opening._replace(is_alike=True)
         change_to, middle = self._swap(version, makes, opening, ())
         arguments = 1, self._keys.record(name), f"{self._knows(incarnation, version)} {change_to}", middle
         if self._link.requests is not None:
@@ -267,11 +242,6 @@ class Changes:
             if message is not None or len(text) <= SMALL:
                 messages += [session, "" if message is None else message or IN_TEXT]
         return messages
-
-    def _next_version(self, version: Version, text: str, opening: Opening | None) -> Version:
-        """Its number is higher than that of `version`, and the session uses no number twice."""
-        self._last_number = number = max(version.number, self._last_number) + 1
-        return Version(f"{number}.{self._link.session}", text, opening.kind if opening is not None else "-")
 
     def _may_succeed(self, name: str, version: Version, is_alike: bool) -> bool:
         """Whether a change of this version may still be made, as far as is known."""

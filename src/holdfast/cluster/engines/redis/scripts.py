@@ -20,8 +20,6 @@ INCARNATION = 8
 DIGITS = 6
 """So many digits of the floor are compared where a text is known. Then the floor has risen because records were
 removed, and a record that is there need not begin above it. Where no text is known, all digits are compared."""
-IN_TEXT = "="
-"""The message of a wake-up where the text that comes along says it."""
 DONE, ADDED = 1, 2
 """The answers of a script that has done what it was asked for, where the session has nothing to learn."""
 

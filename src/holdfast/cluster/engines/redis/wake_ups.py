@@ -20,6 +20,7 @@ from hashlib import sha1
 
 from redis.exceptions import NoPermissionError, RedisError
 
+from holdfast.cluster.engines.comparing import IN_TEXT
 from holdfast.cluster.engines.contract import OnWake
 from holdfast.cluster.engines.far_link import PAUSE
 from holdfast.cluster.engines.knowledge import Knowledge, Version
@@ -28,7 +29,7 @@ from holdfast.cluster.errors import EngineError
 from .connection import connect
 from .keys import Keys
 from .link import Link
-from .scripts import IN_TEXT, INCARNATION
+from .scripts import INCARNATION
 
 _LENGTH = re.compile(rb"(\d{1,9}) ")
 _ADDED = re.compile(rb"\+(\d{1,18}) (\d{1,18})(\n.*)", re.DOTALL)
