@@ -1,5 +1,7 @@
 """The primitives across processes. `holdfast.connect()` opens a session."""
 
+from .deadlock import Deadlock as Deadlock
+from .deadlock import DeadlockStep as DeadlockStep
 from .engines.eviction_note import Eviction as Eviction
 from .engines.session_info import SessionInfo as SessionInfo
 from .errors import EngineError as EngineError
@@ -67,6 +69,8 @@ for _public in (
     StaleToken,
     Grant,
     Dead,
+    Deadlock,
+    DeadlockStep,
     Holding,
     Inspection,
     Waiting,
@@ -102,6 +106,8 @@ __all__ = [
     "BoundedSemaphore",
     "Condition",
     "Dead",
+    "Deadlock",
+    "DeadlockStep",
     "EngineError",
     "EtcdFence",
     "Event",

@@ -32,6 +32,15 @@ class Overview:
 
     async def look(self, engine: Engine, names: Iterable[str], on_error: OnError | None = None) -> list[Inspection]:
         """Report on those of the names that have a record, sorted; see `Session.inspect_all()`."""
+        records, found = await self.read(engine, names, on_error)
+        evictions = await engine.evictions()
+        sessions = with_processes(found)
+        return [report(records[name], name, sessions, evictions) for name in sorted(records)]
+
+    async def read(
+        self, engine: Engine, names: Iterable[str], on_error: OnError | None = None
+    ) -> tuple[dict[str, Record], dict[str, SessionInfo]]:
+        """The records of those of the names that have one, and what is known of the sessions in them."""
         seen = await self._read(engine, names, on_error)
         asked: set[str] = set()
         found: dict[str, SessionInfo] = {}
@@ -45,9 +54,7 @@ class Overview:
                 del seen[name]
             seen |= await self._read(engine, again, on_error)
         self._known = seen
-        evictions = await engine.evictions()
-        sessions = with_processes(found)
-        return [report(seen[name][1], name, sessions, evictions) for name in sorted(seen)]
+        return {name: record for name, (_, record) in seen.items()}, found
 
     async def _read(self, engine: Engine, names: Iterable[str], on_error: OnError | None) -> _Read:
         read: _Read = {}

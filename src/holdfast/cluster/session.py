@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from holdfast._refusals import refusing
 
+from .deadlock import Deadlock
+from .deadlock_search.correspondence import hear
+from .deadlock_search.search import OnSilent, find_deadlocks
 from .engines.contract import Engine
 from .errors import FormatError, SessionLost
 from .eviction import evict
@@ -29,6 +33,7 @@ from .primitives.several_locks import SeveralLocks
 from .session_life import told
 from .session_life.housekeeping import KEPT
 from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
+from .session_life.life import OnSaid
 from .session_life.membership import Membership
 from .synchronous.session import SyncSession
 from .values_in_messages import shown
@@ -102,6 +107,9 @@ class Session(Membership, OnlyAsyncWith):
         thread: LoopThread | None = self.__dict__.get("_loop_thread")
         if thread is not None:
             thread.end()
+
+    def _hears(self) -> OnSaid:
+        return hear
 
     def _how_to_enter(self) -> str:
         return f"a session is opened with 'async with': {HOW_TO_OPEN}; without an event loop, {HOW_IN_THREADS}"
@@ -271,6 +279,43 @@ class Session(Membership, OnlyAsyncWith):
         await self._ready()
         engine = self._life.engine
         return await self._overview.look(engine, await engine.names(), on_error)
+
+    async def find_deadlocks(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        within: float = 2.0,
+        on_silent: OnSilent | None = None,
+        on_error: Callable[[FormatError], object] | None = None,
+    ) -> list[Deadlock]:
+        """Find tasks and threads of all sessions of the namespace that wait for each other in a circle.
+
+        Each deadlock is certain: none of those in it can go on by itself. One with a timeout can, and so can who waits
+        for something that an `acquire()` without `async with` holds, as any task may release that.
+
+        It reads the records. If they leave room for a deadlock, it asks the sessions that hold those names, twice.
+        Nothing is stored, and a session that nobody asks pays nothing.
+
+        names: those to look at; by default all. A circle is found if it goes through these alone.
+        within: how many seconds the sessions have to answer, each of the two times. What one holds that does not
+            answer, as its event loop is blocked, its process is stopped or it has an earlier version, is not judged.
+        on_silent: called with each session that has not answered.
+        on_error: called with the error of each name whose record another version wrote, which is then left out. By
+            default the first one is raised.
+
+        Return the deadlocks; `print(*found, sep="\\n")` tells them in words.
+
+        Raises ValueError if `within` is no number of seconds above 0, or one of the names is no text of 1 to 200
+        characters; SessionLost if the session is over; EngineError if the engine fails; FormatError without `on_error`.
+
+        Cancellation: raises at once; nothing has been changed anyway.
+        """
+        if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 < within < math.inf:
+            raise ValueError(f"within must be a number of seconds above 0, not {shown(within)}")
+        await self._ready()
+        some = None if names is None else [*dict.fromkeys(map(checked, names))]
+        overview = self._overview if some is None else Overview()
+        return await find_deadlocks(self._life, overview, some, within, on_error, on_silent)
 
     @cached_property
     def _overview(self) -> Overview:

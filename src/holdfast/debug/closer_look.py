@@ -28,7 +28,7 @@ _ENTERS_AND_EXITS = "__aenter__", "__enter__", "__aexit__", "__exit__"
 def note_doubts(stuck: set[Party], primitives: Sequence[Contended]) -> bool:
     """Note what helps these, or may help them. Return whether there is anything new."""
     found = False
-    cancelled = _cancelled_by_timers({party.subject.get_loop() for party in stuck if _is_task(party.subject)})
+    cancelled = cancelled_by_timers({party.subject.get_loop() for party in stuck if _is_task(party.subject)})
     for party in stuck:
         if not party.timeout and id(party.subject) in cancelled:
             found = party.timeout = True
@@ -82,7 +82,7 @@ def _may_release(entered: Manager) -> bool:
     )
 
 
-def _cancelled_by_timers(loops: Iterable[Any]) -> set[int]:
+def cancelled_by_timers(loops: Iterable[Any]) -> set[int]:
     """The tasks, by their identity, that a timer of their event loop has to do with. uvloop's timers are not seen."""
     found: set[int] = set()
     for loop in loops:

@@ -29,7 +29,8 @@ from .with_blocks import blocks, more_exits
 EXITS = "__aexit__", "__exit__"
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _NOT_USERS = (
-    *(os.path.join(_OURS, folder, "") for folder in ("tasks", "threads", "debug", "blocking")),
+    *(os.path.join(_OURS, folder, "") for folder in ("tasks", "threads", "debug", "blocking", "cluster")),
+    os.path.join(_OURS, "_"),
     os.path.join(os.path.dirname(asyncio.__file__), ""),
     contextlib.__file__,
 )

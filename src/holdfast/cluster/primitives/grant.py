@@ -43,6 +43,8 @@ class Grant:
         task = asyncio.current_task()
         self._acquirer = None if task is None else weakref.ref(task)
         self._body: asyncio.Task[object] | None = None
+        self._with_in = 0  # the thread that is in a `with` body with it
+        self._ends_by_itself = False  # after the hold_at_most of a thread
         self._cancelling = 0
         self._cancelled = False
 

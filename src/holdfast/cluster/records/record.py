@@ -246,6 +246,14 @@ class Record(ABC):
         """The runs of waiting tickets, in order, each with the name of its condition, if it waits in one."""
         return ((run, None) for run in self.line)
 
+    def line_of_holders(self) -> list[Run]:
+        """The runs of tickets that wait for what others hold, in order."""
+        return [run for run, condition in self.waiting() if condition is None]
+
+    def waits_for_holders(self, run: Run) -> bool:
+        """Whether a run of the line would have to wait for the holders, also if nobody stood before it."""
+        return True
+
     def side_of(self, run: Run) -> str | None:
         """Of an RWLock: as what a run waits for it."""
         return None

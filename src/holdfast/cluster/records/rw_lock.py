@@ -172,6 +172,9 @@ class RWLockRecord(Record):
     def starting_at(self, floor: int) -> RWLockRecord:
         return self.but(tokens=floor)
 
+    def waits_for_holders(self, run: Run) -> bool:
+        return self.writer is not None or run.asks == WRITE
+
     def side_of(self, run: Run) -> str | None:
         return WRITER if run.asks == WRITE else READER
 

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple
 from . import shapes
 from .json_text import ENCODER, document_of
 from .leased import Acquire, LeasedRecord, TryAcquire
-from .line import join, leave, take, tickets, without
+from .line import Run, join, leave, take, tickets, without
 from .record import Grants, Held, Record, Wake, Withdraw, WithdrawMany, wakes_for
 from .shapes import Shape
 
@@ -225,6 +225,9 @@ class SemaphoreRecord(LeasedRecord):
 
     def granting(self, session: str, ticket: int) -> tuple[SemaphoreRecord, int]:
         return self._grant(session), 1
+
+    def waits_for_holders(self, run: Run) -> bool:
+        return run.asks > self.free
 
     def is_initial(self) -> bool:
         return self.is_idle() and self.free == self.value and not self.refused

@@ -204,6 +204,10 @@ class Exchange:
         """Whether any task waits here."""
         return bool(self._waiters.futures)
 
+    def waiting(self) -> list[tuple[int, asyncio.Future[int]]]:
+        """The tickets that wait here, each with the future that its task awaits. May be called in another thread."""
+        return [each for each in self._waiters.futures.copy().items() if not each[1].done()]
+
     @property
     def at_rest(self) -> tuple[int, frozenset[str]] | None:
         """If nothing is under way: the last batch, and the sessions that are watched."""

@@ -72,14 +72,19 @@ class Leases:
         if key in self._holdings:
             self._holdings.pop(key).end()
 
-    def _of(self, name: str) -> list[Lease]:
+    def of(self, name: str) -> list[Lease]:
+        """What is held under a name."""
         return [lease for each in [*self._by_name.get(name, {}).values()] if (lease := each()) is not None]
+
+    def names(self) -> list[str]:
+        """The names under which something is held."""
+        return [*self._by_name]
 
     def tokens(self, name: str) -> dict[int, int]:
         """The tokens of what is held under a name, and how many permits are held under each."""
         held: dict[int, int] = {}
         if name in self._by_name:
-            for lease in self._of(name):
+            for lease in self.of(name):
                 held[lease.token] = held.get(lease.token, 0) + lease.permits
         return held
 
@@ -95,14 +100,14 @@ class Leases:
 
     def lose(self, name: str, why: str) -> None:
         """What is held under one name is lost."""
-        for lease in self._of(name):
+        for lease in self.of(name):
             self.drop(lease)
             lease._lose(LeaseLost(f"{lease} was lost: {why}"))
 
     def lose_all(self, why: str) -> Iterator[None]:
         """All is lost. Each step tells one lease."""
         for name in [*self._by_name]:
-            for lease in self._of(name):
+            for lease in self.of(name):
                 lease._lose(LeaseLost(f"{lease} was lost: {why}"))
                 self._end_holding(id(lease))
                 yield

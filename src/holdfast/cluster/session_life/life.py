@@ -11,7 +11,7 @@ import contextlib
 import time
 import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 
 from holdfast.cluster.background import begin
@@ -43,12 +43,27 @@ SLICE = 0.002
 """Seconds that it keeps the event loop busy with its names, at a time."""
 
 
+OnSaid = Callable[["Life", str], None]
+
+
 class Life(Home):
     """One life of a session."""
 
-    def __init__(self, engine: Engine, label: str, numbers: int = 0, loop_may_block: float | None = None) -> None:
-        """numbers: no ticket or batch of a life before had a higher one. loop_may_block: see `connect()`."""
+    def __init__(
+        self,
+        engine: Engine,
+        label: str,
+        numbers: int = 0,
+        loop_may_block: float | None = None,
+        on_said: OnSaid | None = None,
+    ) -> None:
+        """numbers: no ticket or batch of a life before had a higher one. loop_may_block: see `connect()`. on_said: what
+        another session says or asks under no name.
+        """
         super().__init__(engine, label)
+        self._on_said = on_said
+        self.expected: dict[str, Callable[[str], None]] = {}
+        """What takes the answers of other sessions, by the number of the question."""
         self.registers = Registers(self, numbers)
         self.renewal = Renewal(self, self.registers)
         self.housekeeping = Housekeeping(self, self.registers)
@@ -139,9 +154,12 @@ class Life(Home):
     # For the engine
 
     def _on_wake(self, name: str, message: str, text: str | None = None) -> None:
-        if not name:  # somebody has evicted this session, or says so
+        if not name:
             if self.over is None:
-                self.renewal.at_once()
+                if message and self._on_said is not None:
+                    self._on_said(self, message)
+                else:  # somebody has evicted this session, or says so
+                    self.renewal.at_once()
             return
         register = self.registers.by_name.get(name)
         if register is not None:

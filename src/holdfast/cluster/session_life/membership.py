@@ -14,7 +14,7 @@ from holdfast.cluster.values_in_messages import shown
 
 from . import told
 from .identity import HOW_IN_THREADS, HOW_TO_OPEN, default_label
-from .life import ENDING, Life
+from .life import ENDING, Life, OnSaid
 
 
 class Membership:
@@ -35,7 +35,7 @@ class Membership:
         self.label = label
         """What it is called in reports."""
         self._loop_may_block = loop_may_block
-        self._life = Life(engine, label, loop_may_block=loop_may_block)
+        self._life = Life(engine, label, loop_may_block=loop_may_block, on_said=self._hears())
         self._anew = anew
         self._opening = False
         self._closed = False
@@ -129,7 +129,11 @@ class Membership:
         told.reopened(life)
 
     def _next_life(self, engine: Engine) -> Life:
-        return Life(engine, self.label, self._life.registers.numbers(), self._loop_may_block)
+        return Life(engine, self.label, self._life.registers.numbers(), self._loop_may_block, self._hears())
+
+    def _hears(self) -> OnSaid | None:
+        """What takes what other sessions say and ask; see `Life`."""
+        return None
 
     def _reopened(self, task: asyncio.Task[None]) -> None:
         self._reopening = None

@@ -100,6 +100,7 @@ class SyncGrant:
 
     def _start_clock(self, seconds: float | None, overdue: Callable[[SyncGrant], None]) -> None:
         if seconds is not None:
+            self._grant._ends_by_itself = True
             self._clock = self._grant._life.loop.call_later(seconds, overdue, self)
 
     def _stop_clock(self) -> None:

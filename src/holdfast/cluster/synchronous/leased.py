@@ -100,14 +100,18 @@ class SyncLeased:
 
     async def _enter(self, thread: int, *n: int) -> SyncGrant:
         held = await self._take(thread, *n)
-        self._entered.append(held)
+        self._entered_with(held, thread)
         return held
 
     async def _try_to_enter(self, thread: int, *n: int) -> SyncGrant | None:
         held = await self._try(thread, *n)
         if held is not None:
-            self._entered.append(held)
+            self._entered_with(held, thread)
         return held
+
+    def _entered_with(self, held: SyncGrant, thread: int) -> None:
+        held._grant._with_in = thread
+        self._entered.append(held)
 
     async def _leave_entered(self, held: SyncGrant | None) -> None:
         if held is not None:

@@ -1,0 +1,152 @@
+"""How one session asks others what their tasks and threads wait for and hold, and how they answer.
+
+Question and answer are messages to a session under no name, as wake-ups are sent. So no engine knows of them, nothing
+is stored, and nothing is left behind. A session of an earlier version takes such a message for a hint to look at
+itself, and does not answer; nor does one whose process stands still. A message may be lost, so it is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
+
+from holdfast.cluster.session_life.life import Life
+
+from .testimony import Question, Statement, decode, encode
+
+log = logging.getLogger("holdfast.cluster")
+_ASKS, _SAYS = "ask", "say"
+LONGEST = 2500
+"""Characters of a question or of a part of an answer. What has most escapes is twice as long in a notification of
+PostgreSQL, which takes 8,000 bytes."""
+AGAIN = 0.3
+"""Seconds after which who has not answered is asked again."""
+_numbers = itertools.count(1)
+
+
+def hear(life: Life, message: str) -> None:
+    """A message has come to a session under no name. Anybody may have sent it."""
+    word, _, rest = message.partition(" ")
+    if word == _ASKS:
+        number, _, rest = rest.partition(" ")
+        asker, _, text = rest.partition(" ")
+        try:
+            answer = _answer(life, Question.decode(text))
+        except ValueError:  # not sent by this version of holdfast
+            return
+        except Exception:
+            log.debug("%s cannot say what its tasks wait for, and does not answer", life, exc_info=True)
+            return
+        parts = max(1, ceil(len(answer) / LONGEST))
+        for part in range(parts):
+            piece = answer[part * LONGEST : (part + 1) * LONGEST]
+            life.engine.wake(asker, "", f"{_SAYS} {number} {part} {parts} {piece}")
+    elif word == _SAYS:
+        number, _, rest = rest.partition(" ")
+        expected = life.expected.get(number)
+        if expected is not None:
+            expected(rest)
+
+
+def _answer(life: Life, question: Question) -> str:
+    from .witnesses import testify  # what it stands on is loaded where somebody asks
+
+    return encode(testify(life, question))
+
+
+async def ask(life: Life, questions: Mapping[str, Sequence[Question]], seconds: float) -> dict[str, list[Statement]]:
+    """Ask sessions; return what each that has answered all of its questions has said. Each answer was made after this
+    was called.
+
+    life: the session that asks. questions: by session. seconds: how long to wait for the answers, at most.
+
+    Raises SessionLost if the session that asks is over.
+
+    Cancellation: raises at once; answers that still come are dropped.
+    """
+    asked = [(session, _Asked(life, session, each)) for session, some in questions.items() for each in some]
+    end = life.loop.time() + seconds
+    try:
+        while open_ones := [each for _, each in asked if not each.answer.done()]:
+            left = end - life.loop.time()
+            if left <= 0:
+                break
+            for each in open_ones:
+                each.send()
+            await asyncio.wait([each.answer for each in open_ones], timeout=min(AGAIN, left))
+            life.check_alive()
+    finally:
+        for _, each in asked:
+            each.forget()
+    silent = {session for session, each in asked if not each.answer.done()}
+    said: dict[str, list[Statement]] = {session: [] for session in questions if session not in silent}
+    for session, each in asked:
+        if session not in silent:
+            said[session] += each.answer.result()
+    return said
+
+
+class _Asked:
+    """A question to one session."""
+
+    def __init__(self, life: Life, session: str, question: Question) -> None:
+        self.answer: asyncio.Future[list[Statement]] = life.loop.create_future()
+        self._life = life
+        self._session = session
+        self._question = question.encode()
+        self._numbers: list[str] = []
+
+    def send(self) -> None:
+        """Each time under another number, as two answers may differ."""
+        number = str(next(_numbers))
+        self._numbers.append(number)
+        if self._session == self._life.id:
+            self._take(_answer(self._life, Question.decode(self._question)))
+            return
+        pieces: dict[int, str] = {}
+        self._life.expected[number] = self._gather(pieces)
+        self._life.engine.wake(self._session, "", f"{_ASKS} {number} {self._life.id} {self._question}")
+
+    def _gather(self, pieces: dict[int, str]) -> Callable[[str], None]:
+        def on_piece(said: str) -> None:
+            part, parts, piece = said.split(" ", 2)
+            pieces[int(part)] = piece
+            if len(pieces) == int(parts):
+                self._take("".join(pieces[each] for each in sorted(pieces)))
+
+        def checked(said: str) -> None:
+            try:
+                on_piece(said)
+            except ValueError:  # not sent by this version of holdfast
+                return
+
+        return checked
+
+    def _take(self, text: str) -> None:
+        if not self.answer.done():
+            self.answer.set_result(decode(text))
+
+    def forget(self) -> None:
+        """Take no answer any more."""
+        for number in self._numbers:
+            self._life.expected.pop(number, None)
+
+
+def in_parts(names: Iterable[str], tickets: Iterable[tuple[str, int]]) -> list[Question]:
+    """Questions of these names and tickets, each short enough to be sent."""
+    questions: list[Question] = []
+    for question in (
+        *(Question((name,), ()) for name in names),
+        *(Question((), (ticket,)) for ticket in tickets),
+    ):
+        if questions:
+            last = questions[-1]
+            joint = Question(last.names + question.names, last.tickets + question.tickets)
+            if len(joint.encode()) <= LONGEST:
+                questions[-1] = joint
+                continue
+        questions.append(question)
+    return questions

@@ -1,0 +1,186 @@
+"""Which tasks and threads nothing can help, and the circles among them. Pure.
+
+One that waits is *stuck* if all that could let it go on are stuck as well: all holders of what it waits for, and, if
+that would be free for it, one that stands before it; or all tasks whose end it awaits. First all that wait are taken to
+be stuck. Then those are taken out, again and again, that something else may let go on: a timeout, a holder that works,
+a holder that nobody has told of. What is left is the greatest set in which each waits for others of the set alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from holdfast.cluster.deadlock import Deadlock, DeadlockStep
+from holdfast.cluster.engines.session_info import SessionInfo
+from holdfast.cluster.records.line import Run
+from holdfast.cluster.records.record import Record
+from holdfast.debug.story import Place
+
+from .suspects import line
+from .testimony import Held, Spot, Statement, Ticket
+
+
+class Graph:
+    """Who waits for whom."""
+
+    def __init__(self, records: Mapping[str, Record], statements: Iterable[Statement]) -> None:
+        """statements: those of all sessions, each of which tells only what is held through itself."""
+        self._records = records
+        self.parties = _merged(statements)
+        self._lines = {name: [*line(name, record)] for name, record in records.items()}
+        self._runs = {ticket: run for some in self._lines.values() for run, ticket in some}
+        self._places = {ticket: place for some in self._lines.values() for place, (_, ticket) in enumerate(some)}
+        self._by_ticket = {party.ticket: party for party in self.parties.values() if party.ticket is not None}
+        self._holders: dict[str, list[tuple[Statement, Held]]] = {}
+        for party in self.parties.values():
+            for held in party.held:
+                self._holders.setdefault(held.name, []).append((party, held))
+        self._hopeless = {name for name, record in records.items() if self._are_all_known(name, record)}
+        self.stuck = self._find_stuck()
+
+    def _are_all_known(self, name: str, record: Record) -> bool:
+        """Whether those who are known to hold a name are all that hold it."""
+        known: dict[str, int] = {}
+        for _, held in self._holders.get(name, ()):
+            known[held.session] = known.get(held.session, 0) + held.permits
+        held_by: dict[str, int] = {}
+        for each in record.held():
+            held_by[each.session] = held_by.get(each.session, 0) + each.permits
+        return bool(held_by) and known == held_by
+
+    def _find_stuck(self) -> set[str]:
+        stuck = {*self.parties}
+        while gone := [key for key in stuck if not self._stays(self.parties[key], stuck)]:
+            stuck.difference_update(gone)
+        return stuck
+
+    def _stays(self, party: Statement, stuck: set[str]) -> bool:
+        if party.has_timeout:
+            return False
+        ticket = party.ticket
+        if ticket is None:
+            return bool(party.awaited) and all(each in stuck for each in party.awaited)
+        if ticket.name not in self._hopeless or ticket not in self._runs:
+            return False
+        if not all(other.key in stuck for other, _ in self._holders[ticket.name]):
+            return False
+        return self._waits_for_holders(ticket) or self._one_before(ticket, stuck) is not None
+
+    def _waits_for_holders(self, ticket: Ticket) -> bool:
+        return self._records[ticket.name].waits_for_holders(self._runs[ticket])
+
+    def _one_before(self, ticket: Ticket, stuck: set[str]) -> Statement | None:
+        """One that is stuck and stands before a ticket in the line."""
+        for _, other in self._lines[ticket.name][: self._places[ticket]]:
+            party = self._by_ticket.get(other)
+            if party is not None and party.key in stuck:
+                return party
+        return None
+
+    def deadlocks(self, sessions: Mapping[str, SessionInfo]) -> list[Deadlock]:
+        """The circles. They have nobody in common, so that each is told once."""
+        return [self._tell(circle, sessions) for circle in self._circles()]
+
+    def _circles(self) -> list[list[Statement]]:
+        found: list[list[Statement]] = []
+        visited: set[str] = set()
+        for start in sorted(self.stuck):
+            path: list[Statement] = []
+            places: dict[str, int] = {}
+            key = start
+            while key not in places and key not in visited:
+                places[key] = len(path)
+                path.append(self.parties[key])
+                key = self._next(self.parties[key])
+            visited.update(places)
+            if key in places:
+                found.append(path[places[key] :])
+        return found
+
+    def _next(self, party: Statement) -> str:
+        """One that it waits for; itself only if there is no other."""
+        if party.ticket is None:
+            return min(party.awaited)
+        return min(self._holders[party.ticket.name], key=lambda each: (each[0].key == party.key, each[0].key))[0].key
+
+    def _tell(self, circle: list[Statement], sessions: Mapping[str, SessionInfo]) -> Deadlock:
+        followers = [*circle[1:], circle[0]]
+        steps = [self._step(party, other, sessions) for party, other in zip(circle, followers, strict=True)]
+        held = {each.name for party in circle for each in party.held if each.name in self._records}
+        members = {party.ticket for party in circle}
+        behind = sum(ticket not in members for name in held for _, ticket in self._lines[name])
+        names = {step.waits_for for step in steps if step.kind is not None}
+        return Deadlock(tuple(steps), tuple(sorted(names)), behind)
+
+    def _step(self, party: Statement, other: Statement, sessions: Mapping[str, SessionInfo]) -> DeadlockStep:
+        ticket, place = party.ticket, _place(party.place)
+        if ticket is None:
+            session = sessions[self._session_of(party)]
+            return DeadlockStep(party.name, session, place, other.name, None, None, None, None, None, None, None, None)
+        record, run = self._records[ticket.name], self._runs[ticket]
+        held = next(each for each in other.held if each.name == ticket.name)
+        before = None if self._waits_for_holders(ticket) else self._one_before(ticket, self.stuck)
+        behind = None
+        if before is not None and before.ticket is not None:
+            behind = f"{before.name} in {sessions[before.ticket.session].name!r}"
+        return DeadlockStep(
+            party.name,
+            sessions[ticket.session],
+            place,
+            ticket.name,
+            record.kind,
+            record.side_of(run),
+            _moment(run),
+            other.name,
+            sessions[held.session],
+            _place(held.place),
+            held.token,
+            behind,
+        )
+
+    def _session_of(self, party: Statement) -> str:
+        """A session of one that awaits the end of a task: that of what it holds, or the one in which the task waits."""
+        seen: set[str] = set()
+        while party.key not in seen:
+            seen.add(party.key)
+            if party.held:
+                return party.held[0].session
+            if party.ticket is not None:
+                return party.ticket.session
+            party = self.parties[min(party.awaited)]
+        raise AssertionError("tasks that wait for each other's end, and for nothing else, hold nothing")
+
+
+def _merged(statements: Iterable[Statement]) -> dict[str, Statement]:
+    """One statement for each task or thread, from those of all sessions that it uses."""
+    merged: dict[str, Statement] = {}
+    for each in statements:
+        before = merged.get(each.key)
+        if before is None:
+            merged[each.key] = each
+        elif (before.ticket, before.awaited) != (each.ticket, each.awaited):
+            merged[each.key] = each._replace(ticket=None, awaited=(), held=())  # it has run in between
+        else:
+            held = (*before.held, *(other for other in each.held if other not in before.held))
+            has_timeout = before.has_timeout or each.has_timeout
+            merged[each.key] = each._replace(has_timeout=has_timeout, held=held)
+    return merged
+
+
+def unchanged(before: Mapping[str, Statement], now: Mapping[str, Statement]) -> list[Statement]:
+    """Those who wait for the same as before, each with what it holds since then."""
+    found = []
+    for key, party in now.items():
+        earlier = before.get(key)
+        if earlier is not None and (earlier.ticket, earlier.awaited) == (party.ticket, party.awaited):
+            found.append(party._replace(held=tuple(each for each in party.held if each in earlier.held)))
+    return found
+
+
+def _place(spot: Spot | None) -> Place | None:
+    return None if spot is None else Place(*spot)
+
+
+def _moment(run: Run) -> datetime | None:
+    return datetime.fromtimestamp(run.since, UTC) if run.since else None
