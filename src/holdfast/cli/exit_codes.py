@@ -3,6 +3,8 @@
 OK = 0
 NO = 1
 """The event is not set, or nobody uses the name."""
+DEADLOCK = 1
+"""There is a deadlock."""
 USAGE = 2
 """The command line was wrong."""
 LEASE_LOST = 123

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -39,6 +39,8 @@ class Row:
     """The highest fencing token of a lock."""
     grants_per_second: float | None
     """Of a lock: since the look before; None at the first look."""
+    deadlock: bool
+    """Whether tasks or threads wait for it in a deadlock."""
 
     def is_idle(self) -> bool:
         return not (self.holders or self.waiting or self.dead)
@@ -61,15 +63,15 @@ class Looks:
         self._at: float | None = None
         self._tokens: Mapping[str, int] = {}
 
-    def rows(self, found: Iterable[Inspection], now: float) -> list[Row]:
-        """now: seconds since 1970."""
+    def rows(self, found: Iterable[Inspection], deadlocked: Collection[str], now: float) -> list[Row]:
+        """deadlocked: the names that are in a deadlock. now: seconds since 1970."""
         passed = None if self._at is None else now - self._at
-        rows = [self._row(one, now, passed) for one in found]
+        rows = [self._row(one, one.name in deadlocked, now, passed) for one in found]
         self._at = now
         self._tokens = {row.name: row.token for row in rows if row.token is not None}
         return rows
 
-    def _row(self, one: Inspection, now: float, passed: float | None) -> Row:
+    def _row(self, one: Inspection, deadlock: bool, now: float, passed: float | None) -> Row:
         since = [holding.since.timestamp() for holding in one.holders if holding.since is not None]
         waits = [waiting.since.timestamp() for waiting in one.waiters if waiting.since is not None]
         token = one.state.get("tokens")
@@ -84,6 +86,7 @@ class Looks:
             len(one.dead),
             token,
             None if token is None or before is None or not passed else (token - before) / passed,
+            deadlock,
         )
 
 
@@ -117,15 +120,16 @@ class Screen:
             table.add_column(header, justify="right", no_wrap=True)
         for row in rows[:room]:
             dead = f"{row.dead} dead" if row.dead else ""
+            deadlock = "in a deadlock" if row.deadlock else ""
             table.add_row(
                 printable(row.name),
                 row.kind,
-                ", ".join(filter(None, [*map(printable, row.holders), dead])) or "-",
+                ", ".join(filter(None, [*map(printable, row.holders), dead, deadlock])) or "-",
                 _duration(row.held),
                 str(row.waiting),
                 _duration(row.longest_wait),
                 "-" if row.grants_per_second is None else f"{row.grants_per_second:.1f}",
-                style="red" if row.dead else None,
+                style="red" if row.dead or row.deadlock else None,
             )
         hidden = names - len(rows[:room])
         table.caption = f"{names} name{'' if names == 1 else 's'}" + (f", {hidden} of them not shown" if hidden else "")

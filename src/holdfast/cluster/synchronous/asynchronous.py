@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from holdfast.cluster.deadlock import Deadlock
 from holdfast.cluster.engines.contract import Engine
+from holdfast.cluster.engines.session_info import SessionInfo
 from holdfast.cluster.errors import SessionLost
 from holdfast.cluster.inspection import Inspection
 from holdfast.cluster.overview import OnError
@@ -64,6 +67,15 @@ class Asynchronous(Protocol):
 
     async def inspect(self, name: str) -> Inspection: ...
     async def inspect_all(self, *, on_error: OnError | None = None) -> list[Inspection]: ...
+
+    async def find_deadlocks(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        within: float = ...,
+        on_silent: Callable[[SessionInfo], object] | None = None,
+        on_error: OnError | None = None,
+    ) -> list[Deadlock]: ...
 
     async def evict(self, id: str, *, reason: str = "", by: str | None = None) -> bool: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,6 +25,8 @@ from .semaphore import SyncSemaphore
 from .way_in import WayIn
 
 if TYPE_CHECKING:
+    from holdfast.cluster.deadlock import Deadlock
+    from holdfast.cluster.engines.session_info import SessionInfo
     from holdfast.cluster.inspection import Inspection
 
 
@@ -262,6 +264,31 @@ class SyncSession(WayIn):
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, its exception comes out.
         """
         return self._run(lambda: self._session.inspect_all(on_error=on_error))
+
+    def find_deadlocks(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        within: float = 2.0,
+        on_silent: Callable[[SessionInfo], object] | None = None,
+        on_error: Callable[[FormatError], object] | None = None,
+    ) -> list[Deadlock]:
+        """Find tasks and threads of all sessions that wait for each other in a circle; see `Session.find_deadlocks()`.
+
+        names: those to look at; by default all.
+        within: how many seconds the sessions have to answer, each of the two times.
+        on_silent: called, in the thread of the session's event loop, with each session that has not answered.
+        on_error: called, in the same thread, with the error of each name whose record another version wrote. By default
+            the first one is raised.
+
+        Raises ValueError if `within` is no number of seconds above 0, or one of the names is no text of 1 to 200
+        characters; SessionLost if the session is over; EngineError if the engine fails; FormatError without `on_error`.
+
+        Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, its exception comes out.
+        """
+        return self._run(
+            lambda: self._session.find_deadlocks(names, within=within, on_silent=on_silent, on_error=on_error)
+        )
 
     def evict(self, id: str, *, reason: str = "", by: str | None = None) -> bool:
         """End another session of the namespace, wherever it is; return whether it was alive. See `Session.evict()`.
