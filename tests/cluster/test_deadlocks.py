@@ -1,0 +1,706 @@
+"""find_deadlocks(): planted deadlocks are found, and nothing else is called one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from interpreters import PYPY
+
+from holdfast.cluster import Deadlock, Session, SessionInfo
+from holdfast.cluster.deadlock_search import correspondence, search
+from holdfast.cluster.deadlock_search.correspondence import LONGEST, in_parts
+from holdfast.cluster.deadlock_search.testimony import Question, decode
+
+from .blocking import in_thread, until, waiting
+from .engines import Place, settle
+from .engines import memory as memory
+from .engines import place as place
+from .engines import run as run
+
+pytestmark = pytest.mark.skipif(PYPY, reason="the stacks of suspended coroutines are looked at as CPython has them")
+
+
+@contextlib.asynccontextmanager
+async def tasks(**named: Awaitable[Any]) -> AsyncIterator[dict[str, asyncio.Task[Any]]]:
+    """Tasks of these names; they are cancelled at the end."""
+    started = {name: asyncio.create_task(each, name=name) for name, each in named.items()}  # type: ignore[arg-type]
+    try:
+        yield started
+    finally:
+        for task in started.values():
+            task.cancel()
+        await asyncio.wait(started.values())
+
+
+async def wait_in(session: Session, name: str, tasks: int = 1) -> None:
+    """Until so many wait for a name."""
+    while True:
+        with contextlib.suppress(KeyError):
+            if sum(each.tasks for each in (await session.inspect(name)).waiters) >= tasks:
+                return
+        await asyncio.sleep(0.005)
+
+
+def chain(*managers: Any, gate: asyncio.Event | None = None) -> Any:
+    """A coroutine that enters these one in the other; with a gate, it waits for that after the first."""
+
+    async def enter() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for place, manager in enumerate(managers):
+                if place == 1 and gate is not None:
+                    await gate.wait()
+                await stack.enter_async_context(manager)
+
+    return enter()
+
+
+def who(deadlock: Deadlock) -> list[str]:
+    return sorted(step.name.split("'")[1] for step in deadlock.steps)
+
+
+@contextlib.asynccontextmanager
+async def planted(*chains: tuple[Any, ...], waits: list[tuple[Session, str]]) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """Tasks "0", "1", ... that each enter these one in the other; all have the first before any asks for the second.
+
+    waits: the names for which somebody waits then.
+    """
+    gate = asyncio.Event()
+    async with tasks(**{str(i): chain(*each, gate=gate) for i, each in enumerate(chains)}) as started:
+        while any(not _has_first(each[0]) for each in chains):
+            await asyncio.sleep(0.001)
+        gate.set()
+        for session, name in waits:
+            await wait_in(session, name)
+        yield [*started.values()]
+
+
+def _has_first(manager: Any) -> bool:
+    leased = getattr(manager, "_semaphore", manager)
+    return bool(leased._entered)
+
+
+async def test_two_tasks_of_two_sessions(place: Place) -> None:
+    async with place.connect(name="one") as one, place.connect(name="two") as two:
+        names = await one.names()
+        async with planted(
+            (one.lock("A"), one.lock("B")), (two.lock("B"), two.lock("A")), waits=[(one, "A"), (one, "B")]
+        ) as (first, _):
+            for session in (one, two):
+                (found,) = await session.find_deadlocks()
+                assert who(found) == ["0", "1"]
+                assert found.names == ("A", "B")
+                assert found.behind == 0
+                step = next(step for step in found.steps if step.waits_for == "A")
+                assert (step.name, step.session.id, step.kind) == ("task '1'", two.id, "lock")
+                assert (step.held_by, step.holder and step.holder.id) == ("task '0'", one.id)
+                assert step.place is not None
+                assert step.place.file == step.held_at.file == __file__  # type: ignore[union-attr]
+                assert step.since is not None
+                assert "task '1' in 'two' (test_deadlocks.py:" in found.story()
+                assert "waits for lock 'A', which task '0' in 'one' holds (test_deadlocks.py:" in str(found)
+            first.cancel()
+            await asyncio.wait([first])
+            assert await one.find_deadlocks() == []
+        assert {*await one.names()} - {*names} <= {"A", "B"}, "nothing else is stored"
+        assert one._life.expected == two._life.expected == {}
+
+
+async def test_a_ring_of_many_tasks_of_two_sessions_whose_answers_are_long(place: Place) -> None:
+    many = 30
+    async with place.connect(name="one") as one, place.connect(name="two") as two:
+        both = one, two
+        chains = [(both[i % 2].lock(f"{i}"), both[i % 2].lock(f"{(i + 1) % many}")) for i in range(many)]
+        async with planted(*chains, waits=[(one, f"{i}") for i in range(many)]):
+            (found,) = await two.find_deadlocks()
+            assert len(found.steps) == many
+            assert len(found.names) == many
+
+
+async def test_five_tasks_of_one_session_and_those_behind_them(memory: Place) -> None:
+    async with memory.connect() as session:
+        chains = [(session.lock(f"{i}"), session.lock(f"{(i + 1) % 5}")) for i in range(5)]
+        async with planted(*chains, waits=[(session, f"{i}") for i in range(5)]):
+            async with tasks(late=session.lock("3").acquire()):
+                await wait_in(session, "3", 2)
+                (found,) = await session.find_deadlocks()
+                assert who(found) == ["0", "1", "2", "3", "4"]
+                assert found.behind == 1
+                assert str(found).endswith("1 more waits behind them")
+
+
+async def test_a_task_that_waits_for_what_it_holds(memory: Place) -> None:
+    async with memory.connect(name="me") as session:
+        async with planted((session.lock("A"), session.lock("A")), waits=[(session, "A")]):
+            (found,) = await session.find_deadlocks()
+            assert "which it holds itself" in str(found)
+
+
+async def test_a_semaphore_has_a_way_out_while_one_of_its_holders_works(memory: Place) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        permits = one.semaphore("S", 2), two.semaphore("S", 2)
+        working = asyncio.Event()
+        async with tasks(works=chain(permits[0], _Waits(working))) as started:
+            async with planted((permits[1], one.lock("A")), (one.lock("A"), permits[1]), waits=[(one, "S")]):
+                await wait_in(one, "A")
+                assert await one.find_deadlocks() == []
+                working.set()
+                await asyncio.wait(started.values())
+                await settle(one, two)
+                assert await one.find_deadlocks() == []
+
+
+async def test_a_semaphore_all_of_whose_holders_wait(place: Place) -> None:
+    async with place.connect() as one, place.connect() as two:
+        s, t = one.semaphore("S", 2), two.bounded_semaphore("T", 2)
+        async with planted((s, one.lock("A")), (s, s.permits(1)), (one.lock("A"), s), waits=[(one, "S"), (one, "A")]):
+            await wait_in(one, "S", 2)
+            (found,) = await two.find_deadlocks()
+            assert "S" in found.names
+        async with planted((t.permits(2), t), waits=[(two, "T")]):
+            (found,) = await one.find_deadlocks()
+            assert found.steps[0].kind == "bounded semaphore of 2"
+
+
+async def test_one_that_asks_for_more_permits_than_are_free_keeps_others_out(memory: Place) -> None:
+    async with memory.connect() as session:
+        s, lock, gate = session.semaphore("S", 3), session.lock("A"), asyncio.Event()
+        for big, is_stuck in ((chain(s.permits(3)), True), (_limited(s.permits(3)), False)):
+            gate.clear()
+            async with tasks(first=chain(s, lock, gate=gate), second=chain(lock, s, gate=gate)):
+                await settle(session)
+                async with tasks(big=big):
+                    await wait_in(session, "S")
+                    gate.set()
+                    await wait_in(session, "S", 2)
+                    await wait_in(session, "A")
+                    found = await session.find_deadlocks()
+                    assert len(found) == is_stuck
+                    if is_stuck:
+                        assert who(found[0]) == ["first", "second"]
+                        assert "behind task 'big'" in str(found[0])
+                await settle(session)
+                assert await session.find_deadlocks() == []  # the second one has a permit
+
+
+async def _limited(manager: Any) -> None:
+    async with asyncio.timeout(30), manager:
+        pass
+
+
+async def test_a_reader_that_wants_to_write(place: Place) -> None:
+    async with place.connect() as one, place.connect() as two:
+        a, b = one.rw_lock("R"), two.rw_lock("R")
+        async with planted((a.reader, a.writer), (b.reader, b.writer), waits=[(one, "R")]):
+            await wait_in(one, "R", 2)
+            (found,) = await one.find_deadlocks()
+            assert who(found) == ["0", "1"]
+            assert {step.side for step in found.steps} == {"writer"}
+            assert "waits for reader-writer lock 'R' as a writer" in str(found)
+
+
+async def test_a_writer_waits_for_all_readers(memory: Place) -> None:
+    async with memory.connect() as one:
+        rw = one.rw_lock("R")
+        async with rw.reader:  # of this task, which goes on
+            async with planted((rw.reader, rw.writer), waits=[(one, "R")]):
+                assert await one.find_deadlocks() == []
+
+
+async def test_a_reader_behind_a_writer_that_waits_for_it(memory: Place) -> None:
+    async with memory.connect() as one, memory.connect(name="w") as two:
+        rw, gate = one.rw_lock("R"), asyncio.Event()
+        for writer, is_one in ((chain(two.rw_lock("R").writer), True), (_limited(two.rw_lock("R").writer), False)):
+            gate.clear()
+            async with tasks(reader=chain(rw.reader, rw.reader, gate=gate)):
+                await settle(one)
+                async with tasks(writer=writer):
+                    await wait_in(one, "R")
+                    gate.set()
+                    await wait_in(one, "R", 2)
+                    found = await one.find_deadlocks()
+                    assert len(found) == is_one
+                    if is_one:
+                        assert "behind task 'writer' in 'w', which it holds itself" in str(found[0])
+
+
+async def test_a_task_that_uses_two_sessions(place: Place) -> None:
+    async with place.connect() as one, place.connect() as two:
+        async with planted((one.lock("A"), two.lock("B")), (two.lock("B"), one.lock("A")), waits=[(one, "A")]):
+            await wait_in(one, "B")
+            (found,) = await one.find_deadlocks()
+            assert who(found) == ["0", "1"]
+
+
+async def test_a_task_that_waits_for_another_one_to_end(memory: Place) -> None:
+    async with memory.connect() as session:
+
+        async def parent() -> None:
+            async with session.lock("A"), asyncio.TaskGroup() as group:
+                group.create_task(chain(session.lock("A")), name="child")
+
+        async with tasks(parent=parent()):
+            await wait_in(session, "A")
+            await settle(session)
+            (found,) = await session.find_deadlocks()
+            assert who(found) == ["child", "parent"]
+            assert "waits for task 'child' to end" in str(found)
+
+
+async def test_a_condition_is_not_waited_for_by_its_holders(memory: Place) -> None:
+    async with memory.connect() as one:
+        condition, lock = one.condition("C"), one.lock("A")
+
+        async def waits() -> None:
+            async with lock, condition:
+                await condition.wait()
+
+        async with tasks(waits=waits(), other=chain(condition, lock)):
+            await wait_in(one, "A")
+            assert await one.find_deadlocks() == []
+
+
+async def test_locks_of_several_names_and_leaders_are_held_as_well(memory: Place) -> None:
+    async with memory.connect() as one:
+
+        async def several() -> None:
+            async with one.locks("A", "B"), one.leader("C"):
+                pass
+
+        gate = asyncio.Event()
+        async with tasks(leads=chain(one.leader("C"), one.lock("B"), gate=gate)):
+            await settle(one)
+            async with tasks(several=several()):
+                await wait_in(one, "C")
+                gate.set()
+                await wait_in(one, "B")
+                (found,) = await one.find_deadlocks()
+                assert who(found) == ["leads", "several"]
+
+
+class _Waits:
+    """A block that begins when an event is set."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+
+    async def __aenter__(self) -> None:
+        await self._event.wait()
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+
+# What may go on by itself
+
+
+async def _with_timeout(first: Any, second: Any, gate: asyncio.Event) -> None:
+    async with first:
+        await gate.wait()
+        async with asyncio.timeout(60), second:
+            pass
+
+
+async def _with_wait_for(first: Any, second: Any, gate: asyncio.Event) -> None:
+    async with first:
+        await gate.wait()
+        await asyncio.wait_for(second.acquire(), 60)
+
+
+async def _with_timer(first: Any, second: Any, gate: asyncio.Event) -> None:
+    async with first:
+        await gate.wait()
+        timer = asyncio.get_running_loop().call_later(60, asyncio.current_task().cancel)  # type: ignore[union-attr]
+        try:
+            async with second:
+                pass
+        finally:
+            timer.cancel()
+
+
+async def _acquires(first: Any, second: Any, gate: asyncio.Event) -> None:
+    await first.acquire()  # which any task may release
+    await gate.wait()
+    await second.acquire()
+
+
+async def _hands_on(first: Any, second: Any, gate: asyncio.Event) -> None:
+    stack = contextlib.AsyncExitStack()
+    await stack.enter_async_context(first)
+    asyncio.get_running_loop().handed_on = stack  # type: ignore[attr-defined]
+    await gate.wait()
+    async with second:
+        pass
+
+
+@pytest.mark.parametrize("way", [_with_timeout, _with_wait_for, _with_timer, _acquires, _hands_on])
+async def test_a_circle_that_may_open_by_itself_is_not_told(way: Callable[..., Any], memory: Place) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        gate = asyncio.Event()
+        async with tasks(
+            left=way(one.lock("A"), one.lock("B"), gate), right=chain(two.lock("B"), two.lock("A"), gate=gate)
+        ):
+            await settle(one, two)
+            gate.set()
+            await wait_in(one, "A")
+            await wait_in(one, "B")
+            assert await one.find_deadlocks() == []
+
+
+# Two looks
+
+
+@pytest.mark.parametrize("what", ["cancelled", "released", "asks again"])
+async def test_a_wait_that_has_ended_between_the_looks(
+    what: str, memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        b, gate = two.lock("B"), asyncio.Event()
+
+        async def left() -> None:
+            async with one.lock("A"):
+                await gate.wait()
+                try:
+                    async with one.lock("B"):
+                        pass
+                except asyncio.CancelledError:
+                    if what != "asks again":
+                        raise
+                    await chain(one.lock("B"))  # with another ticket
+
+        async with tasks(left=left(), right=chain(b, two.lock("A"), gate=gate)) as started:
+            await settle(one, two)
+            gate.set()
+            await wait_in(one, "A")
+            await wait_in(one, "B")
+            looks = 0
+
+            async def ask(*arguments: Any) -> Any:
+                nonlocal looks
+                said = await correspondence.ask(*arguments)
+                looks += 1
+                if looks == 1 and what == "released":
+                    await b.release()
+                    await settle(one, two)
+                elif looks == 1:
+                    started["left"].cancel()
+                    await settle(one, two)
+                return said
+
+            with monkeypatch.context() as patch:
+                patch.setattr(search, "ask", ask)
+                assert await one.find_deadlocks() == []
+            assert looks == 1
+            assert len(await one.find_deadlocks()) == (what == "asks again")
+
+
+@pytest.mark.parametrize("asks_again", [False, True])
+async def test_a_wait_that_ends_in_the_last_moment(
+    asks_again: bool, memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        looks, gate = 0, asyncio.Event()
+
+        async def left() -> None:
+            async with one.lock("A"):
+                await gate.wait()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await chain(one.lock("B"))
+                if asks_again:  # with another ticket
+                    await chain(one.lock("B"))
+
+        async with tasks(left=left(), right=chain(two.lock("B"), two.lock("A"), gate=gate)) as started:
+            await settle(one, two)
+            gate.set()
+            await wait_in(one, "A")
+            await wait_in(one, "B")
+
+            async def ask(*arguments: Any) -> Any:
+                nonlocal looks
+                looks += 1
+                if looks == 2:  # what is stored was read before
+                    started["left"].cancel()
+                    await settle(one, two)
+                return await correspondence.ask(*arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(search, "ask", ask)
+                assert await one.find_deadlocks() == []
+            assert looks == 2
+            assert len(await one.find_deadlocks()) == asks_again
+
+
+# Programs
+
+
+class _Program:
+    """A few tasks of two sessions that enter blocks one in the other, at random."""
+
+    def __init__(self, seed: int, sessions: tuple[Session, Session], in_order: bool) -> None:
+        """in_order: so that there is no deadlock: names are entered in their order, and each but once."""
+        self._random = random.Random(seed)
+        self._sessions = sessions
+        self._in_order = in_order
+
+    def _blocks(self) -> list[Any]:
+        names = sorted(self._random.sample(range(5), self._random.randint(1, 3)))
+        if not self._in_order:
+            self._random.shuffle(names)
+        return [self._block(name) for name in names]
+
+    def _block(self, name: int) -> Any:
+        session = self._random.choice(self._sessions)
+        if name < 3:
+            return session.lock(f"lock {name}")
+        if name == 3:
+            rw = session.rw_lock("rw")
+            return self._random.choice([rw.reader, rw.reader, rw.writer])
+        return session.semaphore("semaphore", 3).permits(self._random.randint(1, 2))
+
+    async def _work(self, plans: list[tuple[list[Any], list[int]]]) -> None:
+        for managers, pauses in plans:
+            async with contextlib.AsyncExitStack() as stack:
+                for manager, pause in zip(managers, pauses, strict=True):
+                    await stack.enter_async_context(manager)
+                    for _ in range(pause):
+                        await asyncio.sleep(0)
+
+    async def run(self, tasks: int) -> tuple[list[Deadlock], bool]:
+        """Look again and again while it runs; return what was found, and whether it has come to its end."""
+        plans = [
+            [(blocks, [self._random.randint(0, 5) for _ in blocks]) for blocks in (self._blocks(), self._blocks())]
+            for _ in range(tasks)
+        ]
+        running = [asyncio.create_task(self._work(plan)) for plan in plans]
+        found: list[Deadlock] = []
+        for _ in range(60):
+            found += await self._sessions[0].find_deadlocks()
+            if found or all(task.done() for task in running):
+                break
+            for _ in range(self._random.randint(0, 4)):
+                await asyncio.sleep(0)
+        else:
+            found += await self._sessions[0].find_deadlocks()
+        for _ in range(20):
+            if all(task.done() for task in running):
+                break
+            await asyncio.sleep(0.001)
+        is_over = all(task.done() for task in running)
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+        return found, is_over
+
+
+async def test_200_programs_without_a_deadlock_are_not_accused(memory: Place) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        for seed in range(200):
+            assert await _Program(seed, (one, two), True).run(5) == ([], True), seed
+
+
+async def test_programs_that_may_have_a_deadlock_are_accused_if_they_stand_still(memory: Place) -> None:
+    outcomes = []
+    async with memory.connect() as one, memory.connect() as two:
+        for seed in range(60):
+            found, is_over = await _Program(seed, (one, two), False).run(5)
+            assert bool(found) is not is_over, seed
+            outcomes.append(is_over)
+    assert 5 < sum(outcomes) < 55
+
+
+# Threads
+
+
+def _enter(first: Any, second: Any, gate: threading.Event) -> None:
+    with first:
+        gate.wait()
+        with second:
+            pass
+
+
+def test_a_thread_and_a_task(place: Place) -> None:
+    entered, gate, done = threading.Event(), threading.Event(), threading.Event()
+
+    async def with_task() -> None:
+        async with place.connect(name="tasks") as session, session.lock("A"):
+            entered.set()
+            await asyncio.to_thread(gate.wait)
+            task = asyncio.create_task(_entered(session.lock("A")), name="unused")
+            task.cancel()
+            acquiring = asyncio.ensure_future(asyncio.to_thread(done.wait))
+            lock = session.lock("B")
+            waits = asyncio.current_task()
+            assert waits is not None
+            acquiring.add_done_callback(lambda _: waits.cancel())
+            with contextlib.suppress(asyncio.CancelledError):
+                async with lock:
+                    pass
+
+    with place.connect(name="threads").sync as session:
+        tasks = in_thread(lambda: asyncio.run(with_task()))
+        entered.wait()
+        thread = in_thread(lambda: _enter(session.lock("B"), session.lock("A"), gate))
+        until(lambda: session.lock("B").locked())
+        gate.set()
+        until(lambda: waiting(session, "A") and waiting(session, "B"))
+        (found,) = session.find_deadlocks()
+        names = sorted(step.name.split()[0] for step in found.steps)
+        assert names == ["task", "thread"]
+        step = next(step for step in found.steps if step.name.startswith("thread"))
+        assert step.place is not None
+        assert (step.place.function, step.waits_for) == ("_enter", "A")
+        other = next(each for each in found.steps if each is not step)
+        assert other.held_at is not None
+        assert other.held_at.function == "_enter"
+        done.set()
+        tasks.result()
+        thread.result()
+        assert session.find_deadlocks() == []
+
+
+async def _entered(manager: Any) -> None:
+    async with manager:
+        pass
+
+
+def test_threads_that_have_a_timeout_or_hold_it_for_a_while_are_not_told(memory: Place) -> None:
+    with memory.connect().sync as one:
+        for first, second in (
+            (one.lock("A", hold_at_most=60), one.lock("B")),
+            (one.lock("A"), one.lock("B").within(0.5)),
+        ):
+            gate, over = threading.Event(), threading.Event()
+
+            def waits(first: Any = first, second: Any = second, gate: Any = gate) -> None:
+                with contextlib.suppress(TimeoutError), first:
+                    gate.wait()
+                    with second:
+                        pass
+
+            left = in_thread(waits)
+            right = in_thread(lambda gate=gate, over=over: _until_lost(one, gate, over))
+            until(lambda: one.lock("A").locked() and one.lock("B").locked())
+            gate.set()
+            until(lambda: waiting(one, "A") and waiting(one, "B"))
+            assert one.find_deadlocks() == []
+            over.set()
+            right.result()
+            left.result()
+
+
+def _until_lost(session: Any, gate: threading.Event, over: threading.Event) -> None:
+    with session.lock("B"):
+        gate.wait()
+        while not over.is_set() and not session.lock("A").acquire(timeout=0.2):
+            pass
+
+
+# Sessions that do not answer, and messages from anybody
+
+
+async def test_a_session_that_does_not_answer_is_not_judged(memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with memory.connect(name="one") as one, memory.connect(name="two") as two:
+        async with planted(
+            (one.lock("A"), one.lock("B")), (two.lock("B"), two.lock("A")), waits=[(one, "A"), (one, "B")]
+        ):
+            silent: list[SessionInfo] = []
+            with monkeypatch.context() as patch:
+                patch.setattr(two._life, "_on_said", None)
+                began = asyncio.get_running_loop().time()
+                assert await one.find_deadlocks(within=0.05, on_silent=silent.append) == []
+                assert asyncio.get_running_loop().time() - began < 5
+            assert [each.name for each in silent] == ["two"]
+            assert not one._life.expected
+
+
+async def test_a_question_or_an_answer_that_is_lost_is_sent_again(
+    memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(correspondence, "AGAIN", 0.02)
+    async with memory.connect() as one, memory.connect() as two:
+        async with planted(
+            (one.lock("A"), one.lock("B")), (two.lock("B"), two.lock("A")), waits=[(one, "A"), (one, "B")]
+        ):
+            for engine in (one.engine, two.engine):
+                sent: list[str] = []
+                wake = engine.wake
+
+                def losing(session: str, name: str, message: str, sent: Any = sent, wake: Any = wake) -> None:
+                    sent.append(message)
+                    if len(sent) > 1:
+                        wake(session, name, message)
+
+                monkeypatch.setattr(engine, "wake", losing)
+                assert await one.find_deadlocks()
+                assert len(sent) > 2
+
+
+async def test_what_anybody_may_send_harms_nobody(place: Place) -> None:
+    async with place.connect() as one, place.connect() as two:
+        for message in (
+            "ask",
+            "ask 1",
+            "ask 1 x {",
+            "ask 1 x [[1],[]]",
+            "say",
+            "say 1 2",
+            "ask 1 x " + "[" * 2000,
+            "?",
+        ):
+            one.engine.wake(two.id, "", message)
+        async with planted(
+            (one.lock("A"), one.lock("B")), (two.lock("B"), two.lock("A")), waits=[(one, "A"), (one, "B")]
+        ):
+            life = one._life
+            asked = asyncio.create_task(one.find_deadlocks())
+            while not life.expected:
+                await asyncio.sleep(0)
+            for number in life.expected:
+                for said in ("x", "0 1 {", "0 1 [1]", "a b c", "0 0 "):
+                    two.engine.wake(one.id, "", f"say {number} {said}")
+            await asked
+            assert len(await one.find_deadlocks()) == 1
+        assert two.over is one.over is None
+
+
+async def test_who_does_not_wait_for_what_others_hold_is_asked_nothing(memory: Place) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        sent: list[str] = []
+        for engine in (one.engine, two.engine):
+            wake = engine.wake
+            engine.wake = lambda session, name, message, wake=wake: (  # type: ignore[method-assign,misc]
+                sent.append(name),
+                wake(session, name, message),
+            )
+        async with one.lock("A"), tasks(waits=two.lock("A").acquire()):
+            await wait_in(one, "A")
+            assert await one.find_deadlocks() == []
+            assert "" not in sent
+
+
+async def test_bad_arguments(memory: Place) -> None:
+    async with memory.connect() as session:
+        for within in (0, -1, float("inf"), float("nan"), True, "1"):
+            with pytest.raises(ValueError, match="within must be a number of seconds above 0"):
+                await session.find_deadlocks(within=within)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="a name is a text"):
+            await session.find_deadlocks([""])
+
+
+def test_questions_are_sent_in_parts() -> None:
+    names = [f"name {i} {'ä' * 100}" for i in range(100)]
+    asked = in_parts(names, [("x", 1)])
+    assert all(len(each.encode()) <= LONGEST and each.encode().isascii() for each in asked)
+    assert [name for each in asked for name in each.names] == names
+    assert [Question.decode(each.encode()) for each in asked] == asked
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "[[]]", '[["k","n",null,null,[],false,[["s"]]]]', "[" * 100_000])
+def test_what_is_no_statement_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # which message it has is the JSON decoder's
+        decode(text)
