@@ -641,3 +641,31 @@ async def test_orders_are_posted_once_and_in_order_though_a_worker_is_killed():
         await connection.close()
     assert [code for code, _, _ in results] == [-signal.SIGKILL, 0, 0]
     assert all(re.fullmatch(r"posted \d+ orders\n", out) for _, out, _ in results[1:])
+
+
+async def test_the_watchdog_opens_a_deadlock(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path}/locks"
+    held = asyncio.Event()
+
+    async def transfer(session: object, source: str, target: str) -> None:
+        async with session.lock(source):
+            await held.wait()
+            async with session.lock(target):
+                pass
+
+    async with holdfast.connect(url) as one, holdfast.connect(url) as two:
+        pair = [asyncio.create_task(transfer(one, "a", "b")), asyncio.create_task(transfer(two, "b", "a"))]
+        while not (await one.lock("a").locked() and await one.lock("b").locked()):
+            await asyncio.sleep(0.01)
+        held.set()
+        watchdog = await start("deadlock_watchdog", "--url", url, "--every", 0.05, "--evict")
+        async with asyncio.timeout(BOUND):
+            outcomes = await asyncio.gather(*pair, return_exceptions=True)
+        watchdog.terminate()
+        printed, errors = await watchdog.communicate()
+    lost = [each for each in outcomes if each is not None]
+    assert len(lost) == 1
+    assert isinstance(lost[0], holdfast.LeaseLost | holdfast.SessionLost)
+    assert "it was in a deadlock: task '" in str(lost[0]), lost
+    assert printed.startswith(b"deadlock: task '"), errors
+    assert b"ended the session of " in printed
