@@ -81,7 +81,10 @@ class Deadlock:
         return text
 
     def story(self) -> str:
-        """What `str()` says: the circle as one sentence."""
+        """What `str()` says: the circle as one sentence.
+
+        Raises nothing.
+        """
         return str(self)
 
 

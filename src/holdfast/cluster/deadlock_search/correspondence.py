@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from math import ceil
 
 from holdfast.cluster.session_life.life import Life
@@ -33,12 +34,9 @@ def hear(life: Life, message: str) -> None:
     if word == _ASKS:
         number, _, rest = rest.partition(" ")
         asker, _, text = rest.partition(" ")
-        try:
-            answer = _answer(life, Question.decode(text))
-        except ValueError:  # not sent by this version of holdfast
-            return
-        except Exception:
-            log.debug("%s cannot say what its tasks wait for, and does not answer", life, exc_info=True)
+        question = Question.decode(text)
+        answer = None if question is None else _answer(life, question)
+        if answer is None:
             return
         parts = max(1, ceil(len(answer) / LONGEST))
         for part in range(parts):
@@ -51,10 +49,15 @@ def hear(life: Life, message: str) -> None:
             expected(rest)
 
 
-def _answer(life: Life, question: Question) -> str:
-    from .witnesses import testify  # what it stands on is loaded where somebody asks
+def _answer(life: Life, question: Question) -> str | None:
+    """The answer; None if there is none, as where the stacks of tasks are not as CPython has them."""
+    try:
+        from .witnesses import testify  # what it stands on is loaded where somebody asks
 
-    return encode(testify(life, question))
+        return encode(testify(life, question))
+    except Exception:
+        log.debug("%s cannot say what its tasks wait for, and does not answer", life, exc_info=True)
+        return None
 
 
 async def ask(life: Life, questions: Mapping[str, Sequence[Question]], seconds: float) -> dict[str, list[Statement]]:
@@ -96,7 +99,7 @@ class _Asked:
         self.answer: asyncio.Future[list[Statement]] = life.loop.create_future()
         self._life = life
         self._session = session
-        self._question = question.encode()
+        self._question = question
         self._numbers: list[str] = []
 
     def send(self) -> None:
@@ -104,30 +107,24 @@ class _Asked:
         number = str(next(_numbers))
         self._numbers.append(number)
         if self._session == self._life.id:
-            self._take(_answer(self._life, Question.decode(self._question)))
+            self._take(_answer(self._life, self._question))
             return
-        pieces: dict[int, str] = {}
-        self._life.expected[number] = self._gather(pieces)
-        self._life.engine.wake(self._session, "", f"{_ASKS} {number} {self._life.id} {self._question}")
+        self._life.expected[number] = partial(self._gather, {})
+        self._life.engine.wake(self._session, "", f"{_ASKS} {number} {self._life.id} {self._question.encode()}")
 
-    def _gather(self, pieces: dict[int, str]) -> Callable[[str], None]:
-        def on_piece(said: str) -> None:
-            part, parts, piece = said.split(" ", 2)
-            pieces[int(part)] = piece
-            if len(pieces) == int(parts):
-                self._take("".join(pieces[each] for each in sorted(pieces)))
+    def _gather(self, pieces: dict[str, str], said: str) -> None:
+        """A part of an answer has come. pieces: the parts that have come before, by their numbers."""
+        part, _, rest = said.partition(" ")
+        parts, _, piece = rest.partition(" ")
+        pieces[part] = piece
+        numbers = [str(number) for number in range(len(pieces))]
+        if str(len(pieces)) == parts and pieces.keys() == {*numbers}:
+            self._take("".join(map(pieces.__getitem__, numbers)))
 
-        def checked(said: str) -> None:
-            try:
-                on_piece(said)
-            except ValueError:  # not sent by this version of holdfast
-                return
-
-        return checked
-
-    def _take(self, text: str) -> None:
-        if not self.answer.done():
-            self.answer.set_result(decode(text))
+    def _take(self, text: str | None) -> None:
+        statements = None if text is None else decode(text)
+        if statements is not None and not self.answer.done():
+            self.answer.set_result(statements)
 
     def forget(self) -> None:
         """Take no answer any more."""

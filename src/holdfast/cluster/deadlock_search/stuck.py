@@ -79,8 +79,12 @@ class Graph:
         return None
 
     def deadlocks(self, sessions: Mapping[str, SessionInfo]) -> list[Deadlock]:
-        """The circles. They have nobody in common, so that each is told once."""
-        return [self._tell(circle, sessions) for circle in self._circles()]
+        """The circles. They have nobody in common, so that each is told once.
+
+        One of tasks alone that wait for each other's end goes through no name, and is not told.
+        """
+        circles = [circle for circle in self._circles() if any(party.ticket is not None for party in circle)]
+        return [self._tell(circle, sessions) for circle in circles]
 
     def _circles(self) -> list[list[Statement]]:
         found: list[list[Statement]] = []
@@ -140,16 +144,10 @@ class Graph:
         )
 
     def _session_of(self, party: Statement) -> str:
-        """A session of one that awaits the end of a task: that of what it holds, or the one in which the task waits."""
-        seen: set[str] = set()
-        while party.key not in seen:
-            seen.add(party.key)
-            if party.held:
-                return party.held[0].session
-            if party.ticket is not None:
-                return party.ticket.session
-            party = self.parties[min(party.awaited)]
-        raise AssertionError("tasks that wait for each other's end, and for nothing else, hold nothing")
+        """A session of one in a circle: where it waits or holds something, or that of the task that it awaits."""
+        while party.ticket is None and not party.held:
+            party = self.parties[self._next(party)]
+        return party.held[0].session if party.ticket is None else party.ticket.session
 
 
 def _merged(statements: Iterable[Statement]) -> dict[str, Statement]:
