@@ -709,6 +709,8 @@ async def test_bad_arguments(memory: Place) -> None:
         for within in (0, -1, float("inf"), float("nan"), True, "1"):
             with pytest.raises(ValueError, match="within must be a number of seconds above 0"):
                 await session.find_deadlocks(within=within)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="names must be several names"):
+            await session.find_deadlocks("A")
         with pytest.raises(ValueError, match="a name is a text"):
             await session.find_deadlocks([""])
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+
+from holdfast._place import Place
 
 from .engines.session_info import SessionInfo
 from .values_in_messages import shown
-
-if TYPE_CHECKING:
-    from holdfast.debug.story import Place
 
 
 @dataclass(frozen=True, slots=True)

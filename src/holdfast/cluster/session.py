@@ -306,12 +306,15 @@ class Session(Membership, OnlyAsyncWith):
         Return the deadlocks; `print(*found, sep="\\n")` tells them in words.
 
         Raises ValueError if `within` is no number of seconds above 0, or one of the names is no text of 1 to 200
-        characters; SessionLost if the session is over; EngineError if the engine fails; FormatError without `on_error`.
+        characters; TypeError if `names` is one text; SessionLost if the session is over; EngineError if the engine
+        fails; FormatError without `on_error`.
 
         Cancellation: raises at once; nothing has been changed anyway.
         """
         if isinstance(within, bool) or not isinstance(within, (int, float)) or not 0 < within < math.inf:
             raise ValueError(f"within must be a number of seconds above 0, not {shown(within)}")
+        if isinstance(names, (str, bytes)):
+            raise TypeError(f"names must be several names, as a list or a set, not {shown(names)}")
         await self._ready()
         some = None if names is None else [*dict.fromkeys(map(checked, names))]
         overview = self._overview if some is None else Overview()

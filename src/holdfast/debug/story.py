@@ -8,22 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A line of the program."""
-
-    file: str
-    line: int
-    function: str
-    """The qualified name of the function."""
-
-    def __str__(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line} in {self.function}"
+from holdfast._place import Place as Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from holdfast.cluster.overview import OnError, Overview
 from holdfast.cluster.session_life.life import Life
 
 from .correspondence import ask
+from .stuck import Graph, unchanged
 from .suspects import questions, suspects
 from .testimony import Question, Statement
 
@@ -51,8 +52,6 @@ async def find_deadlocks(
     asked = questions(suspects(records, sessions))
     if not asked:
         return []
-    from .stuck import Graph, unchanged  # with what it stands on
-
     search = _Search(life, sessions, seconds, on_silent)
     first = Graph({}, await search.look(asked)).parties
     records, sessions = await Overview().read(engine, suspects(records, sessions), on_error)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from holdfast._place import Place
 from holdfast.cluster.deadlock import Deadlock, DeadlockStep
 from holdfast.cluster.engines.session_info import SessionInfo
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.record import Record
-from holdfast.debug.story import Place
 
 from .suspects import line
 from .testimony import Held, Spot, Statement, Ticket

@@ -25,6 +25,7 @@ import types
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from holdfast._place import Place
 from holdfast.cluster.loop_in_thread.call import Call
 from holdfast.cluster.primitives.condition import Condition
 from holdfast.cluster.primitives.grant import Grant
@@ -39,7 +40,6 @@ from holdfast.debug.closer_look import cancelled_by_timers
 from holdfast.debug.names import name_of_task, name_of_thread
 from holdfast.debug.parties import Party, of_task
 from holdfast.debug.stacks import is_users, place_of
-from holdfast.debug.story import Place
 from holdfast.debug.with_blocks import blocks
 from holdfast.debug.written import managers_of_running
 

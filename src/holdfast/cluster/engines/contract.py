@@ -332,7 +332,11 @@ class Engine(Protocol):
         """
 
     def wake(self, session: str, name: str, message: str) -> None:
-        """Send a message to a session, if that is still there. Never waits, and never raises."""
+        """Send a message to a session, if that is still there. Never waits, and never raises.
+
+        name: "" for what one session says to another one, under no name. message: ASCII without control characters,
+        3,000 characters at most.
+        """
 
     def watch(self, session: str, on_death: Callable[[], None]) -> Callable[[], None]:
         """Call `on_death` once, when the session may have died; soon, if it is dead already.

@@ -19,6 +19,11 @@ from holdfast.cluster.values_in_messages import shown
 class Grant:
     """One holding of a Lock or of a permit, from the moment it was granted until it is released or lost."""
 
+    _with_in = 0
+    """The thread that is in a `with` body with it."""
+    _ends_by_itself = False
+    """Whether it ends after some time, as a thread has asked for with `hold_at_most`."""
+
     def __init__(self, session: Membership, life: Life, kind: str, name: str, token: int, permits: int = 1) -> None:
         """Called by what acquires.
 
@@ -43,8 +48,6 @@ class Grant:
         task = asyncio.current_task()
         self._acquirer = None if task is None else weakref.ref(task)
         self._body: asyncio.Task[object] | None = None
-        self._with_in = 0  # the thread that is in a `with` body with it
-        self._ends_by_itself = False  # after the hold_at_most of a thread
         self._cancelling = 0
         self._cancelled = False
 

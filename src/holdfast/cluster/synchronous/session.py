@@ -282,7 +282,8 @@ class SyncSession(WayIn):
             the first one is raised.
 
         Raises ValueError if `within` is no number of seconds above 0, or one of the names is no text of 1 to 200
-        characters; SessionLost if the session is over; EngineError if the engine fails; FormatError without `on_error`.
+        characters; TypeError if `names` is one text; SessionLost if the session is over; EngineError if the engine
+        fails; FormatError without `on_error`.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, its exception comes out.
         """

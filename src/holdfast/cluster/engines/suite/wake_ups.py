@@ -24,6 +24,15 @@ class WakeUpPromises(Promises):
 
         self.run(main)
 
+    def test_a_long_message_under_no_name_arrives(self) -> None:
+        async def main(bench: Bench) -> None:
+            (_, first, got), (two, _, _) = await bench.open(), await bench.open()
+            message = 'say 1 [["a\\u00e4"],null] '.ljust(3000, "x")
+            two.wake(first, "", message)
+            await self.until(lambda: ("", message) in got, "the message")
+
+        self.run(main)
+
     def test_waking_never_raises(self) -> None:
         async def main(bench: Bench) -> None:
             (one, first, _), (two, _, _) = await bench.open(), await bench.open()

@@ -1,0 +1,19 @@
+"""A line of a program, as dumps and deadlocks tell it. Users have it as `holdfast.debug.Place`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of the program."""
+
+    file: str
+    line: int
+    function: str
+    """The qualified name of the function."""
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line} in {self.function}"
