@@ -28,8 +28,8 @@ AGAIN = 0.3
 _numbers = itertools.count(1)
 
 
-def hear(life: Life, message: str) -> None:
-    """A message has come to a session under no name. Anybody may have sent it."""
+def hear(life: Life, message: str) -> bool:
+    """A message has come to a session under no name. Anybody may have sent it. Return whether it is of these."""
     word, _, rest = message.partition(" ")
     if word == _ASKS:
         number, _, rest = rest.partition(" ")
@@ -37,7 +37,7 @@ def hear(life: Life, message: str) -> None:
         question = Question.decode(text)
         answer = None if question is None else _answer(life, question)
         if answer is None:
-            return
+            return True
         parts = max(1, ceil(len(answer) / LONGEST))
         for part in range(parts):
             piece = answer[part * LONGEST : (part + 1) * LONGEST]
@@ -47,6 +47,9 @@ def hear(life: Life, message: str) -> None:
         expected = life.expected.get(number)
         if expected is not None:
             expected(rest)
+    else:
+        return False
+    return True
 
 
 def _answer(life: Life, question: Question) -> str | None:

@@ -43,7 +43,8 @@ SLICE = 0.002
 """Seconds that it keeps the event loop busy with its names, at a time."""
 
 
-OnSaid = Callable[["Life", str], None]
+OnSaid = Callable[["Life", str], bool]
+"""Takes what another session says or asks; returns False if that is nothing of the kind."""
 
 
 class Life(Home):
@@ -57,8 +58,8 @@ class Life(Home):
         loop_may_block: float | None = None,
         on_said: OnSaid | None = None,
     ) -> None:
-        """numbers: no ticket or batch of a life before had a higher one. loop_may_block: see `connect()`. on_said: what
-        another session says or asks under no name.
+        """numbers: no ticket or batch of a life before had a higher one. loop_may_block: see `connect()`. on_said: is
+        called with each message that comes under no name.
         """
         super().__init__(engine, label)
         self._on_said = on_said
@@ -155,11 +156,8 @@ class Life(Home):
 
     def _on_wake(self, name: str, message: str, text: str | None = None) -> None:
         if not name:
-            if self.over is None:
-                if message and self._on_said is not None:
-                    self._on_said(self, message)
-                else:  # somebody has evicted this session, or says so
-                    self.renewal.at_once()
+            if self.over is None and not (self._on_said is not None and self._on_said(self, message)):
+                self.renewal.at_once()  # somebody has evicted this session, or says so
             return
         register = self.registers.by_name.get(name)
         if register is not None:
