@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from interpreters import PYPY
 
-from holdfast.cluster import Deadlock, Session, SessionInfo
+from holdfast.cluster import Deadlock, Session, SessionInfo, SessionLost
 from holdfast.cluster.deadlock_search import correspondence, search
 from holdfast.cluster.deadlock_search.correspondence import LONGEST, in_parts
 from holdfast.cluster.deadlock_search.testimony import Question, decode
@@ -155,6 +155,15 @@ async def test_a_semaphore_has_a_way_out_while_one_of_its_holders_works(memory: 
                 assert await one.find_deadlocks() == []
 
 
+async def test_a_semaphore_has_a_way_out_while_any_task_may_release_a_permit(memory: Place) -> None:
+    async with memory.connect() as one:
+        s = one.semaphore("S", 2)
+        await s.acquire()
+        async with planted((s, s), waits=[(one, "S")]):
+            assert await one.find_deadlocks() == []
+            await s.release()
+
+
 async def test_a_semaphore_all_of_whose_holders_wait(place: Place) -> None:
     async with place.connect() as one, place.connect() as two:
         s, t = one.semaphore("S", 2), two.bounded_semaphore("T", 2)
@@ -273,6 +282,48 @@ async def test_tasks_that_wait_for_each_other_to_end_are_in_no_circle_of_names(m
                     assert await session.find_deadlocks() == []
 
 
+async def test_who_was_notified_and_takes_the_lock_of_a_condition_again(memory: Place) -> None:
+    async with memory.connect() as one:
+        condition, lock = one.condition("C"), one.lock("A")
+
+        async def waits() -> None:
+            async with lock, condition:
+                await condition.wait()
+
+        async def notifies() -> None:
+            async with condition:
+                await condition.notify()
+                async with lock:
+                    pass
+
+        async with tasks(waits=waits()):
+            await wait_in(one, "C")
+            async with tasks(notifies=notifies()):
+                await wait_in(one, "A")
+                (found,) = await one.find_deadlocks()
+                assert who(found) == ["notifies", "waits"]
+
+
+async def test_what_is_held_inside_of_functions_and_stacks(memory: Place) -> None:
+    async with memory.connect() as one:
+
+        @contextlib.asynccontextmanager
+        async def both() -> AsyncIterator[None]:
+            async with contextlib.AsyncExitStack() as stack:
+                await stack.enter_async_context(one.lock("A"))
+                yield
+
+        async def waits() -> None:
+            async with both():
+                await one.lock("A").acquire()
+
+        async with tasks(waits=waits()):
+            await wait_in(one, "A")
+            (found,) = await one.find_deadlocks()
+            assert found.steps[0].place is not None
+            assert (found.steps[0].place.function.rpartition(".")[2], found.behind) == ("waits", 0)
+
+
 async def test_a_condition_is_not_waited_for_by_its_holders(memory: Place) -> None:
     async with memory.connect() as one:
         condition, lock = one.condition("C"), one.lock("A")
@@ -359,7 +410,20 @@ async def _hands_on(first: Any, second: Any, gate: asyncio.Event) -> None:
         pass
 
 
-@pytest.mark.parametrize("way", [_with_timeout, _with_wait_for, _with_timer, _acquires, _hands_on])
+async def _in_a_generator(first: Any, second: Any, gate: asyncio.Event) -> None:
+    async def holding() -> AsyncIterator[None]:
+        async with first:
+            yield
+
+    generator = holding()
+    await anext(generator)  # type: ignore[call-overload]
+    asyncio.get_running_loop().handed_on = generator  # type: ignore[attr-defined]
+    await gate.wait()
+    async with second:
+        pass
+
+
+@pytest.mark.parametrize("way", [_with_timeout, _with_wait_for, _with_timer, _acquires, _hands_on, _in_a_generator])
 async def test_a_circle_that_may_open_by_itself_is_not_told(way: Callable[..., Any], memory: Place) -> None:
     async with memory.connect() as one, memory.connect() as two:
         gate = asyncio.Event()
@@ -587,6 +651,27 @@ def test_a_thread_and_a_task(place: Place) -> None:
 async def _entered(manager: Any) -> None:
     async with manager:
         pass
+
+
+def test_a_thread_that_waits_for_what_it_holds(memory: Place) -> None:
+    with memory.connect(name="one").sync as one, memory.connect(name="two").sync as two:
+        entered = threading.Event()
+
+        def waits() -> None:
+            with one.lock("A"):
+                entered.set()
+                two.lock("A").acquire()
+
+        thread = in_thread(waits)
+        entered.wait()
+        until(lambda: waiting(one, "A"))
+        for session in (one, two):
+            (found,) = session.find_deadlocks()
+            assert f"which it holds itself in '{one.label}' (test_deadlocks.py:" in str(found)
+            assert [step.place and step.place.function.rpartition(".")[2] for step in found.steps] == ["waits"]
+        two.close()
+        with pytest.raises(SessionLost):
+            thread.result()
 
 
 def test_threads_that_have_a_timeout_or_hold_it_for_a_while_are_not_told(memory: Place) -> None:

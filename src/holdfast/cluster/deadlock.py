@@ -34,6 +34,8 @@ class DeadlockStep:
     """The time since which it waits, to a second, by the engine's clock. None if that cannot be told."""
     held_by: str | None
     """Who holds the primitive: the next in the circle. None if a task's end is awaited."""
+    holds_itself: bool
+    """Whether that is who waits."""
     holder: SessionInfo | None
     """The session that holds it."""
     held_at: Place | None
@@ -51,10 +53,11 @@ class DeadlockStep:
         text += f"{self.kind} {shown(self.waits_for)}{'' if self.side is None else f' as a {self.side}'}"
         if self.behind is not None:
             text += f", behind {self.behind}"
-        if self.holder is None or (self.held_by, self.holder.id) == (self.name, self.session.id):
-            holder = "it holds itself"
+        through = "" if self.holder is None else f" in {shown(self.holder.name)}"
+        if not self.holds_itself:
+            holder = f"{self.held_by}{through} holds"
         else:
-            holder = f"{self.held_by} in {shown(self.holder.name)} holds"
+            holder = f"it holds itself{'' if self.holder == self.session else through}"
         return f"{text}, which {holder}{_at(self.held_at)}"
 
 

@@ -121,7 +121,9 @@ class Graph:
         ticket, place = party.ticket, _place(party.place)
         if ticket is None:
             session = sessions[self._session_of(party)]
-            return DeadlockStep(party.name, session, place, other.name, None, None, None, None, None, None, None, None)
+            return DeadlockStep(
+                party.name, session, place, other.name, None, None, None, None, False, None, None, None, None
+            )
         record, run = self._records[ticket.name], self._runs[ticket]
         held = next(each for each in other.held if each.name == ticket.name)
         before = None if self._waits_for_holders(ticket) else self._one_before(ticket, self.stuck)
@@ -137,6 +139,7 @@ class Graph:
             record.side_of(run),
             _moment(run),
             other.name,
+            other is party,
             sessions[held.session],
             _place(held.place),
             held.token,
