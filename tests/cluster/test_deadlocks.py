@@ -337,6 +337,32 @@ async def test_a_condition_is_not_waited_for_by_its_holders(memory: Place) -> No
             assert await one.find_deadlocks() == []
 
 
+async def test_what_is_held_in_a_method_of_ours_is_told_at_the_line_that_calls_it(memory: Place) -> None:
+    async with memory.connect() as one:
+        gate = asyncio.Event()
+
+        async def works(term: object) -> None:
+            await gate.wait()
+            async with one.locks("A", "B"):
+                pass
+
+        async def leads() -> None:
+            await one.leader("C").run(works)
+
+        async with tasks(leads=leads(), other=chain(one.lock("B"), one.lock("C"), gate=gate)):
+            await settle(one)
+            gate.set()
+            await wait_in(one, "B")
+            await wait_in(one, "C")
+            (found,) = await one.find_deadlocks()
+            (step,) = [step for step in found.steps if step.held_by == "task 'leads'"]
+            assert step.held_at is not None
+            assert step.held_at.function.rpartition(".")[2] == "leads"
+            async with tasks(waits=chain(one.lock("A"))):
+                await wait_in(one, "A")
+                assert (await one.find_deadlocks())[0].behind == 1
+
+
 async def test_locks_of_several_names_and_leaders_are_held_as_well(memory: Place) -> None:
     async with memory.connect() as one:
 

@@ -39,7 +39,7 @@ from holdfast.cluster.synchronous.leased import SyncLeased
 from holdfast.debug.closer_look import cancelled_by_timers
 from holdfast.debug.names import name_of_task, name_of_thread
 from holdfast.debug.parties import Party, of_task
-from holdfast.debug.stacks import is_users, place_of
+from holdfast.debug.stacks import Manager, is_users, place_of
 from holdfast.debug.with_blocks import blocks
 from holdfast.debug.written import managers_of_running
 
@@ -152,13 +152,22 @@ def _held_by(party: Party) -> tuple[Held, ...]:
     for manager in party.entered:
         if manager.doubt is None:
             for leased in _entered(manager.manager):
-                places.setdefault(leased, []).append(manager.place)
+                places.setdefault(leased, []).append(_shown_place(party, manager))
     held = []
     for leased, shown in places.items():
         grants = [grant for grant in leased._entered if grant._body is party.subject and _is_held(grant)]
         if len(grants) <= len(shown):
             held += [_held(grant, place) for grant, place in zip(grants, shown, strict=False)]
     return tuple(held)
+
+
+def _shown_place(party: Party, manager: Manager) -> Place:
+    """The line of a block; if that is in holdfast, as of `Leader.run()`, the user's line that has called it."""
+    if not is_users(manager.frame):
+        for frame in reversed(party.frames[: manager.depth]):
+            if frame is not None:
+                return place_of(frame)
+    return manager.place
 
 
 def _entered(manager: object) -> Collection[Leased]:
