@@ -24,7 +24,7 @@ LONGEST = 2500
 """Characters of a question or of a part of an answer. What has most escapes is twice as long in a notification of
 PostgreSQL, which takes 8,000 bytes."""
 AGAIN = 0.3
-"""Seconds after which who has not answered is asked again."""
+"""Seconds after which who has not answered is asked again; then after twice as long, and so on."""
 _numbers = itertools.count(1)
 
 
@@ -74,7 +74,7 @@ async def ask(life: Life, questions: Mapping[str, Sequence[Question]], seconds: 
     Cancellation: raises at once; answers that still come are dropped.
     """
     asked = [(session, _Asked(life, session, each)) for session, some in questions.items() for each in some]
-    end = life.loop.time() + seconds
+    end, pause = life.loop.time() + seconds, AGAIN
     try:
         while open_ones := [each for _, each in asked if not each.answer.done()]:
             left = end - life.loop.time()
@@ -82,7 +82,8 @@ async def ask(life: Life, questions: Mapping[str, Sequence[Question]], seconds: 
                 break
             for each in open_ones:
                 each.send()
-            await asyncio.wait([each.answer for each in open_ones], timeout=min(AGAIN, left))
+            await asyncio.wait([each.answer for each in open_ones], timeout=min(pause, left))
+            pause *= 2
             life.check_alive()
     finally:
         for _, each in asked:

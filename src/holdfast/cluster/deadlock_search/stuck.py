@@ -30,8 +30,10 @@ class Graph:
         self.parties = _merged(statements)
         self._lines = {name: [*line(name, record)] for name, record in records.items()}
         self._runs = {ticket: run for some in self._lines.values() for run, ticket in some}
-        self._places = {ticket: place for some in self._lines.values() for place, (_, ticket) in enumerate(some)}
-        self._by_ticket = {party.ticket: party for party in self.parties.values() if party.ticket is not None}
+        by_ticket = {party.ticket: party for party in self.parties.values() if party.ticket is not None}
+        self._waiters = {
+            name: [by_ticket[ticket] for _, ticket in some if ticket in by_ticket] for name, some in self._lines.items()
+        }
         self._holders: dict[str, list[tuple[Statement, Held]]] = {}
         for party in self.parties.values():
             for held in party.held:
@@ -51,8 +53,24 @@ class Graph:
 
     def _find_stuck(self) -> set[str]:
         stuck = {*self.parties}
-        while gone := [key for key in stuck if not self._stays(self.parties[key], stuck)]:
-            stuck.difference_update(gone)
+        awaited_by: dict[str, list[Statement]] = {}
+        for party in self.parties.values():
+            for key in party.awaited:
+                awaited_by.setdefault(key, []).append(party)
+        leaving = [party for party in self.parties.values() if not self._stays(party, stuck)]
+        stuck.difference_update(party.key for party in leaving)
+        while leaving:
+            party = leaving.pop()
+            names = {each.name for each in party.held}
+            if party.ticket is not None:
+                names.add(party.ticket.name)  # others may stand behind it
+            others = [*awaited_by.get(party.key, ())]
+            for name in names:
+                others += self._waiters.get(name, ())
+            for other in others:
+                if other.key in stuck and not self._stays(other, stuck):
+                    stuck.discard(other.key)
+                    leaving.append(other)
         return stuck
 
     def _stays(self, party: Statement, stuck: set[str]) -> bool:
@@ -72,9 +90,10 @@ class Graph:
 
     def _one_before(self, ticket: Ticket, stuck: set[str]) -> Statement | None:
         """One that is stuck and stands before a ticket in the line."""
-        for _, other in self._lines[ticket.name][: self._places[ticket]]:
-            party = self._by_ticket.get(other)
-            if party is not None and party.key in stuck:
+        for party in self._waiters[ticket.name]:
+            if party.ticket == ticket:
+                return None
+            if party.key in stuck:
                 return party
         return None
 
