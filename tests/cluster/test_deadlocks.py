@@ -779,6 +779,8 @@ async def test_what_anybody_may_send_harms_nobody(place: Place) -> None:
             "ask 1",
             "ask 1 x {",
             "ask 1 x [[1],[]]",
+            "ask 1 ../x [[],[]]",
+            "ask 1 ä [[],[]]",
             "say",
             "say 1 2",
             "ask 1 x " + "[" * 2000,

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import ceil
 
+from holdfast.cluster.records import shapes
 from holdfast.cluster.session_life.life import Life
 
 from .testimony import Question, Statement, decode, encode
@@ -34,7 +35,7 @@ def hear(life: Life, message: str) -> bool:
     if word == _ASKS:
         number, _, rest = rest.partition(" ")
         asker, _, text = rest.partition(" ")
-        question = Question.decode(text)
+        question = Question.decode(text) if _is_id(asker) else None
         answer = None if question is None else _answer(life, question)
         if answer is None:
             return True
@@ -50,6 +51,11 @@ def hear(life: Life, message: str) -> bool:
     else:
         return False
     return True
+
+
+def _is_id(text: str) -> bool:
+    """Whether a text may be a session's id. Engines put it into the names of files and keys."""
+    return shapes.session(text) and "/" not in text
 
 
 def _answer(life: Life, question: Question) -> str | None:
