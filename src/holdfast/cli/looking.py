@@ -27,14 +27,14 @@ async def inspect_used(session: Session, name: str) -> Inspection:
     if one is None:
         namespace = click.get_current_context().params["namespace"]
         raise Failure(
-            f"nobody uses {shortened(name)!r} in the namespace {shortened(namespace)!r} of {_place()}; look at --url "
+            f"nobody uses {shortened(name)!r} in the namespace {shortened(namespace)!r} of {place()}; look at --url "
             "and --namespace",
             exit_codes.NO,
         )
     return one
 
 
-def _place() -> str:
+def place() -> str:
     """The URL in use, without a password."""
     url = url_in_use(click.get_current_context().params["url"])
     if url:

@@ -82,6 +82,14 @@ json_option = click.option("--json", "as_text", is_flag=True, help="Print JSON, 
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, help="Say nothing if the time of --timeout has passed; the exit code tells."
 )
+every_option = click.option(
+    "--every",
+    type=Seconds(),
+    metavar="SECONDS",
+    default=1.0,
+    show_default=True,
+    help="Look so often; less often if that would take more than a twentieth of a core.",
+)
 name_argument = click.argument("name", type=Text())
 
 

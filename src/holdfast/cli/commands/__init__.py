@@ -12,7 +12,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.messages import complain, saying
 from holdfast.cli.version import VERSION
 
-from . import barrier, break_, deadlocks, demo, dump, event, lock, ls, resize, semaphore, show, top
+from . import barrier, break_, deadlocks, demo, dump, event, lock, ls, resize, semaphore, show, top, web
 
 
 def run() -> int:
@@ -64,6 +64,7 @@ for _command in (
     ls.ls,
     show.show,
     top.top,
+    web.web,
     deadlocks.deadlocks,
     break_.break_,
     resize.resize,

@@ -1,0 +1,76 @@
+"""One look after another at all names, for those who watch them: `holdfast top` and `holdfast web`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from holdfast.cluster import Deadlock, Inspection, Session
+from holdfast.cluster.errors import FormatError
+
+from . import exit_codes
+from .failure import Failure
+from .overview import Looks, Row
+
+SHARE = 0.05
+"""Of one core: so much CPU time the looks take at most. They come less often if that is not enough."""
+ANSWER = 30.0
+"""Seconds that the engine may take for one look."""
+ANSWERED = 0.5
+"""Seconds in which a session has to say what its tasks wait for, to be seen in a deadlock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All names at one moment."""
+
+    at: float
+    """Seconds since 1970."""
+    found: list[Inspection]
+    rows: list[Row]
+    """In the order of `found`."""
+    deadlocks: list[Deadlock]
+    unreadable: list[str]
+    """A message for each record that another version wrote. Its name is not in `found`."""
+
+
+class Sampler:
+    """Takes samples of the names of a session's namespace."""
+
+    def __init__(self, session: Session, every: float) -> None:
+        """every: the seconds between two looks, at least."""
+        self._session = session
+        self._every = every
+        self._looks = Looks()
+        self._began = time.process_time()
+
+    async def look(self) -> Sample:
+        """Take a sample.
+
+        Raises Failure if the engine does not answer; EngineError and SessionLost as `Session.inspect_all()`.
+
+        Cancellation: raises at once; nothing has been changed.
+        """
+        self._began = time.process_time()
+        unreadable: list[FormatError] = []
+        try:
+            async with asyncio.timeout(ANSWER):
+                found = await self._session.inspect_all(on_error=unreadable.append)
+        except TimeoutError:
+            raise Failure(f"the engine has not answered within {ANSWER:g} s", exit_codes.TIMED_OUT) from None
+        deadlocks = await self._deadlocks(found)
+        now = time.time()
+        rows = self._looks.rows(found, {name for each in deadlocks for name in each.names}, now)
+        return Sample(now, found, rows, deadlocks, [str(exc) for exc in unreadable])
+
+    async def _deadlocks(self, found: list[Inspection]) -> list[Deadlock]:
+        contended = [one.name for one in found if one.holders and one.waiters]
+        if not contended:
+            return []
+        # Names that another version wrote are left out here: `unreadable` has been told of them.
+        return await self._session.find_deadlocks(contended, within=ANSWERED, on_error=lambda _: None)
+
+    def pause(self) -> float:
+        """The seconds to let pass before the next look, by the CPU time that this process has used since the last."""
+        return max(self._every, (time.process_time() - self._began) / SHARE)

@@ -1,0 +1,1 @@
+"""`holdfast web`: what `holdfast top` shows, as a page. It needs the extra `web`."""
