@@ -57,9 +57,9 @@ class Sampler:
         try:
             async with asyncio.timeout(ANSWER):
                 found = await self._session.inspect_all(on_error=unreadable.append)
+                deadlocks = await self._deadlocks(found)
         except TimeoutError:
             raise Failure(f"the engine has not answered within {ANSWER:g} s", exit_codes.TIMED_OUT) from None
-        deadlocks = await self._deadlocks(found)
         now = time.time()
         rows = self._looks.rows(found, {name for each in deadlocks for name in each.names}, now)
         return Sample(now, found, rows, deadlocks, [str(exc) for exc in unreadable])

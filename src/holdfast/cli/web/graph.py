@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal
 
-from holdfast.cluster import Inspection, SessionInfo
+from holdfast.cluster import Deadlock, Inspection, SessionInfo
 
 from .layout import HEIGHT, WIDTH, Edge, laid_out
 
-NAMES = 40
+NAMES = 20
 """How many names are drawn, at most."""
-HOLDERS = WAITERS = 6
+HOLDERS = WAITERS = 4
 """How many sessions are drawn for the sake of one name that they hold, or wait for, at most. Those that do both are
 drawn first, as a path leads through them."""
 
@@ -71,13 +71,15 @@ class _Tie:
     tasks: int
 
 
-def graph(found: Sequence[Inspection], around: str | None = None, deadlocked: Collection[str] = ()) -> Graph:
+def graph(found: Sequence[Inspection], deadlocks: Sequence[Deadlock] = (), around: str | None = None) -> Graph:
     """Draw the names for which somebody waits, their holders and their waiters.
 
     found: what a look has found.
+    deadlocks: those that it has found.
     around: only what can be reached from this name.
-    deadlocked: the names, and the ids of the sessions, that are in a deadlock.
     """
+    circles = {edge for each in deadlocks for edge in _circle(each)}
+    deadlocked = {node for edge in circles for node in edge}
     ties = {one.name: _ties(one) for one in found if one.waiters}
     if around is not None:
         ties = _reached(ties, around)
@@ -86,27 +88,44 @@ def graph(found: Sequence[Inspection], around: str | None = None, deadlocked: Co
     drawn = [tie for name in chosen for tie in _drawn(ties[name], both, deadlocked)]
     kinds = {one.name: one.kind for one in found}
     sessions = {tie.session.id: tie.session for tie in drawn}
-    # Names and ids of sessions may be the same text.
-    ids = [f"name {name}" for name in chosen] + [f"session {id}" for id in sessions]
+    ids = [*map(_of_name, chosen), *map(_of_session, sessions)]
     arrows = {edge: tie for tie in drawn for edge in [_edge(tie)]}
     layout = laid_out(ids, arrows)
     waiting = {name: sum(tie.tasks for tie in ties[name] if tie.how != "holds") for name in chosen}
-    nodes = [_node(f"name {name}", "name", name, f"{kinds[name]}; {waiting[name]} waiting") for name in chosen]
-    nodes += [_node(f"session {id}", "session", each.name, _process(each)) for id, each in sessions.items()]
-    known = {f"name {name}" for name in chosen if name in deadlocked}
-    known |= {f"session {id}" for id in sessions if id in deadlocked}
+    nodes = [_node(_of_name(name), "name", name, f"{kinds[name]}; {waiting[name]} waiting") for name in chosen]
+    nodes += [_node(_of_session(id), "session", each.name, _process(each)) for id, each in sessions.items()]
     return Graph(
-        [replace(node, x=layout.nodes[node.id][0], y=layout.nodes[node.id][1], bad=node.id in known) for node in nodes],
         [
-            Arrow(*edge, tie.how, tie.tasks, layout.edges[edge], bad=tie.how != "notify" and known.issuperset(edge))
-            for edge, tie in arrows.items()
+            replace(node, x=layout.nodes[node.id][0], y=layout.nodes[node.id][1], bad=node.id in deadlocked)
+            for node in nodes
         ],
+        [Arrow(*edge, tie.how, tie.tasks, layout.edges[edge], bad=edge in circles) for edge, tie in arrows.items()],
         layout.width,
         layout.height,
         WIDTH,
         HEIGHT,
         _sentence(ties, chosen, len(sessions)),
     )
+
+
+def _of_name(name: str) -> str:
+    """The node of a name. The id of a session may be the same text."""
+    return f"name {name}"
+
+
+def _of_session(id: str) -> str:
+    return f"session {id}"
+
+
+def _circle(deadlock: Deadlock) -> set[Edge]:
+    """The edges of a deadlock. A task whose end is awaited is none: the picture has sessions."""
+    edges: set[Edge] = set()
+    for step in deadlock.steps:
+        if step.kind is not None:
+            edges.add((_of_session(step.session.id), _of_name(step.waits_for)))
+            if step.holder is not None:
+                edges.add((_of_name(step.waits_for), _of_session(step.holder.id)))
+    return edges
 
 
 def _ties(one: Inspection) -> list[_Tie]:
@@ -139,11 +158,11 @@ def _links(ties: dict[str, list[_Tie]]) -> set[str]:
 def _rank(name: str, ties: list[_Tie], both: Collection[str], deadlocked: Collection[str]) -> tuple[object, ...]:
     """What stands first is drawn first."""
     linked = any(tie.session.id in both for tie in ties)
-    return name not in deadlocked, not linked, -sum(tie.tasks for tie in ties if tie.how != "holds"), name
+    return _of_name(name) not in deadlocked, not linked, -sum(tie.tasks for tie in ties if tie.how != "holds"), name
 
 
 def _drawn(ties: list[_Tie], both: Collection[str], deadlocked: Collection[str]) -> list[_Tie]:
-    first = sorted(ties, key=lambda tie: (tie.session.id not in deadlocked, tie.session.id not in both))
+    first = sorted(ties, key=lambda tie: (_of_session(tie.session.id) not in deadlocked, tie.session.id not in both))
     holders = [tie for tie in first if tie.how == "holds"]
     waiters = [tie for tie in first if tie.how != "holds"]
     return holders[:HOLDERS] + waiters[:WAITERS]
@@ -166,7 +185,7 @@ def _reached(ties: dict[str, list[_Tie]], around: str) -> dict[str, list[_Tie]]:
 
 
 def _edge(tie: _Tie) -> Edge:
-    name, session = f"name {tie.name}", f"session {tie.session.id}"
+    name, session = _of_name(tie.name), _of_session(tie.session.id)
     return (name, session) if tie.how == "holds" else (session, name)
 
 

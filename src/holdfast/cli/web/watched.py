@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from holdfast import Lock
 from holdfast.cli.reports import as_json
 from holdfast.cli.sampling import Sample, Sampler
-from holdfast.cluster import Inspection, Session
+from holdfast.cluster import Deadlock, Inspection, Session
 
 from .graph import graph
 from .wait_times import WaitTimes
@@ -67,7 +67,7 @@ class Watched:
     async def graph(self, around: str | None) -> bytes:
         """Who waits for whom, as JSON. around: only what can be reached from this name. Raises as `Sampler.look()`."""
         look = await self._newest(0)
-        return as_json(graph(look.sample.found, around), indent=None).encode()
+        return as_json(graph(look.sample.found, look.sample.deadlocks, around), indent=None).encode()
 
     def _detail(self, look: Look, one: Inspection) -> dict[str, object]:
         return {
@@ -109,11 +109,16 @@ class Watched:
             "at": sample.at,
             "where": self._where,
             "names": sample.rows,
+            "deadlocks": [_told(each) for each in sample.deadlocks],
             "unreadable": sample.unreadable,
         }
         self._look = Look(number, sample, as_json(told, indent=None).encode())
         self._ended = _now()
         return self._look
+
+
+def _told(deadlock: Deadlock) -> dict[str, object]:
+    return {"story": str(deadlock), "names": deadlock.names, "steps": deadlock.steps, "behind": deadlock.behind}
 
 
 def _now() -> float:

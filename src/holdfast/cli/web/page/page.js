@@ -3,6 +3,7 @@
 
 const ROWS = 100; // on one page of the table
 const AGAIN = 2000; // milliseconds until the next attempt, when the last one has failed
+const FOCUSABLE = "[tabindex], summary";
 const SVG = "http://www.w3.org/2000/svg";
 
 const at = (id) => document.getElementById(id);
@@ -89,6 +90,23 @@ function duration(seconds) {
 const since = (moment) => (moment === null ? null : Math.max(0, seen.at - Date.parse(moment) / 1000));
 const plural = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
+// Put new parts in the place of the old ones: what is scrolled, opened or has the focus stays so, and what is being
+// copied stays for the time being.
+function renew(box, parts) {
+  const selection = getSelection();
+  if (!selection.isCollapsed && box.contains(selection.anchorNode)) return;
+  const all = (selector) => [...box.querySelectorAll(selector)];
+  const scrolled = all(".wide").map((each) => each.scrollLeft);
+  const opened = all("details").map((each) => each.open);
+  const focused = all(FOCUSABLE).indexOf(document.activeElement);
+  const id = focused < 0 ? undefined : document.activeElement.dataset.id;
+  box.replaceChildren(...parts);
+  all(".wide").forEach((each, index) => (each.scrollLeft = scrolled[index] ?? 0));
+  all("details").forEach((each, index) => (each.open = opened[index] ?? false));
+  const again = id === undefined ? all(FOCUSABLE)[focused] : all(FOCUSABLE).find((each) => each.dataset.id === id);
+  if (again) again.focus({ preventScroll: true });
+}
+
 // --- the table
 
 const KEYS = {
@@ -123,12 +141,8 @@ function wanted() {
   return seen.names.filter((row) => (idle || !isIdle(row)) && (!text || has(row)));
 }
 
-function inDeadlock() {
-  return new Set(seen.deadlocks.flatMap((each) => each.names));
-}
-
 function cells(row) {
-  const dead = row.dead ? [`${row.dead} dead`] : [];
+  const dead = [...(row.dead ? [`${row.dead} dead`] : []), ...(row.deadlock ? ["in a deadlock"] : [])];
   return [
     row.kind,
     [...row.holders.map(printable), ...dead].join(", ") || "-",
@@ -171,8 +185,7 @@ function draw() {
   const focused = body.contains(document.activeElement) ? document.activeElement.closest("tr").name : null;
   while (body.rows.length > shown.length) body.lastChild.remove();
   while (body.rows.length < shown.length) body.append(newLine());
-  const deadlocked = inDeadlock();
-  shown.forEach((row, index) => fill(body.rows[index], row, row.dead > 0 || deadlocked.has(row.name)));
+  shown.forEach((row, index) => fill(body.rows[index], row, row.dead > 0 || row.deadlock));
   if (focused !== null) {
     // The focus stays with the name, wherever the order has put it.
     const line = [...body.rows].find((each) => each.name === focused);
@@ -198,7 +211,17 @@ function drawDeadlocks() {
   const box = at("deadlocks");
   const stories = seen.deadlocks.map((each) => printable(each.story));
   box.hidden = !stories.length;
-  if (box.innerText !== stories.join("\n")) box.replaceChildren(...stories.map((story) => element("p", story)));
+  // What has not changed is left alone: a screen reader reads aloud what is new.
+  const told = JSON.stringify(stories);
+  if (box.dataset.told === told) return;
+  box.dataset.told = told;
+  box.replaceChildren(...seen.deadlocks.flatMap((each, index) => [element("p", stories[index]), ...each.names.map(opener)]));
+}
+
+function opener(name) {
+  const made = element("button", printable(name), { type: "button" });
+  made.addEventListener("click", () => open(name));
+  return made;
 }
 
 // --- one name
@@ -215,7 +238,7 @@ async function drawDetail(signal) {
   if (view.open !== name) return;
   at("detail-name").textContent = printable(name);
   const parts = told ? [...detail(told), ...(await around(told, signal))] : [element("p", "Nobody uses this name any more.")];
-  if (view.open === name) at("detail-body").replaceChildren(...parts);
+  if (view.open === name) renew(at("detail-body"), parts);
 }
 
 async function around(told, signal) {
@@ -231,7 +254,7 @@ function detail(told) {
     ...told.waiters.map((each) => who("waits", each.session, each.since, asks(each), null)),
     ...told.dead.map((each) => who("dead", each.session ?? { name: each.id }, null, left(each), null)),
   ];
-  if (people.length) parts.push(table(["", "session", "host", "pid", "for", "token", "", "command"], people));
+  if (people.length) parts.push(table(["role", "session", "process", "for", "token", "note", "command"], people));
   for (const [number, word] of [[told.holders_left_out, "holder"], [told.waiters_left_out, "more line"]]) {
     if (number) parts.push(element("p", `${plural(number, word)} of this table left out.`, { class: "quiet" }));
   }
@@ -245,9 +268,8 @@ function detail(told) {
 
 function who(does, session, moment, what, token) {
   const more = [session.stopped ? "stopped" : "", what].filter(Boolean).join(", ");
-  const pid = session.pid ? String(session.pid) : "-";
-  const texts = [session.name, session.host ?? "-"].map(printable);
-  return [does, ...texts, pid, duration(since(moment)), token === null ? "-" : String(token), more, printable(session.command ?? "")];
+  const process = session.pid ? `pid ${session.pid} on ${printable(session.host)}` : "-";
+  return [does, printable(session.name), process, duration(since(moment)), token === null ? "-" : String(token), more, printable(session.command ?? "")];
 }
 
 function share(holding) {
@@ -283,7 +305,7 @@ function table(headers, rows) {
 }
 
 function histogram(told) {
-  const [width, height, label, number] = [540, 20, 110, 60];
+  const [width, height, label, number] = [560, 20, 130, 60];
   const most = Math.max(1, ...told.wait_times.map((each) => each.under_way + each.ended));
   const picture = drawn("svg", {
     class: "bars", viewBox: `0 0 ${width} ${height * told.wait_times.length}`, role: "img", "aria-label": "Wait times",
@@ -310,7 +332,7 @@ function histogram(told) {
   const ended = element("span", `${sum("ended")} seen to end since ${start}`);
   underWay.prepend(element("span", undefined, { class: "key under-way" }));
   ended.prepend(element("span", undefined, { class: "key ended" }));
-  const legend = element("p", undefined, { class: "tools" });
+  const legend = element("p", undefined, { class: "legend" });
   legend.append(underWay, ended);
   const honest =
     "Counted while a page was open. A wait that began and ended between two looks is in neither, so short waits are " +
@@ -329,8 +351,8 @@ function open(name) {
   if (name === null) return;
   at("detail-name").textContent = printable(name);
   at("detail-body").replaceChildren();
+  at("detail").scrollTop = 0;
   at("detail").focus({ preventScroll: true });
-  at("detail").scrollIntoView({ block: "nearest" });
   now(drawDetail);
 }
 
@@ -354,12 +376,7 @@ function now(drawing) {
 async function drawGraph(signal) {
   if (!view.graph) return;
   const told = await ask("api/graph", signal);
-  const focused = at("graph").contains(document.activeElement) ? document.activeElement.dataset.id : undefined;
-  at("graph").replaceChildren(...graph(told));
-  if (focused !== undefined) {
-    const node = [...at("graph").querySelectorAll("[data-id]")].find((each) => each.dataset.id === focused);
-    if (node) node.focus({ preventScroll: true });
-  }
+  renew(at("graph"), graph(told));
 }
 
 const SAYS = { waits: "waits for", holds: "is held by", notify: "waits to be notified of" };
