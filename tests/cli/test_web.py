@@ -17,11 +17,15 @@ import holdfast
 from holdfast.cli.web.access import Hosts, is_token
 from holdfast.cli.web.wait_times import BOUNDS, WaitTimes
 from holdfast.cli.web.watched import Watched
+from holdfast.cluster.errors import EngineError, SessionLost
 
 from .running import HOLD, run, started, until_waiting
 from .serving import Page, page
 
 pytest.importorskip("aiohttp", reason="the page needs the extra `web`")
+from holdfast.cli.web.server import application
+from holdfast.cli.web.server import served as served_there
+
 HOSTILE = [
     "<script>document.title='caught'</script>",
     '"><img src=x onerror=alert(1)>',
@@ -231,7 +235,6 @@ def test_a_taken_port_is_said():
         (["--host", "no such host"], 2, "is no address and no known name"),
         (["--host", "192.0.2.7"], 125, "cannot listen at port"),
         (["--port", "70000"], 2, "70000"),
-        (["--every", "-1"], 2, "is not a valid number of seconds"),
         (["--url", "memory:"], 2, "memory: is seen by one process alone"),
     ],
 )
@@ -308,6 +311,40 @@ def test_nobody_looks_where_nobody_asks_and_all_pages_share_a_look():
             given_up.cancel()
             await asyncio.sleep(0.2)
             assert counting.looks == 2
+
+    asyncio.run(main())
+
+
+class Failing:
+    """A session that fails as it is told to."""
+
+    def __init__(self):
+        self.error = None
+
+    async def inspect_all(self, on_error):
+        if self.error is not None:
+            raise self.error
+        return []
+
+
+def test_an_engine_that_fails_is_told_and_asked_again_and_a_lost_session_ends_it():
+    async def main():
+        session, over = Failing(), asyncio.get_running_loop().create_future()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            found = Page(f"http://127.0.0.1:{listening.getsockname()[1]}/?token=secret")
+            made = application(Watched(session, 0, "here"), "secret", Hosts([], True), "cookie", over)
+            async with served_there(made, listening):
+                session.error = EngineError("the server cannot be reached")
+                response = await asyncio.to_thread(found.ask, "/api/overview")
+                assert (response.status, response.body) == (503, b"the server cannot be reached\n")
+                session.error = None
+                assert (await asyncio.to_thread(found.told, "/api/overview"))["names"] == []
+                assert not over.done()
+                session.error = SessionLost("it was evicted")
+                for _ in range(2):
+                    assert (await asyncio.to_thread(found.ask, "/api/overview?after=1")).status == 503
+                with pytest.raises(SessionLost, match="it was evicted"):
+                    await over
 
     asyncio.run(main())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import NoReturn
 
 import click
 
@@ -50,7 +52,7 @@ def web(host: str, port: int, every: float) -> Command:
     ends it.
     """
     try:
-        from holdfast.cli.web.server import application, for_ever, served
+        from holdfast.cli.web.server import application, served
     except ImportError:
         raise Failure("the page needs an extra: install holdfast with its extra 'web'", exit_codes.USAGE) from None
     where = f"{click.get_current_context().params['namespace']} in {place()}"
@@ -62,7 +64,8 @@ def web(host: str, port: int, every: float) -> Command:
             alone = access.is_loopback(address)
             token = access.new_token()
             hosts = access.Hosts([host] if alone else [host, socket.gethostname()], only_loopback=alone)
-            made = application(Watched(session, every, where), token, hosts, cookie=f"holdfast-web-{bound}")
+            over: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
+            made = application(Watched(session, every, where), token, hosts, f"holdfast-web-{bound}", over)
             async with served(made, listens):
                 if not alone:
                     complain(
@@ -70,7 +73,6 @@ def web(host: str, port: int, every: float) -> Command:
                         "or the traffic sees all that the page shows"
                     )
                 click.echo(f"{listening.origin(address, bound)}?token={token}")
-                await for_ever()
-        return exit_codes.OK
+                await over
 
     return command

@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
-from typing import Final
+from typing import Final, NoReturn
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -45,12 +45,15 @@ HEADERS: Final = {
 NO_TOKEN = "This needs the token: open the URL that `holdfast web` has printed.\n"
 
 
-def application(watched: Watched, token: str, hosts: Hosts, cookie: str) -> web.Application:
+def application(
+    watched: Watched, token: str, hosts: Hosts, cookie: str, over: asyncio.Future[NoReturn]
+) -> web.Application:
     """The page as an application of aiohttp's.
 
     token: what a request must bring, in the query, in a cookie or as `Authorization: Bearer`.
     hosts: what the header Host may say.
     cookie: the name of the cookie that has the token once the page was opened.
+    over: gets the SessionLost by which a request has learned that the session is over.
     """
 
     def may_see(request: web.Request) -> bool:
@@ -80,13 +83,25 @@ def application(watched: Watched, token: str, hosts: Hosts, cookie: str) -> web.
         after = request.query.get("after", "0")
         if not (after.isdecimal() and len(after) < 20):
             return _text("after is the number of a look.\n", 400)
-        return await _json(watched.overview(int(after)))
+        return await told(watched.overview(int(after)))
 
     async def detail(request: web.Request) -> web.StreamResponse:
-        return await _json(watched.detail(request.query.get("name", "")))
+        return await told(watched.detail(request.query.get("name", "")))
 
     async def graph(request: web.Request) -> web.StreamResponse:
-        return await _json(watched.graph(request.query.get("name")))
+        return await told(watched.graph(request.query.get("name")))
+
+    async def told(asked: Awaitable[bytes]) -> web.Response:
+        try:
+            return web.Response(body=await asked, content_type="application/json")
+        except KeyError:
+            return _text("Nobody uses this name.\n", 404)
+        except SessionLost as exc:
+            if not over.done():
+                over.set_exception(exc)
+            return _text(f"{exc}\n", 503)
+        except (EngineError, Failure) as exc:
+            return _text(f"{exc}\n", 503)
 
     async def mark(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(HEADERS)
@@ -104,15 +119,6 @@ def application(watched: Watched, token: str, hosts: Hosts, cookie: str) -> web.
 
 def _text(text: str, status: int, **headers: str) -> web.Response:
     return web.Response(text=text, status=status, headers=headers)
-
-
-async def _json(asked: Awaitable[bytes]) -> web.Response:
-    try:
-        return web.Response(body=await asked, content_type="application/json")
-    except KeyError:
-        return _text("Nobody uses this name.\n", 404)
-    except (EngineError, SessionLost, Failure) as exc:
-        return _text(f"{exc}\n", 503)
 
 
 @contextlib.asynccontextmanager
@@ -146,8 +152,3 @@ def _logger() -> logging.Logger:
 
 def _is_a_fault_here(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-async def for_ever() -> None:
-    """Wait until this is cancelled."""
-    await asyncio.get_running_loop().create_future()

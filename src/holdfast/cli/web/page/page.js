@@ -10,6 +10,8 @@ const at = (id) => document.getElementById(id);
 const seen = { look: 0, names: [], deadlocks: [] };
 const view = { sort: "waiting", descending: true, page: 0, open: null, graph: false };
 
+let pressed = false; // a button of the mouse, or a finger
+
 // --- what the server says
 
 async function ask(path, signal) {
@@ -37,7 +39,7 @@ async function watch() {
       at("where").textContent = told.where;
       at("moment").textContent = `looked at ${new Date(told.at * 1000).toLocaleTimeString()}`;
       trouble(told.unreadable.join("; "));
-      draw();
+      if (!pressed) draw();
       await Promise.all([drawDetail(mine.signal), drawGraph(mine.signal)]);
     } catch (error) {
       if (mine.signal.aborted) return;
@@ -90,11 +92,11 @@ function duration(seconds) {
 const since = (moment) => (moment === null ? null : Math.max(0, seen.at - Date.parse(moment) / 1000));
 const plural = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
-// Put new parts in the place of the old ones: what is scrolled, opened or has the focus stays so, and what is being
-// copied stays for the time being.
+// Put new parts in the place of the old ones: what is scrolled, opened or has the focus stays so. What is being copied, or
+// clicked, stays for the time being.
 function renew(box, parts) {
   const selection = getSelection();
-  if (!selection.isCollapsed && box.contains(selection.anchorNode)) return;
+  if (pressed || (!selection.isCollapsed && box.contains(selection.anchorNode))) return false;
   const all = (selector) => [...box.querySelectorAll(selector)];
   const scrolled = all(".wide").map((each) => each.scrollLeft);
   const opened = all("details").map((each) => each.open);
@@ -105,6 +107,7 @@ function renew(box, parts) {
   all("details").forEach((each, index) => (each.open = opened[index] ?? false));
   const again = id === undefined ? all(FOCUSABLE)[focused] : all(FOCUSABLE).find((each) => each.dataset.id === id);
   if (again) again.focus({ preventScroll: true });
+  return true;
 }
 
 // --- the table
@@ -376,7 +379,8 @@ function now(drawing) {
 async function drawGraph(signal) {
   if (!view.graph) return;
   const told = await ask("api/graph", signal);
-  renew(at("graph"), graph(told));
+  const text = JSON.stringify(told);
+  if (at("graph").told !== text && renew(at("graph"), graph(told))) at("graph").told = text;
 }
 
 const SAYS = { waits: "waits for", holds: "is held by", notify: "waits to be notified of" };
@@ -475,6 +479,9 @@ function start() {
       view.page = 0;
       draw();
     });
+  }
+  for (const [kind, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]]) {
+    document.addEventListener(kind, () => (pressed = down), true);
   }
   const body = at("table").tBodies[0];
   body.addEventListener("click", (event) => open(event.target.closest("tr").name));
