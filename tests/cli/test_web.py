@@ -19,7 +19,7 @@ from holdfast.cli.web.wait_times import BOUNDS, WaitTimes
 from holdfast.cli.web.watched import Watched
 from holdfast.cluster.errors import EngineError, SessionLost
 
-from .running import HOLD, run, started, until_waiting
+from .running import run, started
 from .serving import Page, page
 
 pytest.importorskip("aiohttp", reason="the page needs the extra `web`")
@@ -172,25 +172,36 @@ def test_the_page_takes_nothing_from_elsewhere(served):
         assert "eval(" not in text
 
 
-def test_the_overview_is_what_top_prints():
-    with page() as found, started("lock", "deploy", *HOLD) as holder, started("semaphore", "api", "3", *HOLD) as other:
-        assert holder.stdout.readline() == other.stdout.readline() == "in\n"
-        with started("lock", "deploy", *HOLD):
-            until_waiting("deploy")
-            first = found.told("/api/overview")
-            second = found.told(f"/api/overview?after={first['look']}")
-            top = json.loads(run("top", "--json", "--sort", "name").stdout)
-            detail = found.told("/api/name?name=deploy")
-            shown = json.loads(run("show", "deploy", "--json").stdout)
-    assert second["look"] > first["look"]
-    assert second["at"] > first["at"]
-    assert [row["grants_per_second"] for row in second["names"]] == [None, 0] or second["names"][1]["kind"] == "lock"
-    for one, other in zip(second["names"], top, strict=True):
-        changing = "held", "longest_wait", "grants_per_second"
-        assert {**one, **dict.fromkeys(changing)} == {**other, **dict.fromkeys(changing)}
-    for key in ("kind", "made_by", "state", "holders", "waiters", "dead", "evictions"):
-        assert detail[key] == shown[key]
-    assert sum(each["under_way"] for each in detail["wait_times"]) == 1
+def test_the_overview_is_what_top_prints(directory):
+    async def main():
+        async with holdfast.connect(name="one") as one, holdfast.connect(name="two") as two:
+            await one.semaphore("api", 3).acquire()
+            await one.lock("deploy").acquire()
+            waiting = asyncio.create_task(two.lock("deploy").acquire())
+            await until_so_many_wait(one, 1)
+            await asyncio.to_thread(look)
+            waiting.cancel()
+
+    def look():
+        first = found.told("/api/overview")
+        second = found.told(f"/api/overview?after={first['look']}")
+        top = json.loads(run("top", "--json", "--all", "--sort", "name").stdout)
+        detail = found.told("/api/name?name=deploy")
+        shown = json.loads(run("show", "deploy", "--json").stdout)
+        assert second["look"] > first["look"]
+        assert second["at"] > first["at"]
+        assert second["deadlocks"] == second["unreadable"] == []
+        assert [row["name"] for row in second["names"]] == ["api", "deploy"]
+        assert [row["grants_per_second"] for row in second["names"]] == [None, 0]
+        for one, other in zip(second["names"], top, strict=True):
+            changing = dict.fromkeys(["held", "longest_wait", "grants_per_second"])
+            assert one | changing == other | changing
+        for key in ("kind", "made_by", "state", "holders", "waiters", "dead", "evictions"):
+            assert detail[key] == shown[key]
+        assert sum(each["under_way"] for each in detail["wait_times"]) == 1
+
+    with page() as found:
+        asyncio.run(main())
 
 
 def test_hostile_names_arrive_as_they_are(directory):
@@ -354,7 +365,7 @@ async def until_so_many_wait(session, tasks):
     async with asyncio.timeout(BOUND):
         while True:
             found = await session.inspect_all()
-            if sum(each.tasks for each in found[0].waiters) == tasks:
+            if sum(waiting.tasks for one in found for waiting in one.waiters) == tasks:
                 return found
             await asyncio.sleep(0.001)
 
