@@ -32,7 +32,8 @@ check: $(VENV)/nox
 docs: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session docs
 
-# docs/pictures/, after a change of a Mermaid fence of the manual. Takes node, npm (which downloads 180 MB) and Chromium.
+# docs/pictures/, after a change of a Mermaid fence of the manual, and docs/screens/, the page of holdfast web. Takes node, npm
+# (which downloads 180 MB), Chromium and chromedriver.
 pictures: $(VENV)/nox
 	$(VENV)/nox/bin/nox --session pictures
 

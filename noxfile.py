@@ -360,7 +360,10 @@ BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 
 @nox.session(python=HERE)
 def pictures(session: nox.Session) -> None:
-    """Draw the pictures of the manual whose fence has changed, and remove those that no page has; `-- --all`: all."""
+    """Draw the pictures of the manual whose fence has changed, and remove those that no page has; `-- --all`: all.
+
+    And photograph the page of `holdfast web`, with the chromedriver of the browser.
+    """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None or shutil.which("npm") is None:
         session.error(f"Mermaid draws in a browser: it takes node, npm, and one of {', '.join(BROWSERS)}")
@@ -369,6 +372,8 @@ def pictures(session: nox.Session) -> None:
     session.run(*install, external=True, env={"PUPPETEER_SKIP_DOWNLOAD": "1"})
     mermaid = Path(tools, "node_modules/.bin/mmdc").absolute()
     session.run("python", "docs/_ext/draw_pictures.py", str(mermaid), browser, *session.posargs)
+    session.install("--quiet", "--editable", ".[web]", "selenium>=4.25")
+    session.run("python", "docs/_ext/photograph_page.py", browser)
 
 
 @nox.session(python=["3.11", "3.13"], name="third-party")
