@@ -14,6 +14,7 @@ import pytest
 from interpreters import BOUND
 
 import holdfast
+import holdfast.cli.web.watched
 from holdfast.cli.web.access import Hosts, is_token
 from holdfast.cli.web.wait_times import BOUNDS, WaitTimes
 from holdfast.cli.web.watched import Watched
@@ -322,6 +323,22 @@ def test_nobody_looks_where_nobody_asks_and_all_pages_share_a_look():
             given_up.cancel()
             await asyncio.sleep(0.2)
             assert counting.looks == 2
+
+    asyncio.run(main())
+
+
+def test_what_was_counted_is_forgotten_where_nobody_was_there(monkeypatch):
+    async def main():
+        async with holdfast.connect("memory:") as session:
+            await session.lock("deploy").acquire()
+            watched = Watched(session, 0.3, "here")
+            looks = [json.loads(await watched.overview(after)) for after in range(3)]
+            begun = json.loads(await watched.detail("deploy"))["watched_since"]
+            assert [look["names"][0]["grants_per_second"] for look in looks] == [None, 0, 0]
+            monkeypatch.setattr(holdfast.cli.web.watched, "UNWATCHED", 0.1)
+            await asyncio.sleep(0.3 + 0.1 + 0.2)
+            assert json.loads(await watched.overview(0))["names"][0]["grants_per_second"] is None
+            assert json.loads(await watched.detail("deploy"))["watched_since"] > begun
 
     asyncio.run(main())
 

@@ -15,7 +15,7 @@ from .graph import graph
 from .wait_times import WaitTimes
 
 UNWATCHED = 60.0
-"""Seconds. After so long without a look nobody was there: what was counted before is forgotten."""
+"""Seconds. If a look comes so much later than it was due, nobody was there: what was counted before is forgotten."""
 MOST = 200
 """How many holders, and how many waiters, of one name are told at most."""
 
@@ -99,7 +99,7 @@ class Watched:
             await asyncio.sleep(due)
 
     async def _next(self) -> Look:
-        if self._look is None or _now() - self._ended > UNWATCHED:
+        if _now() - self._ended > UNWATCHED + self._sampler.pause():
             self._forget()
         sample = await self._sampler.look()
         self._wait_times.see(sample.found, sample.at)

@@ -383,6 +383,7 @@ async function drawGraph(signal) {
   if (at("graph").told !== text && renew(at("graph"), graph(told))) at("graph").told = text;
 }
 
+let pictures = 0;
 const SAYS = { waits: "waits for", holds: "is held by", notify: "waits to be notified of" };
 
 function graph(told) {
@@ -390,8 +391,9 @@ function graph(told) {
   if (!told.nodes.length) return [says];
   const labels = Object.fromEntries(told.nodes.map((each) => [each.id, printable(each.label)]));
   const sentences = told.arrows.map((each) => `${labels[each.one]} ${SAYS[each.how]} ${labels[each.other]}`);
+  const prefix = `head-${++pictures}`; // an id is that of one picture: the others may not be shown
   const picture = drawn("svg", { width: told.width, height: told.height, role: "group", "aria-label": "Who waits for whom" });
-  picture.append(arrowheads(), ...told.arrows.map((each, index) => arrow(each, sentences[index])), ...told.nodes.map((each) => node(each, told)));
+  picture.append(arrowheads(prefix), ...told.arrows.map((each, index) => arrow(each, sentences[index], prefix)), ...told.nodes.map((each) => node(each, told)));
   const wide = element("div", undefined, { class: "wide", tabindex: "0", role: "region", "aria-label": "Picture" });
   wide.append(picture);
   const words = element("details");
@@ -410,19 +412,19 @@ function list(texts) {
   return made;
 }
 
-function arrowheads() {
+function arrowheads(prefix) {
   const made = drawn("defs", {});
   for (const kind of ["waits", "holds", "notify", "bad"]) {
-    const marker = drawn("marker", { id: `head-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto", markerUnits: "userSpaceOnUse" });
+    const marker = drawn("marker", { id: `${prefix}-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto", markerUnits: "userSpaceOnUse" });
     marker.append(drawn("path", { d: "M0 0L8 4L0 8z", class: `head ${kind}` }));
     made.append(marker);
   }
   return made;
 }
 
-function arrow(each, sentence) {
+function arrow(each, sentence, prefix) {
   const kind = each.bad ? "bad" : each.how;
-  const path = drawn("path", { d: each.path, class: `edge ${each.how}${each.bad ? " bad" : ""}`, "marker-end": `url(#head-${kind})` });
+  const path = drawn("path", { d: each.path, class: `edge ${each.how}${each.bad ? " bad" : ""}`, "marker-end": `url(#${prefix}-${kind})` });
   path.append(drawn("title", {}, each.tasks > 1 ? `${sentence} (${each.tasks})` : sentence));
   return path;
 }
