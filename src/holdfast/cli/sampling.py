@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from holdfast.cluster import Deadlock, Inspection, Session
+from holdfast.cluster import Deadlock, DeadlockStep, Inspection, Session, SessionInfo
 from holdfast.cluster.errors import FormatError
 
 from . import exit_codes
@@ -31,6 +31,9 @@ class Sample:
     rows: list[Row]
     """In the order of `found`."""
     deadlocks: list[Deadlock]
+    silent: list[SessionInfo]
+    """The sessions that have not said in time what their tasks wait for. A deadlock with one of them is not found; one
+    that was found before is still told while the records show the same waits and grants."""
     unreadable: list[str]
     """A message for each record that another version wrote. Its name is not in `found`."""
 
@@ -43,6 +46,7 @@ class Sampler:
         self._session = session
         self._every = every
         self._looks = Looks()
+        self._deadlocks: list[Deadlock] = []
         self._began = time.process_time()
 
     async def look(self) -> Sample:
@@ -54,23 +58,45 @@ class Sampler:
         """
         self._began = time.process_time()
         unreadable: list[FormatError] = []
+        silent: list[SessionInfo] = []
         try:
             async with asyncio.timeout(ANSWER):
                 found = await self._session.inspect_all(on_error=unreadable.append)
-                deadlocks = await self._deadlocks(found)
+                deadlocks = await self._find_deadlocks(found, silent)
         except TimeoutError:
             raise Failure(f"the engine has not answered within {ANSWER:g} s", exit_codes.TIMED_OUT) from None
         now = time.time()
         rows = self._looks.rows(found, {name for each in deadlocks for name in each.names}, now)
-        return Sample(now, found, rows, deadlocks, [str(exc) for exc in unreadable])
+        return Sample(now, found, rows, deadlocks, silent, [str(exc) for exc in unreadable])
 
-    async def _deadlocks(self, found: list[Inspection]) -> list[Deadlock]:
+    async def _find_deadlocks(self, found: list[Inspection], silent: list[SessionInfo]) -> list[Deadlock]:
         contended = [one.name for one in found if one.holders and one.waiters]
-        if not contended:
-            return []
-        # Names that another version wrote are left out here: `unreadable` has been told of them.
-        return await self._session.find_deadlocks(contended, within=ANSWERED, on_error=lambda _: None)
+        deadlocks: list[Deadlock] = []
+        if contended:
+            # Names that another version wrote are left out here: `unreadable` has been told of them.
+            deadlocks = await self._session.find_deadlocks(
+                contended, within=ANSWERED, on_silent=silent.append, on_error=lambda _: None
+            )
+        if silent:  # a deadlock does not end by itself, so it is still there although not all have told of it
+            told = {each.names for each in deadlocks}
+            deadlocks += [each for each in self._deadlocks if each.names not in told and _is_there(each, found)]
+        self._deadlocks = deadlocks
+        return deadlocks
 
     def pause(self) -> float:
         """The seconds to let pass before the next look, by the CPU time that this process has used since the last."""
         return max(self._every, (time.process_time() - self._began) / SHARE)
+
+
+def _is_there(deadlock: Deadlock, found: list[Inspection]) -> bool:
+    """Whether, by the records, the same waits for the same grants go on."""
+    by_name = {one.name: one for one in found if one.name in deadlock.names}
+    return all(_goes_on(step, by_name.get(step.waits_for)) for step in deadlock.steps if step.kind is not None)
+
+
+def _goes_on(step: DeadlockStep, one: Inspection | None) -> bool:
+    if one is None or step.holder is None:
+        return False
+    waits = any((each.session.id, each.since) == (step.session.id, step.since) for each in one.waiters)
+    tokens = [each.token for each in one.holders if each.session.id == step.holder.id]
+    return waits and bool(tokens) and (step.token in tokens or tokens == [None])

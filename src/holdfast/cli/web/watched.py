@@ -110,6 +110,7 @@ class Watched:
             "where": self._where,
             "names": sample.rows,
             "deadlocks": [_told(each) for each in sample.deadlocks],
+            "silent": [each.name for each in sample.silent],
             "unreadable": sample.unreadable,
         }
         self._look = Look(number, sample, as_json(told, indent=None).encode())

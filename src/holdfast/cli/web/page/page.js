@@ -7,7 +7,7 @@ const FOCUSABLE = "[tabindex], summary";
 const SVG = "http://www.w3.org/2000/svg";
 
 const at = (id) => document.getElementById(id);
-const seen = { look: 0, names: [], deadlocks: [] };
+const seen = { look: 0, names: [], deadlocks: [], silent: [] };
 const view = { sort: "waiting", descending: true, page: 0, open: null, graph: false };
 
 let pressed = false; // a button of the mouse, or a finger
@@ -216,6 +216,12 @@ function drawDeadlocks() {
   box.hidden = !stories.length;
   // What has not changed is left alone: a screen reader reads aloud what is new.
   const told = JSON.stringify(stories);
+  const silent = seen.silent.length;
+  at("silent").hidden = !silent;
+  at("silent").textContent =
+    `${plural(silent, "session")} ${silent === 1 ? "has" : "have"} not said in time what ${silent === 1 ? "its" : "their"} ` +
+    "tasks wait for. New deadlocks with them are not found.";
+  at("silent").title = seen.silent.map(printable).join(", ");
   if (box.dataset.told === told) return;
   box.dataset.told = told;
   box.replaceChildren(...seen.deadlocks.flatMap((each, index) => [element("p", stories[index]), ...each.names.map(opener)]));
