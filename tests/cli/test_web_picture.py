@@ -4,42 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from datetime import UTC, datetime
 
 import pytest
 
 from holdfast.cli.web.graph import HOLDERS, NAMES, WAITERS, graph
 from holdfast.cli.web.layout import HEIGHT, WIDTH, laid_out
-from holdfast.cluster import Deadlock, DeadlockStep, Holding, Inspection, SessionInfo, Waiting
 
-NOW = datetime(2026, 12, 1, tzinfo=UTC)
-
-
-def session(id):
-    return SessionInfo(id, f"session {id}", "web1", 1, NOW)
-
-
-def name(name, holders, waiters, condition=None):
-    """A lock with these holders, and with these waiters: ids, or ids and how many tasks."""
-    pairs = [each if isinstance(each, tuple) else (each, 1) for each in waiters]
-    return Inspection(
-        name,
-        "lock",
-        "somebody",
-        tuple(Holding(session(each), 1, 1, NOW) for each in holders),
-        tuple(Waiting(session(id), tasks, 1, condition, NOW) for id, tasks in pairs),
-        {},
-    )
-
-
-def deadlock(*circle):
-    """Sessions, each of which waits for what the next one holds: ("a", "x"), ("b", "y") is a -> x -> b -> y -> a."""
-    holders = [id for id, _ in circle[1:]] + [circle[0][0]]
-    steps = [
-        DeadlockStep("task", session(id), None, wanted, "lock", None, NOW, "task", session(holder), None, 1, None)
-        for (id, wanted), holder in zip(circle, holders, strict=True)
-    ]
-    return Deadlock(tuple(steps), tuple(sorted(wanted for _, wanted in circle)), 0)
+from .found import deadlock, name
 
 
 def arrows(picture):
