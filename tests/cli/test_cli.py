@@ -310,7 +310,7 @@ def test_the_place_in_messages_has_no_password(monkeypatch, url, variable, shown
     monkeypatch.setenv("HOLDFAST_URL", variable)
     with click.Context(show) as context:
         context.params = {"url": url, "namespace": "default"}
-        assert looking._place() == shown
+        assert looking.place() == shown
 
 
 @pytest.mark.parametrize(
