@@ -38,8 +38,8 @@ class Text(click.types.StringParamType):
         return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
-def session_options(command: F) -> F:
-    """The options of every command that opens a session."""
+def _session_options(ttl: str, timeout: str) -> Callable[[F], F]:
+    """The options of every command that opens a session. ttl, timeout: the help of these two."""
     options = [
         click.option(
             "--url",
@@ -57,25 +57,31 @@ def session_options(command: F) -> F:
             show_default=True,
             help="Commands with different namespaces do not see each other's names.",
         ),
-        click.option(
-            "--ttl",
-            type=float,
-            metavar="SECONDS",
-            help="If holdfast hangs for so long (it was stopped, the machine slept, the server is out of reach), what "
-            "it holds goes to the next in line, and its own CMD is ended. If left out: on one machine, it keeps what "
-            "it holds as long as it runs; on a server, 10.",
-        ),
-        click.option(
-            "--timeout",
-            type=Seconds(),
-            metavar="SECONDS",
-            help="Wait for so long at most, then give up with exit code 124. With 0, do not wait for others at all. If "
-            "left out: wait for as long as it takes.",
-        ),
+        click.option("--ttl", type=float, metavar="SECONDS", help=ttl),
+        click.option("--timeout", type=Seconds(), metavar="SECONDS", help=timeout),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+session_options = _session_options(
+    ttl="If holdfast hangs for so long (it was stopped, the machine slept, the server is out of reach), what it holds "
+    "goes to the next in line, and its own CMD is ended. If left out: on one machine, it keeps what it holds as long as "
+    "it runs; on a server, 10.",
+    timeout="Wait for so long at most, then give up with exit code 124. With 0, do not wait for others at all. If left "
+    "out: wait for as long as it takes.",
+)
+looking_options = _session_options(
+    ttl="On a server, give up with exit code 125 if it has been out of reach for so long. If left out: 10.",
+    timeout="Give up with exit code 124 if what keeps the state has not answered within so long. With 0, that is 5. If "
+    "left out: wait for as long as it takes.",
+)
+"""Of the commands that hold nothing, and wait for nobody."""
 
 
 json_option = click.option("--json", "as_text", is_flag=True, help="Print JSON, for programs.")

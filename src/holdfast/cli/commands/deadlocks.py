@@ -7,7 +7,7 @@ import click
 from holdfast.cli import exit_codes
 from holdfast.cli.in_session import Command, in_session
 from holdfast.cli.messages import complain, printable
-from holdfast.cli.options import Seconds, json_option, session_options
+from holdfast.cli.options import Seconds, json_option, looking_options
 from holdfast.cli.patience import Patience
 from holdfast.cli.reports import as_json, print_line
 from holdfast.cluster import Session, SessionInfo
@@ -24,7 +24,7 @@ from holdfast.cluster.errors import FormatError
     help="Wait for the answer of a session for so long at most.",
 )
 @json_option
-@session_options
+@looking_options
 @in_session()
 def deadlocks(within: float, as_text: bool) -> Command:
     """Find tasks and threads, of all processes, that wait for each other in a circle. Print each circle as a sentence:

@@ -7,7 +7,7 @@ import click
 from holdfast.cli import exit_codes
 from holdfast.cli.in_session import Command, in_session
 from holdfast.cli.messages import complain
-from holdfast.cli.options import json_option, session_options
+from holdfast.cli.options import json_option, looking_options
 from holdfast.cli.patience import Patience
 from holdfast.cli.reports import as_json, print_names
 from holdfast.cluster import Session
@@ -16,7 +16,7 @@ from holdfast.cluster.errors import FormatError
 
 @click.command(short_help="List the names in use.")
 @json_option
-@session_options
+@looking_options
 @in_session()
 def ls(as_text: bool) -> Command:
     """List the names that are in use, or were within the last hour: what each is, who holds it, how many wait."""

@@ -12,7 +12,7 @@ import click
 from holdfast.cli import exit_codes
 from holdfast.cli.in_session import Command, in_session
 from holdfast.cli.messages import complain
-from holdfast.cli.options import Text, every_option, json_option, session_options
+from holdfast.cli.options import Text, every_option, json_option, looking_options
 from holdfast.cli.overview import ORDERS, Screen
 from holdfast.cli.patience import Patience
 from holdfast.cli.reports import as_json
@@ -34,7 +34,7 @@ from holdfast.cluster import Session
     help="Look N times, and end. If left out: until Ctrl-C if stdout is a terminal, else once.",
 )
 @json_option
-@session_options
+@looking_options
 @in_session()
 def top(every: float, sort: str, match: str, idle_too: bool, times: int | None, as_text: bool) -> Command:
     """Watch the names that are in use: who holds each and for how long, how many wait and the longest of them, and how

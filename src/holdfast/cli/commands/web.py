@@ -13,7 +13,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.in_session import Command, in_session
 from holdfast.cli.looking import place
 from holdfast.cli.messages import complain
-from holdfast.cli.options import every_option, session_options
+from holdfast.cli.options import every_option, looking_options
 from holdfast.cli.patience import Patience
 from holdfast.cli.web import access, listening
 from holdfast.cli.web.watched import Watched
@@ -42,7 +42,7 @@ PORT = 4653
     help="Listen at this port; 0 for a free one.",
 )
 @every_option
-@session_options
+@looking_options
 @in_session()
 def web(host: str, port: int, every: float) -> Command:
     """Serve a page with what `holdfast top` shows: the names, who holds them, who waits, for how long.
