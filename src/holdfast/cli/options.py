@@ -71,8 +71,8 @@ def _session_options(ttl: str, timeout: str) -> Callable[[F], F]:
 
 session_options = _session_options(
     ttl="If holdfast hangs for so long (it was stopped, the machine slept, the server is out of reach), what it holds "
-    "goes to the next in line, and its own CMD is ended. If left out: on one machine, it keeps what it holds as long as "
-    "it runs; on a server, 10.",
+    "goes to the next in line, and its own CMD is ended. If left out: on one machine, it keeps what it holds as long "
+    "as it runs; on a server, 10.",
     timeout="Wait for so long at most, then give up with exit code 124. With 0, do not wait for others at all. If left "
     "out: wait for as long as it takes.",
 )
