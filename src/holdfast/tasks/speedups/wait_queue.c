@@ -125,7 +125,9 @@ create_future(State *state, Queue *queue)
 }
 
 /* waiter = queue.loop.create_future()
-   queue.line.append(waiter) */
+   queue.line.append(waiter)
+   if _hooks.are_installed:
+       queue._tell_of(waiter) */
 static PyObject *
 join(State *state, Queue *queue)
 {
@@ -140,6 +142,13 @@ join(State *state, Queue *queue)
     }
     else if (append(state, line, waiter) < 0) {
         Py_CLEAR(waiter);
+    }
+    else if (FLAG(state->tells_of_waits)) {
+        PyObject *told = PyObject_CallMethodOneArg((PyObject *)queue, state->str_tell_of, waiter);
+        if (told == NULL) {
+            Py_CLEAR(waiter);
+        }
+        Py_XDECREF(told);
     }
     Py_XDECREF(line);
     return waiter;
