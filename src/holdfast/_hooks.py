@@ -1,7 +1,7 @@
-"""All that a primitive has to know of `holdfast.instrumentation` while there is no hook: whether there is one, and a name.
+"""What a primitive knows of `holdfast.instrumentation` while there is no hook: whether there is one, and its own name.
 
-A primitive asks where a waiter joins a line, and nowhere else. So what need not wait pays nothing, and a program without
-hooks does not load the rest.
+A primitive asks where a waiter joins a line, and nowhere else. So what need not wait pays nothing, and a program
+without hooks does not load the rest.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ def set_installed(are: bool) -> None:
 
 class Named:
     """A primitive of tasks or threads, as hooks are told of it."""
-
-    __slots__ = ()
 
     _kind: str
     """What it is, in the words of reports."""

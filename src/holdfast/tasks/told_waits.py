@@ -1,8 +1,8 @@
 """What hooks are told of a task that waits. Loaded when the first one waits while there is a hook.
 
-The end of a wait is the end of its waiter, which is a future: so a callback of the future tells it. It runs right before
-the task does, and nothing can come between. A waiter that is dropped before it is done, as when its event loop was
-closed, is told when it is collected.
+The end of a wait is the end of its waiter, which is a future: so a callback of the future tells it. It runs right
+before the task does, and nothing can come between. A waiter that is dropped before it is done, as when its event loop
+was closed, is told when it is collected.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import current_task
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from holdfast.instrumentation import installed
@@ -18,10 +18,24 @@ from holdfast.instrumentation.hook import Outcome
 from holdfast.instrumentation.periods import Wait
 
 from .closed import Closed
-from .wait_queue import SteadfastWaiter
 
-if TYPE_CHECKING:
-    from .wait_queue import Waiter, WaitQueue
+Waiter = asyncio.Future[int]
+
+
+class Owner(Protocol):
+    """A primitive, as its waits see it."""
+
+    _kind: str
+    _name: str
+
+    def _is_granted(self) -> bool: ...
+
+
+class Queue(Protocol):
+    """A wait queue, as its waits see it."""
+
+    def _keeps_place(self, waiter: Any) -> bool: ...
+
 
 _moving: WeakKeyDictionary[Waiter, TaskWait] = WeakKeyDictionary()
 """Of each waiter that was cancelled and keeps its place: the wait, which goes on with another waiter."""
@@ -30,9 +44,9 @@ _moving: WeakKeyDictionary[Waiter, TaskWait] = WeakKeyDictionary()
 class TaskWait(Wait):
     """The wait of one task for one primitive."""
 
-    def __init__(self, queue: WaitQueue, waiter: Waiter) -> None:
-        owner: Any = queue._owner
+    def __init__(self, owner: Owner, queue: Queue, waiter: Waiter) -> None:
         super().__init__(f"{owner._kind} of tasks", owner._name)
+        self._owner = owner
         self._queue = queue
         self._loop = waiter.get_loop()
         self._task: Any = current_task(self._loop) if asyncio._get_running_loop() is self._loop else None
@@ -44,7 +58,7 @@ class TaskWait(Wait):
 
     def _done(self, waiter: Waiter) -> None:
         """The waiter is done; its task runs next."""
-        keeps_place = self._queue._keeps_place(waiter) or type(waiter) is SteadfastWaiter
+        keeps_place = self._queue._keeps_place(waiter)
         if keeps_place and waiter.cancelled():
             _moving[waiter] = self
         else:
@@ -58,7 +72,7 @@ class TaskWait(Wait):
             return outcome_of(error)
         if not keeps_place and getattr(self._task, "_must_cancel", False):
             return "cancelled"  # after the grant: the task gives it back
-        return "granted" if self._queue._owner._is_granted() else "failed"
+        return "granted" if self._owner._is_granted() else "failed"
 
     def __del__(self) -> None:
         # In the collector, which may have interrupted a hook that holds a lock of its own: so this calls none.
@@ -68,9 +82,9 @@ class TaskWait(Wait):
                 self._loop.call_soon_threadsafe(installed.tell_what_is_late)
 
 
-def begin(queue: WaitQueue, waiter: Waiter) -> None:
-    """A waiter has joined a queue."""
-    TaskWait(queue, waiter).begin()
+def begin(owner: Owner, queue: Queue, waiter: Waiter) -> None:
+    """A waiter has joined the queue of a primitive."""
+    TaskWait(owner, queue, waiter).begin()
 
 
 def move(waiter: Waiter, steadfast: Waiter | None) -> None:

@@ -131,6 +131,8 @@ class Owner(Protocol):
     """What a queue needs of its primitive."""
 
     _queue: WaitQueue | None
+    _kind: str
+    _name: str
 
     def _give_back(self) -> None:
         """Take back a grant from a waiter that left without it. Must not raise."""
@@ -238,7 +240,7 @@ class WaitQueue:
         try:
             from .told_waits import begin
 
-            begin(self, waiter)
+            begin(self._owner, self, waiter)
         except BaseException as exc:
             waiter.get_loop().call_soon(_raise, exc)
 
@@ -555,7 +557,7 @@ class WaitQueue:
         self.line = staying
 
     def _keeps_place(self, waiter: Waiter) -> bool:
-        return self.keepers is not None and waiter in self.keepers
+        return isinstance(waiter, SteadfastWaiter) or (self.keepers is not None and waiter in self.keepers)
 
     def check_open(self) -> None:
         """Raise Closed if it was closed, and RuntimeError as `check_bound()` does."""
