@@ -41,14 +41,35 @@ _moving: WeakKeyDictionary[Waiter, TaskWait] = WeakKeyDictionary()
 """Of each waiter that was cancelled and keeps its place: the wait, which goes on with another waiter."""
 
 
-class TaskWait(Wait):
-    """The wait of one task for one primitive."""
+class PrimitiveWait(Wait):
+    """A wait for a primitive of this process."""
+
+    def __init__(self, owner: Owner, who: str, loop: asyncio.AbstractEventLoop | None) -> None:
+        """who: "tasks" or "threads". loop: the one of the task that waits; None for a thread."""
+        super().__init__(f"{owner._kind} of {who}", owner._name)
+        self._owner = owner
+        self._loop = loop
+
+    def end_late(self, outcome: Outcome) -> None:
+        """End it where no hook may be called, as in the collector: it may have interrupted one that holds a lock."""
+        installed.tell_later(lambda: self.end(outcome))
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed. Then it is told with what is told next.
+                self._loop.call_soon_threadsafe(installed.tell_what_is_late)
+
+    def __del__(self) -> None:
+        if self._told:
+            self.end_late("cancelled")
+
+
+class TaskWait(PrimitiveWait):
+    """The wait of one task for one primitive of the task tier."""
+
+    _loop: asyncio.AbstractEventLoop
 
     def __init__(self, owner: Owner, queue: Queue, waiter: Waiter) -> None:
-        super().__init__(f"{owner._kind} of tasks", owner._name)
-        self._owner = owner
+        super().__init__(owner, "tasks", waiter.get_loop())
         self._queue = queue
-        self._loop = waiter.get_loop()
         self._task: Any = current_task(self._loop) if asyncio._get_running_loop() is self._loop else None
         waiter.add_done_callback(self._done)
 
@@ -73,13 +94,6 @@ class TaskWait(Wait):
         if not keeps_place and getattr(self._task, "_must_cancel", False):
             return "cancelled"  # after the grant: the task gives it back
         return "granted" if self._owner._is_granted() else "failed"
-
-    def __del__(self) -> None:
-        # In the collector, which may have interrupted a hook that holds a lock of its own: so this calls none.
-        if self._told:
-            installed.tell_later(lambda: self.end("cancelled"))
-            with contextlib.suppress(RuntimeError):  # The loop is closed. Then it is told with what is told next.
-                self._loop.call_soon_threadsafe(installed.tell_what_is_late)
 
 
 def begin(owner: Owner, queue: Queue, waiter: Waiter) -> None:
