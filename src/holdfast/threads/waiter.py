@@ -43,7 +43,18 @@ class ToldWait(Protocol):
 class Waiter:
     """The base of TaskWaiter and ThreadWaiter."""
 
-    __slots__ = ("granted", "keeps_place", "line", "loop", "needs", "notified_by", "refusal", "result", "thread", "told")
+    __slots__ = (
+        "granted",
+        "keeps_place",
+        "line",
+        "loop",
+        "needs",
+        "notified_by",
+        "refusal",
+        "result",
+        "thread",
+        "told",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None, keeps_place: bool) -> None:
         self.loop = loop
