@@ -6,6 +6,7 @@ without hooks does not load the rest.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ are_installed = False
 """Whether there is a hook."""
 were_installed = False
 """Whether there has ever been one."""
+look_in_debug_mode: Callable[[asyncio.AbstractEventLoop, asyncio.Future[int]], object] | None = None
+"""What is called when a task begins to wait in an event loop in asyncio's debug mode: it looks for deadlocks."""
 _followers: list[Callable[[bool], object]] = []
 
 
@@ -31,6 +34,11 @@ def set_installed(are: bool) -> None:
     were_installed = were_installed or are
     for switch in _followers:
         switch(are)
+
+
+def knows_its_source(future: object) -> bool:
+    """Whether a future was made in asyncio's debug mode. This is quicker than to ask the loop, as the future has."""
+    return getattr(future, "_source_traceback", None) is not None
 
 
 class Named:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 import weakref
@@ -33,6 +34,8 @@ SOON = 0.1
 class Watch:
     """What `watch()` returns. It may be used in `with`, which stops it at the end."""
 
+    how_many_raise = 0  # of those that are on
+
     def __init__(self, after: float, raises: bool) -> None:
         self._after = after
         self._raises = raises
@@ -44,6 +47,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="holdfast.debug.watch", daemon=True)
         self._thread.start()
         times.begin()
+        Watch.how_many_raise += raises
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped.is_set() else "on"
@@ -54,6 +58,7 @@ class Watch:
         if not self._stopped.is_set():
             self._stopped.set()
             times.end()
+            Watch.how_many_raise = max(0, Watch.how_many_raise - self._raises)  # 0 in a forked child
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -100,6 +105,15 @@ class Watch:
                 log.error("%s", deadlock)
                 if self._raises and deadlock.certain:
                     break_deadlock(sorted(members, key=times.seconds), DeadlockError(deadlock))
+
+
+def _begin_child() -> None:
+    """In a forked child: its threads are gone."""
+    Watch.how_many_raise = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)
 
 
 def watch(after: float = 5.0, *, raises: bool = False) -> Watch:

@@ -72,6 +72,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from holdfast import _hooks
+from holdfast._hooks import knows_its_source
 
 from .closed import Closed
 from .other_loop import do_there, refuses_plain_calls, send, wake_if_started
@@ -227,20 +228,23 @@ class WaitQueue:
         """Put a new waiter at the end of the line. The caller has called `enter()` before."""
         waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
-        if _hooks.are_installed:
+        if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
             self._tell_of(waiter)
         return waiter
 
     def _tell_of(self, waiter: Waiter) -> None:
-        """Tell the hooks of a waiter that has joined, and have them told of its end.
+        """Tell the hooks of a waiter that has joined, and have them told of its end. In debug mode, look for deadlocks.
 
         An interrupt that comes meanwhile is raised in the loop, a moment later: here it would leave the waiter in the
         line, with no task that awaits it.
         """
         try:
-            from .told_waits import begin
+            if _hooks.are_installed:
+                from .told_waits import begin
 
-            begin(self._owner, self, waiter)
+                begin(self._owner, self, waiter)
+            if _hooks.look_in_debug_mode is not None and knows_its_source(waiter):
+                _hooks.look_in_debug_mode(waiter.get_loop(), waiter)
         except BaseException as exc:
             waiter.get_loop().call_soon(_raise, exc)
 
@@ -249,7 +253,7 @@ class WaitQueue:
         waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
         self._notes[waiter] = needs
-        if _hooks.are_installed:
+        if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
             self._tell_of(waiter)
         return waiter
 
@@ -265,7 +269,7 @@ class WaitQueue:
             self.keepers = {waiter}
         else:
             self.keepers.add(waiter)
-        if _hooks.are_installed:
+        if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
             self._tell_of(waiter)
         return waiter
 

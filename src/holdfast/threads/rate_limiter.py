@@ -1,7 +1,7 @@
 """RateLimiter: at most so many in so much time, among tasks and threads: the task tier's, by one clock for all.
 
-Its tokens change in the critical section. An alarm looks at the first in the line when its tokens are there. Nobody tells
-when an event loop is closed: so while others stand behind a task, the alarm looks earlier whether its loop still lives.
+Its tokens change in the critical section. An alarm looks at the first in the line when its tokens are there. Nobody
+tells when an event loop is closed: so while others stand behind a task, it looks earlier whether that loop still lives.
 """
 
 from __future__ import annotations

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast import _hooks
+from holdfast._hooks import knows_its_source
 from holdfast.blocking.would_block import check_no_loop
 from holdfast.tasks.wait_queue import NOWHERE, WaitQueue
 
-from .critical_section import Section
+from .critical_section import Section, this_thread
 from .waiter import Waiter
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class SharedQueue(WaitQueue):
             from .told_waits import begin
 
             begin(self._owner, waiter)
+        if loop is not None and _hooks.look_in_debug_mode is not None and knows_its_source(waiter.future):  # type: ignore[attr-defined]  # it is a TaskWaiter
+            this_thread.state.deferred.append(partial(_hooks.look_in_debug_mode, loop, waiter.future))  # type: ignore[attr-defined]
 
     def finish(self, waiter: Waiter) -> None:
         """Make a granted waiter gone, with what it was granted; or raise the error with which it was refused."""

@@ -35,6 +35,7 @@ typedef struct {
     PyCFunction set_by_class;  /* set_result() since 3.12, where it is a PyCMethod, which is passed its class as well */
     PyObject *set_result;      /* the method descriptor, in case it is neither */
     PyGetSetDef *blocking;
+    PyGetSetDef *source;       /* _source_traceback; NULL if it is not as expected */
     PyObject *create_future;   /* BaseEventLoop's, which returns Future(loop=self) */
     PyCFunction running_loop;  /* NULL if it is not as expected */
     PyObject *running_loop_self;
