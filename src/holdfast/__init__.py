@@ -122,5 +122,9 @@ def _look_in_debug_mode(loop: _asyncio.AbstractEventLoop, waiter: _asyncio.Futur
 
 if _os.environ.get("HOLDFAST_DEBUG") != "0":
     _hooks.look_in_debug_mode = _look_in_debug_mode
-if _os.environ.keys() & {"HOLDFAST_DEBUG", "HOLDFAST_DUMP_ON_SIGNAL"}:
+if _os.environ.keys() & {
+    "HOLDFAST_DEBUG",
+    "HOLDFAST_DUMP_ON_SIGNAL",
+    "HOLDFAST_WARN_FOREIGN_RELEASE",
+}:
     _importlib.import_module(".debug.environment", __name__).begin()
