@@ -1,7 +1,7 @@
 """A warning where a task releases a Lock that another task has acquired, for those who ask for it.
 
 A Lock does not know its holder. So while somebody asks, the class has an acquire(), a try_acquire() and a release()
-that note it in the lock, and `async with` goes through them. Before and after that, nothing is noted and nothing is paid.
+that note it in the lock, and `async with` goes through them. Before and after that, nothing is noted or paid.
 """
 
 from __future__ import annotations
