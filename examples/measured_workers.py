@@ -2,10 +2,10 @@
 
     python examples/measured_workers.py --workers 4 --pages 25 --port 8000
 
-Meanwhile `curl http://127.0.0.1:8000/metrics` shows who waits and for how long: three workers of a process may ask for the
-printer at a time, so the others wait for a seat, which is a semaphore of tasks with a name. Start it in two terminals, with two
-ports: the processes share the printer, and each has its own numbers. examples/grafana/holdfast.json is a dashboard for
-them. It needs prometheus-client.
+Meanwhile `curl http://127.0.0.1:8000/metrics` shows who waits and for how long. Three workers of a process may ask
+for the printer at a time. The others wait for a seat, which is a permit of a semaphore of tasks that has a name. Start
+it in two terminals, with two ports: the processes share the printer, and each has its own numbers.
+examples/grafana/holdfast.json is a dashboard for them. It needs prometheus-client.
 """
 
 import argparse

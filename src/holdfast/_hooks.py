@@ -36,11 +36,6 @@ def set_installed(are: bool) -> None:
         switch(are)
 
 
-def knows_its_source(future: object) -> bool:
-    """Whether a future was made in asyncio's debug mode. This is quicker than to ask the loop, as the future has."""
-    return getattr(future, "_source_traceback", None) is not None
-
-
 class Named:
     """A primitive of tasks or threads, as hooks are told of it."""
 

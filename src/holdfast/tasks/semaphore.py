@@ -130,7 +130,7 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         if needs == 1:
             waiter = line.loop.create_future()  # type: ignore[union-attr]  # line.join(); 2 % faster
             line.line.append(waiter)
-            if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
+            if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[union-attr]
                 line._tell_of(waiter)
         else:
             waiter = line.join_for(needs)

@@ -72,7 +72,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from holdfast import _hooks
-from holdfast._hooks import knows_its_source
 
 from .closed import Closed
 from .other_loop import do_there, refuses_plain_calls, send, wake_if_started
@@ -228,7 +227,7 @@ class WaitQueue:
         """Put a new waiter at the end of the line. The caller has called `enter()` before."""
         waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
-        if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
+        if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[attr-defined]  # set in debug mode
             self._tell_of(waiter)
         return waiter
 
@@ -243,7 +242,7 @@ class WaitQueue:
                 from .told_waits import begin
 
                 begin(self._owner, self, waiter)
-            if _hooks.look_in_debug_mode is not None and knows_its_source(waiter):
+            if _hooks.look_in_debug_mode is not None and waiter._source_traceback is not None:  # type: ignore[attr-defined]
                 _hooks.look_in_debug_mode(waiter.get_loop(), waiter)
         except BaseException as exc:
             waiter.get_loop().call_soon(_raise, exc)
@@ -253,7 +252,7 @@ class WaitQueue:
         waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
         self._notes[waiter] = needs
-        if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
+        if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[attr-defined]  # set in debug mode
             self._tell_of(waiter)
         return waiter
 
@@ -269,7 +268,7 @@ class WaitQueue:
             self.keepers = {waiter}
         else:
             self.keepers.add(waiter)
-        if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
+        if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[attr-defined]  # set in debug mode
             self._tell_of(waiter)
         return waiter
 

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast import _hooks
-from holdfast._hooks import knows_its_source
 from holdfast.blocking.would_block import check_no_loop
 from holdfast.tasks.wait_queue import NOWHERE, WaitQueue
 
@@ -72,12 +71,18 @@ class SharedQueue(WaitQueue):
         self.line.append(waiter)  # type: ignore[arg-type]  # it has the part of a future's interface that is used
         if waiter.needs != 1:
             self._notes[waiter] = waiter.needs  # type: ignore[index]
+        if _hooks.are_installed or (loop is not None and waiter.future._source_traceback is not None):  # type: ignore[attr-defined]  # it is a TaskWaiter
+            self._tell_of(waiter)
+
+    def _tell_of(self, waiter: Any) -> None:
+        """Have hooks told of a waiter that has joined. In asyncio's debug mode, look for deadlocks."""
         if _hooks.are_installed:
             from .told_waits import begin
 
             begin(self._owner, waiter)
-        if loop is not None and _hooks.look_in_debug_mode is not None and knows_its_source(waiter.future):  # type: ignore[attr-defined]  # it is a TaskWaiter
-            this_thread.state.deferred.append(partial(_hooks.look_in_debug_mode, loop, waiter.future))  # type: ignore[attr-defined]
+        look = _hooks.look_in_debug_mode
+        if look is not None and waiter.loop is not None and waiter.future._source_traceback is not None:
+            this_thread.state.deferred.append(partial(look, waiter.loop, waiter.future))
 
     def finish(self, waiter: Waiter) -> None:
         """Make a granted waiter gone, with what it was granted; or raise the error with which it was refused."""

@@ -143,7 +143,7 @@ knows_its_source(State *state, PyObject *waiter)
 
 /* waiter = queue.loop.create_future()
    queue.line.append(waiter)
-   if _hooks.are_installed or getattr(waiter, "_source_traceback", None) is not None:
+   if _hooks.are_installed or waiter._source_traceback is not None:
        queue._tell_of(waiter) */
 static PyObject *
 join(State *state, Queue *queue)
