@@ -2,9 +2,10 @@
 
     python examples/measured_workers.py --workers 4 --pages 25 --port 8000
 
-Meanwhile `curl http://127.0.0.1:8000/metrics` shows who waits and for how long. Start it in two terminals, with two
-ports: the processes share the printer, and each has its own numbers. examples/grafana/holdfast.json is a dashboard for
-them. It needs prometheus-client.
+Meanwhile `curl http://127.0.0.1:8000/metrics` shows who waits and for how long. Three workers of a process may ask
+for the printer at a time. The others wait for a seat, which is a permit of a semaphore of tasks that has a name. Start
+it in two terminals, with two ports: the processes share the printer, and each has its own numbers.
+examples/grafana/holdfast.json is a dashboard for them. It needs prometheus-client.
 """
 
 import argparse
@@ -14,23 +15,26 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 import holdfast
 import holdfast.cluster
-from holdfast.instrumentation import PrometheusHook
+from holdfast.instrumentation import PrometheusHook, named
 
 PAGE = 0.01
 """Seconds that the printer needs."""
+SEATS = 3
+"""How many workers of this process ask for the printer at a time."""
 
 
-async def work(session: holdfast.cluster.Session, pages: int) -> None:
+async def work(session: holdfast.cluster.Session, seats: holdfast.Semaphore, pages: int) -> None:
     printer = session.lock("printer")
     for _ in range(pages):
-        async with printer:
+        async with seats, printer:
             await asyncio.sleep(PAGE)
 
 
 async def main(workers: int, pages: int) -> None:
+    seats = named(holdfast.Semaphore(SEATS), "seats")
     async with holdfast.connect() as session, asyncio.TaskGroup() as group:
         for _ in range(workers):
-            group.create_task(work(session, pages))
+            group.create_task(work(session, seats, pages))
 
 
 def summary(registry: CollectorRegistry) -> str:

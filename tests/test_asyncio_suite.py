@@ -9,6 +9,7 @@ import pytest
 from upstream import run_case
 
 import holdfast
+import holdfast.debug  # now: where a loop is in debug mode, it would be loaded amid the names that are patched below
 
 MODULES = ["test_locks", "test_queues"]
 

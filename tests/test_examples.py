@@ -595,7 +595,9 @@ async def test_measured_workers_serve_who_waits_and_for_how_long(tmp_path, monke
         with contextlib.suppress(aiohttp.ClientConnectionError):
             async with client.get(f"http://127.0.0.1:{port}/metrics") as response:
                 scraped = await response.text()
-        return 'holdfast_waiters{kind="lock",name="printer"} 3.0\n' in scraped
+        printer, seats = 'kind="lock",name="printer"', 'kind="semaphore of tasks",name="seats"'
+        waiting = {f"holdfast_waiters{{{printer}}} 2.0", f"holdfast_waiters{{{seats}}} 1.0"}
+        return waiting <= {*scraped.splitlines()}
 
     try:
         async with aiohttp.ClientSession() as client, asyncio.timeout(BOUND):

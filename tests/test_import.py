@@ -14,6 +14,7 @@ TASK_TIER = {
     "holdfast.tasks",
     "holdfast.tasks.pypy",
     "holdfast._connect",
+    "holdfast._hooks",
     "holdfast._install",
     "holdfast._locked",
     "holdfast.tasks.context_manager",

@@ -12,6 +12,7 @@ from typing import Any
 
 import holdfast
 import holdfast.cluster
+import holdfast.debug
 import holdfast.testing
 import holdfast.threads
 
@@ -42,7 +43,7 @@ def setup(app: Any) -> dict[str, bool]:
     views = *(type(each.sync) for each in others), type(shared.reader.sync), type(shared.writer.sync)
     for kind in (*views, type(shared.reader.sync).__base__, of_a_key):
         setattr(holdfast.threads, kind.__name__, kind)
-    for package in (holdfast, holdfast.threads, holdfast.cluster, holdfast.testing):
+    for package in (holdfast, holdfast.threads, holdfast.cluster, holdfast.debug, holdfast.testing):
         for thing in list(vars(package).values()):
             if inspect.isclass(thing) and thing.__module__ == package.__name__:
                 by_source(thing)

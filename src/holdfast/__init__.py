@@ -4,11 +4,13 @@ The classes here are for the tasks of one event loop. `holdfast.threads` has tho
 session that has those for processes. All are fair, and a cancellation at any moment loses nothing.
 """
 
+import asyncio as _asyncio
 import importlib as _importlib
 import os as _os
 from asyncio import BrokenBarrierError as BrokenBarrierError
 from typing import TYPE_CHECKING
 
+from . import _hooks
 from ._connect import connect as connect
 from ._install import install as install
 from ._install import uninstall as uninstall
@@ -110,5 +112,19 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "debug"})
 
 
-if _os.environ.keys() & {"HOLDFAST_DEBUG", "HOLDFAST_DUMP_ON_SIGNAL"}:
+def _look_in_debug_mode(loop: _asyncio.AbstractEventLoop, waiter: _asyncio.Future[int]) -> None:
+    """Load what looks for deadlocks in asyncio's debug mode, when somebody waits there first."""
+    from .debug.debug_mode import look_soon
+
+    _hooks.look_in_debug_mode = look_soon
+    look_soon(loop, waiter)
+
+
+if _os.environ.get("HOLDFAST_DEBUG") != "0":
+    _hooks.look_in_debug_mode = _look_in_debug_mode
+if _os.environ.keys() & {
+    "HOLDFAST_DEBUG",
+    "HOLDFAST_DUMP_ON_SIGNAL",
+    "HOLDFAST_WARN_FOREIGN_RELEASE",
+}:
     _importlib.import_module(".debug.environment", __name__).begin()

@@ -11,7 +11,9 @@ class Place:
     """A line of the program."""
 
     file: str
+    """The path of the file, as the code has it."""
     line: int
+    """The number of the line in it."""
     function: str
     """The qualified name of the function."""
 

@@ -175,3 +175,28 @@ def test_many_that_give_up_leave_no_alarms() -> None:
     quick = holdfast.threads.RateLimiter(100, burst=1)
     assert quick.try_acquire()
     assert quick.sync.acquire(timeout=20), "the thread still keeps time"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before its time", "after its time"])
+def test_who_stands_behind_a_task_whose_loop_was_closed_is_served_at_its_own_time(late: bool) -> None:
+    limiter = holdfast.threads.RateLimiter(20, burst=20_000)  # a token each 50 ms
+    assert limiter.try_acquire(20_000)
+    loop = asyncio.new_event_loop()
+    first = loop.create_task(limiter.acquire(20_000))  # in 1,000 s
+    loop.run_until_complete(turns())
+    served = threading.Event()
+
+    def wait_for_one() -> None:
+        if limiter.sync.acquire():
+            served.set()
+
+    thread = threading.Thread(target=wait_for_one, daemon=True)
+    thread.start()
+    wait_until(lambda: waiting(limiter) == 2)
+    if late:
+        assert not served.wait(0.1), "nobody overtakes one that still waits"
+    first._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert served.wait(30)
+    thread.join()
+    assert waiting(limiter) == 0

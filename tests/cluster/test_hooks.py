@@ -442,3 +442,23 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=BOUND, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_program_without_logging_prints_nothing():
+    program = """
+import asyncio
+import holdfast
+
+async def main():
+    async with (
+        holdfast.connect("memory:", namespace="quiet", reopen=True) as a,
+        holdfast.connect("memory:", namespace="quiet") as b,
+    ):
+        assert await b.evict(a.id)
+        async with a.lock("x"):
+            print("goes on")
+
+asyncio.run(main())
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=BOUND, check=True)
+    assert (run.stdout, run.stderr) == ("goes on\n", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.instrumentation.traffic import WAIT, traffic
+from tests.instrumentation.traffic import WAIT, traffic, waits_of_tasks
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 
@@ -74,3 +74,18 @@ async def test_what_sessions_do_is_recorded():
         "holdfast.engine.call.duration": "s",
         "holdfast.sessions": "{event}",
     }
+
+
+async def test_tasks_that_wait_are_recorded():
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    await waits_of_tasks(OpenTelemetryHook(provider))
+    found = recorded(reader)
+    provider.shutdown()
+    mine, nameless = {"kind": "lock of tasks", "name": "mine"}, {"kind": "lock of tasks", "name": ""}
+    assert found[of("waiters", **mine)].value == found[of("waiters", **nameless)].value == 0
+    assert found[of("contentions", **mine)].value == 2
+    assert found[of("wait.duration", **mine, outcome="granted")].count == 1
+    assert found[of("wait.duration", **mine, outcome="cancelled")].count == 1
+    assert found[of("wait.duration", **nameless, outcome="closed")].count == 1
+    assert not any(name.startswith("holdfast.hold") for name, _ in found)

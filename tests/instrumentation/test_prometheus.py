@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.instrumentation.traffic import WAIT, traffic
+from tests.instrumentation.traffic import WAIT, traffic, waits_of_tasks
 
 pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
 
@@ -56,6 +56,21 @@ async def test_what_sessions_do_is_exported():
     assert after[of("engine_errors_total", engine="failing", operation="names", error="EngineError")] == 1
     events = {event: after[of("sessions_total", event=event)] for event in ("opened", "reopened", "lost", "evicted")}
     assert events == {"opened": 2, "reopened": 1, "lost": 1, "evicted": 1}
+
+
+async def test_tasks_that_wait_are_exported():
+    registry = CollectorRegistry()
+    await waits_of_tasks(PrometheusHook(registry, group=str.upper, most_names=1))
+    mine, nameless = {"kind": "lock of tasks", "name": "MINE"}, {"kind": "lock of tasks", "name": ""}
+    found = exported(registry)
+    assert found[of("waiters", **mine)] == found[of("waiters", **nameless)] == 0
+    assert found[of("contentions_total", **mine)] == 2
+    assert found[of("contentions_total", **nameless)] == 1
+    assert found[of("wait_seconds_count", **mine, outcome="granted")] == 1
+    assert found[of("wait_seconds_sum", **mine, outcome="granted")] >= WAIT - 0.005
+    assert found[of("wait_seconds_count", **mine, outcome="cancelled")] == 1
+    assert found[of("wait_seconds_count", **nameless, outcome="closed")] == 1
+    assert not any(name.startswith("holdfast_hold") for name, _ in found)
 
 
 def test_names_are_grouped_and_no_more_than_so_many_are_kept():

@@ -13,7 +13,7 @@ from interpreters import BOUND
 import holdfast
 from holdfast.cluster import EngineError, LeaseLost, Session
 from holdfast.cluster.engines.memory import MemoryEngine
-from holdfast.instrumentation import Hook
+from holdfast.instrumentation import Hook, named
 
 WAIT = 0.02
 """Seconds that the wait lasts that is granted, at least."""
@@ -66,5 +66,29 @@ async def traffic(hook: Hook) -> AsyncIterator[None]:
                 yield
                 waiter.cancel()
                 await asyncio.wait([waiter])
+    finally:
+        remove()
+
+
+async def waits_of_tasks(hook: Hook) -> None:
+    """A wait for the lock "mine" of tasks that is granted, one that is given up, and one for a lock without a name that
+    was closed."""
+    mine, nameless = named(holdfast.Lock(), "mine"), holdfast.Lock()
+    remove = holdfast.instrument(hook)
+    try:
+        async with mine:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await mine.acquire()
+            waiting = asyncio.create_task(mine.acquire())
+            await asyncio.sleep(WAIT)
+        await waiting
+        mine.release()
+        async with nameless:
+            refused = asyncio.create_task(nameless.acquire())
+            await asyncio.sleep(0)
+            nameless.close()
+            with pytest.raises(holdfast.Closed):
+                await refused
     finally:
         remove()

@@ -1,6 +1,7 @@
 """Who holds what, who waits for what, and why nothing moves: for all tasks and threads of this process."""
 
 from .errors import DeadlockError as DeadlockError
+from .foreign_release import ForeignReleaseWarning as ForeignReleaseWarning
 from .look import dump as dump
 from .signals import on_signal as on_signal
 from .story import Deadlock as Deadlock
@@ -14,7 +15,7 @@ from .watching import Watch as Watch
 from .watching import watch as watch
 
 # repr(), tracebacks and pickles name the module that users import.
-for _public in (Deadlock, DeadlockError, Dump, Holder, Place, Step, WaitedFor, Waiter, Watch):
+for _public in (Deadlock, DeadlockError, Dump, ForeignReleaseWarning, Holder, Place, Step, WaitedFor, Waiter, Watch):
     _public.__module__ = __name__
 del _public
 
@@ -22,6 +23,7 @@ __all__ = [
     "Deadlock",
     "DeadlockError",
     "Dump",
+    "ForeignReleaseWarning",
     "Holder",
     "Place",
     "Step",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 
+from .foreign_release import notes
 from .signals import on_signal, signal_of
 from .watching import watch
 
 ON_SIGNAL = "HOLDFAST_DUMP_ON_SIGNAL"
 DEBUG = "HOLDFAST_DEBUG"
+FOREIGN_RELEASE = "HOLDFAST_WARN_FOREIGN_RELEASE"
 
 
 def begin() -> None:
@@ -20,6 +22,8 @@ def begin() -> None:
             on_signal(signal_of(name))
         except (ValueError, OSError) as exc:
             warnings.warn(f"{ON_SIGNAL}={name} has no effect: {exc}", RuntimeWarning, stacklevel=3)
+    if os.environ.get(FOREIGN_RELEASE, "0") not in ("", "0"):
+        notes.begin()
     debug = os.environ.get(DEBUG, "0")
     if debug not in ("", "0"):
         try:

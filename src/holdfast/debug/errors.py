@@ -8,7 +8,7 @@ from .story import Deadlock
 class DeadlockError(RuntimeError):
     """A task or thread waits in a circle. Its message tells the circle.
 
-    It is raised only while `watch(raises=True)` is on, or with HOLDFAST_DEBUG=1.
+    It is raised only while `watch(raises=True)` is on, with HOLDFAST_DEBUG=1, or in asyncio's debug mode.
     """
 
     def __init__(self, deadlock: Deadlock) -> None:

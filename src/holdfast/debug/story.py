@@ -88,11 +88,13 @@ class Step:
     name: str
     """Who waits. As of a Holder."""
     place: Place | None
+    """The line that waits."""
     waits_for: str
     """The repr of a primitive; or the name of a task whose end is awaited."""
     held_by: str | None
     """Who holds the primitive: the next in the circle. None if the end of a task is awaited."""
     held_at: Place | None
+    """The line of the holder's `async with` or `with`. None if that cannot be told, or nobody holds it."""
 
     def __str__(self) -> str:
         text = f"{self.name}{_at(self.place)} waits for {self.waits_for}"
@@ -107,6 +109,7 @@ class Deadlock:
     """Tasks and threads that wait for each other in a circle."""
 
     steps: tuple[Step, ...]
+    """The waits, each for what the next one holds. The last one is for what the first one holds."""
     certain: bool
     """Whether none of them can go on by itself: only if somebody cancels one, or releases what another one holds. It is
     not certain if one has a timeout, if others may hold permits of a semaphore, or if it is in doubt who holds what."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 import weakref
@@ -18,6 +19,7 @@ from .breaking import break_deadlock
 from .edges import Edges
 from .errors import DeadlockError
 from .event_loops import Loop
+from .foreign_release import notes
 from .look import Look, look, told
 from .times import times
 
@@ -33,9 +35,12 @@ SOON = 0.1
 class Watch:
     """What `watch()` returns. It may be used in `with`, which stops it at the end."""
 
-    def __init__(self, after: float, raises: bool) -> None:
+    how_many_raise = 0  # of those that are on
+
+    def __init__(self, after: float, raises: bool, foreign_release: bool) -> None:
         self._after = after
         self._raises = raises
+        self._foreign_release = foreign_release
         self._stopped = threading.Event()
         self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
         self._known_threads: set[int] = set()
@@ -44,6 +49,9 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="holdfast.debug.watch", daemon=True)
         self._thread.start()
         times.begin()
+        Watch.how_many_raise += raises
+        if foreign_release:
+            notes.begin()
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped.is_set() else "on"
@@ -54,6 +62,9 @@ class Watch:
         if not self._stopped.is_set():
             self._stopped.set()
             times.end()
+            if self._foreign_release:
+                notes.end()
+            Watch.how_many_raise = max(0, Watch.how_many_raise - self._raises)  # 0 in a forked child
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -102,7 +113,16 @@ class Watch:
                     break_deadlock(sorted(members, key=times.seconds), DeadlockError(deadlock))
 
 
-def watch(after: float = 5.0, *, raises: bool = False) -> Watch:
+def _begin_child() -> None:
+    """In a forked child: its threads are gone."""
+    Watch.how_many_raise = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)
+
+
+def watch(after: float = 5.0, *, raises: bool = False, foreign_release: bool = False) -> Watch:
     """Look from time to time at who waits for what, in all event loops and threads, and log whoever waits long.
 
     after: seconds. Whoever has waited so long for a primitive is told in a record of the logger `holdfast.debug`, as a
@@ -110,6 +130,8 @@ def watch(after: float = 5.0, *, raises: bool = False) -> Watch:
     the record may come that much later.
     raises: whether a certain deadlock also raises DeadlockError, in the one of the circle that has come last. One that
     is in wait() of a condition is passed over. There is a look each 0.1 s then. This is for tests and development.
+    foreign_release: whether to warn, with ForeignReleaseWarning, if a task releases a `holdfast.Lock` that another task
+    has acquired while the watch was on. asyncio allows that. It makes acquire() and release() of that class slower.
 
     A deadlock is told as an error at the first look that sees it; one that is not certain, after `after` seconds.
 
@@ -133,4 +155,4 @@ def watch(after: float = 5.0, *, raises: bool = False) -> Watch:
         raise TypeError(f"after must be a number of seconds, not {after!r}")
     if not 0 < after < math.inf:
         raise ValueError(f"after must be a number of seconds above 0, not {after!r}")
-    return Watch(after, raises)
+    return Watch(after, raises, foreign_release)

@@ -12,6 +12,8 @@ The tiers use the first three. The last two need an extra each, and are loaded w
 
 from typing import TYPE_CHECKING
 
+from holdfast._hooks import named as named
+
 from .hook import Hook as Hook
 from .installed import instrument as instrument
 
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from .opentelemetry import OpenTelemetryHook as OpenTelemetryHook
     from .prometheus import PrometheusHook as PrometheusHook
 
-__all__ = ["Hook", "OpenTelemetryHook", "PrometheusHook", "instrument"]
+__all__ = ["Hook", "OpenTelemetryHook", "PrometheusHook", "instrument", "named"]
 # What repr() and tracebacks say is what users import.
-Hook.__module__ = __name__
+Hook.__module__ = named.__module__ = __name__
 instrument.__module__ = "holdfast"
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Literal
 
-Outcome = Literal["granted", "cancelled", "failed"]
+Outcome = Literal["granted", "cancelled", "closed", "failed"]
 """How a wait ended. A timeout is a cancellation, as everywhere in asyncio."""
 
 
 class Hook:
     """What `holdfast.instrument()` takes. Override the methods that you need; those of this class do nothing.
 
-    They are called in the thread of the session that tells something, which is the thread of its event loop. Sessions
-    of several threads call them at the same time. A method has to return soon, as the event loop waits for it. If it
-    raises, nothing else is disturbed: the logger `holdfast.instrumentation` has the first error of each hook.
+    They are called in the thread of the session that tells something, which is the thread of its event loop, or in the
+    thread of the task, or in the thread, that waits for a primitive. Several threads call them at the same time. A
+    method has to return soon, as the event loop waits for it. If it raises, nothing else is disturbed: the logger
+    `holdfast.instrumentation` has the first error of each hook.
 
-    kind: what it is, as in reports: "lock", "semaphore", "reader-writer lock", "rate limiter", "event", "barrier",
-    "condition".
-    name: as the program has given it to the session's method.
+    kind: of a session's, what it is, as in reports: "lock", "semaphore", "reader-writer lock", "rate limiter", "event",
+    "barrier", "condition". Of a primitive of this process, the same and who waits: "lock of tasks" is one of
+    `holdfast`, "lock of threads" one of `holdfast.threads`. There are "keyed lock of tasks" and "keyed lock of threads"
+    as well.
+    name: as the program has given it to the session's method, or to `named()`. Empty if a primitive was given none.
     session: the session's name, `connect(name=…)`.
     """
 
@@ -28,11 +31,16 @@ class Hook:
         """A wait is over, of which `began_to_wait()` has told.
 
         seconds: since it was asked for.
-        outcome: "granted"; "cancelled", also by a timeout; "failed" if the session was lost or the engine failed.
+        outcome: "granted"; "cancelled", also by a timeout, or because the event loop was closed; "closed" by
+            `close()`; "failed" if the session was lost, the engine failed, a barrier was broken, or another error came.
         """
 
     def acquired(self, kind: str, name: str) -> None:
-        """A lock, some permits, or a side of a reader-writer lock are held from now on."""
+        """A lock, some permits, or a side of a reader-writer lock of a session are held from now on.
+
+        It is not told of primitives of tasks and threads: who takes a free one asks nothing, and nothing is asked where
+        it is released.
+        """
 
     def held(self, kind: str, name: str, seconds: float) -> None:
         """A holding is over, of which `acquired()` has told: it was released or lost."""

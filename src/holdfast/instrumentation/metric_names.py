@@ -29,6 +29,8 @@ class MetricNames:
 
     def of(self, name: str) -> str:
         """What a name is called in metrics. Always the same for one name, in one process."""
+        if not name:  # a primitive that was given none
+            return name
         if self._group is not None:
             name = self._group(name)
         if name in self._known:

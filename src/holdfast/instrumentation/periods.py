@@ -16,6 +16,7 @@ class Wait:
         self._name = name
         self._asked = time.perf_counter()
         self._told: tuple[installed.Installed, ...] | None = None
+        self._forks = installed.forks
 
     def begin(self) -> None:
         """It is not free: somebody waits. A second call does nothing."""
@@ -25,7 +26,7 @@ class Wait:
 
     def end(self, outcome: Outcome) -> None:
         """It was granted, or nobody waits for it any more. Does nothing if nobody had to wait, or has ended it."""
-        if self._told:
+        if self._told and self._forks == installed.forks:
             told, self._told = self._told, ()
             seconds = time.perf_counter() - self._asked
             installed.tell(told, lambda hook: hook.waited(self._kind, self._name, seconds, outcome))
@@ -39,9 +40,12 @@ class Holding:
         self._name = name
         self._began = time.perf_counter()
         self._told = installed.hooks
+        self._forks = installed.forks
         installed.tell(self._told, lambda hook: hook.acquired(kind, name))
 
     def end(self) -> None:
         """It was released or lost."""
+        if self._forks != installed.forks:
+            return
         seconds = time.perf_counter() - self._began
         installed.tell(self._told, lambda hook: hook.held(self._kind, self._name, seconds))

@@ -67,6 +67,8 @@ class Barrier(Primitive, asyncio.Barrier):
     And the tasks of a round leave in one iteration of the loop.
     """
 
+    _kind = "barrier"
+
     def __init__(self, parties: int) -> None:
         try:
             self._parties = operator.index(parties)
@@ -149,6 +151,9 @@ class Barrier(Primitive, asyncio.Barrier):
         if not complete:
             raise BrokenBarrierError("Abort or reset of barrier")
         return index
+
+    def _is_granted(self) -> bool:
+        return self._state is _State.DRAINING
 
     async def reset(self) -> None:
         """Empty the barrier. The tasks of the current round get BrokenBarrierError.

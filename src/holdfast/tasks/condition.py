@@ -8,8 +8,10 @@ got it raises, another waiter gets it. How the lock is used is in condition_lock
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, TypeVar
+
+from holdfast._hooks import Named
 
 from .condition_lock import AsyncioLock, common_loop, grip
 from .context_manager import ContextManager, returns_awaitable
@@ -54,6 +56,8 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
     Source: asyncio.Condition as of 3.13. Unlike there, the cancellation of a waiter that was not notified wakes no
     other. asyncio removed `loop=` in 3.10; here it works.
     """
+
+    _kind = "condition"
 
     def __init__(self, lock: AsyncioLock | None = None, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         if lock is None:
@@ -149,6 +153,9 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
                 self._give_back()
             raise
         return True
+
+    def _parts(self) -> Iterable[Named]:
+        return [self._lock] if isinstance(self._lock, Named) else []
 
     async def wait_for(self, predicate: Callable[[], T]) -> T:
         """Wait until `predicate()` is true, and return its value.

@@ -45,6 +45,8 @@ class Event(Primitive, asyncio.Event):
     Source: asyncio.Event. asyncio removed `loop=` in 3.10; here it works.
     """
 
+    _kind = "event"
+
     def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._value = False
         self._woken = 0  # the number of tasks that have been woken and have not run yet

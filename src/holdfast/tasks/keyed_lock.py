@@ -21,6 +21,9 @@ import itertools
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
+from holdfast import _hooks
+from holdfast._hooks import Named
+
 from .context_manager import FINISHED, ContextManager, returns_awaitable
 from .lock import NOT_ACQUIRED, Lock, LockStatistics
 from .twins import compiled
@@ -48,7 +51,7 @@ NUMBERS = itertools.count()
 
 
 @compiled
-class KeyedLock(Generic[K]):
+class KeyedLock(Named, Generic[K]):
     """A Lock for each key, for the tasks of one event loop. Not thread-safe.
 
     `locks[key]` has the methods of a Lock. Tasks get a key in the order in which they asked for it; tasks with
@@ -127,6 +130,8 @@ class KeyedLock(Generic[K]):
             entry = found = entries.get(key, NOBODY)
             if found is NOBODY or not isinstance(entry, Entry):
                 entry = Entry(self._new_lock(), next(NUMBERS))
+                if _hooks.are_installed:
+                    entry.lock._kind, entry.lock._name = "keyed lock", self._name
                 if found is not NOBODY:
                     entry.lock.try_acquire()
                 # The collector may have come between. It does not in these two lines, as they call no function.

@@ -57,6 +57,8 @@ class Lock(ContextManager, Primitive, asyncio.Lock):
     Source: asyncio.Lock. asyncio removed `loop=` in 3.10; here it works.
     """
 
+    _kind = "lock"
+
     def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._locked = False
         self._bind(loop)

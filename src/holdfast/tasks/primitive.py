@@ -10,6 +10,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from holdfast._hooks import Named
+
 from .closed import Closable, closed_error, closed_message
 from .other_loop import do_there
 from .twins import compiled
@@ -18,7 +20,7 @@ from .wait_queue import NOWHERE, Waiter, WaitQueue, this_run
 Queue = compiled(WaitQueue)
 
 
-class Primitive(Closable):
+class Primitive(Closable, Named):
     """An object that tasks of one event loop wait for."""
 
     _queue: WaitQueue | None
@@ -69,6 +71,10 @@ class Primitive(Closable):
     def _settle(self) -> None:
         """See wait_queue.Owner."""
         self._give_back()
+
+    def _is_granted(self) -> bool:
+        """See wait_queue.Owner."""
+        return True
 
     def _look_again(self) -> None:
         """Without the GIL, look whether there is a queue after a change that was made because there was none.

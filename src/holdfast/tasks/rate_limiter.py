@@ -77,6 +77,8 @@ class RateLimiter(Primitive):
     Source: GCRA (ITU-T I.371); aiolimiter for the use.
     """
 
+    _kind = "rate limiter"
+
     def __init__(self, rate: float, per: float = 1.0, *, burst: int | None = None) -> None:
         for name, value in (("rate", rate), ("per", per)):
             if isinstance(value, bool) or not isinstance(value, (int, float)):

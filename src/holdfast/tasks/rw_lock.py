@@ -11,9 +11,11 @@ What must hold: no permit is free if and only if a writer is in, or has been let
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from holdfast._hooks import Named
 
 from .closed import Closable
 from .context_manager import FINISHED, ContextManager, returns_awaitable
@@ -159,7 +161,7 @@ class Writer(Side):
         return 1
 
 
-class RWLock(Closable):
+class RWLock(Closable, Named):
     """Any number of readers, or one writer, among the tasks of one event loop. Not thread-safe.
 
     Tasks come in in the order in which they asked. A reader that asks after a writer comes in after it, so writers do
@@ -199,6 +201,9 @@ class RWLock(Closable):
     def _is_closed(self) -> bool:
         return self._permits._is_closed()
 
+    def _parts(self) -> Iterable[Named]:
+        return [self._permits]  # type: ignore[list-item]  # each semaphore of permits is one
+
     def statistics(self) -> RWLockStatistics:
         """Return how many readers are in, whether a writer is, and how many tasks wait."""
         waiting, free = self._permits._tasks_waiting(), self._permits._value
@@ -208,6 +213,7 @@ class RWLock(Closable):
 class _Permits(reference(Semaphore)):  # type: ignore[misc]  # mypy knows no class that a function returns
     """The Python twin: the fields of the compiled one take longer to read from Python."""
 
+    _kind = "reader-writer lock"
     _downgraded = False
 
     def __repr__(self) -> str:

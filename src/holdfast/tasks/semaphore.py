@@ -17,6 +17,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from holdfast import _hooks
+
 from .context_manager import FINISHED, ContextManager, returns_awaitable
 from .gil import ONE_AT_A_TIME
 from .primitive import Primitive
@@ -64,6 +66,8 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
 
     Source: asyncio.Semaphore as of 3.13. asyncio removed `loop=` in 3.10; here it works.
     """
+
+    _kind = "semaphore"
 
     def __init__(self, value: int = 1, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._value = _permits(value)
@@ -126,6 +130,8 @@ class Semaphore(ContextManager, Primitive, asyncio.Semaphore):
         if needs == 1:
             waiter = line.loop.create_future()  # type: ignore[union-attr]  # line.join(); 2 % faster
             line.line.append(waiter)
+            if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[union-attr]
+                line._tell_of(waiter)
         else:
             waiter = line.join_for(needs)
         try:

@@ -15,6 +15,8 @@ import types
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from holdfast import _hooks
+
 C = TypeVar("C", bound=type)
 
 
@@ -34,6 +36,9 @@ def _load() -> tuple[Any, str]:
 
 _speedups, why_pure = _load()
 """`why_pure` tells users why they have the pure twin: pip shows nothing of a build that goes on without a compiler."""
+
+if _speedups is not None:
+    _hooks.follow(_speedups.tell_of_waits)
 
 accelerated: bool = _speedups is not None
 """Whether the compiled twin is in use. It is not with HOLDFAST_PURE_PYTHON=1 in the environment."""

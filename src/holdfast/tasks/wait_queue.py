@@ -69,7 +69,9 @@ from asyncio import InvalidStateError, _get_running_loop  # The latter is docume
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from holdfast import _hooks
 
 from .closed import Closed
 from .other_loop import do_there, refuses_plain_calls, send, wake_if_started
@@ -129,6 +131,8 @@ class Owner(Protocol):
     """What a queue needs of its primitive."""
 
     _queue: WaitQueue | None
+    _kind: str
+    _name: str
 
     def _give_back(self) -> None:
         """Take back a grant from a waiter that left without it. Must not raise."""
@@ -141,6 +145,9 @@ class Owner(Protocol):
 
     def _settle(self) -> None:
         """Look again whether a task waits, in the waiters' own loop, after a `_let_go()`. Must not raise."""
+
+    def _is_granted(self) -> bool:
+        """For hooks: whether the waiters that are being woken get what they have waited for."""
 
 
 class WaitQueue:
@@ -220,12 +227,33 @@ class WaitQueue:
         """Put a new waiter at the end of the line. The caller has called `enter()` before."""
         waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
         self.line.append(waiter)
+        if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[attr-defined]  # set in debug mode
+            self._tell_of(waiter)
         return waiter
+
+    def _tell_of(self, waiter: Waiter) -> None:
+        """Tell the hooks of a waiter that has joined, and have them told of its end. In debug mode, look for deadlocks.
+
+        An interrupt that comes meanwhile is raised in the loop, a moment later: here it would leave the waiter in the
+        line, with no task that awaits it.
+        """
+        try:
+            if _hooks.are_installed:
+                from .told_waits import begin
+
+                begin(self._owner, self, waiter)
+            if _hooks.look_in_debug_mode is not None and waiter._source_traceback is not None:  # type: ignore[attr-defined]
+                _hooks.look_in_debug_mode(waiter.get_loop(), waiter)
+        except BaseException as exc:
+            waiter.get_loop().call_soon(_raise, exc)
 
     def join_for(self, needs: int) -> Waiter:
         """Join with a waiter that needs so many grants at once. When it goes with them, the caller corrects `more`."""
-        waiter = self.join()
+        waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
+        self.line.append(waiter)
         self._notes[waiter] = needs
+        if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[attr-defined]  # set in debug mode
+            self._tell_of(waiter)
         return waiter
 
     def join_to_stay(self) -> Waiter:
@@ -234,21 +262,29 @@ class WaitQueue:
         After a cancellation, the caller goes on with `rejoin()`. When the waiter is gone, the caller removes it from
         `keepers`.
         """
-        waiter = self.join()
+        waiter: Waiter = self.loop.create_future()  # type: ignore[union-attr]  # enter() has set it
+        self.line.append(waiter)
         if self.keepers is None:
             self.keepers = {waiter}
         else:
             self.keepers.add(waiter)
+        if _hooks.are_installed or waiter._source_traceback is not None:  # type: ignore[attr-defined]  # set in debug mode
+            self._tell_of(waiter)
         return waiter
 
     def rejoin(self, waiter: Waiter) -> Waiter | None:
         """Put a steadfast waiter in the place of a cancelled one, and return it; None if that has been granted."""
+        steadfast: SteadfastWaiter | None = None
         if self._notes.get(waiter) is _GRANTED:
             del self._notes[waiter]
-            return None
-        self.keepers.discard(waiter)  # type: ignore[union-attr]  # join_to_stay() has made it
-        steadfast = SteadfastWaiter(loop=waiter.get_loop())
-        self._notes[waiter] = steadfast
+        else:
+            self.keepers.discard(waiter)  # type: ignore[union-attr]  # join_to_stay() has made it
+            steadfast = SteadfastWaiter(loop=waiter.get_loop())
+            self._notes[waiter] = steadfast
+        if _hooks.were_installed:
+            from .told_waits import move
+
+            move(waiter, steadfast)
         return steadfast
 
     def leave(self, waiter: Waiter) -> bool:
@@ -524,7 +560,7 @@ class WaitQueue:
         self.line = staying
 
     def _keeps_place(self, waiter: Waiter) -> bool:
-        return self.keepers is not None and waiter in self.keepers
+        return isinstance(waiter, SteadfastWaiter) or (self.keepers is not None and waiter in self.keepers)
 
     def check_open(self) -> None:
         """Raise Closed if it was closed, and RuntimeError as `check_bound()` does."""
@@ -606,6 +642,10 @@ class WaitQueue:
             "which serves all loops and threads, or send the call to the other loop with "
             "loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()"
         )
+
+
+def _raise(exc: BaseException) -> NoReturn:
+    raise exc
 
 
 def _where(running: asyncio.AbstractEventLoop | None) -> str:

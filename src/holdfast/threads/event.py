@@ -59,11 +59,15 @@ class Event(Shared, task_tier.Event):
     def _arrive(self, waiter: Waiter) -> Literal[True]:
         if waiter.refusal is not None:
             waiter.line.finish(waiter)  # type: ignore[union-attr]  # it has waited there
+        if waiter.told is not None:
+            waiter.line.tell_end(waiter)  # type: ignore[union-attr]  # as above
         self._woken -= 1
         return True
 
     def _abandon(self, waiter: Waiter) -> None:
         if waiter.granted:
+            if waiter.told is not None:
+                waiter.line.tell_end(waiter, "cancelled")  # type: ignore[union-attr]  # as above
             self._arrive(waiter)
             waiter.granted = False  # as SharedQueue.leave() does
         else:

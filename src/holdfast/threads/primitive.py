@@ -92,6 +92,8 @@ class Shared(Primitive):
 
     def _abandon(self, waiter: Waiter) -> None:
         """A waiter leaves by an exception."""
+        if waiter.told is not None:
+            waiter.line.tell_end(waiter, "cancelled")  # type: ignore[union-attr]  # it has waited there
         if waiter.line is not None and waiter.line.leave(waiter):
             self._give_back_all(waiter.needs)
         waiter.refusal = None  # so that a wake-up that is still under way does nothing, as in SharedQueue.leave()

@@ -1,6 +1,7 @@
 """RateLimiter: at most so many in so much time, among tasks and threads: the task tier's, by one clock for all.
 
-Its tokens change in the critical section. An alarm looks at the first in the line when its tokens are there.
+Its tokens change in the critical section. An alarm looks at the first in the line when its tokens are there. Nobody
+tells when an event loop is closed: so while others stand behind a task, it looks earlier whether that loop still lives.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from .primitive import Shared
 from .sync_view import SyncView
 from .wait_queue import SharedQueue
 from .waiter import Waiter
+
+LOOK = 0.1
+"""Seconds between two looks whether the loop of the first in the line lives, once those behind could have tokens."""
 
 
 class RateLimiter(Shared, rate_limiter.RateLimiter):
@@ -112,9 +116,15 @@ class RateLimiter(Shared, rate_limiter.RateLimiter):
             return True
         line = waiter.line
         assert isinstance(line, SharedQueue)
-        if line.line[0] is waiter:  # type: ignore[comparison-overlap]  # its waiters are of this tier
+        if line.line[0] is waiter or len(line) == 2:  # type: ignore[comparison-overlap]  # its waiters are of this tier
             self._settle()
         return False
+
+    def _settle(self) -> None:
+        queue = self._queue
+        if queue is not None:
+            queue.forget_closed_loop()
+        super()._settle()
 
     # One clock for all
 
@@ -125,7 +135,15 @@ class RateLimiter(Shared, rate_limiter.RateLimiter):
         return time.monotonic()
 
     def _timer_at(self, when: float, queue: WaitQueue) -> Alarm:
-        return set_alarm(when, partial(_ring, ref(self)))
+        return set_alarm(self._time_to_look(when, queue), partial(_ring, ref(self)))
+
+    def _time_to_look(self, when: float, queue: WaitQueue) -> float:
+        """when: the time from which on the tokens of the first in the line are there."""
+        first: Waiter = queue.line[0]  # type: ignore[assignment]  # as above
+        if first.loop is None or len(queue) == 1:
+            return when
+        now, soonest = self._now(), self._there_at(1)
+        return min(when, soonest if soonest > now else now + LOOK)
 
 
 def _ring(reference: ref[RateLimiter]) -> None:

@@ -11,6 +11,7 @@ from .semaphore import Semaphore
 
 
 class _Permits(Semaphore):
+    _kind = "reader-writer lock"
     _downgraded = False
     _instead = "async with rw.reader: or async with rw.writer:"
 

@@ -30,7 +30,7 @@ class TaskWaiter(Waiter):
         self.granted = False
         self.needs = 1
         self.refusal = None
-        self.notified_by = None
+        self.notified_by = self.told = None
         self.future = TaskFuture(loop=loop)
         self.keeps_place = keeps_place
         if not ONE_AT_A_TIME:

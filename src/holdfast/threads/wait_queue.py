@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
+from holdfast import _hooks
 from holdfast.blocking.would_block import check_no_loop
 from holdfast.tasks.wait_queue import NOWHERE, WaitQueue
 
-from .critical_section import Section
+from .critical_section import Section, this_thread
 from .waiter import Waiter
+
+if TYPE_CHECKING:
+    from holdfast.instrumentation.hook import Outcome
 
 
 class Owner(Protocol):
@@ -21,7 +26,10 @@ class Owner(Protocol):
 
     _queue: SharedQueue | None
     _section: Section
+    _kind: str
+    _name: str
 
+    def _is_granted(self) -> bool: ...
     def _give_back_all(self, n: int) -> None: ...
     def _settle(self) -> None: ...
 
@@ -63,18 +71,40 @@ class SharedQueue(WaitQueue):
         self.line.append(waiter)  # type: ignore[arg-type]  # it has the part of a future's interface that is used
         if waiter.needs != 1:
             self._notes[waiter] = waiter.needs  # type: ignore[index]
+        if _hooks.are_installed or (loop is not None and waiter.future._source_traceback is not None):  # type: ignore[attr-defined]  # it is a TaskWaiter
+            self._tell_of(waiter)
+
+    def _tell_of(self, waiter: Any) -> None:
+        """Have hooks told of a waiter that has joined. In asyncio's debug mode, look for deadlocks."""
+        if _hooks.are_installed:
+            from .told_waits import begin
+
+            begin(self._owner, waiter)
+        look = _hooks.look_in_debug_mode
+        if look is not None and waiter.loop is not None and waiter.future._source_traceback is not None:
+            this_thread.state.deferred.append(partial(look, waiter.loop, waiter.future))
 
     def finish(self, waiter: Waiter) -> None:
         """Make a granted waiter gone, with what it was granted; or raise the error with which it was refused."""
         if waiter.refusal is not None:
             self.leave(waiter)
             raise waiter.refusal
+        if waiter.told is not None:
+            self.tell_end(waiter, "granted" if self._owner._is_granted() else "failed")
         self.grantees.discard(waiter)
         self.granted -= 1
         self.more -= waiter.needs - 1
         self.retire()
 
+    def tell_end(self, waiter: Waiter, outcome: Outcome | None = None) -> None:
+        """Have hooks told that a waiter waits no more, of which they have been told. See told_waits.end()."""
+        from .told_waits import end
+
+        end(waiter, outcome)
+
     def leave(self, waiter: Any) -> bool:
+        if waiter.told is not None:
+            self.tell_end(waiter)
         if waiter.loop is not None and waiter.loop not in self.loops:
             return False  # its loop was found closed, and its grant was given back
         self.grantees.discard(waiter)
@@ -136,5 +166,9 @@ class SharedQueue(WaitQueue):
             self._owner._settle()
         for waiter in (*lost, *line):
             if waiter.loop is loop:
+                if waiter.told is not None:
+                    from .told_waits import end_lost
+
+                    end_lost(waiter)
                 waiter.pass_on_notification()
         self.retire()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from _thread import get_ident
-from typing import Protocol
+from typing import Any, Protocol
 
 from .critical_section import this_thread
 
@@ -22,6 +22,7 @@ class Line(Protocol):
 
     def finish(self, waiter: Waiter) -> None: ...
     def leave(self, waiter: Waiter) -> bool: ...
+    def tell_end(self, waiter: Waiter, outcome: Any = None) -> None: ...
     def take_back_lost_grants(self) -> None: ...
 
 
@@ -31,10 +32,29 @@ class Notifier(Protocol):
     def _give_back(self) -> None: ...
 
 
+class ToldWait(Protocol):
+    """A wait that hooks have been told of: see told_waits.py."""
+
+    def begin(self) -> None: ...
+    def end(self, outcome: Any) -> None: ...
+    def end_late(self, outcome: Any) -> None: ...
+
+
 class Waiter:
     """The base of TaskWaiter and ThreadWaiter."""
 
-    __slots__ = ("granted", "keeps_place", "line", "loop", "needs", "notified_by", "refusal", "result", "thread")
+    __slots__ = (
+        "granted",
+        "keeps_place",
+        "line",
+        "loop",
+        "needs",
+        "notified_by",
+        "refusal",
+        "result",
+        "thread",
+        "told",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None, keeps_place: bool) -> None:
         self.loop = loop
@@ -54,6 +74,8 @@ class Waiter:
         """What it is to raise, as it cannot be granted any more."""
         self.notified_by: Notifier | None = None
         """For a task that takes the lock of a Condition again: the Condition, if it was notified."""
+        self.told: ToldWait | None = None
+        """What hooks have been told of, and will be told the end of."""
 
     def done(self) -> bool:
         """Whether a grant should pass it over."""

@@ -124,6 +124,12 @@ know_future(Known *known, PyObject *future, PyObject *loop)
         known->blocking = ((PyGetSetDescrObject *)blocking)->d_getset;
     }
     Py_XDECREF(blocking);
+    PyObject *source = PyObject_GetAttrString(future, "_source_traceback");
+    if (source != NULL && Py_IS_TYPE(source, &PyGetSetDescr_Type)) {
+        known->source = ((PyGetSetDescrObject *)source)->d_getset;
+    }
+    Py_XDECREF(source);
+    PyErr_Clear();
     known->set_result = PyObject_GetAttrString(future, "set_result");
     known->create_future = PyObject_GetAttrString(loop, "create_future");
     if (known->blocking == NULL || known->set_result == NULL || known->create_future == NULL) {

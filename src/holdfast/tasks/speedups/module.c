@@ -219,6 +219,24 @@ complete(PyObject *module, PyObject *arguments)
     return give_slots(state, type, twin) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+PyDoc_STRVAR(tell_of_waits_doc,
+"tell_of_waits($module, on, /)\n"
+"--\n"
+"\n"
+"Say whether hooks are to be told of each waiter that joins a line.");
+
+static PyObject *
+tell_of_waits(PyObject *module, PyObject *on)
+{
+    State *state = PyModule_GetState(module);
+    int truth = PyObject_IsTrue(on);
+    if (truth < 0) {
+        return NULL;
+    }
+    SET_FLAG(state->tells_of_waits, truth);
+    return Py_NewRef(Py_None);
+}
+
 static int
 module_exec(PyObject *module)
 {
@@ -306,6 +324,7 @@ module_free(void *module)
 static PyMethodDef module_methods[] = {
     {"functions", functions, METH_VARARGS, functions_doc},
     {"complete", complete, METH_VARARGS, complete_doc},
+    {"tell_of_waits", tell_of_waits, METH_O, tell_of_waits_doc},
     {NULL, NULL, 0, NULL},
 };
 

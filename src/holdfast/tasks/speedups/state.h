@@ -35,6 +35,7 @@ typedef struct {
     PyCFunction set_by_class;  /* set_result() since 3.12, where it is a PyCMethod, which is passed its class as well */
     PyObject *set_result;      /* the method descriptor, in case it is neither */
     PyGetSetDef *blocking;
+    PyGetSetDef *source;       /* _source_traceback; NULL if it is not as expected */
     PyObject *create_future;   /* BaseEventLoop's, which returns Future(loop=self) */
     PyCFunction running_loop;  /* NULL if it is not as expected */
     PyObject *running_loop_self;
@@ -50,7 +51,7 @@ typedef struct {
     DO(str_hand_out, "_hand_out") DO(str_leave, "leave") DO(str_locked, "locked") DO(str_loop, "loop")                \
     DO(str_pop, "pop") DO(str_popleft, "popleft") DO(str_queue, "_queue") DO(str_reacquire, "_reacquire")             \
     DO(str_reacquire_closed, "_reacquire_closed") DO(str_release, "release") DO(str_set_result, "set_result")         \
-    DO(str_throw, "throw")
+    DO(str_tell_of, "_tell_of") DO(str_throw, "throw")
 
 #define REFERENCES(DO)                                                                                                \
     DO(function_type) DO(bound_type) DO(coroutine_type) DO(finished_type) DO(queue_type) DO(queue_twin)               \
@@ -71,6 +72,7 @@ typedef struct State {
     PyObject *finished;                     /* the one Finished; NULL once the module is cleared */
     PyObject *get_running_loop;             /* asyncio's, as it was when holdfast was imported; so it is in Python */
     Known known;
+    bool tells_of_waits;        /* _hooks.are_installed */
     Function *functions[METHODS];
     PyObject *stop;             /* the StopIteration that is raised again and again: see awaiting.c */
     PyObject *zero;

@@ -124,8 +124,27 @@ create_future(State *state, Queue *queue)
     return waiter;
 }
 
+/* Whether a future was made in asyncio's debug mode. */
+static inline bool
+knows_its_source(State *state, PyObject *waiter)
+{
+    const PyGetSetDef *source = state->known.source;
+    if (source == NULL || !Py_IS_TYPE(waiter, state->known.future)) {
+        return false;
+    }
+    PyObject *traceback = source->get(waiter, source->closure);
+    if (traceback == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    Py_DECREF(traceback);
+    return traceback != Py_None;
+}
+
 /* waiter = queue.loop.create_future()
-   queue.line.append(waiter) */
+   queue.line.append(waiter)
+   if _hooks.are_installed or waiter._source_traceback is not None:
+       queue._tell_of(waiter) */
 static PyObject *
 join(State *state, Queue *queue)
 {
@@ -140,6 +159,13 @@ join(State *state, Queue *queue)
     }
     else if (append(state, line, waiter) < 0) {
         Py_CLEAR(waiter);
+    }
+    else if (FLAG(state->tells_of_waits) || knows_its_source(state, waiter)) {
+        PyObject *told = PyObject_CallMethodOneArg((PyObject *)queue, state->str_tell_of, waiter);
+        if (told == NULL) {
+            Py_CLEAR(waiter);
+        }
+        Py_XDECREF(told);
     }
     Py_XDECREF(line);
     return waiter;
