@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.cluster import Holding, Inspection, SessionInfo
+from holdfast.cluster import Closing, Holding, Inspection, SessionInfo
 
 from .messages import complain, printable
 
@@ -176,9 +176,16 @@ def _times(permits: int) -> str:
 
 
 def _state(one: Inspection) -> str:
-    return ", ".join(
+    state = [
         f"{name.replace('_', ' ')}: {_word(value)}" for name, value in one.state.items() if name not in _IN_THE_KIND
-    )
+    ]
+    return ", ".join([*state, *map(closed, one.closed)])
+
+
+def closed(closing: Closing) -> str:
+    """What is closed, and why."""
+    what = "closed" if closing.condition is None else f"condition {closing.condition!r} closed"
+    return printable(what if closing.reason is None else f"{what}: {closing.reason}")
 
 
 def _word(value: int | bool) -> str:

@@ -16,11 +16,13 @@ from .fencing import PostgresFence as PostgresFence
 from .fencing import RedisFence as RedisFence
 from .fencing import SQLiteFence as SQLiteFence
 from .fencing import StaleToken as StaleToken
+from .inspection import Closing as Closing
 from .inspection import Dead as Dead
 from .inspection import Holding as Holding
 from .inspection import Inspection as Inspection
 from .inspection import Waiting as Waiting
 from .primitives.barrier import Barrier as Barrier
+from .primitives.closable import Closable as Closable
 from .primitives.condition import Condition as Condition
 from .primitives.event import Event as Event
 from .primitives.grant import Grant as Grant
@@ -36,6 +38,7 @@ from .primitives.semaphore import Semaphore as Semaphore
 from .primitives.several_locks import SeveralLocks as SeveralLocks
 from .session import Session as Session
 from .synchronous.barrier import SyncBarrier as SyncBarrier
+from .synchronous.closable import SyncClosable as SyncClosable
 from .synchronous.condition import SyncCondition as SyncCondition
 from .synchronous.event import SyncEvent as SyncEvent
 from .synchronous.grant import SyncGrant as SyncGrant
@@ -51,6 +54,7 @@ from .synchronous.session import SyncSession as SyncSession
 # What repr(), tracebacks and pickles say is what users import.
 for _public in (
     Barrier,
+    Closable,
     Condition,
     SessionInfo,
     Eviction,
@@ -68,6 +72,7 @@ for _public in (
     SQLiteFence,
     StaleToken,
     Grant,
+    Closing,
     Dead,
     Deadlock,
     DeadlockStep,
@@ -86,6 +91,7 @@ for _public in (
     Semaphore,
     Session,
     SyncBarrier,
+    SyncClosable,
     SyncCondition,
     SyncEvent,
     SyncGrant,
@@ -104,6 +110,8 @@ del _public
 __all__ = [
     "Barrier",
     "BoundedSemaphore",
+    "Closable",
+    "Closing",
     "Condition",
     "Dead",
     "Deadlock",
@@ -137,6 +145,7 @@ __all__ = [
     "Side",
     "StaleToken",
     "SyncBarrier",
+    "SyncClosable",
     "SyncCondition",
     "SyncEvent",
     "SyncGrant",

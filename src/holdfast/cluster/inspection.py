@@ -66,6 +66,18 @@ class Dead:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """That a primitive, or one of its conditions, was closed; see `Lock.close()`."""
+
+    condition: str | None
+    """The name of the condition; None if the primitive is closed itself."""
+    reason: str | None
+    """What close() was given."""
+    since: datetime | None
+    """The time of that call, by the engine's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """A name at one moment, as `Session.inspect()` has found it. Dead sessions are only in `dead`."""
 
@@ -83,6 +95,8 @@ class Inspection:
     """The dead sessions that nobody has buried yet."""
     evictions: tuple[Eviction, ...] = ()
     """The evictions, within the last day, of sessions that held the name; see `Session.evict()`."""
+    closed: tuple[Closing, ...] = ()
+    """What is closed under the name."""
 
 
 def report(
@@ -121,6 +135,7 @@ def report(
             if id not in alive
         ),
         tuple(each for each in evictions if name in each.held),
+        tuple(Closing(what or None, closing.reason, _moment(closing.at)) for what, closing in record.closings.items()),
     )
 
 

@@ -11,10 +11,10 @@ from holdfast.cluster.records.barrier import BROKEN, Abort, Arrive, BarrierRecor
 from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.values_in_messages import shown
 
-from .primitive import Primitive
+from .closable import ClosesItself
 
 
-class Barrier(Primitive):
+class Barrier(ClosesItself):
     """A meeting point of `parties` tasks of all sessions that name it. Made by `Session.barrier()`.
 
     If the session of a task that waits ends before the others have come, that task does not count any more.

@@ -10,18 +10,21 @@ from typing import Literal, TypeVar
 from holdfast._refusals import refusing
 from holdfast.cluster.errors import EngineError, LeaseLost, NameConflict, SessionLost
 from holdfast.cluster.only_async_with import OnlyAsyncWith
-from holdfast.cluster.records.lock import Notify, Relock, Wait
+from holdfast.cluster.records.lock import Notify, Relock, Return, Wait
 from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.values_in_messages import shown
+from holdfast.tasks.closed import Closed, closed_error, closed_message
 
+from .closable import Closable
 from .grant import Grant
 from .lock import Lock
+from .primitive import Primitive
 
 T = TypeVar("T")
 ALL = -1
 
 
-class Condition(OnlyAsyncWith):
+class Condition(OnlyAsyncWith, Closable):
     """A lock, and a place to wait for a change of what it protects. Made by `Session.condition()`.
 
     It lives in the record of its lock. `wait()` releases the lock and joins the condition's line in one change. A
@@ -91,8 +94,9 @@ class Condition(OnlyAsyncWith):
     async def wait(self) -> Literal[True]:
         """Release the lock, wait to be notified, take the lock again, return True. The grant gets a new token.
 
-        Raises RuntimeError if this condition's lock object does not hold the lock, SessionLost if the session was over
-        before and nothing is held. Raises LeaseLost if the session ends, or the record is replaced by another one; then
+        Raises `holdfast.Closed` if the condition is closed, when the task holds the lock again. Raises RuntimeError if
+        this condition's lock object does not hold the lock, SessionLost if the session was over before and nothing is
+        held. Raises LeaseLost if the session ends, or the record is replaced by another one; then
         the lock is not held. While the engine fails, it waits.
 
         Cancellation: the task takes the lock again, however long that lasts, and then raises. If it had been notified,
@@ -105,12 +109,24 @@ class Condition(OnlyAsyncWith):
         self._lock._held.remove(grant)  # nor anything that another task of this object could release
         grant._is_waiting = True
         ticket, granted = register.begin(
-            lambda ticket: Wait(ticket, condition, token), patient=True, waits_for=("condition", condition)
+            lambda ticket: Wait(ticket, condition, token),
+            patient=True,
+            waits_for=("condition", condition),
+            returns=True,
         )
         register.let_next_in(token, token)
         relock: asyncio.Future[int] | None = None
         interruption: BaseException | None = None
-        while not granted.done() or (relock is not None and not relock.done()):
+        closed: Closed | None = None
+        was_notified = False  # if it was turned away
+        while True:
+            while granted.done() and isinstance(error := granted.exception(), Closed):
+                if closed is None:
+                    closed, was_notified = error, register.was_notified(ticket)
+                register.withdraw(ticket)  # the record keeps until then that it was turned away
+                ticket, granted = register.begin(Return, patient=True, returns=True)
+            if granted.done() and (relock is None or relock.done()):
+                break
             try:
                 await asyncio.wait([granted] if relock is None else [granted, relock])
             except GeneratorExit:
@@ -121,7 +137,7 @@ class Condition(OnlyAsyncWith):
                 if life.is_inherited():
                     raise  # in a forked child, where nothing is ever answered
                 interruption = exc
-                if relock is None:
+                if relock is None and closed is None:
                     register.gives_up(ticket)
                     relock = register.send(Relock(ticket, condition))
         self._lock._held.append(grant)
@@ -129,7 +145,7 @@ class Condition(OnlyAsyncWith):
         try:
             register.take(ticket)
             token = granted.result()
-            notified = relock is None or relock.result() < 0
+            notified = relock.result() < 0 if relock is not None else closed is None or was_notified
             if token < 0:
                 raise SessionLost("the grant had ended")
             life.check_alive()  # it may have been lost after the grant and before this task ran
@@ -144,7 +160,9 @@ class Condition(OnlyAsyncWith):
         grant.token = token
         life.hold(grant)
         if interruption is None:
-            return True
+            if notified or closed is None:
+                return True
+            raise closed_error(closed_message(self, closed.reason), closed.reason)
         if notified:
             register.send(Notify(condition, 1, token))
         try:
@@ -196,6 +214,9 @@ class Condition(OnlyAsyncWith):
         grant = self._grant("notify")
         if await self._lock._register.tell(Notify(self._name, n, grant.token)) < 0:
             raise self._lost(grant, "the grant had ended")
+
+    def _closes(self) -> tuple[Primitive, str]:
+        return self._lock, self._name
 
     def _grant(self, what: str) -> Grant:
         if not self._lock._held:

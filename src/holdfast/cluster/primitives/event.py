@@ -8,10 +8,10 @@ from holdfast._refusals import refusing
 from holdfast.cluster.records.event import Clear, EventRecord, Set, Wait
 from holdfast.cluster.session_life.membership import Membership
 
-from .primitive import Primitive
+from .closable import ClosesItself
 
 
-class Event(Primitive):
+class Event(ClosesItself):
     """A flag that the tasks of all sessions can wait for. Made by `Session.event()`.
 
     It stays set when the session that has set it ends.

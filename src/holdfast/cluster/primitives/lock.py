@@ -9,12 +9,13 @@ from holdfast._refusals import refusing
 from holdfast.cluster.records.lock import LockRecord
 from holdfast.cluster.session_life.membership import Membership
 
+from .closable import ClosesItself
 from .grant import Grant
 from .leased import Leased
 from .wish import FOR_ONE
 
 
-class Lock(Leased):
+class Lock(Leased, ClosesItself):
     """A mutual-exclusion lock for all tasks of all sessions that name it. Made by `Session.lock()`.
 
     First come, first served: between sessions in the order in which the requests reached the engine, within a session

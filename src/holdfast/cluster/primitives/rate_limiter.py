@@ -25,13 +25,13 @@ from holdfast.cluster.session_life.recovery import REPLACED
 from holdfast.cluster.values_in_messages import shown
 from holdfast.tasks.rate_limiter import RateLimiter as OfTasks
 
-from .primitive import Primitive
+from .closable import ClosesItself
 
 NO_TICKET = 0
 """No ticket has this number."""
 
 
-class RateLimiter(Primitive, OnlyAsyncWith):
+class RateLimiter(ClosesItself, OnlyAsyncWith):
     """At most `rate` tokens in `per` seconds, and at most `burst` at once, for all tasks of all sessions that name it.
 
     Made by `Session.rate_limiter()`. Tokens come evenly, by the engine's clock. Tasks get them in the order in which
@@ -91,6 +91,7 @@ class RateLimiter(Primitive, OnlyAsyncWith):
                 asked = loop.time()
                 value = await register.send(Claim(ticket))
                 if not value:
+                    await register.check_not_turned_away(ticket)
                     raise SessionLost(f"the place of {self._session!r} in {shown(self._name)} is gone: {REPLACED}")
         except BaseException:
             register.not_taken(ticket, leave)

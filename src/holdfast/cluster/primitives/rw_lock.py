@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 from holdfast._refusals import refusing
 from holdfast.cluster.errors import LeaseLost
+from holdfast.cluster.records.closing import ITSELF
 from holdfast.cluster.records.record import Withdraw
 from holdfast.cluster.records.rw_lock import (
     Downgrade,
@@ -23,8 +24,10 @@ from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.session_life.recovery import REPLACED
 from holdfast.cluster.values_in_messages import shown
 
+from .closable import Closable
 from .grant import Grant
 from .leased import Leased, order_of_release
+from .primitive import Primitive
 from .wish import Wish
 
 
@@ -173,7 +176,7 @@ class Writer(Side):
         return await self._register.tell(EndWrite(grant.token))
 
 
-class RWLock:
+class RWLock(Closable):
     """Any number of readers, or one writer, among all tasks of all sessions that name it. Made by `Session.rw_lock()`.
 
     They come in in the order of asking. A reader that asks after a writer comes in after it, so writers do not starve;
@@ -194,3 +197,6 @@ class RWLock:
 
     def __repr__(self) -> str:
         return f"<holdfast.cluster.RWLock {shown(self.writer._name)} of {self.writer._session!r}>"
+
+    def _closes(self) -> tuple[Primitive, str]:
+        return self.writer, ITSELF

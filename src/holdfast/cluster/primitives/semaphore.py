@@ -21,12 +21,13 @@ from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.values_in_messages import shown
 from holdfast.tasks.semaphore import ONE, at_least_one
 
+from .closable import ClosesItself
 from .grant import Grant
 from .leased import Leased, order_of_release
 from .wish import FOR_ONE, Wish, for_permits
 
 
-class Semaphore(Leased):
+class Semaphore(Leased, ClosesItself):
     """A number of permits for all tasks of all sessions that name it. Made by `Session.semaphore()`.
 
     Permits are granted in the order of asking. A task that needs several gets them at once, and is not overtaken by

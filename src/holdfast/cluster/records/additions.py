@@ -31,7 +31,10 @@ def additions_to(record: Record) -> str:
 
 
 def takes_additions(record: Record) -> bool:
-    """Whether anything may be stored behind the record now."""
+    """Whether anything may be stored behind the record now. Nothing is, while something is closed: that is for a change
+    to judge, and a version that does not know of closing must not get past it."""
+    if record.closings:
+        return False
     return record.ahead() is not None if record.ONLY_JOINS else bool(record.ADDED)
 
 

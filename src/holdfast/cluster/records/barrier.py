@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from . import shapes
-from .line import join, leave, size, take, tickets, without
+from .line import join, leave, size, take, tickets
 from .record import Grants, Record, Wake, Withdraw, wakes_for
 from .shapes import Shape
 
@@ -73,6 +73,7 @@ class BarrierRecord(Record):
         "reset": Reset,
         "withdraw": Withdraw,
     }
+    ASKS = frozenset({Arrive})
     SHAPES: ClassVar[Mapping[str, Shape]] = {
         "broken": shapes.truth,
         "places": shapes.each(shapes.row(shapes.session, shapes.number, shapes.number)),
@@ -128,6 +129,9 @@ class BarrierRecord(Record):
                 return self._break(wakes).but(broken=False), 1
 
     def _give_up(self, session: str, ticket: int, wakes: list[Wake]) -> tuple[BarrierRecord, int]:
+        record, away = self.taking_back(session, [ticket])
+        if away:  # it was closed at that very moment
+            return record, BROKEN
         place = next((place.place for place in self.places if place[:2] == (session, ticket)), BROKEN)
         waited = self.arrived()
         record, _ = self.withdraw(session, [ticket], wakes)
@@ -143,7 +147,7 @@ class BarrierRecord(Record):
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> BarrierRecord:
         places = tuple(place for place in self.places if place.session not in dead)
-        return self.but(line=without(self.line, dead), places=places)
+        return self.without_waiters(dead).but(places=places)
 
     def is_initial(self) -> bool:
         return self.is_idle() and not self.places

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from . import shapes
-from .line import join, leave, without
+from .line import join, leave
 from .record import Record, Wake, Withdraw, wakes_for
 from .shapes import Shape
 
@@ -39,9 +39,14 @@ class EventRecord(Record):
 
     KIND = "event"
     ADDED: ClassVar[Mapping[str, type]] = {"wait": Wait, "set": Set, "clear": Clear, "withdraw": Withdraw}
+    ASKS = frozenset({Wait})
     SHAPES: ClassVar[Mapping[str, Shape]] = {"is_set": shapes.truth}
 
     is_set: bool = False
+
+    def refuses(self, operation: Operation) -> bool:
+        """What an event tells has happened, be it closed or not."""
+        return not self.is_set and super().refuses(operation)
 
     def apply(self, session: str, operation: Operation, wakes: list[Wake]) -> tuple[EventRecord, int]:
         match operation:
@@ -60,7 +65,7 @@ class EventRecord(Record):
         return self.but(line=line), waited
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> EventRecord:
-        return self.but(line=without(self.line, dead))
+        return self.without_waiters(dead)
 
     def is_initial(self) -> bool:
         return not self.line and not self.is_set

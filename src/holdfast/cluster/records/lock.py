@@ -112,7 +112,16 @@ class Relock(NamedTuple):
     condition: str
 
 
-Operation = Acquire | TryAcquire | Release | Wait | Notify | Relock
+class Return(NamedTuple):
+    """Ask for the lock for a task that has waited in a condition and was turned away. It gets a closed lock as well.
+
+    Outcome: as for Acquire.
+    """
+
+    ticket: int
+
+
+Operation = Acquire | TryAcquire | Release | Wait | Notify | Relock | Return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +132,7 @@ class LockRecord(LeasedRecord):
     ADDED: ClassVar[Mapping[str, type]] = {"a": Acquire}
     ONLY_JOINS = True
     IN_TURN = True
+    ASKS = frozenset({Acquire, TryAcquire})
     SHAPES: ClassVar[Mapping[str, Shape]] = {
         "tokens": shapes.number,
         "holder": shapes.maybe(
@@ -153,16 +163,24 @@ class LockRecord(LeasedRecord):
             case Wait(ticket, condition, token):
                 if not self._holds(token):
                     return self, -1
+                if condition in self.closings:
+                    return self.turning_away(session, ticket, condition)._end(token, wakes), 0
                 waiting = join(self._waiting_in(condition), session, ticket, self.changed)
                 return self._with_room(condition, waiting)._end(token, wakes), 0
             case Notify(condition, n, token):
                 return self._notify(condition, n) if self._holds(token) else (self, -1)
             case Relock(ticket, condition):
+                was_waiting = any(away.what for _, away in self.turned_away_among(session, [ticket]))
+                record, away = self.taking_back(session, [ticket])
+                if away:
+                    return record._ask_again(session, ticket, wakes), 1 if was_waiting else -1
                 waiting = self._waiting_in(condition)
                 if not stands_in(waiting, session, ticket):
                     return self, -1
                 left, _ = leave(waiting, session, [ticket])
                 return self._with_room(condition, left)._ask_again(session, ticket, wakes), 1
+            case Return(ticket):
+                return self.asked(session, Acquire(ticket))
 
     def withdraw(self, session: str, leaving: list[int], wakes: list[Wake]) -> tuple[LockRecord, Collection[int]]:
         line, waited = leave(self.line, session, leaving)
@@ -182,7 +200,7 @@ class LockRecord(LeasedRecord):
         return (record._hand_over(wakes) if holder.tickets == 1 and holder.ticket in known else record), known
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> LockRecord:
-        record = self.but(line=without(self.line, dead))
+        record = self.without_waiters(dead)
         for condition, room in self.rooms.items():
             if any(run.session in dead for run in room.line):
                 record = record._with_room(condition, without(room.line, dead))
@@ -192,6 +210,15 @@ class LockRecord(LeasedRecord):
 
     def is_free(self) -> bool:
         return self.holder is None
+
+    def waiting_for(self, what: str) -> Line:
+        return self._waiting_in(what) if what else self.line
+
+    def without_waiting(self, what: str) -> LockRecord:
+        return self._with_room(what, ()) if what else self.but(line=())
+
+    def with_turns(self) -> frozenset[str]:
+        return self.holding() if self.holder is not None and self.holder.tickets > 1 else frozenset()
 
     def granting(self, session: str, ticket: int) -> tuple[LockRecord, int]:
         return self._grant(session, ticket), self.tokens + 1
@@ -203,8 +230,7 @@ class LockRecord(LeasedRecord):
         return frozenset() if self.holder is None else frozenset({self.holder.session})
 
     def users(self) -> set[str]:
-        waiting = {run.session for room in self.rooms.values() for run in room.line}
-        return Record.users(self) | waiting
+        return Record.users(self) | {run.session for room in self.rooms.values() for run in room.line}
 
     def ahead(self) -> tuple[str, int] | None:
         if self.holder is None:

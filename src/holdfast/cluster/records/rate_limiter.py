@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from . import shapes
-from .line import join, leave, without
+from .line import join, leave
 from .record import Grants, Record, Wake, Withdraw
 from .shapes import Shape
 
@@ -91,6 +91,7 @@ class RateLimiterRecord(Record):
         "put back": PutBack,
         "withdraw": Withdraw,
     }
+    ASKS = frozenset({Take, TryTake})
     MOST_ASKED = math.inf
     SHAPES: ClassVar[Mapping[str, Shape]] = {"full_at": shapes.number}
 
@@ -147,6 +148,9 @@ class RateLimiterRecord(Record):
                 left, _ = leave(record.line, session, [ticket])
                 return record._spend(head[2]).but(line=left)._next(head, wakes), TAKEN
             case PutBack(ticket, tokens, elapsed):
+                record, away = record.taking_back(session, [ticket])
+                if away:
+                    return record, 1
                 line, waited = leave(record.line, session, [ticket])
                 if waited:
                     return record.but(line=line)._next(record.head(), wakes), 1
@@ -160,7 +164,7 @@ class RateLimiterRecord(Record):
         return self.but(line=line)._in_time()._next(self.head(), wakes), waited
 
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> RateLimiterRecord:
-        return self.but(line=without(self.line, dead))._in_time()._next(self.head(), wakes)
+        return self.without_waiters(dead)._in_time()._next(self.head(), wakes)
 
     def is_initial(self) -> bool:
         return not self.line and not self.full_at

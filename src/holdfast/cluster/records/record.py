@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby, repeat
 from typing import Any, ClassVar, NamedTuple, Self
 
+from .closing import ITSELF, Closing, TurnedAway, plain
 from .json_text import ENCODER
-from .line import Line, Run, tickets_of
+from .line import Line, Run, join, leave, tickets_of, without
 from .shapes import MANY, Shape
 from .watching import watches
 
@@ -134,6 +135,8 @@ class Record(ABC):
     all of them have it at the same time."""
     MOST_ASKED: ClassVar[float] = 1
     """The most that a ticket may ask for; see `Run.asks`."""
+    ASKS: ClassVar[frozenset[type]]
+    """The operations that ask for the primitive. If it is closed, their tickets are turned away."""
     RESIZES: ClassVar[bool] = False
     """Whether the value may change while the record is in use."""
     SHAPES: ClassVar[Mapping[str, Shape]]
@@ -147,6 +150,9 @@ class Record(ABC):
     """The waiters, in the order in which they are served."""
     changed: float = 0.0
     """The engine's time of the last change, as in `Batch.at`."""
+    closings: Mapping[str, Closing] = field(default_factory=dict)
+    """What is closed: ITSELF, or conditions by their names."""
+    turned_away: tuple[TurnedAway, ...] = ()
 
     def but(self, **fields: Any) -> Self:
         """The record with these fields in place of its own. As `dataclasses.replace()`, in a quarter of the time."""
@@ -198,13 +204,85 @@ class Record(ABC):
         """As withdraw(), for tickets that have asked for more than one permit. permits: how many, by ticket."""
         raise NotImplementedError
 
+    def refuses(self, operation: Any) -> bool:
+        """Whether the operation asks for the primitive, and that is closed."""
+        return ITSELF in self.closings and type(operation) in self.ASKS
+
+    def close(self, session: str, what: str, reason: str | None, wakes: list[Wake]) -> tuple[Self, int]:
+        """See `Close`. The sessions of those that are turned away have to read the record."""
+        if what in self.closings:
+            return self, 0
+        waiting = self.waiting_for(what)
+        record = self.without_waiting(what).but(
+            closings={**self.closings, what: Closing(reason, session, self.changed)},
+            turned_away=(*self.turned_away, *([TurnedAway(what, reason, plain(waiting))] if waiting else ())),
+        )
+        told = {run.session for run in waiting} | (record.with_turns() if what == ITSELF else frozenset())
+        wakes += [Wake(other, 0, 0, 0) for other in sorted(told - {session})]
+        return record, 1
+
+    def reopen(self, what: str) -> tuple[Self, int]:
+        """See `Reopen`."""
+        if what not in self.closings:
+            return self, 0
+        return self.but(closings={each: closing for each, closing in self.closings.items() if each != what}), 1
+
+    def waiting_for(self, what: str) -> Line:
+        """The tickets that wait for what may be closed: ITSELF, or a condition."""
+        return self.line if what == ITSELF else ()
+
+    def without_waiting(self, what: str) -> Self:
+        """The record without the tickets of waiting_for()."""
+        return self.but(line=()) if what == ITSELF else self
+
+    def with_turns(self) -> frozenset[str]:
+        """The sessions that have been granted something for tickets which they have yet to let in; see IN_TURN."""
+        return frozenset()
+
+    def turning_away(self, session: str, ticket: int, what: str = ITSELF) -> Self:
+        """The record, with a ticket turned away that asks for what is closed."""
+        reason = self.closings[what].reason
+        others = [away for away in self.turned_away if away[:2] != (what, reason)]
+        before = next((away.line for away in self.turned_away if away[:2] == (what, reason)), ())
+        line = join(before, session, ticket, 0.0)
+        return self.but(turned_away=(*others, TurnedAway(what, reason, line)))
+
+    def taking_back(self, session: str, tickets: Collection[int]) -> tuple[Self, frozenset[int]]:
+        """The record without what it keeps of those of the tickets that were turned away; and these tickets."""
+        if not self.turned_away:
+            return self, frozenset()
+        leaving, taken, left = sorted(tickets), set[int](), list[TurnedAway]()
+        for away in self.turned_away:
+            line, gone = leave(away.line, session, leaving)
+            taken.update(gone)
+            if line:
+                left.append(away._replace(line=line))
+        return (self.but(turned_away=(*left,)), frozenset(taken)) if taken else (self, frozenset())
+
+    def turned_away_among(self, session: str, asked: Collection[int]) -> Iterator[tuple[int, TurnedAway]]:
+        """The tickets among `asked` that were turned away, each with what it was turned away from."""
+        for away in self.turned_away:
+            for ticket in tickets_of(away.line, session).intersection(asked):
+                yield ticket, away
+
+    def without_waiters(self, dead: Collection[str]) -> Self:
+        """The record without what dead sessions wait for in its line, and without what it keeps of them besides."""
+        record = self.but(line=without(self.line, dead))
+        if not (self.closings or self.turned_away):
+            return record
+        lines = [away._replace(line=without(away.line, dead)) for away in self.turned_away]
+        closings = {
+            what: closing._replace(by="") if closing.by in dead else closing for what, closing in self.closings.items()
+        }
+        return record.but(closings=closings, turned_away=tuple(away for away in lines if away.line))
+
     @abstractmethod
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> Self:
         """The record without what dead sessions hold and wait for."""
 
     @abstractmethod
     def is_initial(self) -> bool:
-        """Whether nothing is held, waited for or set."""
+        """Whether nothing is held, waited for or set. It may be closed."""
 
     def due(self) -> tuple[str, Any] | None:
         """An operation that is due, and the session that has to send it once it has looked which sessions are dead."""
@@ -264,11 +342,17 @@ class Record(ABC):
 
     def users(self) -> set[str]:
         """Every session that holds something or waits here."""
-        return {run.session for run in self.line} | self.holding()
+        users = {run.session for run in self.line} | self.holding()
+        if self.turned_away:
+            users.update(run.session for away in self.turned_away for run in away.line)
+        return users
 
     def sessions(self) -> set[str]:
-        """Every session that is named here: the users, and those whose last answer is kept."""
-        return self.users() | {*self.answers}
+        """Every session that is named here: the users, those whose last answer is kept, and who has closed it."""
+        sessions = self.users() | {*self.answers}
+        if self.closings:
+            sessions.update(closing.by for closing in self.closings.values() if closing.by)
+        return sessions
 
     def watches(self, of: Collection[str] | None = None) -> dict[str, frozenset[str]]:
         """For each waiting session, the sessions whose death it has to notice; see `watching.watches()`."""

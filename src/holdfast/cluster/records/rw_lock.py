@@ -22,7 +22,7 @@ from itertools import takewhile
 from typing import Any, ClassVar, NamedTuple
 
 from . import shapes
-from .line import Run, join, leave, take, without
+from .line import Run, join, leave, take
 from .record import Grants, Held, Record, Wake, wakes_for
 from .shapes import Shape
 
@@ -94,6 +94,7 @@ class RWLockRecord(Record):
     KIND = "reader-writer lock"
     ADDED: ClassVar[Mapping[str, type]] = {"read": Read, "try read": TryRead}
     """These give out no new token. What does cannot be stored behind a record, as the floor may have risen since."""
+    ASKS = frozenset({Read, TryRead, Write, TryWrite})
     MOST_ASKED = WRITE
     SHAPES: ClassVar[Mapping[str, Shape]] = {
         "tokens": shapes.number,
@@ -141,7 +142,7 @@ class RWLockRecord(Record):
     def bury(self, dead: Collection[str], wakes: list[Wake]) -> RWLockRecord:
         writer = None if self.writer is not None and self.writer.session in dead else self.writer
         readers = {session: count for session, count in self.readers.items() if session not in dead}
-        return self.but(line=without(self.line, dead), writer=writer, readers=readers)._serve(wakes)
+        return self.without_waiters(dead).but(writer=writer, readers=readers)._serve(wakes)
 
     def is_free(self) -> bool:
         """Whether a writer can come in at once. Then nobody waits."""

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple
 from . import shapes
 from .json_text import ENCODER, document_of
 from .leased import Acquire, LeasedRecord, TryAcquire
-from .line import Run, join, leave, take, tickets, without
+from .line import Run, join, leave, take, tickets
 from .record import Grants, Held, Record, Wake, Withdraw, WithdrawMany, wakes_for
 from .shapes import Shape
 
@@ -121,6 +121,7 @@ class SemaphoreRecord(LeasedRecord):
         "withdraw": Withdraw,
         "withdraw many": WithdrawMany,
     }
+    ASKS = frozenset({Acquire, AcquireMany, TryAcquire, TryAcquireMany})
     MOST_ASKED = math.inf
     RESIZES = True
     SHAPES: ClassVar[Mapping[str, Shape]] = {
@@ -218,7 +219,7 @@ class SemaphoreRecord(LeasedRecord):
         lost = sum(count for session, count in self.permits.items() if session in dead)
         held = {session: count for session, count in self.permits.items() if session not in dead}
         record = self._without_refusals(lambda each: each.session in dead)
-        return record.but(line=without(self.line, dead), permits=held, free=self.free + lost)._serve(wakes)
+        return record.without_waiters(dead).but(permits=held, free=self.free + lost)._serve(wakes)
 
     def is_free(self) -> bool:
         return self.free > 0 and not self.line

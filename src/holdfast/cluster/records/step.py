@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from holdfast.cluster.errors import NameConflict
 from holdfast.cluster.values_in_messages import shortened, shown
 
+from .closing import Close, Reopen
 from .record import Answer, Record, Wake, Withdraw, WithdrawMany, with_article
 from .watching import watch_more
 
@@ -91,25 +92,41 @@ def _applied(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
 def operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
     """The record after the operations of a batch, without the answer to it, and the outcomes."""
     outcomes: list[int] = []
-    record = record.but(changed=batch.at)
+    session, record = batch.session, record.but(changed=batch.at)
     if len(batch.operations) == 1 and type(operation := batch.operations[0]) not in _WITHDRAWALS:
-        record, outcome = record.apply(batch.session, operation, wakes)
+        record, outcome = _with_operation(record, session, operation, wakes)
         return record, [outcome]
     for kind, operations in groupby(batch.operations, type):
         if kind is Withdraw:
             leaving = [operation.ticket for operation in operations]
-            record, known = record.withdraw(batch.session, sorted({*leaving}), wakes)
-            known = frozenset(known)
+            record, away = record.taking_back(session, leaving)
+            record, known = record.withdraw(session, sorted({*leaving} - away), wakes)
+            known = away.union(known)
             outcomes += [int(ticket in known) for ticket in leaving]
         elif kind is WithdrawMany:
-            asked = [*operations]
-            record, known = record.withdraw_many(batch.session, dict(asked), wakes)
+            permits = dict(asked := [*operations])
+            record, away = record.taking_back(session, permits)
+            rest = {ticket: count for ticket, count in permits.items() if ticket not in away}
+            record, known = record.withdraw_many(session, rest, wakes)
+            known = away.union(known)
             outcomes += [int(ticket in known) for ticket, _ in asked]
         else:
             for operation in operations:
-                record, outcome = record.apply(batch.session, operation, wakes)
+                record, outcome = _with_operation(record, session, operation, wakes)
                 outcomes.append(outcome)
     return record, outcomes
+
+
+def _with_operation(record: R, session: str, operation: Any, wakes: list[Wake]) -> tuple[R, int]:
+    """The record after one operation, which is no withdrawal, and the outcome: 0 if the ticket was turned away."""
+    if record.closings and record.refuses(operation):
+        return record.turning_away(session, operation.ticket), 0
+    match operation:
+        case Close(what, reason):
+            return record.close(session, what, reason, wakes)
+        case Reopen(what):
+            return record.reopen(what)
+    return record.apply(session, operation, wakes)
 
 
 def note_answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: Sequence[int]) -> None:

@@ -1,8 +1,8 @@
 """How a record is stored: a head of JSON, then rows: the answers, the line, its state, its parts, and what was added.
 
 The head says what stays as it is while the record lives. The state, which is JSON behind a tab, has what each change
-changes, and how many rows of the line and of answers stand before it. What changes most stands last, so an engine that
-sends only what a change has changed sends little. Pure.
+changes, and how many rows of the line and of answers stand before it. If anything is closed, a row says so behind the
+state. What changes most stands last, so an engine that sends only what a change has changed sends little. Pure.
 
 Nothing that is read is believed before its shape was checked (`shapes.py`): another program, or another version of
 holdfast, may have written it.
@@ -20,6 +20,7 @@ from holdfast.cluster.values_in_messages import shortened, shown
 
 from . import rows, shapes
 from .additions import with_additions
+from .closing import ROW, from_row, row_of
 from .json_text import EARLIER, ENCODER, FORMAT, document_in_first_row
 from .record import Record, with_article
 from .shapes import Shape
@@ -39,7 +40,8 @@ def encode(record: Record) -> str:
     line, answers = record.line, record.answers
     state = f"{_STATE}{len(line)},{len(answers)},{record.changed!r},{record.state_text()}]"
     head = _head(record.kind, record.made_by, record.base())
-    return "\n".join((head, *rows.of_answers(answers), *rows.of_line(line), state, *record.parts()))
+    closed = (row_of(record.closings, record.turned_away),) if record.closings or record.turned_away else ()
+    return "\n".join((head, *rows.of_answers(answers), *rows.of_line(line), state, *closed, *record.parts()))
 
 
 @lru_cache(1024)
@@ -126,9 +128,15 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
 def _with_the_rest(record: R, stored: list[str], text: str, name: str, known: R | None) -> R:
     """The record with its parts, and with what was added to it. stored: the rows of both."""
     parts = [row for row in stored if row.startswith("{")]
+    added = stored[len(parts) :]
+    if parts and parts[0].startswith(ROW):
+        closed = from_row(parts.pop(0))
+        if closed is None:
+            raise not_ours(text, name)
+        record = record.but(closings=closed[0], turned_away=closed[1])
     whole = record.with_parts(parts, known)
-    if whole is not None and len(stored) > len(parts):
-        whole = with_additions(whole, stored[len(parts) :])
+    if whole is not None and added:
+        whole = with_additions(whole, added)
     if whole is None:
         raise not_ours(text, name)
     return whole

@@ -25,10 +25,12 @@ from typing import Any
 from holdfast.cluster.background import begin, begin_at_once
 from holdfast.cluster.engines.contract import NO_DESCRIPTOR, Change, Notice, Stored
 from holdfast.cluster.errors import EngineError, FormatError, NameConflict, SessionLost
+from holdfast.cluster.records.closing import ITSELF
 from holdfast.cluster.records.record import Grants, Record, Wake
 from holdfast.cluster.records.step import Batch, Step
 from holdfast.cluster.values_in_messages import shown
 from holdfast.instrumentation import installed
+from holdfast.tasks.closed import Closed
 
 from . import told
 from .dead_sessions import Deaths
@@ -121,9 +123,12 @@ class Exchange:
         if not self.initial.IN_TURN:
             return False  # what was asked for since would seem to be granted
         try:
-            granted = self._known.decoded(text).granted(self._session.id, ())
+            record = self._known.decoded(text)
         except (FormatError, NameConflict):
             return False
+        if record.closings or record.turned_away:
+            return False  # who was turned away is for a look to see
+        granted = record.granted(self._session.id, ())
         self._take(granted)
         return bool(granted)
 
@@ -155,6 +160,7 @@ class Exchange:
             self.doubt()
             return
         self._take(self._granted_in(record))
+        self._end_turns_if_closed(record)
         self._do_what_is_due(record)
         if self._deaths.to_watch(record) != self._deaths.watched.sessions():
             self._outdated = True
@@ -457,6 +463,7 @@ class Exchange:
         if self.initial.IN_TURN:
             self._take(granted)
             self._waiters.grant_all(asked)
+            self._end_turns_if_closed(done.record)
         else:
             granted = [each for each in granted if not outcomes.get(each.ticket)]
             granted += [Grants(*wake[1:]) for wake in done.wakes if wake.session == self._session.id]
@@ -516,6 +523,7 @@ class Exchange:
         if not self._recovery.doubted:
             granted = self._granted_in(record)
             self._take(granted)
+            self._end_turns_if_closed(record)
             self._give_back_what_has_ended(granted)
             self._watch_over(record)
             self._do_what_is_due(record)
@@ -549,9 +557,23 @@ class Exchange:
             self._submit(Entry(due[1]))
 
     def _granted_in(self, record: Record) -> list[Grants]:
-        """What the record has granted to the tasks here whose requests were sent."""
+        """What the record has granted to the tasks here whose requests were sent. Tells those that were turned away."""
+        if record.turned_away:
+            for ticket, away in [*record.turned_away_among(self._session.id, self._standing.asked())]:
+                self._waiters.turn_away(ticket, away.what, self._closed(away.reason))
         asked = self._standing.asked()
         return record.granted(self._session.id, asked) if asked or record.IN_TURN else []
+
+    def _end_turns_if_closed(self, record: Record) -> None:
+        """If the lock is closed, those are turned away that have yet to be let in, unless they take it back."""
+        closing = record.closings.get(ITSELF)
+        if closing is not None:
+            for ticket in self._turns.still_waiting():
+                self._waiters.refuse(ticket, self._closed(closing.reason))
+
+    def _closed(self, reason: str | None) -> Closed:
+        why = "" if reason is None else f": {reason}"
+        return Closed(f"the {self.initial.KIND} {shown(self._name)} of {self._session} is closed{why}", reason)
 
     # Reading
 

@@ -11,6 +11,7 @@ from holdfast.cluster.errors import FormatError, NameConflict, SessionLost
 from holdfast.cluster.records.record import Record, Withdraw
 from holdfast.instrumentation import installed
 from holdfast.instrumentation.periods import Wait
+from holdfast.tasks.closed import Closed
 
 from .dead_sessions import read_living
 from .exchange import Exchange
@@ -28,6 +29,7 @@ class Register(Exchange):
         patient: bool = False,
         waits_for: tuple[str, str] | None = None,
         ends_with_grant: bool = True,
+        returns: bool = False,
     ) -> tuple[int, asyncio.Future[int]]:
         """Ask for something with a new ticket; return the ticket, and a future of what it is granted (never 0).
 
@@ -37,9 +39,10 @@ class Register(Exchange):
         waits_for: the kind and the name that hooks are told; None: those of the record.
         ends_with_grant: whether a wait that hooks are told of ends when the ticket is granted something; if not, it
             ends with has_all().
+        returns: whether the task takes back a lock that it has had, and so gets it even if it is closed.
         """
         self._check_replaced()
-        ticket, future = self._waiters.add(self._session.loop)
+        ticket, future = self._waiters.add(self._session.loop, returns)
         if installed.hooks:
             wait = Wait(*(waits_for or (self.initial.KIND, self._name)))
             self._waiters.note_wait(ticket, wait, ends_with_grant)
@@ -53,6 +56,18 @@ class Register(Exchange):
     def take(self, ticket: int) -> None:
         """The task that has begun with this ticket takes what it was granted. Raises SessionLost if that was lost."""
         self._waiters.take(ticket)
+
+    def was_notified(self, ticket: int) -> bool:
+        """Whether the ticket, which was begun with `returns` and turned away, had been notified before."""
+        return self._waiters.was_notified(ticket)
+
+    async def check_not_turned_away(self, ticket: int) -> None:
+        """Read the record, and raise Closed if it has turned the ticket away.
+
+        Cancellation: raises at once; nothing has been changed.
+        """
+        for _, away in (await self.read()).turned_away_among(self._session.id, [ticket]):
+            raise self._closed(away.reason)
 
     def gives_up(self, ticket: int) -> None:
         """The ticket's task was cancelled, and waits on only to leave in order."""
@@ -129,10 +144,15 @@ class Register(Exchange):
             future.add_done_callback(lambda done: self._withdraw_granted(ticket, leave, done))
             raise
         self._waiters.take(ticket)
-        return ticket, future.result()
+        try:
+            return ticket, future.result()
+        except Closed:
+            self.withdraw(ticket, leave)  # the record keeps until then that it was turned away
+            raise
 
     def _withdraw_granted(self, ticket: int, leave: Callable[[int], Any], done: asyncio.Future[int]) -> None:
-        if done.exception() is None and done.result() > 0:
+        error = done.exception()
+        if isinstance(error, Closed) or (error is None and done.result() > 0):
             self.withdraw(ticket, leave)
         else:
             self._waiters.forget(ticket)

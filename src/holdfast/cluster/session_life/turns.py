@@ -63,6 +63,13 @@ class Turns:
             return value
         return self._let_in_next() if is_confirmed or self._next() is None else value
 
+    def still_waiting(self) -> list[int]:
+        """The tickets of the run that have yet to be let in, but for tasks that take back what they have had."""
+        if not self.is_under_way:
+            return []
+        rest = range(self._inside + 1, self._run.ticket + self._run.tickets)
+        return [ticket for ticket in self._waiters.futures if ticket in rest and not self._waiters.returns(ticket)]
+
     def clear(self) -> None:
         """The run was lost, or the session is over."""
         self.is_under_way = False

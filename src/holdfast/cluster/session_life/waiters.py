@@ -23,10 +23,16 @@ class Waiters:
         """The waits that hooks are told of, or will be if the ticket has to wait."""
         self._go_on: set[int] = set()
         """Those of them that go on after a grant."""
+        self._returning: set[int] = set()
+        """The tickets of tasks that have had a lock before, and take it back."""
+        self._notified: dict[int, bool] = {}
+        """Those of them that were turned away, and whether a notification had come before."""
 
-    def add(self, loop: asyncio.AbstractEventLoop) -> tuple[int, asyncio.Future[int]]:
-        """A new ticket, and the future of what it is granted."""
+    def add(self, loop: asyncio.AbstractEventLoop, returns: bool = False) -> tuple[int, asyncio.Future[int]]:
+        """A new ticket, and the future of what it is granted. returns: whether its task takes a lock back."""
         self.last_ticket += 1
+        if returns:
+            self._returning.add(self.last_ticket)
         future: asyncio.Future[int] = loop.create_future()
         self.futures[self.last_ticket] = future
         return self.last_ticket, future
@@ -69,15 +75,34 @@ class Waiters:
         future = self.futures.get(ticket)
         return future is not None and not future.done()
 
+    def returns(self, ticket: int) -> bool:
+        """Whether the ticket's task takes back a lock that it has had."""
+        return ticket in self._returning
+
+    def turn_away(self, ticket: int, condition: str, exc: Exception) -> None:
+        """The ticket was turned away from a condition, or if that is empty, from what the name stands for."""
+        if ticket in self._returning:
+            self._notified[ticket] = not condition
+        self.refuse(ticket, exc)
+
+    def was_notified(self, ticket: int) -> bool:
+        """Whether a ticket that takes a lock back, and was turned away, had been notified before."""
+        return self._notified.get(ticket, False)
+
     def forget(self, ticket: int) -> None:
         """The ticket waits no more. Its task knows that."""
         self.futures.pop(ticket, None)
+        if self._returning:
+            self._returning.discard(ticket)
+            self._notified.pop(ticket, None)
         self._untaken.pop(ticket, None)
         if self._waits:
             self.end_wait(ticket, "cancelled")
 
     def take(self, ticket: int) -> None:
         """The ticket's task runs, and takes what it was granted. Raises the reason if that was lost meanwhile."""
+        if self._returning:
+            self._returning.discard(ticket)
         lost = self._untaken.pop(ticket, None)
         if lost is not None:
             raise lost

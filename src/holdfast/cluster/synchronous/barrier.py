@@ -8,11 +8,13 @@ from functools import partial
 from holdfast.blocking.broken_barrier import BrokenBarrierError
 from holdfast.blocking.timeouts import check_optional_timeout
 from holdfast.cluster.primitives.barrier import Barrier
+from holdfast.cluster.primitives.closable import Closable
 
+from .closable import SyncClosable
 from .way_in import WayIn
 
 
-class SyncBarrier:
+class SyncBarrier(SyncClosable):
     """A Barrier of a session, with the methods of threading.Barrier. Made by `SyncSession.barrier()`.
 
     If the session of a thread that waits ends before the others have come, that thread does not count any more.
@@ -82,3 +84,6 @@ class SyncBarrier:
     def broken(self) -> bool:
         """Whether it is broken. This asks the engine, and raises what it raises."""
         return self._way_in._run(self._barrier._is_broken)
+
+    def _closes(self) -> tuple[WayIn, Closable]:
+        return self._way_in, self._barrier

@@ -12,8 +12,10 @@ from typing import TypeVar
 from holdfast.blocking.timeouts import check_optional_timeout
 from holdfast.blocking.wait_for import wait_for
 from holdfast.cluster.errors import LeaseLost
+from holdfast.cluster.primitives.closable import Closable
 from holdfast.cluster.primitives.condition import Condition
 
+from .closable import SyncClosable
 from .grant import SyncGrant
 from .lock import SyncLock
 from .way_in import WayIn
@@ -21,7 +23,7 @@ from .way_in import WayIn
 T = TypeVar("T")
 
 
-class SyncCondition:
+class SyncCondition(SyncClosable):
     """A lock, and a place to wait for a change of what it protects, with threading.Condition's methods. Not reentrant.
 
     Made by `SyncSession.condition()`.
@@ -153,3 +155,6 @@ class SyncCondition:
             if grant._why is None:
                 why = LeaseLost(f"{grant} was lost: its thread was interrupted twice in Condition.wait()")
                 await self._lock._leased._revoke(grant, why)
+
+    def _closes(self) -> tuple[WayIn, Closable]:
+        return self._way_in, self._condition

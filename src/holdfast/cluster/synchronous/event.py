@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from holdfast.blocking.timeouts import check_optional_timeout
 from holdfast.cluster.loop_in_thread.call import OutOfTime
+from holdfast.cluster.primitives.closable import Closable
 from holdfast.cluster.primitives.event import Event
 
+from .closable import SyncClosable
 from .way_in import WayIn
 
 
-class SyncEvent:
+class SyncEvent(SyncClosable):
     """An Event of a session, with the methods of threading.Event. Made by `SyncSession.event()`.
 
     It stays set when the session that has set it ends.
@@ -69,3 +71,6 @@ class SyncEvent:
             return self._way_in._run(self._event.wait, seconds)
         except OutOfTime:
             return False
+
+    def _closes(self) -> tuple[WayIn, Closable]:
+        return self._way_in, self._event

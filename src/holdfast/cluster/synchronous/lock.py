@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from holdfast.cluster.primitives.closable import Closable
 from holdfast.cluster.primitives.lock import Lock
 from holdfast.cluster.primitives.rw_lock import Reader, Writer
 
+from .closable import SyncClosable
 from .grant import OnLost, SyncGrant
 from .leased import SyncLeased
 from .way_in import WayIn
@@ -63,7 +65,7 @@ class LockMethods(SyncLeased):
         return self._way_in._run(self._leased.locked)
 
 
-class SyncLock(LockMethods):
+class SyncLock(LockMethods, SyncClosable):
     """A Lock of a session, with the methods of threading.Lock. Made by `SyncSession.lock()`. Not reentrant.
 
     Threads, tasks and processes stand in one line, and are served in the order of asking.
@@ -74,3 +76,6 @@ class SyncLock(LockMethods):
     def __init__(self, way_in: WayIn, lock: Lock, on_lost: OnLost | None, hold_at_most: float | None) -> None:
         """Called by `SyncSession.lock()`."""
         super().__init__(way_in, lock, on_lost, hold_at_most)
+
+    def _closes(self) -> tuple[WayIn, Closable]:
+        return self._way_in, self._leased

@@ -7,12 +7,14 @@ from types import TracebackType
 
 from holdfast.blocking.timeouts import check_timeout
 from holdfast.cluster.loop_in_thread.call import OutOfTime
+from holdfast.cluster.primitives.closable import Closable
 from holdfast.cluster.primitives.rate_limiter import RateLimiter
 
+from .closable import SyncClosable
 from .way_in import WayIn
 
 
-class SyncRateLimiter:
+class SyncRateLimiter(SyncClosable):
     """A RateLimiter of a session, for threads. Made by `SyncSession.rate_limiter()`.
 
     Threads, tasks and processes get tokens in the order in which they asked, whatever they ask for.
@@ -62,3 +64,6 @@ class SyncRateLimiter:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Do nothing: what was taken stays taken."""
+
+    def _closes(self) -> tuple[WayIn, Closable]:
+        return self._way_in, self._limiter

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from holdfast.cluster.primitives.closable import Closable
 from holdfast.cluster.primitives.rw_lock import Reader, RWLock, Writer
 
+from .closable import SyncClosable
 from .grant import OnLost, SyncGrant
 from .lock import LockMethods
 from .way_in import WayIn
@@ -47,7 +49,7 @@ class SyncWriter(LockMethods):
         return next(found, None)
 
 
-class SyncRWLock:
+class SyncRWLock(SyncClosable):
     """An RWLock of a session, for threads. Made by `SyncSession.rw_lock()`.
 
     Threads, tasks and processes stand in one line. They come in in the order of asking; readers that stand behind each
@@ -64,3 +66,6 @@ class SyncRWLock:
 
     def __repr__(self) -> str:
         return repr(self._rw_lock).replace("RWLock", "SyncRWLock", 1)
+
+    def _closes(self) -> tuple[WayIn, Closable]:
+        return self.writer._way_in, self._rw_lock

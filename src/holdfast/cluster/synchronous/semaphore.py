@@ -6,16 +6,18 @@ from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
 
+from holdfast.cluster.primitives.closable import Closable
 from holdfast.cluster.primitives.grant import Grant
 from holdfast.cluster.primitives.semaphore import Semaphore
 from holdfast.tasks.semaphore import at_least_one
 
+from .closable import SyncClosable
 from .grant import OnLost, SyncGrant
 from .leased import SyncLeased
 from .way_in import WayIn
 
 
-class SyncSemaphore(SyncLeased):
+class SyncSemaphore(SyncLeased, SyncClosable):
     """A Semaphore of a session, with the methods of threading.Semaphore. Made by `SyncSession.semaphore()`.
 
     Threads, tasks and processes get the permits in the order of asking.
@@ -122,6 +124,9 @@ class SyncSemaphore(SyncLeased):
         Cancellation: if a signal handler raises meanwhile, its exception comes out; it is changed all the same.
         """
         self._way_in._run(lambda: self._leased.resize(value))
+
+    def _closes(self) -> tuple[WayIn, Closable]:
+        return self._way_in, self._leased
 
 
 class _Permits:
