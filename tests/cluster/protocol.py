@@ -18,7 +18,6 @@ compared with that: its contents, its outcomes, and the sessions that it wakes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +33,7 @@ from holdfast.cluster.records.semaphore import AcquireMany, refusal
 from holdfast.cluster.records.step import Batch, Step, step
 from holdfast.cluster.records.stored import decode, encode
 
-ADDED = re.compile(r"\d+ \[")
+ADDED = re.compile(r"\d+ \w+'*\t")
 """The beginning of a row that was stored behind a record."""
 WITHDRAWALS = Withdraw, WithdrawMany
 Ticket = tuple[str, int]
@@ -352,7 +351,7 @@ class World(NamedTuple):
     def _unknown(self, name: str) -> int:
         """How many of them the session need not know of: those after its own last word."""
         rows = self._rows()
-        own = [number for number, row in enumerate(rows, start=1) if json.loads(row.partition(" ")[2])[0] == name]
+        own = [number for number, row in enumerate(rows, start=1) if row.partition(" ")[2].partition("\t")[0] == name]
         return len(rows) - max(own, default=0)
 
     def _split(self, unknown: int) -> tuple[str | None, str]:
