@@ -26,7 +26,9 @@ from typing import Any, NamedTuple, Protocol
 
 from holdfast.cluster.records.additions import added, left, takes_additions
 from holdfast.cluster.records.barrier import GiveUp, Trip
+from holdfast.cluster.records.closing import ITSELF
 from holdfast.cluster.records.line import size
+from holdfast.cluster.records.lock import Relock, Return, Wait
 from holdfast.cluster.records.record import Answer, Grants, Record, Withdraw, WithdrawMany
 from holdfast.cluster.records.rw_lock import Downgrade, Read
 from holdfast.cluster.records.semaphore import AcquireMany, refusal
@@ -36,6 +38,8 @@ from holdfast.cluster.records.stored import decode, encode
 ADDED = re.compile(r"\d+ \w+'*\t")
 """The beginning of a row that was stored behind a record."""
 WITHDRAWALS = Withdraw, WithdrawMany
+RETURNING = Wait, Relock, Return
+"""What those have sent last who take a lock back."""
 Ticket = tuple[str, int]
 Woken = list[tuple[str, int, int]]
 """Session, ticket, and what that has got."""
@@ -295,6 +299,7 @@ class World(NamedTuple):
         assert client.sent is not None
         sent, gathered = client.sent, {each.ticket for each in client.pending if isinstance(each, self.kind.asking)}
         client = client._replace(sent=None)
+        client = self._told_what_is_closed(name, client, gathered)
         asked = [ticket for ticket, _ in client.asked if ticket not in gathered]
         if self.kind.initial.IN_TURN:
             client = self._get(client, self.record.granted(name, asked))
@@ -303,10 +308,32 @@ class World(NamedTuple):
                 client = self._get_one(client, operation.ticket, outcome)
         if not self.kind.initial.IN_TURN:
             client = self._get(client, self.record.granted(name, asked))
+        client = self._end_turns_if_closed(client)
         due = self.record.due()
         if due is not None and due[0] == name and not any(isinstance(each, Trip) for each in client.pending):
             client = client.add(due[1])
         return self.with_client(name, client)._checked(name)
+
+    def _told_what_is_closed(self, name: str, client: Client, gathered: set[int]) -> Client:
+        """Those learn it that were turned away. Who has waited in a condition takes the lock back."""
+        asked = {ticket: operation for ticket, operation in client.asked if ticket not in gathered}
+        for ticket, _ in sorted(self.record.turned_away_among(name, asked), key=lambda entry: entry[0]):
+            operation = asked[ticket]
+            many = isinstance(operation, AcquireMany)
+            client = client.forget(ticket).add(WithdrawMany(*operation) if many else Withdraw(ticket))
+            if isinstance(operation, RETURNING):
+                back = Return(client.tickets + 1)
+                client = client.add(back)._replace(tickets=back.ticket, asked=(*client.asked, (back.ticket, back)))
+        return client
+
+    def _end_turns_if_closed(self, client: Client) -> Client:
+        """Of a run, those that have yet to be let in are turned away by their session."""
+        if self.kind.initial.IN_TURN and ITSELF in self.record.closings:
+            for ticket, operation in client.asked:
+                is_next = client.has_in_turn(ticket) and ticket > client.inside
+                if is_next and not isinstance(operation, RETURNING):
+                    client = client.forget(ticket)
+        return client
 
     def send_in_vain(self, name: str, bury: bool, applied: bool) -> World:
         """The answer is lost, or already the batch was."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from holdfast.cluster.records import lock as lock_record
 from holdfast.cluster.records import rw_lock as rw_lock_record
 from holdfast.cluster.records import semaphore as semaphore_record
 from holdfast.cluster.records.barrier import BROKEN, BarrierRecord
+from holdfast.cluster.records.closing import ITSELF, Close, Reopen
 from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.line import tickets
 from holdfast.cluster.records.lock import LockRecord
@@ -666,3 +667,124 @@ class BarrierKind(Plain):
 
     def is_drained(self, record: BarrierRecord) -> bool:
         return record.is_initial()
+
+
+# What can be closed
+
+
+@dataclass(frozen=True)
+class ClosableModel:
+    """Another model, and what of it is closed."""
+
+    model: Any
+    closed: frozenset[str] = frozenset()
+    away: tuple[tuple[str, int, str], ...] = ()
+    """The session and the ticket of each that was turned away, and from what."""
+
+    def _replace(self, **fields: Any) -> ClosableModel:
+        return replace(self, model=self.model._replace(**fields))
+
+    def serve(self) -> tuple[ClosableModel, Woken]:
+        model, woken = self.model.serve()
+        return replace(self, model=model), woken
+
+    def close(self, what: str) -> ClosableModel:
+        if what:
+            gone = [entry[:2] for entry in self.model.rooms if entry[2] == what]
+            model = self.model._replace(rooms=tuple(entry for entry in self.model.rooms if entry[2] != what))
+        else:
+            gone = [entry[:2] for entry in self.model.line]
+            model = self.model._replace(line=())
+        away = tuple(sorted([*self.away, *((*ticket, what) for ticket in gone)]))
+        return ClosableModel(model, self.closed | {what}, away)
+
+    def turned_away(self, session: str, ticket: int, what: str) -> ClosableModel:
+        return replace(self, away=tuple(sorted([*self.away, (session, ticket, what)])))
+
+    def refuses(self, operation: Any) -> bool:
+        if ITSELF not in self.closed or isinstance(operation, (lock_record.Wait, lock_record.Return)):
+            return False
+        is_set = isinstance(self.model, EventModel) and self.model.is_set
+        return not is_set and isinstance(operation, ASKING)
+
+    def apply(self, session: str, operation: Any) -> tuple[ClosableModel, int, Woken]:
+        mine = [entry for entry in self.away if entry[:2] == (session, getattr(operation, "ticket", 0))]
+        left = replace(self, away=tuple(entry for entry in self.away if entry not in mine))
+        match operation:
+            case Close(what) if what in self.closed:
+                return self, 0, []
+            case Close(what):
+                return self.close(what), 1, []
+            case Reopen(what):
+                return replace(self, closed=self.closed - {what}), int(what in self.closed), []
+            case lock_record.Wait(ticket, room, token) if room in self.closed and self.model.holds(token):
+                model, woken = self.model.end(token)
+                return replace(self, model=model).turned_away(session, ticket, room), 0, woken
+            case Withdraw() | WithdrawMany() if mine:
+                return left, 1, []
+            case barrier_record.GiveUp() if mine:
+                return left, BROKEN, []
+            case lock_record.Relock(ticket) if mine:
+                model, woken = self.model._replace(line=(*self.model.line, (session, ticket))).serve()
+                return replace(left, model=model), 1 if mine[0][2] else -1, woken
+            case _ if self.refuses(operation):
+                return self.turned_away(session, operation.ticket, ITSELF), 0, []
+            case lock_record.Return(ticket):
+                operation = lock_record.Acquire(ticket)
+        model, outcome, woken = self.model.apply(session, operation)
+        return replace(self, model=model), outcome, woken
+
+    def bury(self, dead: frozenset[str]) -> tuple[ClosableModel, Woken]:
+        model, woken = self.model.bury(dead)
+        return replace(self, model=model, away=tuple(entry for entry in self.away if entry[0] not in dead)), woken
+
+    def waiting(self) -> Iterator[Ticket]:
+        yield from self.model.waiting()
+
+
+ASKING = (
+    *LockKind.asking,
+    *SemaphoreKind.asking,
+    *RWLockKind.asking,
+    *EventKind.asking,
+    *BarrierKind.asking,
+)
+
+
+class ClosableKind:
+    """Another kind, which is closed, and opened again, at any moment."""
+
+    def __init__(self, kind: Any, *what: str) -> None:
+        """what: the conditions that are closed; by default the primitive is."""
+        self._kind = kind
+        self._what = what or (ITSELF,)
+        self.model = ClosableModel(kind.model)
+        self.asking = (*kind.asking, lock_record.Return)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kind, name)
+
+    def tells(self, client: Client) -> Iterator[tuple[Any, int]]:
+        for what in self._what:
+            yield Close(what, "why"), 0
+            yield Reopen(what), 0
+        if isinstance(self._kind, LockKind):
+            yield from self._kind.tells(client)
+        elif isinstance(self._kind, EventKind):
+            yield event_record.Set(), 0
+
+    def agree(self, record: Any, model: ClosableModel) -> None:
+        self._kind.agree(record, model.model)
+        assert {*record.closings} == model.closed
+        away = [(session, ticket, each.what) for each in record.turned_away for session, ticket in tickets(each.line)]
+        assert tuple(sorted(away)) == model.away
+        if ITSELF in model.closed and not isinstance(self._kind, LockKind):
+            assert not record.line, "it is closed, and somebody waits"
+        for room in model.closed - {ITSELF}:
+            assert room not in record.rooms, "the condition is closed, and somebody waits"
+
+    def believe(self, name: str, client: Client, model: ClosableModel) -> None:
+        self._kind.believe(name, client, model.model)
+
+    def tidy(self, model: ClosableModel) -> Iterator[Any]:
+        yield from self._kind.tidy(model.model)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from . import shapes
 from .json_text import ENCODER, document_of
-from .line import Line, Run
+from .line import Line, Run, join_run
 
 ITSELF = ""
 """What is closed, if it is the primitive. No condition has this name."""
@@ -57,6 +57,16 @@ class Reopen(NamedTuple):
 def plain(line: Line) -> Line:
     """The tickets of a line, as `TurnedAway` has them."""
     return tuple(Run(run.session, run.spans) for run in line)
+
+
+def with_others(turned_away: tuple[TurnedAway, ...], more: TurnedAway) -> tuple[TurnedAway, ...]:
+    """All of them, with one line for each reason."""
+    if not more.line:
+        return turned_away
+    line = next((away.line for away in turned_away if away[:2] == more[:2]), ())
+    for run in more.line:
+        line = join_run(line, run)
+    return (*(away for away in turned_away if away[:2] != more[:2]), more._replace(line=line))
 
 
 # How it is stored

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby, repeat
 from typing import Any, ClassVar, NamedTuple, Self
 
-from .closing import ITSELF, Closing, TurnedAway, plain
+from .closing import ITSELF, Closing, TurnedAway, plain, with_others
 from .json_text import ENCODER
-from .line import Line, Run, join, leave, tickets_of, without
+from .line import Line, Run, leave, tickets_of, without
 from .shapes import MANY, Shape
 from .watching import watches
 
@@ -215,7 +215,7 @@ class Record(ABC):
         waiting = self.waiting_for(what)
         record = self.without_waiting(what).but(
             closings={**self.closings, what: Closing(reason, session, self.changed)},
-            turned_away=(*self.turned_away, *([TurnedAway(what, reason, plain(waiting))] if waiting else ())),
+            turned_away=with_others(self.turned_away, TurnedAway(what, reason, plain(waiting))),
         )
         told = {run.session for run in waiting} | (record.with_turns() if what == ITSELF else frozenset())
         wakes += [Wake(other, 0, 0, 0) for other in sorted(told - {session})]
@@ -241,11 +241,8 @@ class Record(ABC):
 
     def turning_away(self, session: str, ticket: int, what: str = ITSELF) -> Self:
         """The record, with a ticket turned away that asks for what is closed."""
-        reason = self.closings[what].reason
-        others = [away for away in self.turned_away if away[:2] != (what, reason)]
-        before = next((away.line for away in self.turned_away if away[:2] == (what, reason)), ())
-        line = join(before, session, ticket, 0.0)
-        return self.but(turned_away=(*others, TurnedAway(what, reason, line)))
+        away = TurnedAway(what, self.closings[what].reason, (Run(session, (ticket, ticket + 1)),))
+        return self.but(turned_away=with_others(self.turned_away, away))
 
     def taking_back(self, session: str, tickets: Collection[int]) -> tuple[Self, frozenset[int]]:
         """The record without what it keeps of those of the tickets that were turned away; and these tickets."""
