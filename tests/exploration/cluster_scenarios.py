@@ -24,6 +24,7 @@ from holdfast.cluster.records.record import Record
 from holdfast.cluster.records.semaphore import SemaphoreRecord
 from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import decode
+from holdfast.tasks.closed import Closed
 from holdfast.testing import Run
 
 from .scenarios import Ledger, Setup
@@ -428,6 +429,99 @@ def barrier(cluster: Cluster) -> Scenario:
     return scenario
 
 
+Use = Callable[[Any, str, Callable[[], None]], Coroutine[Any, Any, None]]
+"""Given a primitive and the name of a task: come in, and call the third argument inside."""
+
+
+def closed_meanwhile(make: Callable[[Session], Any], initial: Record, use: Use) -> Builder:
+    """Late tasks close it: each of the others gets in or gets Closed, whoever has closed it, and then nobody waits."""
+
+    def build(cluster: Cluster) -> Scenario:
+        async def scenario(run: Run) -> None:
+            stage = Stage(run, cluster, initial)
+            under_way: list[str] = []
+            reasons: set[object] = set()
+            state = {"closed": False}
+
+            async def enter(name: str, primitive: Any) -> None:
+                was_closed = state["closed"]
+
+                def body() -> None:
+                    run.log(f"{name} in")
+                    assert not was_closed, f"{name} came in, and it was closed before"
+
+                under_way.append(name)
+                try:
+                    await use(primitive, name, body)
+                except Closed as closed:
+                    run.log(f"{name} is refused")
+                    reasons.add(closed.reason)
+                finally:
+                    under_way.remove(name)
+
+            async def act(name: str, primitive: Any) -> None:
+                if name.startswith("late"):
+                    run.log("closes")
+                    await primitive.close("over")
+                    state["closed"] = True
+                else:
+                    await enter(name, primitive)
+
+            async def end(primitive: Any) -> None:
+                await insist(lambda: primitive.close("over"))
+                state["closed"] = True
+                await asyncio.sleep(AT_REST)
+                assert not under_way, f"it is closed, and {under_way} wait"
+                await insist(lambda: enter("X", primitive))
+                assert reasons == {"over"}
+                await insist(primitive.reopen)
+
+            await stage.play(make, act, end)
+
+        return scenario
+
+    return build
+
+
+async def held(lock: Any, name: str, body: Callable[[], None]) -> None:
+    async with lock:
+        body()
+        await asyncio.sleep(0)
+
+
+async def several(semaphore: Any, name: str, body: Callable[[], None]) -> None:
+    async with semaphore.permits(2 if name == "A" else 1):
+        body()
+        await asyncio.sleep(0)
+
+
+async def notified(condition: Any, name: str, body: Callable[[], None]) -> None:
+    """A notifies the first of the others. A task that is refused holds the lock as the error passes."""
+    async with condition as grant:
+        if name == "A":
+            await condition.notify()
+            return
+        try:
+            await condition.wait()
+        except Closed:
+            grant.check()
+            raise
+        body()
+
+
+async def told(event: Any, name: str, body: Callable[[], None]) -> None:
+    await event.wait()
+    body()
+
+
+CLOSED: dict[str, Builder] = {
+    "Lock, closed": closed_meanwhile(lambda session: session.lock(NAME), LockRecord(), held),
+    "Semaphore(2), closed": closed_meanwhile(
+        lambda session: session.semaphore(NAME, 2), SemaphoreRecord(value=2, free=2), several
+    ),
+    "Condition, closed": closed_meanwhile(lambda session: session.condition(NAME), LockRecord(), notified),
+    "Event, closed": closed_meanwhile(lambda session: session.event(NAME), EventRecord(), told),
+}
 SCENARIOS: dict[str, Builder] = {
     "Lock": exclusion(lambda session: session.lock(NAME), LockRecord()),
     "Lock, try_acquire()": exclusion(lambda session: session.lock(NAME), LockRecord(), tries=True),

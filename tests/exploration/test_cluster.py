@@ -5,11 +5,13 @@ HOLDFAST_EXPLORE makes it larger; see test_primitives.py.
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from holdfast.testing import explore
 
-from .cluster_scenarios import SCENARIOS, Cluster, Comparing, Deaf, DeafComparing, Near, Prompt, Silent, Unaware
+from .cluster_scenarios import CLOSED, SCENARIOS, Cluster, Comparing, Deaf, DeafComparing, Near, Prompt, Silent, Unaware
 from .size import MINUTES, SIZE
 
 CLUSTERS = {
@@ -26,18 +28,22 @@ CLUSTERS = {
     "a session closed": Cluster(closes=True, late=0),
     "a session closed, answers lost": Cluster(engine=Deaf, closes=True, late=0),
 }
+CLOSED_ON = "two sessions", "compared texts", "wake-ups lost", "answers lost"
+"""Where primitives are closed."""
 BOUNDS = {
     "small": {"cancels": 1, "late": 0},
     "large": {"cancels": 1, "late": 1},
     "deep": {"cancels": 2, "late": None},
 }[SIZE]
-SECONDS = MINUTES * 60 / (len(CLUSTERS) * len(SCENARIOS)) if SIZE == "deep" else 150 if SIZE == "small" else 600
+SCENES = len(CLUSTERS) * len(SCENARIOS) + len(CLOSED_ON) * len(CLOSED)
+SECONDS = MINUTES * 60 / SCENES if SIZE == "deep" else 150 if SIZE == "small" else 600
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a schedule may end with its sessions open
 @pytest.mark.timeout(SECONDS * 5 + 60)  # they are of CPU time
-@pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.parametrize("on", CLUSTERS)
+@pytest.mark.parametrize(
+    ("on", "name"), [*itertools.product(CLUSTERS, SCENARIOS), *itertools.product(CLOSED_ON, CLOSED)]
+)
 def test_every_schedule(on: str, name: str, keep) -> None:
     cluster = CLUSTERS[on]
     bounds = dict(BOUNDS)
@@ -46,7 +52,7 @@ def test_every_schedule(on: str, name: str, keep) -> None:
     elif cluster.sessions > 2 and SIZE != "deep":
         bounds["late"] = 0  # a fourth task is for minutes
     report = explore(
-        SCENARIOS[name](cluster),
+        (SCENARIOS | CLOSED)[name](cluster),
         timers=0,
         deliveries=0,
         cancel_created=cluster.cancels_background,
