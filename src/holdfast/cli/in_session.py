@@ -14,6 +14,7 @@ import holdfast
 from holdfast.cluster import Session
 from holdfast.cluster.connecting import url_in_use
 from holdfast.cluster.errors import EngineError, NameConflict, SessionLost
+from holdfast.tasks.closed import Closed
 
 from . import exit_codes
 from .failure import Failure
@@ -79,7 +80,7 @@ def execute(command: Command, options: SessionOptions, awaited: Awaited | None =
         )
     except Failure as exc:
         failure = exc
-    except (NameConflict, EngineError, SessionLost) as exc:
+    except (NameConflict, EngineError, SessionLost, Closed) as exc:
         raise Failure(str(exc), exit_codes.FAILED) from exc
     except (ValueError, ImportError) as exc:
         raise Failure(str(exc), exit_codes.USAGE) from exc

@@ -13,7 +13,7 @@ from rich.table import Table
 from holdfast.cluster import Inspection
 
 from .messages import printable
-from .reports import console_of_stdout
+from .reports import closed, console_of_stdout
 
 _AROUND = 3
 """Lines of the screen that are no rows: the header, the line below the table, and that of the cursor."""
@@ -41,9 +41,11 @@ class Row:
     """Of a lock: since the look before; None at the first look."""
     deadlock: bool
     """Whether tasks or threads wait for it in a deadlock."""
+    closed: tuple[str, ...] = ()
+    """What is closed, and why."""
 
     def is_idle(self) -> bool:
-        return not (self.holders or self.waiting or self.dead)
+        return not (self.holders or self.waiting or self.dead or self.closed)
 
 
 ORDERS: Mapping[str, Callable[[Row], tuple[object, ...]]] = {
@@ -87,6 +89,7 @@ class Looks:
             token,
             None if token is None or before is None or not passed else (token - before) / passed,
             deadlock,
+            tuple(map(closed, one.closed)),
         )
 
 
@@ -124,7 +127,7 @@ class Screen:
             table.add_row(
                 printable(row.name),
                 row.kind,
-                ", ".join(filter(None, [*map(printable, row.holders), dead, deadlock])) or "-",
+                ", ".join(filter(None, [*map(printable, row.holders), dead, deadlock, *row.closed])) or "-",
                 _duration(row.held),
                 str(row.waiting),
                 _duration(row.longest_wait),

@@ -30,6 +30,8 @@ from .primitives.rate_limiter import RateLimiter
 from .primitives.rw_lock import RWLock
 from .primitives.semaphore import BoundedSemaphore, Semaphore
 from .primitives.several_locks import SeveralLocks
+from .records.any_kind import decode_any, initial_of
+from .records.closing import Reopen
 from .session_life import told
 from .session_life.housekeeping import KEPT
 from .session_life.identity import HOW_IN_THREADS, HOW_TO_OPEN
@@ -352,12 +354,36 @@ class Session(Membership, OnlyAsyncWith):
             told.evicted(self._life, id, evictor, reason)
         return was_alive
 
+    async def reopen(self, name: str) -> bool:
+        """Open again whatever is closed under a name, the primitive and its conditions; return whether anything was.
+
+        For who does not know of what kind the name is; else `reopen()` of the primitive does it.
+
+        name: as for lock().
+
+        Raises ValueError if the name is no text of 1 to 200 characters; SessionLost if the session is over or ends
+        before; EngineError if the engine fails before it has told what is closed, after which this goes on trying;
+        FormatError if another version wrote the record; NameConflict if this session uses the name for something else.
+
+        Cancellation: raises at once, and what is closed may be opened all the same.
+        """
+        await self._ready()
+        text = await self._life.engine.read(checked(name))
+        record = None if text is None else decode_any(text, name)
+        initial = None if record is None else initial_of(record.kind)
+        if record is None or initial is None or not record.closings:
+            return False
+        register = self._life.register(name, initial)
+        for what in record.closings:
+            await register.tell(Reopen(what))
+        return True
+
     async def tidy(self, seconds: float = KEPT) -> int:
         """Remove the records in which nothing has happened for `seconds`; return how many.
 
         A session does this by itself now and then. A record is removed only if it is as good as new: nothing is held,
-        waited for or set, and it names no living session that may ask for the answer to its last request. Tokens go on
-        rising all the same.
+        waited for or set, and it names no living session that may ask for the answer to its last request. Where
+        something is closed, it is kept for a day at least. Tokens go on rising all the same.
 
         seconds: how long, by the engine's clock; an hour by default.
 

@@ -12,7 +12,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.messages import complain, saying
 from holdfast.cli.version import VERSION
 
-from . import barrier, break_, deadlocks, demo, dump, event, lock, ls, resize, semaphore, show, top, web
+from . import barrier, break_, deadlocks, demo, dump, event, lock, ls, reopen, resize, semaphore, show, top, web
 
 
 def run() -> int:
@@ -68,6 +68,7 @@ for _command in (
     deadlocks.deadlocks,
     break_.break_,
     resize.resize,
+    reopen.reopen,
     dump.dump,
     demo.demo,
 ):

@@ -24,7 +24,12 @@ KINDS: tuple[type[Record], ...] = (
 def decode_any(text: str, name: str) -> Record:
     """A stored record of any kind. Raises FormatError if this version does not know it."""
     document = parse(text, name)
-    for initial in (record.of_kind(document["kind"]) for record in KINDS):
-        if initial is not None:
-            return decode_document(document, text, name, initial)
-    raise not_ours(text, name)
+    initial = initial_of(document["kind"])
+    if initial is None:
+        raise not_ours(text, name)
+    return decode_document(document, text, name, initial)
+
+
+def initial_of(kind: str) -> Record | None:
+    """The record of this kind before its first change; None if it is no kind."""
+    return next((record for record in (each.of_kind(kind) for each in KINDS) if record is not None), None)

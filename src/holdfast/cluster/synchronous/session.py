@@ -305,6 +305,19 @@ class SyncSession(WayIn):
         """
         return self._run(lambda: self._session.evict(id, reason=reason, by=by))
 
+    def reopen(self, name: str) -> bool:
+        """Open again whatever is closed under a name; return whether anything was. See `Session.reopen()`.
+
+        name: as for lock().
+
+        Raises ValueError if the name is no text of 1 to 200 characters; EngineError if the engine fails before it has
+        told what is closed, after which this goes on trying; FormatError if another version wrote the record;
+        NameConflict if this session uses the name for something else.
+
+        Cancellation: if a signal handler raises meanwhile, its exception comes out; it may be opened all the same.
+        """
+        return self._run(lambda: self._session.reopen(name))
+
     def tidy(self, seconds: float = KEPT) -> int:
         """Remove the records in which nothing has happened for `seconds`; return how many. See `Session.tidy()`.
 
