@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import getpass
 import json
@@ -250,6 +251,39 @@ def test_what_is_no_semaphore_is_not_resized(name):
     done = run("resize", name, "2")
     assert done.returncode == (1 if name == "nothing" else 125)
     assert ("is a lock, not a semaphore" if name == "lock" else "nobody uses 'nothing'") in done.stderr
+
+
+# What is closed
+
+
+def test_what_is_closed_is_told_and_can_be_opened_again():
+    async def close() -> None:
+        async with holdfast.connect() as session:
+            await session.lock("x").close("maintenance\x1b[2J")
+            await session.condition("c", session.lock("x")).close()
+            await session.semaphore("s", 2).close()
+
+    run("lock", "y", "--", "true")
+    with started("lock", "x", *HOLD) as holder, started("lock", "x", "--", "true") as waiter:
+        assert holder.stdout.readline() == "in\n"
+        until_waiting("x")
+        asyncio.run(close())
+        assert waiter.wait(BOUND) == 125
+        for command in (["ls"], ["show", "x"], ["top", "--times", "1"]):
+            text = run(*command).stdout
+            assert "closed: maintenance\\x1b[2J, condition 'c' closed" in text, "a terminal would obey it"
+        assert len(run("top", "--times", "1").stdout.splitlines()) == 4, "closed names are no idle ones"
+    assert {each["condition"]: each["reason"] for each in shown("x")["closed"]} == {
+        None: "maintenance\x1b[2J",
+        "c": None,
+    }
+    refused = run("semaphore", "s", "2", "--", "true")
+    assert (refused.returncode, "the semaphore 's' of" in refused.stderr) == (125, True)
+    for name in ("x", "x", "s"):
+        assert run("reopen", name).returncode == 0
+    assert [shown(name)["closed"] for name in "xs"] == [[], []]
+    assert run("lock", "x", "--", "true").returncode == 0
+    assert run("reopen", "nothing").returncode == 1
 
 
 # Who asks

@@ -19,12 +19,13 @@ class Closable:
 
     Example::
 
-        jobs = session.semaphore("jobs", 10)
-        await jobs.close("the service stops")
-        try:
-            await jobs.acquire()
-        except holdfast.Closed as closed:
-            print(closed.reason)
+        async with holdfast.connect("memory:") as session:
+            jobs = session.semaphore("jobs", 10)
+            await jobs.close("the service stops")
+            try:
+                await jobs.acquire()
+            except holdfast.Closed as closed:
+                print(closed.reason)
 
     It stays closed when the session that has closed it ends, and when nobody uses the name for a while. It is open
     again after reopen(), or when the name is forgotten: once that session has ended, and nobody has asked for the name
