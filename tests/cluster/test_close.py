@@ -15,7 +15,14 @@ from interpreters import BOUND
 import holdfast
 from holdfast.cluster import EngineError, Session
 from holdfast.cluster.engines.memory import MemoryEngine
+from holdfast.cluster.records.closing import ITSELF, Close, Reopen
+from holdfast.cluster.records.event import EventRecord, Wait
+from holdfast.cluster.records.leased import Acquire
+from holdfast.cluster.records.lock import LockRecord
+from holdfast.cluster.records.semaphore import SemaphoreRecord
+from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.session_life import old_records
+from holdfast.cluster.session_life.known_record import opening
 
 from .blocking import until, waiting
 from .engines import Place, die, memory, place, run, settle
@@ -235,6 +242,32 @@ async def test_of_a_run_of_turns_who_is_in_goes_on_and_the_others_are_told(memor
         await here.reopen()
         async with there:
             pass
+
+
+async def test_who_takes_the_lock_back_in_turn_gets_it_though_it_is_closed(memory):
+    async with memory.connect() as one, memory.connect() as two:
+        here, there = one.condition("x"), two.lock("x")
+        waiters = await in_line([one, two], wait_on(here), wait_on(here), wait_on(here))
+        async with here:
+            await here.notify_all()
+        await there.close()  # the run of the three is granted by now
+        async with asyncio.timeout(BOUND):
+            assert await asyncio.gather(*waiters) == [None] * 3
+        assert not await there.locked()
+
+
+@pytest.mark.parametrize(
+    ("record", "ask"),
+    [(LockRecord(), Acquire(1)), (SemaphoreRecord(value=1, free=1), Acquire(1)), (EventRecord(), Wait(1))],
+)
+def test_nothing_is_stored_behind_what_is_closed(record, ask):
+    """An addition that its session does not see, or that a version makes which does not know of closing."""
+    held = step(record, Batch("a", 1, (ask,)))
+    assert opening(held) is not None
+    closed = step(held.record, Batch("b", 1, (Close(ITSELF, None),)))
+    assert opening(closed) is None
+    opened = step(closed.record, Batch("b", 2, (Reopen(ITSELF),)))
+    assert opening(opened) is not None
 
 
 class Unlucky(MemoryEngine):

@@ -467,11 +467,17 @@ def closed_meanwhile(make: Callable[[Session], Any], initial: Record, use: Use) 
                 else:
                     await enter(name, primitive)
 
+            def nobody_waits() -> None:
+                assert not (state["closed"] and under_way), f"it is closed, and {under_way} wait"
+
+            if cluster.is_prompt:
+                run.at_rest(nobody_waits)
+
             async def end(primitive: Any) -> None:
                 await insist(lambda: primitive.close("over"))
                 state["closed"] = True
                 await asyncio.sleep(AT_REST)
-                assert not under_way, f"it is closed, and {under_way} wait"
+                nobody_waits()
                 await insist(lambda: enter("X", primitive))
                 assert reasons == {"over"}
                 await insist(primitive.reopen)
