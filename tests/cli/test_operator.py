@@ -264,11 +264,12 @@ def test_what_is_closed_is_told_and_can_be_opened_again():
             await session.semaphore("s", 2).close()
 
     run("lock", "y", "--", "true")
-    with started("lock", "x", *HOLD) as holder, started("lock", "x", "--", "true") as waiter:
+    with started("lock", "x", *HOLD) as holder:
         assert holder.stdout.readline() == "in\n"
-        until_waiting("x")
-        asyncio.run(close())
-        assert waiter.wait(BOUND) == 125
+        with started("lock", "x", "--", "true") as waiter:
+            until_waiting("x")
+            asyncio.run(close())
+            assert waiter.wait(BOUND) == 125
         for command in (["ls"], ["show", "x"], ["top", "--times", "1"]):
             text = run(*command).stdout
             assert "closed: maintenance\\x1b[2J, condition 'c' closed" in text, "a terminal would obey it"

@@ -247,12 +247,23 @@ async def test_of_a_run_of_turns_who_is_in_goes_on_and_the_others_are_told(memor
 async def test_who_takes_the_lock_back_in_turn_gets_it_though_it_is_closed(memory):
     async with memory.connect() as one, memory.connect() as two:
         here, there = one.condition("x"), two.lock("x")
-        waiters = await in_line([one, two], wait_on(here), wait_on(here), wait_on(here))
+        may_go = asyncio.Event()
+
+        async def consume() -> bool:
+            async with here:
+                notified = await here.wait()
+                await may_go.wait()
+                return notified
+
+        waiters = await in_line([one, two], consume(), consume(), consume())
         async with here:
             await here.notify_all()
-        await there.close()  # the run of the three is granted by now
+        await settle(one, two)
+        await there.close()  # the three have a run, and the first of them is in
+        await settle(one, two)
+        may_go.set()
         async with asyncio.timeout(BOUND):
-            assert await asyncio.gather(*waiters) == [None] * 3
+            assert await asyncio.gather(*waiters) == [True] * 3
         assert not await there.locked()
 
 

@@ -28,7 +28,10 @@ CLUSTERS = {
     "a session closed": Cluster(closes=True, late=0),
     "a session closed, answers lost": Cluster(engine=Deaf, closes=True, late=0),
 }
-CLOSED_ON = "two sessions", "compared texts", "wake-ups lost", "answers lost"
+CLOSED_ON = {
+    **{name: CLUSTERS[name] for name in ("two sessions", "compared texts", "wake-ups lost", "answers lost")},
+    "compared texts, three tasks": Cluster(engine=Comparing, waiters=3),
+}
 """Where primitives are closed."""
 BOUNDS = {
     "small": {"cancels": 1, "late": 0},
@@ -45,11 +48,11 @@ SECONDS = MINUTES * 60 / SCENES if SIZE == "deep" else 150 if SIZE == "small" el
     ("on", "name"), [*itertools.product(CLUSTERS, SCENARIOS), *itertools.product(CLOSED_ON, CLOSED)]
 )
 def test_every_schedule(on: str, name: str, keep) -> None:
-    cluster = CLUSTERS[on]
+    cluster = (CLUSTERS | CLOSED_ON)[on]
     bounds = dict(BOUNDS)
     if cluster.closes and SIZE == "small":
         bounds |= {"cancels": 0, "late": 1}
-    elif cluster.sessions > 2 and SIZE != "deep":
+    elif max(cluster.sessions, cluster.waiters) > 2 and SIZE != "deep":
         bounds["late"] = 0  # a fourth task is for minutes
     report = explore(
         (SCENARIOS | CLOSED)[name](cluster),
