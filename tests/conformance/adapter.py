@@ -7,7 +7,14 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class RWLock(NamedTuple):
+    """The sides of an RWLock."""
+
+    reader: Any
+    writer: Any
 
 
 class Tier(ABC):
@@ -44,6 +51,12 @@ class Tier(ABC):
 
     @abstractmethod
     def barrier(self, parties: int) -> Any: ...
+
+    @abstractmethod
+    def rw_lock(self) -> RWLock: ...
+
+    @abstractmethod
+    def rate_limiter(self, rate: float, per: float, burst: int) -> Any: ...
 
     async def do(self, call: Callable[..., Any], *args: Any) -> Any:
         """Return the result of `call(*args)`, awaited if it is a coroutine in this tier."""

@@ -16,12 +16,14 @@ import holdfast
 from holdfast.cluster.records.barrier import BarrierRecord
 from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.lock import LockRecord
+from holdfast.cluster.records.rate_limiter import RateLimiterRecord
 from holdfast.cluster.records.record import Record
+from holdfast.cluster.records.rw_lock import RWLockRecord
 from holdfast.cluster.records.semaphore import SemaphoreRecord
 from holdfast.cluster.records.stored import decode
 from holdfast.cluster.session_life.exchange import GATHERING
 
-from .adapter import Tier
+from .adapter import RWLock, Tier
 from .elsewhere import SessionElsewhere
 
 MORE_THAN_ENOUGH = 100
@@ -115,6 +117,13 @@ class LeasedByTurns(ByTurns):
         await self.objects[turn].__aexit__(*exc)
 
 
+class WriterByTurns(LeasedByTurns):
+    """The writers' side of an RWLock. What is held is downgraded, and then given back, by the object that has it."""
+
+    def downgrade(self) -> Any:
+        return self.objects[self.acquired[0]].downgrade()
+
+
 class ConditionByTurns:
     """A Condition. A task that holds the lock by an object of one session waits and notifies in that session."""
 
@@ -122,6 +131,7 @@ class ConditionByTurns:
         self._lock = lock
         self._conditions = conditions
         self.acquire, self.release, self.locked = lock.acquire, lock.release, lock.locked
+        self.close, self.is_closed = conditions[0].close, conditions[-1].is_closed
 
     async def __aenter__(self) -> Any:
         return await self._lock.__aenter__()
@@ -254,3 +264,17 @@ class ClusterTier(Tier):
 
     def barrier(self, parties: int) -> Any:
         return self._make(BarrierRecord(parties=parties), lambda session, name: session.barrier(name, parties))
+
+    def rw_lock(self) -> RWLock:
+        name = next(self._names)
+        self._made[name] = RWLockRecord()
+        objects = [session.rw_lock(name) for session in self._sessions]
+        if self._count == 1:
+            return RWLock(objects[0].reader, objects[0].writer)
+        return RWLock(
+            LeasedByTurns([each.reader for each in objects]), WriterByTurns([each.writer for each in objects])
+        )
+
+    def rate_limiter(self, rate: float, per: float, burst: int) -> Any:
+        initial = RateLimiterRecord(rate=float(rate), per=float(per), burst=burst)
+        return self._make(initial, lambda session, name: session.rate_limiter(name, rate, per, burst=burst))

@@ -16,6 +16,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "wrong_in_asyncio(where, since=None, fixed_in=None): asyncio's own classes fail this test, as recorded "
         "there. They must fail it, except near since and fixed_in, as changes may come in a patch release, too.",
     )
+    config.addinivalue_line("markers", "beyond_asyncio: about what asyncio's own classes do not have.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,6 +30,8 @@ def tier(request: pytest.FixtureRequest) -> Tier:
     tier: Tier = request.param
     if reason := tier.without.get(request.node.originalname):
         pytest.skip(reason)
+    if tier.is_asyncio and request.node.get_closest_marker("beyond_asyncio"):
+        pytest.skip("asyncio has no such thing")
     if tier.is_asyncio:
         for mark in request.node.iter_markers("wrong_in_asyncio"):
             _expect_failure(request, *mark.args, **mark.kwargs)

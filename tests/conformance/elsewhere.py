@@ -9,11 +9,22 @@ from typing import Any, Self
 
 from tests.cluster.worker import Worker, WorkerError
 
+from holdfast import Closed
 from holdfast.cluster import LeaseLost, SessionLost
+
+from .adapter import RWLock
 
 RAISED = {
     each.__name__: each
-    for each in (asyncio.CancelledError, asyncio.BrokenBarrierError, LeaseLost, RuntimeError, SessionLost, ValueError)
+    for each in (
+        asyncio.CancelledError,
+        asyncio.BrokenBarrierError,
+        Closed,
+        LeaseLost,
+        RuntimeError,
+        SessionLost,
+        ValueError,
+    )
 }
 SET_UP = """
     import inspect
@@ -80,6 +91,13 @@ class SessionElsewhere:
         made = self._make(f"session.barrier({name!r}, {parties})")
         made.parties = parties
         return made
+
+    def rw_lock(self, name: str) -> RWLock:
+        made = self._make(f"session.rw_lock({name!r})")
+        return RWLock(*(self._make(f"objects[{made.number}].{side}") for side in ("reader", "writer")))
+
+    def rate_limiter(self, name: str, rate: float, per: float, *, burst: int) -> Elsewhere:
+        return self._make(f"session.rate_limiter({name!r}, {rate!r}, {per!r}, burst={burst!r})")
 
     def _make(self, expression: str) -> Elsewhere:
         made = Elsewhere(self.worker, next(self._numbers))

@@ -20,7 +20,7 @@ from holdfast.cluster.loop_in_thread.call import Call
 from holdfast.cluster.records.stored import decode
 from holdfast.cluster.session_life.exchange import GATHERING
 
-from .adapter import Tier
+from .adapter import RWLock, Tier
 from .thread_tier import WITHOUT_IN_SEVERAL, WithoutCancelling
 
 PROPERTIES = {"n_waiting", "broken"}
@@ -171,3 +171,12 @@ class SynchronousTier(Tier):
 
     def barrier(self, parties: int) -> Any:
         return self._make(lambda name: self._session.barrier(name, parties), "_barrier")
+
+    def rw_lock(self) -> RWLock:
+        name = next(self._names)
+        made = self._session.rw_lock(name)
+        self._made[name] = made._rw_lock.writer._initial
+        return RWLock(InThreads(self, made.reader), InThreads(self, made.writer))
+
+    def rate_limiter(self, rate: float, per: float, burst: int) -> Any:
+        return self._make(lambda name: self._session.rate_limiter(name, rate, per, burst=burst), "_limiter")

@@ -15,7 +15,7 @@ from typing import Any
 from holdfast import threads
 from holdfast.threads.thread_waiter import ThreadWaiter
 
-from .adapter import Tier
+from .adapter import RWLock, Tier
 
 HERE, LOOP, THREAD = "here", "another loop", "a thread"
 READING = {"locked", "is_set", "try_acquire", "n_waiting", "parties", "broken", "statistics"}
@@ -196,6 +196,13 @@ class ThreadTier(Tier):
 
     def barrier(self, parties: int) -> Any:
         return ByTurns(self, threads.Barrier(parties))
+
+    def rw_lock(self) -> RWLock:
+        made = threads.RWLock()
+        return RWLock(ByTurns(self, made.reader), ByTurns(self, made.writer))
+
+    def rate_limiter(self, rate: float, per: float, burst: int) -> Any:
+        return ByTurns(self, threads.RateLimiter(rate, per, burst=burst))
 
 
 class WithoutCancelling(dict[str, str]):

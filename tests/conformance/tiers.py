@@ -13,7 +13,7 @@ import pytest
 import holdfast
 import holdfast.threads
 
-from .adapter import Tier
+from .adapter import RWLock, Tier
 from .cluster_tier import ClusterTier
 from .synchronous_tier import SynchronousTier
 from .thread_tier import HERE, LOOP, THREAD, ThreadTier
@@ -83,6 +83,13 @@ class TaskTier(Tier):
 
     def barrier(self, parties: int) -> Any:
         return self._classes.Barrier(parties)
+
+    def rw_lock(self) -> RWLock:
+        made = self._classes.RWLock()
+        return RWLock(made.reader, made.writer)
+
+    def rate_limiter(self, rate: float, per: float, burst: int) -> Any:
+        return self._classes.RateLimiter(rate, per, burst=burst)
 
 
 class LockWithOwnAcquire(holdfast.Lock):

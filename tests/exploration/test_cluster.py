@@ -29,7 +29,7 @@ CLUSTERS = {
     "a session closed, answers lost": Cluster(engine=Deaf, closes=True, late=0),
 }
 CLOSED_ON = {
-    **{name: CLUSTERS[name] for name in ("two sessions", "compared texts", "wake-ups lost", "answers lost")},
+    **{name: CLUSTERS[name] for name in ("compared texts", "wake-ups lost", "answers lost")},
     "compared texts, three tasks": Cluster(engine=Comparing, waiters=3),
 }
 """Where primitives are closed."""

@@ -1,0 +1,68 @@
+"""close(): who waits and who comes is told why, and holders go on. For sessions, see tests/cluster/test_close.py too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import holdfast
+
+from .adapter import Tier
+
+pytestmark = pytest.mark.beyond_asyncio
+
+
+def is_told(task: Any) -> bool:
+    error = task.exception() if task.done() else None
+    return isinstance(error, holdfast.Closed) and str(error).endswith("is closed: over")
+
+
+async def test_the_holder_of_a_closed_lock_goes_on(tier: Tier) -> None:
+    lock = tier.lock()
+    await lock.acquire()
+    waiting = await tier.start_all(lock.acquire(), lock.acquire(), lock.acquire())
+    await tier.do(lock.close, "over")
+    await tier.do(lock.close, "over again")
+    await tier.settle()
+    assert all(map(is_told, waiting))
+    assert await tier.do(lock.is_closed)
+    assert await tier.do(lock.locked)
+    assert is_told(await tier.start(lock.acquire()))
+    await tier.do(lock.release)
+    assert not await tier.do(lock.locked)
+    assert is_told(await tier.start(lock.acquire()))
+
+
+async def test_a_closed_event_barrier_and_limiter(tier: Tier) -> None:
+    event, barrier, limiter = tier.event(), tier.barrier(3), tier.rate_limiter(1, 3600, 1)
+    await limiter.acquire()
+    for primitive, wait in ((event, event.wait), (barrier, barrier.wait), (limiter, limiter.acquire)):
+        waiting = await tier.start_all(wait(), wait())
+        await tier.do(primitive.close, "over")
+        await tier.settle()
+        assert all(map(is_told, waiting))
+        assert is_told(await tier.start(wait()))
+    await tier.do(event.set)
+    assert await event.wait()
+
+
+async def test_who_waits_in_a_closed_condition_has_the_lock_again(tier: Tier) -> None:
+    condition = tier.condition()
+
+    async def wait() -> None:
+        async with condition:
+            try:
+                await condition.wait()
+            finally:
+                assert await tier.do(condition.locked)
+
+    waiting = await tier.start_all(wait(), wait())
+    async with condition:
+        await tier.do(condition.close, "over")
+        await tier.settle()
+        assert not any(task.done() for task in waiting), "somebody is in beside the holder"
+    await tier.settle()
+    assert all(map(is_told, waiting))
+    assert is_told(await tier.start(wait()))
+    assert not await tier.do(condition.locked)
