@@ -1,7 +1,9 @@
-"""close(): who waits and who comes is told why, and holders go on. For sessions, see tests/cluster/test_close.py too."""
+"""close(): who waits and who comes is told why, and holders go on. tests/cluster/test_close.py is for sessions."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -18,6 +20,13 @@ def is_told(task: Any) -> bool:
     return isinstance(error, holdfast.Closed) and str(error).endswith("is closed: over")
 
 
+async def late(call: Awaitable[Any]) -> asyncio.Future[Any]:
+    """A call that comes when it is closed, once that has ended."""
+    task = asyncio.ensure_future(call)
+    await asyncio.wait([task])
+    return task
+
+
 async def test_the_holder_of_a_closed_lock_goes_on(tier: Tier) -> None:
     lock = tier.lock()
     await lock.acquire()
@@ -28,10 +37,10 @@ async def test_the_holder_of_a_closed_lock_goes_on(tier: Tier) -> None:
     assert all(map(is_told, waiting))
     assert await tier.do(lock.is_closed)
     assert await tier.do(lock.locked)
-    assert is_told(await tier.start(lock.acquire()))
+    assert is_told(await late(lock.acquire()))
     await tier.do(lock.release)
     assert not await tier.do(lock.locked)
-    assert is_told(await tier.start(lock.acquire()))
+    assert is_told(await late(lock.acquire()))
 
 
 async def test_a_closed_event_barrier_and_limiter(tier: Tier) -> None:
@@ -42,7 +51,7 @@ async def test_a_closed_event_barrier_and_limiter(tier: Tier) -> None:
         await tier.do(primitive.close, "over")
         await tier.settle()
         assert all(map(is_told, waiting))
-        assert is_told(await tier.start(wait()))
+        assert is_told(await late(wait()))
     await tier.do(event.set)
     assert await event.wait()
 
@@ -64,5 +73,5 @@ async def test_who_waits_in_a_closed_condition_has_the_lock_again(tier: Tier) ->
         assert not any(task.done() for task in waiting), "somebody is in beside the holder"
     await tier.settle()
     assert all(map(is_told, waiting))
-    assert is_told(await tier.start(wait()))
+    assert is_told(await late(wait()))
     assert not await tier.do(condition.locked)
