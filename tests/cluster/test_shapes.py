@@ -11,6 +11,7 @@ from holdfast.cluster import FormatError
 from holdfast.cluster.records.additions import added
 from holdfast.cluster.records.any_kind import KINDS, decode_any
 from holdfast.cluster.records.barrier import BarrierRecord, Place
+from holdfast.cluster.records.closing import Close
 from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
@@ -19,7 +20,7 @@ from holdfast.cluster.records.rate_limiter import RateLimiterRecord
 from holdfast.cluster.records.record import Answer, Record
 from holdfast.cluster.records.rw_lock import RWLockRecord, Writer
 from holdfast.cluster.records.semaphore import Refused, SemaphoreRecord
-from holdfast.cluster.records.step import Batch
+from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import KNOWN, decode, encode
 
 from .test_lock import connect, run, url
@@ -347,3 +348,41 @@ def test_a_token_that_is_too_high_for_an_engine_harms_nobody(url):
                     pass
 
     run(main)
+
+
+CLOSED = step(LOCK, Batch("a", 1, (Acquire(1), Acquire(2), Close("", "why"), Close("closed", None))))
+
+
+@pytest.mark.parametrize(
+    "record", [CLOSED.record, CLOSED.record.but(closings={}), CLOSED.record.but(turned_away=())], ids=repr
+)
+def test_what_is_closed_is_stored_as_it_is(record):
+    assert record != LOCK
+    assert decode_any(encode(record), "x") == record
+    with_rooms = record.but(rooms={"closed": Room.of("closed", (Run("a", (3, 4), 1.5),))})
+    assert decode_any(encode(with_rooms), "x") == with_rooms, "its row looks like that of a condition of this name"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"is": {}},
+        {"is": [], "away": []},
+        {"is": {}, "away": {}},
+        {"is": {"": ["why", "a"]}, "away": []},
+        {"is": {"": [7, "a", 1.5]}, "away": []},
+        {"is": {"": ["why", None, 1.5]}, "away": []},
+        {"is": {"": ["why", "a", NAN]}, "away": []},
+        {"is": {}, "away": [["", "why", []]]},
+        {"is": {}, "away": [["", 7, [["a", [1, 2]]]]]},
+        {"is": {}, "away": [["", "why", [["a", [2, 1]]]]]},
+        {"is": {}, "away": [["", "why", [["a", 1, 2]]]]},
+        {"is": {}, "away": [], "more": 1},
+    ],
+    ids=repr,
+)
+def test_what_is_closed_has_its_shape(wrong):
+    row = json.dumps({"closed": wrong}, separators=(",", ":"))
+    for text in (f"{encode(LOCK)}\n{row}", f"{encode(EVENT)}\n{row}", f"{encode(CLOSED.record)}\n{row}"):
+        with pytest.raises(FormatError, match="not one of holdfast's"):
+            decode_any(text, "x")
