@@ -34,9 +34,9 @@ class Barrier(ClosesItself):
     async def wait(self) -> int:
         """Wait until all parties have come; return the place in the order of arrival, from 0 on.
 
-        Raises asyncio.BrokenBarrierError if the barrier is broken, or is aborted or reset meanwhile; SessionLost if the
-        session is over or ends before; EngineError if the engine fails; NameConflict if the name is in use for
-        something else, or with another number of parties.
+        Raises `holdfast.Closed` if it is closed; asyncio.BrokenBarrierError if the barrier is broken, or is aborted or
+        reset meanwhile; SessionLost if the session is over or ends before; EngineError if the engine fails;
+        NameConflict if the name is in use for something else, or with another number of parties.
 
         Cancellation: raises at once. The arrival does not count, unless all other parties come before the engine has
         the withdrawal, which is sent soon after.

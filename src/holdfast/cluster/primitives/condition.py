@@ -44,8 +44,8 @@ class Condition(OnlyAsyncWith, Closable):
     async def acquire(self) -> Grant:
         """Wait until the lock is free and take it, as `Lock.acquire()` does; return the grant, which is true.
 
-        Raises SessionLost if the session is over or ends before; EngineError if the engine fails; NameConflict if the
-        lock's name is in use for something else.
+        Raises `holdfast.Closed` if the lock is closed; SessionLost if the session is over or ends before; EngineError
+        if the engine fails; NameConflict if the lock's name is in use for something else.
 
         Cancellation: raises at once. The task leaves the line. If the lock was granted already, it goes to the next
         waiter.

@@ -55,8 +55,8 @@ class Event(ClosesItself):
     async def wait(self) -> Literal[True]:
         """Return True at once if the flag is set, else wait until it is.
 
-        Raises SessionLost if the session is over or ends before; EngineError if the engine fails; NameConflict if the
-        name is in use for something else.
+        Raises `holdfast.Closed` if it is closed; SessionLost if the session is over or ends before; EngineError if the
+        engine fails; NameConflict if the name is in use for something else.
 
         Cancellation: raises at once; nothing else changes.
         """

@@ -31,8 +31,8 @@ class Lock(Leased, ClosesItself):
     async def acquire(self) -> Grant:
         """Wait until the lock is free and take it; return the grant, which is true.
 
-        Raises SessionLost if the session is over or ends before; EngineError if the engine fails; NameConflict if the
-        name is in use for something else.
+        Raises `holdfast.Closed` if it is closed; SessionLost if the session is over or ends before; EngineError if the
+        engine fails; NameConflict if the name is in use for something else.
 
         Cancellation: raises at once. The task leaves the line. If the lock was granted already, it goes to the next
         waiter.
@@ -45,9 +45,9 @@ class Lock(Leased, ClosesItself):
     async def try_acquire(self) -> Grant | None:
         """Take the lock if it is free and nobody waits; return the grant, or None. Never waits for other holders.
 
-        Raises SessionLost if the session is over or ends before; FormatError if another version of holdfast wrote the
-        record; NameConflict if the name is in use for something else. While the engine fails, it goes on trying,
-        because a request that is not known to have been refused may still be granted.
+        Raises `holdfast.Closed` if it is closed; SessionLost if the session is over or ends before; FormatError if
+        another version of holdfast wrote the record; NameConflict if the name is in use for something else. While the
+        engine fails, it goes on trying, because a request that is not known to have been refused may still be granted.
 
         Cancellation: raises at once, and nothing has been taken. What is granted all the same is given back as soon as
         that is known.

@@ -63,9 +63,9 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
 
         n: the number of tokens, 1 or more.
 
-        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`; SessionLost if the
-        session is over or ends before; EngineError if the engine fails before the task stands at the head of the line;
-        NameConflict if the name is in use for something else, or with another rate.
+        Raises `holdfast.Closed` if it is closed; TypeError if `n` is no integer, ValueError if it is below 1 or more
+        than `burst`; SessionLost if the session is over or ends before; EngineError if the engine fails before the task
+        stands at the head of the line; NameConflict if the name is in use for something else, or with another rate.
 
         Cancellation: raises at once. The task leaves the line, and has taken nothing: what was taken already is put
         back, but for what has come since the request.
@@ -105,9 +105,9 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
 
         n: the number of tokens, 1 or more.
 
-        Raises TypeError if `n` is no integer, ValueError if it is below 1 or more than `burst`; SessionLost if the
-        session is over or ends before; FormatError if another version of holdfast wrote the record; NameConflict as
-        acquire() does. While the engine fails, it goes on trying.
+        Raises `holdfast.Closed` if it is closed; TypeError if `n` is no integer, ValueError if it is below 1 or more
+        than `burst`; SessionLost if the session is over or ends before; FormatError if another version of holdfast
+        wrote the record; NameConflict as acquire() does. While the engine fails, it goes on trying.
 
         Cancellation: raises at once, and nothing has been taken. What is taken all the same is put back as soon as that
         is known.

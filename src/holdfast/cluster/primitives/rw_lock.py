@@ -42,8 +42,8 @@ class Side(Leased):
     async def acquire(self) -> Grant:
         """Wait until it can be taken and take it; return the grant, which is true.
 
-        Raises SessionLost if the session is over or ends before; EngineError if the engine fails; NameConflict if the
-        name is in use for something else.
+        Raises `holdfast.Closed` if it is closed; SessionLost if the session is over or ends before; EngineError if the
+        engine fails; NameConflict if the name is in use for something else.
 
         Cancellation: raises at once. The task leaves the line. What had been granted already, and what it kept from
         others, goes to the next waiters.
@@ -56,9 +56,9 @@ class Side(Leased):
     async def try_acquire(self) -> Grant | None:
         """Take it if that needs no waiting; return the grant, or None. Never overtakes a waiter.
 
-        Raises SessionLost if the session is over or ends before; FormatError if another version of holdfast wrote the
-        record; NameConflict if the name is in use for something else. While the engine fails, it goes on trying,
-        because a request that is not known to have been refused may still be granted.
+        Raises `holdfast.Closed` if it is closed; SessionLost if the session is over or ends before; FormatError if
+        another version of holdfast wrote the record; NameConflict if the name is in use for something else. While the
+        engine fails, it goes on trying, because a request that is not known to have been refused may still be granted.
 
         Cancellation: raises at once, and nothing has been taken. What is granted all the same is given back as soon as
         that is known.

@@ -49,9 +49,10 @@ class Semaphore(Leased, ClosesItself):
         n: the number of permits, 1 or more. A task that needs many keeps its place: none that asks later, in any
         session, gets a permit before it, so permits may be free while tasks wait.
 
-        Raises SessionLost if the session is over or ends before; EngineError if the engine fails; NameConflict if the
-        name is in use for something else, or with another number of permits; TypeError if `n` is no integer, ValueError
-        if it is below 1, or more than a BoundedSemaphore has, be it after a resize().
+        Raises `holdfast.Closed` if it is closed; SessionLost if the session is over or ends before; EngineError if the
+        engine fails; NameConflict if the name is in use for something else, or with another number of permits;
+        TypeError if `n` is no integer, ValueError if it is below 1, or more than a BoundedSemaphore has, be it after a
+        resize().
 
         Cancellation: raises at once. The task leaves the line. Permits that were granted already, and those that it
         kept from others, go to the next waiters.
@@ -66,9 +67,10 @@ class Semaphore(Leased, ClosesItself):
 
         n: the number of permits, 1 or more.
 
-        Raises SessionLost if the session is over or ends before; FormatError if another version of holdfast wrote the
-        record; NameConflict, TypeError and ValueError as acquire() does. While the engine fails, it goes on trying,
-        because a request that is not known to have been refused may still be granted.
+        Raises `holdfast.Closed` if it is closed; SessionLost if the session is over or ends before; FormatError if
+        another version of holdfast wrote the record; NameConflict, TypeError and ValueError as acquire() does. While
+        the engine fails, it goes on trying, because a request that is not known to have been refused may still be
+        granted.
 
         Cancellation: raises at once, and nothing has been taken. What is granted all the same is given back as soon as
         that is known.

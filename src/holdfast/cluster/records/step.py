@@ -121,11 +121,11 @@ def _with_operation(record: R, session: str, operation: Any, wakes: list[Wake]) 
     """The record after one operation, which is no withdrawal, and the outcome: 0 if the ticket was turned away."""
     if record.closings and record.refuses(operation):
         return record.turning_away(session, operation.ticket), 0
-    match operation:
-        case Close(what, reason):
-            return record.close(session, what, reason, wakes)
-        case Reopen(what):
-            return record.reopen(what)
+    kind = type(operation)
+    if kind is Close:
+        return record.close(session, *operation, wakes)
+    if kind is Reopen:
+        return record.reopen(*operation)
     return record.apply(session, operation, wakes)
 
 

@@ -35,9 +35,10 @@ class SyncBarrier(SyncClosable):
             whose time is up breaks the barrier, as in threading. If the others come at that very moment, either all of
             them go on, or it is broken for all.
 
-        Raises threading.BrokenBarrierError, which is asyncio's as well, if the barrier is broken, is aborted or reset
-        meanwhile, or if the time is up; OverflowError for a timeout above threading.TIMEOUT_MAX; EngineError if the
-        engine fails; NameConflict if the name is in use for something else, or with another number of parties.
+        Raises `holdfast.Closed` if it is closed; threading.BrokenBarrierError, which is asyncio's as well, if the
+        barrier is broken, is aborted or reset meanwhile, or if the time is up; OverflowError for a timeout above
+        threading.TIMEOUT_MAX; EngineError if the engine fails; NameConflict if the name is in use for something else,
+        or with another number of parties.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out. The arrival does not count, unless all others come before the engine has the withdrawal.

@@ -86,9 +86,10 @@ class SyncCondition(SyncClosable):
         timeout: how many seconds to wait to be notified and to have the lock again; None means no limit, and a negative
             number is taken as 0. If the time is up, the lock is taken again all the same, however long that takes.
 
-        Raises RuntimeError if this condition's lock object does not hold the lock; OverflowError for a timeout above
-        threading.TIMEOUT_MAX; LeaseLost if the session ends, or the record is replaced by another one; then the lock is
-        not held. While the engine fails, it waits.
+        Raises `holdfast.Closed` if the condition is closed, when the lock is held again; RuntimeError if this
+        condition's lock object does not hold the lock; OverflowError for a timeout above threading.TIMEOUT_MAX;
+        LeaseLost if the session ends, or the record is replaced by another one; then the lock is not held. While the
+        engine fails, it waits.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out when the lock is held again. If one raises once more before, that comes out at once, and the lock is

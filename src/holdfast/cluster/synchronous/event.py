@@ -58,8 +58,8 @@ class SyncEvent(SyncClosable):
 
         timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0.
 
-        Raises OverflowError for a timeout above threading.TIMEOUT_MAX; EngineError if the engine fails; NameConflict if
-        the name is in use for something else.
+        Raises `holdfast.Closed` if it is closed; OverflowError for a timeout above threading.TIMEOUT_MAX; EngineError
+        if the engine fails; NameConflict if the name is in use for something else.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out, and nothing else changes.

@@ -25,8 +25,9 @@ class LockMethods(SyncLeased):
         blocking: whether to wait if it is not free. Without waiting for it, the engine's answer is waited for.
         timeout: how many seconds to wait at most; -1 means no limit.
 
-        Raises ValueError for a timeout that is negative, or given with `blocking=False`; OverflowError for one above
-        threading.TIMEOUT_MAX; EngineError if the engine fails; NameConflict if the name is in use for something else.
+        Raises `holdfast.Closed` if it is closed; ValueError for a timeout that is negative, or given with
+        `blocking=False`; OverflowError for one above threading.TIMEOUT_MAX; EngineError if the engine fails;
+        NameConflict if the name is in use for something else.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out, and it is not held. If it was granted already, the next waiter gets it.

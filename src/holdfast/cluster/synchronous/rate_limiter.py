@@ -35,9 +35,10 @@ class SyncRateLimiter(SyncClosable):
         timeout: how many seconds to wait at most; -1 means no limit.
         n: the number of tokens, 1 or more.
 
-        Raises ValueError for a timeout that is negative, or given with `blocking=False`, and for an `n` below 1 or more
-        than `burst`; TypeError if `n` is no integer; OverflowError for a timeout above threading.TIMEOUT_MAX;
-        EngineError if the engine fails; NameConflict if the name is in use for something else, or with another rate.
+        Raises `holdfast.Closed` if it is closed; ValueError for a timeout that is negative, or given with
+        `blocking=False`, and for an `n` below 1 or more than `burst`; TypeError if `n` is no integer; OverflowError for
+        a timeout above threading.TIMEOUT_MAX; EngineError if the engine fails; NameConflict if the name is in use for
+        something else, or with another rate.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out, and nothing has been taken.

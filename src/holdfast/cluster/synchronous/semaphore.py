@@ -36,9 +36,10 @@ class SyncSemaphore(SyncLeased, SyncClosable):
         timeout: how many seconds to wait at most; None means no limit, and a negative number is taken as 0.
         n: the number of permits, 1 or more; see `Semaphore.acquire()`.
 
-        Raises ValueError for a timeout with `blocking=False`, and for an `n` below 1 or above what a BoundedSemaphore
-        has; TypeError if `n` is no integer; OverflowError for a timeout above threading.TIMEOUT_MAX; EngineError if the
-        engine fails; NameConflict if the name is in use for something else, or with another number of permits.
+        Raises `holdfast.Closed` if it is closed; ValueError for a timeout with `blocking=False`, and for an `n` below 1
+        or above what a BoundedSemaphore has; TypeError if `n` is no integer; OverflowError for a timeout above
+        threading.TIMEOUT_MAX; EngineError if the engine fails; NameConflict if the name is in use for something else,
+        or with another number of permits.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, as at Ctrl-C, its exception
         comes out, and no permit is held. If some were granted already, the next waiters get them.
