@@ -33,7 +33,7 @@ async def test_the_holder_of_a_closed_lock_goes_on(tier: Tier) -> None:
     waiting = await tier.start_all(lock.acquire(), lock.acquire(), lock.acquire())
     await tier.do(lock.close, "over")
     await tier.do(lock.close, "over again")
-    await tier.settle()
+    await asyncio.wait(waiting)
     assert all(map(is_told, waiting))
     assert await tier.do(lock.is_closed)
     assert await tier.do(lock.locked)
@@ -49,7 +49,7 @@ async def test_a_closed_event_barrier_and_limiter(tier: Tier) -> None:
     for primitive, wait in ((event, event.wait), (barrier, barrier.wait), (limiter, limiter.acquire)):
         waiting = await tier.start_all(wait(), wait())
         await tier.do(primitive.close, "over")
-        await tier.settle()
+        await asyncio.wait(waiting)
         assert all(map(is_told, waiting))
         assert is_told(await late(wait()))
     await tier.do(event.set)
@@ -71,7 +71,7 @@ async def test_who_waits_in_a_closed_condition_has_the_lock_again(tier: Tier) ->
         await tier.do(condition.close, "over")
         await tier.settle()
         assert not any(task.done() for task in waiting), "somebody is in beside the holder"
-    await tier.settle()
+    await asyncio.wait(waiting)
     assert all(map(is_told, waiting))
     assert is_told(await late(wait()))
     assert not await tier.do(condition.locked)

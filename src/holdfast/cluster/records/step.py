@@ -123,9 +123,9 @@ def _with_operation(record: R, session: str, operation: Any, wakes: list[Wake]) 
         return record.turning_away(session, operation.ticket), 0
     kind = type(operation)
     if kind is Close:
-        return record.close(session, *operation, wakes)
+        return record.close(session, operation.what, operation.reason, wakes)
     if kind is Reopen:
-        return record.reopen(*operation)
+        return record.reopen(operation.what)
     return record.apply(session, operation, wakes)
 
 
