@@ -273,3 +273,22 @@ def test_three_thousand_names(chromium, crowd):
         assert len(window.all("#graph .edge.bad")) == 4, "a deadlock is never left out"
         window.check()
     until(lambda: window.texts("#trouble") == ["holdfast web does not answer; it may have ended"], "that it has ended")
+
+
+CLOSES = """
+import asyncio, holdfast
+async def main():
+    async with holdfast.connect() as session:
+        await session.lock("deploy").close("<b>maintenance</b> until six")
+asyncio.run(main())
+"""
+
+
+def test_what_is_closed_is_told_with_its_reason(chromium, directory):
+    subprocess.run([sys.executable, "-c", CLOSES], check=True)
+    with page() as served:
+        window = Window(chromium, served.url)
+        assert window.texts("#table tbody tr")[0].startswith("deploylockclosed: <b>maintenance</b> until six")
+        window.one("#table tbody button").click()
+        until(lambda: "closed: <b>maintenance</b> until six" in "".join(window.texts("#detail-body p")), "the details")
+        window.check()

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from holdfast import Lock
-from holdfast.cli.reports import as_json
+from holdfast.cli.reports import as_json, closed
 from holdfast.cli.sampling import Sample, Sampler
 from holdfast.cluster import Deadlock, Inspection, Session
 
@@ -77,6 +77,7 @@ class Watched:
             "kind": one.kind,
             "made_by": one.made_by,
             "state": one.state,
+            "closed": [closed(each) for each in one.closed],
             "holders": one.holders[:MOST],
             "holders_left_out": len(one.holders[MOST:]),
             "waiters": one.waiters[:MOST],

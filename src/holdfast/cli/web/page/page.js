@@ -135,7 +135,7 @@ function sorted(rows) {
   );
 }
 
-const isIdle = (row) => !(row.holders.length || row.waiting || row.dead);
+const isIdle = (row) => !(row.holders.length || row.waiting || row.dead || row.closed.length);
 
 function wanted() {
   const text = at("search").value.toLowerCase();
@@ -145,10 +145,10 @@ function wanted() {
 }
 
 function cells(row) {
-  const dead = [...(row.dead ? [`${row.dead} dead`] : []), ...(row.deadlock ? ["in a deadlock"] : [])];
+  const more = [...(row.dead ? [`${row.dead} dead`] : []), ...(row.deadlock ? ["in a deadlock"] : []), ...row.closed];
   return [
     row.kind,
-    [...row.holders.map(printable), ...dead].join(", ") || "-",
+    [...row.holders, ...more].map(printable).join(", ") || "-",
     duration(row.held),
     row.waiting.toLocaleString("en"),
     duration(row.longest_wait),
@@ -257,7 +257,7 @@ async function around(told, signal) {
 
 function detail(told) {
   const state = Object.entries(told.state).map(([key, value]) => `${key.replaceAll("_", " ")}: ${value === true ? "yes" : value === false ? "no" : value}`);
-  const parts = [element("p", [`${told.kind}, made by ${printable(told.made_by)}`, ...state].join(", "))];
+  const parts = [element("p", [`${told.kind}, made by ${printable(told.made_by)}`, ...state, ...told.closed.map(printable)].join(", "))];
   const people = [
     ...told.holders.map((each) => who("holds", each.session, each.since, share(each), each.token)),
     ...told.waiters.map((each) => who("waits", each.session, each.since, asks(each), null)),
