@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -37,6 +38,22 @@ def test_a_burst_and_then_evenly() -> None:
             await limiter.acquire()
             times.append(now())
         assert times == [0, 0, 0, 0.5, 1, 1.5, 2]
+
+    in_exact_time(scenario)
+
+
+def test_the_whole_burst_is_there_at_one_moment() -> None:
+    """No rounding keeps the last one back where the clock stands still, as uvloop's does in each turn of the loop."""
+
+    async def scenario() -> None:
+        chosen = random.Random(7)
+        for _ in range(300):
+            await asyncio.sleep(chosen.uniform(0, 1e4))
+            burst = chosen.randrange(2, 20)
+            limiter = holdfast.RateLimiter(chosen.choice([0.7, 3, 7, 10]), per=chosen.choice([0.3, 1, 60]), burst=burst)
+            assert [limiter.try_acquire() for _ in range(burst + 1)] == [*[True] * burst, False]
+            async with limiter:
+                assert not limiter.try_acquire()
 
     in_exact_time(scenario)
 
@@ -291,7 +308,7 @@ def test_who_has_tokens_and_has_not_run_is_not_overtaken() -> None:
         await turns()
 
         def late() -> None:  # in the turn in which the first one was granted: all others are there by then
-            limiter._full_at -= 8
+            limiter._taken -= 8
             tasks.append(asyncio.create_task(take(1, "late")))
             assert not limiter.try_acquire()
 

@@ -1,8 +1,9 @@
 """RateLimiter: at most so many in so much time.
 
-Its state is one number: the time at which all tokens will be there again (the generic cell rate algorithm, GCRA). To
-take n tokens moves it on by the time that n tokens take to come; to give them back moves it back. So nothing has to run
-while nobody waits.
+Its state is the time at which all tokens will be there again (the generic cell rate algorithm, GCRA). To take n tokens
+moves it on by the time that n tokens take to come; to give them back moves it back. So nothing has to run while nobody
+waits. It is kept as the time at which all were there, and how many were taken since. So no rounding keeps the last
+token of a burst back where the clock stands still for a moment, as uvloop's does in each turn of the loop.
 
 What must hold:
 
@@ -90,7 +91,8 @@ class RateLimiter(Primitive):
         self.burst = math.ceil(rate) if burst is None else at_least_one(burst)
         """How many tokens can be there at once."""
         self._each = _seconds(rate, per, self.burst)  # that a token takes to come
-        self._full_at = -math.inf
+        self._full_since = -math.inf  # all tokens were there
+        self._taken = 0  # since then
         self._granted_since = 0.0  # the time of the first grant that is still under way
         self._timer: Timer | None = None
         self._number = next(_numbers)
@@ -171,12 +173,16 @@ class RateLimiter(Primitive):
     # Tokens
 
     def _tokens(self, now: float) -> float:
-        return round(self.burst - max(0.0, self._full_at - now) / self._each, DIGITS)
+        return round(self.burst - max(0.0, self._full_at() - now) / self._each, DIGITS)
+
+    def _full_at(self) -> float:
+        """The time from which on all tokens are there."""
+        return self._there_at(self.burst)
 
     def _there_at(self, needs: int) -> float:
         """The time from which on so many tokens are there. The timer is set to it, and it is compared with the clock:
         no rounding can make the two differ."""
-        return self._full_at - (self.burst - needs) * self._each
+        return self._full_since + (self._taken - self.burst + needs) * self._each
 
     def _take(self, needs: int, now: float) -> bool:
         """Take tokens if they are there and no task waits; return whether they were taken."""
@@ -191,7 +197,9 @@ class RateLimiter(Primitive):
         return True
 
     def _spend(self, tokens: int, now: float) -> None:
-        self._full_at = max(self._full_at, now) + tokens * self._each
+        if self._full_at() <= now:
+            self._full_since, self._taken = now, 0
+        self._taken += tokens
 
     def _put_back(self, n: int, since: float) -> None:
         """Take back what a task has taken, and does not need after all; see `_return()`."""
@@ -211,7 +219,10 @@ class RateLimiter(Primitive):
 
     def _return(self, n: int, since: float) -> None:
         """Take back tokens that were taken at that time, or later. What has come meanwhile is not had twice."""
-        self._full_at -= max(0.0, n * self._each - max(0.0, self._now() - since))
+        passed = max(0.0, self._now() - since)
+        if passed < n * self._each:
+            self._taken -= n
+            self._full_since += passed
         self._settle()
 
     def _settle(self) -> None:
@@ -226,7 +237,7 @@ class RateLimiter(Primitive):
                 self._granted_since = now
             self._spend(needs, now)  # first, as the grant may find that a loop was closed, and come here again
             granted = queue.grant(needs, refusing=False)
-            self._full_at -= (needs - granted) * self._each
+            self._taken -= needs - granted
         if needs:
             self._timer = self._timer_at(self._there_at(needs), queue)
 
