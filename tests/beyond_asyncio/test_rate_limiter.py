@@ -43,7 +43,7 @@ def test_a_burst_and_then_evenly() -> None:
 
 
 def test_the_whole_burst_is_there_at_one_moment() -> None:
-    """No rounding keeps the last one back where the clock stands still, as uvloop's does in each turn of the loop."""
+    """No rounding keeps the last one back where the clock stands still, as uvloop's does for a millisecond."""
 
     async def scenario() -> None:
         chosen = random.Random(7)

@@ -3,7 +3,7 @@
 Its state is the time at which all tokens will be there again (the generic cell rate algorithm, GCRA). To take n tokens
 moves it on by the time that n tokens take to come; to give them back moves it back. So nothing has to run while nobody
 waits. It is kept as the time at which all were there, and how many were taken since. So no rounding keeps the last
-token of a burst back where the clock stands still for a moment, as uvloop's does in each turn of the loop.
+token of a burst back where the clock stands still for a moment, as uvloop's does for a millisecond.
 
 What must hold:
 
