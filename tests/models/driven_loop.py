@@ -16,6 +16,11 @@ from typing import Any
 _actor: ContextVar[str | None] = ContextVar("actor", default=None)
 
 
+def go_on_as(actor: str) -> None:
+    """Make the running task that of another actor, from its next step on."""
+    _actor.set(actor)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Something that a loop has to run."""
@@ -29,9 +34,18 @@ class Step:
         with self.loop.running():
             self.handle._run()
 
+    def is_due_by(self, time: float) -> bool:
+        """Whether it is a timer that the loop would call by then."""
+        timer = self.handle
+        assert isinstance(timer, asyncio.TimerHandle)
+        return timer.when() <= time and not timer.cancelled() and not self.loop.is_closed()
+
 
 class Stage:
     """What is ready to run in the loops of a test, in the order in which it became ready."""
+
+    now = 0.0
+    """The time of all loops, in seconds."""
 
     def __init__(self) -> None:
         self._steps: list[Step] = []
@@ -70,6 +84,16 @@ class Stage:
                 self._timers.remove(step)
                 step.run()
                 return
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and call what no actor has timed when it is due. Timeouts expire by `expire()` only."""
+        until = self.now + seconds
+        while due := [step for step in self._timers if step.actor is None and step.is_due_by(until)]:
+            first = min(due, key=lambda step: step.handle.when())
+            self._timers.remove(first)
+            self.now = first.handle.when()
+            first.run()
+        self.now = until
 
     def forget(self, actor: str | None) -> None:
         """Drop what belongs to an actor, or for None, to no actor. It never runs."""
@@ -118,13 +142,14 @@ class DrivenLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        self._stage.add_timer(Step(_actor.get(), self, timer))
+        is_timeout = isinstance(getattr(callback, "__self__", None), asyncio.Timeout)
+        self._stage.add_timer(Step(_actor.get() if is_timeout else None, self, timer))
         return timer
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_at(delay, callback, *args, context=context)
+        return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Do nothing: cancelled timers are passed over."""
@@ -145,7 +170,7 @@ class DrivenLoop(asyncio.AbstractEventLoop):
         self._closed = True
 
     def time(self) -> float:
-        return 0.0
+        return self._stage.now
 
     def get_debug(self) -> bool:
         return False

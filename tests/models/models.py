@@ -13,16 +13,18 @@ on is the settled state and the outcomes; the state in between is the contract w
 lock stays locked while it is handed over, and nobody overtakes a semaphore's waiter that was granted.
 
 Errors that a caller gets at once are raised. What an actor that waited gets is an outcome: True, an index, CANCELLED or
-BROKEN.
+BROKEN; of a flight, what its body returned or raised.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 Actor = str
 CANCELLED: Final = "cancelled"
 BROKEN: Final = "broken"
+BODY_CANCELLED: Final = "the body was cancelled"
 
 
 class Model:
@@ -49,7 +51,7 @@ class Model:
         """Let an actor that was granted go on."""
         self.finish(actor, True)
 
-    def give_back(self) -> None:
+    def give_back(self, actor: Actor) -> None:
         """Let an actor that was granted leave without using it."""
 
     def cancel(self, actor: Actor) -> None:
@@ -66,7 +68,12 @@ class Model:
                 where.remove(actor)
         if actor in self.granted:
             self.granted.remove(actor)
-            self.give_back()
+            self.give_back(actor)
+
+    def end(self, actors: list[Actor]) -> None:
+        """Close the event loop of these actors, which are all that wait. They are gone, without an outcome."""
+        for actor in actors:
+            self.close(actor)
 
     def run(self, actor: Actor) -> None:
         """Let an actor that is ready go on."""
@@ -78,7 +85,7 @@ class Model:
             self.take(actor)
         else:
             if granted:
-                self.give_back()
+                self.give_back(actor)
             self.finish(actor, CANCELLED)
 
     def settle(self) -> None:
@@ -110,9 +117,13 @@ class Lock(Model):
         """Release the lock. Any actor may, as its owner is not recorded."""
         if not self.locked:
             raise RuntimeError
-        self.give_back()
+        self.pass_on()
 
-    def give_back(self) -> None:
+    def give_back(self, actor: Actor) -> None:
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Hand the lock to the next actor, or unlock it."""
         if self.line:
             self.grant(self.line[0])
         else:
@@ -206,8 +217,16 @@ class Semaphore(Model):
         self.finish(actor, True)
         self.hand_out()
 
+    def stays(self, actor: Actor) -> bool:
+        """Whether an actor of the line is in the way of others until it has run, though it is cancelled."""
+        return actor in self.line and self.needs[actor] > 1
+
+    def put_back(self, n: int) -> None:
+        """Take back permits that were granted, and not used."""
+        self.value += n
+
     def cancel(self, actor: Actor) -> None:
-        if actor in self.line and self.needs[actor] > 1:
+        if self.stays(actor):
             if actor not in self.cancelled and actor not in self.refused:
                 self.ready.append(actor)
             self.cancelled.add(actor)
@@ -215,19 +234,19 @@ class Semaphore(Model):
             super().cancel(actor)
 
     def close(self, actor: Actor) -> None:
-        granted, heavy = actor in self.granted, actor in self.line and self.needs[actor] > 1
+        granted, stays = actor in self.granted, self.stays(actor)
         if granted:
             self.granted.remove(actor)
-            self.value += self.needs[actor]
+            self.put_back(self.needs[actor])
         super().close(actor)
-        if granted or heavy:
+        if granted or stays:
             self.hand_out()
 
     def run(self, actor: Actor) -> None:
         if actor in self.granted and actor in self.cancelled:
             self.ready.remove(actor)
             self.granted.remove(actor)
-            self.value += self.needs[actor]
+            self.put_back(self.needs[actor])
             self.finish(actor, CANCELLED)
             self.hand_out()
         elif actor in self.refused or actor in self.line:
@@ -318,6 +337,302 @@ class RWLock:
         self.permits.release(self.ALL - 1)
 
 
+class RateLimiter(Semaphore):
+    """A bucket of at most `burst` tokens. One more comes every `each` seconds, and what an actor takes is gone.
+
+    Whoever is cancelled in the line is in the way until it has run, or until its own tokens are there.
+    """
+
+    def __init__(self, each: float, burst: int) -> None:
+        super().__init__(burst)
+        self.each = each
+        self.burst = burst
+        self.now = 0.0
+        self.value: float = burst
+        self.since = 0.0
+        """The time of the first grant that is under way."""
+
+    def stays(self, actor: Actor) -> bool:
+        return actor in self.line
+
+    def check(self, n: int) -> None:
+        if n > self.burst:
+            raise ValueError
+
+    def acquire(self, actor: Actor, n: int = 1) -> None:
+        super().acquire(actor, n)
+        if self.line[:1] == [actor]:
+            self.hand_out()
+
+    def take(self, actor: Actor) -> None:
+        self.finish(actor, True)
+
+    def put_back(self, n: int) -> None:
+        """Take back tokens, less what has come since they were granted: nobody has them twice."""
+        self.value = min(self.burst, self.value + max(0.0, n - (self.now - self.since) / self.each))
+
+    def end(self, actors: list[Actor]) -> None:
+        """What they were granted is taken back together."""
+        lost = sum(self.needs[actor] for actor in actors if actor in self.granted)
+        self.line.clear(), self.granted.clear(), self.ready.clear()
+        if lost:
+            self.put_back(lost)
+
+    def hand_out(self) -> None:
+        while self.line and (needs := self.needs[self.line[0]]) <= self.value:
+            if not self.granted:
+                self.since = self.now
+            self.value -= self.serve(needs)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let tokens come. The first of the line has its own when they are there."""
+        until = self.now + seconds
+        while self.line and (at := self.now + (self.needs[self.line[0]] - self.value) * self.each) <= until:
+            self.come_to(at)
+            self.hand_out()
+        self.come_to(until)
+
+    def come_to(self, time: float) -> None:
+        self.value = min(self.burst, self.value + (time - self.now) / self.each)
+        self.now = time
+
+
+class KeyedLock(Model):
+    """A lock for each key. An actor wants one key or several, and takes them one after the other.
+
+    The order in which it takes several is that in which others than their holders have first asked for them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: set[str] = set()
+        self.wanted: dict[Actor, list[str]] = {}
+        """Of the actors that wait: the keys that they want, in the order in which they take them."""
+        self.taken: dict[Actor, list[str]] = {}
+        """Those that they have taken already."""
+        self.shared: list[str] = []
+        """The keys that others than their holders want or wanted, since they were free and nobody wanted them."""
+
+    @property
+    def used(self) -> set[str]:
+        return self.held.union(*self.wanted.values())
+
+    def line_of(self, key: str) -> list[Actor]:
+        return [actor for actor in self.line if self.next_key(actor) == key]
+
+    def next_key(self, actor: Actor) -> str:
+        return self.wanted[actor][len(self.taken[actor])]
+
+    def may_be_released(self, key: str) -> bool:
+        """Whether nobody misses it who is on the way."""
+        return not any(key in self.taken[actor] for actor in self.wanted) and key not in [
+            self.next_key(actor) for actor in self.granted
+        ]
+
+    def share(self, keys: list[str]) -> None:
+        self.shared += [key for key in keys if key not in self.shared]
+
+    def forget(self) -> None:
+        """Forget the order of the keys that are not in use."""
+        self.shared = [key for key in self.shared if key in self.used]
+
+    def try_acquire(self, *keys: str) -> bool:
+        """Take all or none."""
+        for key in keys:
+            if key in self.used:
+                self.share([key])
+            if key in self.held:
+                return False
+        self.held.update(keys)
+        return True
+
+    def acquire(self, actor: Actor, key: str) -> None:
+        if self.try_acquire(key):
+            self.finish(actor, True)
+        else:
+            self.acquire_all(actor, key)
+
+    def acquire_all(self, actor: Actor, *keys: str) -> None:
+        self.share([*keys])
+        self.wanted[actor] = sorted({*keys}, key=self.shared.index)
+        self.taken[actor] = []
+        self.go_on(actor)
+
+    def go_on(self, actor: Actor) -> None:
+        """Take keys until one is held by another."""
+        while len(self.taken[actor]) < len(self.wanted[actor]):
+            key = self.next_key(actor)
+            if key in self.held:
+                self.line.append(actor)
+                return
+            self.held.add(key)
+            self.taken[actor].append(key)
+        self.leave(actor)
+        self.finish(actor, True)
+
+    def leave(self, actor: Actor) -> list[str]:
+        """Want nothing any more; return what it has taken."""
+        del self.wanted[actor]
+        taken = self.taken.pop(actor)
+        self.forget()
+        return taken
+
+    def take(self, actor: Actor) -> None:
+        self.taken[actor].append(self.next_key(actor))
+        self.go_on(actor)
+
+    def give_back(self, actor: Actor) -> None:
+        self.pass_on(self.next_key(actor))
+
+    def finish(self, actor: Actor, outcome: object) -> None:
+        if actor in self.wanted:
+            self.give_up(actor)
+        super().finish(actor, outcome)
+
+    def close(self, actor: Actor) -> None:
+        super().close(actor)
+        self.give_up(actor)
+
+    def give_up(self, actor: Actor) -> None:
+        for key in reversed(self.taken[actor]):
+            self.pass_on(key)
+        self.leave(actor)
+
+    def release(self, *keys: str) -> None:
+        """Release all, whoever holds them, or none."""
+        if not self.held.issuperset(keys):
+            raise RuntimeError
+        for key in reversed(keys):
+            self.pass_on(key)
+
+    def pass_on(self, key: str) -> None:
+        """Hand a key to the next actor of its line, or free it."""
+        if line := self.line_of(key):
+            self.grant(line[0])
+        else:
+            self.held.remove(key)
+        self.forget()
+
+
+@dataclass
+class Flight:
+    """One run of a body."""
+
+    name: Actor
+    key: str
+    ending: str
+    """How it ends when it is cancelled: see SingleFlight."""
+    members: list[Actor]
+    """Who waits for its result; when it is given up, who waits until it has ended."""
+    is_given_up: bool = False
+    is_cancelled: bool = False
+    """Whether it is cancelled, and has not run since."""
+    cleans_up: bool = False
+    result: object = None
+    """What it will end with when it runs."""
+
+
+class SingleFlight(Model):
+    """Of each key, one body runs at a time, for all who call meanwhile. Bodies are actors as well.
+
+    When the last caller of a body has left, the body is given up and cancelled. Then it ends "at once", or cleans up
+    and ends "later", or cleans up and ends "well", with a result. Whoever comes meanwhile waits until it has ended, and
+    starts anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flights: dict[str, Flight] = {}
+        """By key."""
+        self.bodies: dict[Actor, Flight] = {}
+        """By the name of the body."""
+        self.flight_of: dict[Actor, Flight] = {}
+        """Of each caller that waits."""
+        self.calls: dict[Actor, tuple[str, str]] = {}
+        self.begun = 0
+
+    def call(self, actor: Actor, key: str, ending: str) -> None:
+        """Call with a key; if that begins a body, it is one that ends so when it is cancelled."""
+        flight = self.flights.get(key)
+        if flight is None:
+            self.begun += 1
+            flight = self.flights[key] = Flight(f"body {self.begun}", key, ending, [])
+            self.bodies[flight.name] = flight
+        flight.members.append(actor)
+        self.flight_of[actor] = flight
+        self.calls[actor] = key, ending
+        self.line.append(actor)
+
+    def work(self, body: Actor, result: object) -> None:
+        """What a body waits for has come."""
+        self.bodies[body].result = result
+        self.ready.append(body)
+
+    def cancel_body(self, body: Actor) -> None:
+        self.bodies[body].is_cancelled = True
+        if body not in self.ready:
+            self.ready.append(body)
+
+    def run(self, actor: Actor) -> None:
+        if actor in self.bodies:
+            self.ready.remove(actor)
+            self.run_body(self.bodies[actor])
+        else:
+            super().run(actor)
+
+    def run_body(self, flight: Flight) -> None:
+        if flight.is_cancelled and not flight.cleans_up and flight.ending != "at once":
+            flight.is_cancelled, flight.cleans_up = False, True
+        elif flight.is_cancelled or (flight.cleans_up and flight.ending == "later"):
+            self.land(flight, BODY_CANCELLED)
+        else:
+            self.land(flight, flight.name if flight.cleans_up else flight.result)
+
+    def land(self, flight: Flight, result: object) -> None:
+        """End a body. Those that wait for it go on."""
+        del self.bodies[flight.name], self.flights[flight.key]
+        flight.result = result
+        for actor in flight.members:
+            if actor in self.line:
+                self.grant(actor)
+
+    def take(self, actor: Actor) -> None:
+        flight = self.flight_of.pop(actor)
+        if flight.is_given_up:
+            self.call(actor, *self.calls[actor])
+        else:
+            self.finish(actor, flight.result)
+
+    def finish(self, actor: Actor, outcome: object) -> None:
+        """Leave. The last who leaves a body gives it up."""
+        flight = self.flight_of.pop(actor, None)
+        if flight is not None and flight.name in self.bodies:
+            flight.members.remove(actor)
+            if not flight.members and not flight.is_given_up:
+                flight.is_given_up = True
+                self.cancel_body(flight.name)
+        super().finish(actor, outcome)
+
+
+class Once(SingleFlight):
+    """A SingleFlight of one key, until a body has ended well. Its result is kept, also if it was given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value: object = None
+
+    def call(self, actor: Actor, key: str, ending: str) -> None:
+        if self.value is not None:
+            self.finish(actor, self.value)
+        else:
+            super().call(actor, key, ending)
+
+    def land(self, flight: Flight, result: object) -> None:
+        if result == flight.name:
+            self.value = result
+        super().land(flight, result)
+
+
 class Barrier(Model):
     """Rounds of so many parties. An actor that comes while a round leaves is in the line for the next one.
 
@@ -380,7 +695,7 @@ class Barrier(Model):
         self.finish(actor, self.results.pop(actor))
         self.begin_round()
 
-    def give_back(self) -> None:
+    def give_back(self, actor: Actor) -> None:
         """Let the others of the round go on without the actor that left."""
         self.begin_round()
 
@@ -419,7 +734,7 @@ class Condition(Lock):
             raise RuntimeError
         self.room[actor] = room
         self.waiting.append(actor)
-        self.give_back()
+        self.pass_on()
 
     def visit(self, actor: Actor, room: int = 0) -> None:
         """Take the lock, wait, release it: `async with condition: await condition.wait()`."""

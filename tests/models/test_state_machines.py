@@ -10,6 +10,7 @@ HYPOTHESIS_PROFILE=deep looks at many more sequences, different ones in each run
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -24,8 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import holdfast
 
 from . import models
-from .driven_loop import DrivenLoop, Stage
-from .models import BROKEN, CANCELLED, Actor
+from .driven_loop import DrivenLoop, Stage, go_on_as
+from .models import BODY_CANCELLED, BROKEN, CANCELLED, Actor
 
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 SETTINGS = settings(
@@ -111,7 +112,7 @@ class Machine(RuleBasedStateMachine):
             outcome = await (self._within_timeout(coroutine) if waiting.timed else coroutine)
         except asyncio.CancelledError as error:
             sent = waiting.expired or error.args[:1] in [(message,) for message in waiting.messages]
-            outcome = CANCELLED if sent and waiting.messages else f"another cancellation, {error!r}"
+            outcome = CANCELLED if sent and waiting.messages else self.other_cancellation(error)
         except TimeoutError:
             outcome = CANCELLED if waiting.expired and not waiting.messages else "a cancellation was swallowed"
         except asyncio.BrokenBarrierError:
@@ -121,6 +122,10 @@ class Machine(RuleBasedStateMachine):
         except ValueError:
             outcome = ValueError
         self.outcomes.append((actor, outcome))
+
+    def other_cancellation(self, error: asyncio.CancelledError) -> object:
+        """The outcome of a CancelledError that nobody has sent to the actor that gets it."""
+        return f"another cancellation, {error!r}"
 
     async def _within_timeout(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if sys.version_info >= (3, 12):
@@ -232,7 +237,7 @@ class Machine(RuleBasedStateMachine):
         actors = sorted(self.alive(), key=lambda actor: actor in self.model.granted)
         for actor in actors:
             self.garbage.append(self.remove(actor))
-            self.model.close(actor)
+        self.model.end(actors)
         self.stage.forget(None)
         self.loop = DrivenLoop(self.stage)
         if collect:
@@ -245,6 +250,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.garbage)
     @rule()
     def collect(self) -> None:
+        self.close_garbage()
+
+    def close_garbage(self) -> None:
         for waiting in self.garbage:
             waiting.task.get_coro().close()
         self.garbage.clear()
@@ -253,12 +261,16 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def same(self) -> None:
+        self.tidy()
         assert self.outcomes == self.model.outcomes
         assert self.stage.ready() == self.model.ready
         assert not self.stage.errors
         self.compare()
         if not self.model.ready:
             self.compare_settled()
+
+    def tidy(self) -> None:
+        """Run what is left to do for actors that have finished."""
 
     def compare(self) -> None:
         """At any time."""
@@ -550,6 +562,324 @@ class RWLockMachine(Machine):
         self.release(inside=True, writes=True)
 
 
+class RateLimiterMachine(Machine):
+    """All is done inside of a loop, as outside there is another clock."""
+
+    @initialize(each=st.sampled_from([0.5, 1.0, 2.0]), burst=st.integers(1, 3))
+    def make(self, each: float, burst: int) -> None:
+        """Numbers that are exact in binary, so the model may reckon in another way."""
+        self.each = each
+        self.model = models.RateLimiter(each, burst)
+        self.model.now = self.stage.now
+        self.primitive = holdfast.RateLimiter(1, per=each, burst=burst)
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.primitive.acquire()
+
+    async def enter(self) -> bool:
+        return await self.primitive.__aenter__() is None
+
+    @rule(timed=st.booleans(), n=st.sampled_from([1, 1, 2, 3, 4]))
+    def acquire(self, timed: bool, n: int) -> None:
+        self.start(lambda actor: self.model.acquire(actor, n), self.primitive.acquire(n), timed=timed)
+
+    @rule(timed=st.booleans())
+    def enter_block(self, timed: bool) -> None:
+        self.start(self.model.acquire, self.enter(), timed=timed)
+
+    @rule(n=st.sampled_from([1, 1, 2, 3, 4]))
+    def try_acquire(self, n: int) -> None:
+        self.both(lambda: self.model.try_acquire(n), lambda: self.primitive.try_acquire(n))
+
+    @rule(quarters=st.integers(1, 12))
+    def pass_time(self, quarters: int) -> None:
+        self.stage.pass_time(quarters / 4)
+        self.model.pass_time(quarters / 4)
+
+    @rule()
+    def shut(self) -> None:
+        """close(); and when all have left, a new one."""
+        self.both(self.model.shut, lambda: self.primitive.close("over"))
+        self.settle()
+        assert self.outcomes == self.model.outcomes
+        self.compare()
+        with self.loop.running():
+            assert attempt(self.primitive.try_acquire) is RuntimeError
+        outcomes = self.model.outcomes
+        self.make(self.each, self.model.burst)
+        self.model.outcomes = outcomes
+
+    def close_one(self, actor: Actor, inside: bool) -> None:
+        super().close_one(actor, inside=True)
+
+    def close_garbage(self) -> None:
+        with self.loop.running():
+            self.primitive.statistics()  # a closed loop is noticed, if by nobody else, by whoever looks
+            super().close_garbage()
+
+    def compare(self) -> None:
+        with self.loop.running():
+            assert self.primitive.statistics().tokens == self.model.value
+
+    def compare_settled(self) -> None:
+        with self.loop.running():
+            super().compare_settled()
+
+    def state_in_repr(self) -> str:
+        return f"1 per {self.each:g} s, tokens:{math.floor(self.model.value)} of {self.model.burst}"
+
+    def is_forgotten(self) -> bool:
+        return self.primitive._queue is None and self.primitive._timer is None
+
+    def use(self) -> None:
+        for n in (1, self.model.burst, 1):
+            self.acquire(timed=False, n=n)
+        self.pass_time(quarters=100)
+        self.settle()
+
+
+KEYS = "xyz"
+KEY = st.sampled_from(KEYS)
+
+
+class KeyedLockMachine(Machine):
+    @initialize()
+    def make(self) -> None:
+        self.model, self.primitive = models.KeyedLock(), holdfast.KeyedLock[str]()
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.primitive["x"].acquire()
+
+    async def enter(self, locks: Any) -> bool:
+        return await locks.__aenter__() is None
+
+    @rule(timed=st.booleans(), enter=st.booleans(), key=KEY)
+    def acquire(self, timed: bool, enter: bool, key: str) -> None:
+        lock = self.primitive[key]
+        coroutine = self.enter(lock) if enter else lock.acquire()
+        self.start(lambda actor: self.model.acquire(actor, key), coroutine, timed=timed)
+
+    @rule(timed=st.booleans(), enter=st.booleans(), keys=st.permutations(KEYS), n=st.integers(1, 3))
+    def acquire_all(self, timed: bool, enter: bool, keys: list[str], n: int) -> None:
+        locks = self.primitive.all(*keys[:n], keys[0])
+        coroutine = self.enter(locks) if enter else locks.acquire()
+        self.start(lambda actor: self.model.acquire_all(actor, *keys[:n]), coroutine, timed=timed)
+
+    @rule(inside=st.booleans(), keys=st.permutations(KEYS), n=st.integers(1, 3))
+    def try_acquire(self, inside: bool, keys: list[str], n: int) -> None:
+        locks = self.primitive[keys[0]] if n == 1 else self.primitive.all(*keys[:n])
+        self.both(lambda: self.model.try_acquire(*keys[:n]), locks.try_acquire, inside=inside)
+
+    @rule(inside=st.booleans(), keys=st.permutations(KEYS), n=st.integers(1, 3))
+    def release(self, inside: bool, keys: list[str], n: int) -> None:
+        """Release keys, whoever holds them, and also if nobody does; but none that somebody has on the way."""
+        if not all(map(self.model.may_be_released, keys[:n])):
+            return
+        locks = self.primitive[keys[0]] if n == 1 else self.primitive.all(*keys[:n])
+        self.both(lambda: self.model.release(*keys[:n]), locks.release, inside=inside)
+
+    def may_be_collected_late(self) -> bool:
+        """Whoever was to take a key, and is not closed, is expected to."""
+        return False
+
+    def compare(self) -> None:
+        assert {*self.primitive} == self.model.used
+        assert len(self.primitive) == len(self.model.used)
+        for key in KEYS:
+            assert (key in self.primitive) == (key in self.model.used)
+            assert self.primitive[key].locked() == (key in self.model.held)
+
+    def compare_settled(self) -> None:
+        for key in KEYS:
+            assert self.primitive[key].statistics().tasks_waiting == len(self.model.line_of(key))
+        keys = len(self.model.used)
+        assert repr(self.primitive) == f"<holdfast.KeyedLock object at {id(self.primitive):#x} [keys:{keys}]>"
+
+    def is_forgotten(self) -> bool:
+        return not len(self.primitive)
+
+    def empty(self) -> None:
+        for key in KEYS:
+            if key in self.model.held and self.model.may_be_released(key):
+                self.both(lambda key=key: self.model.release(key), self.primitive[key].release)
+
+    def use(self) -> None:
+        self.acquire(timed=False, enter=False, key="x")
+        self.acquire_all(timed=False, enter=False, keys=["x", "y", "z"], n=2)
+        self.acquire_all(timed=False, enter=False, keys=["y", "x", "z"], n=2)
+        for keys in (["x"], ["y", "x"], ["x", "y"]):
+            self.settle()
+            self.same()
+            self.release(inside=True, keys=keys, n=len(keys))
+
+
+ENDINGS = st.sampled_from(["at once", "at once", "later", "well"])
+"""How a body ends that is cancelled: see models.SingleFlight."""
+RESULTS = st.sampled_from(["a value", "a value", "an error"])
+
+
+class SingleFlightMachine(Machine):
+    """Bodies are actors as well: each waits until the machine gives it a result.
+
+    Callers are not closed, nor their loops: this is done by the explorer.
+    """
+
+    modelled: type[models.SingleFlight] = models.SingleFlight
+    made: type[holdfast.SingleFlight | holdfast.Once[Any]] = holdfast.SingleFlight
+
+    @initialize()
+    def make(self) -> None:
+        self.model, self.primitive = self.modelled(), self.made()
+        self.awaited: dict[Actor, asyncio.Future[Any]] = {}
+        """What each body waits for."""
+        self.body_tasks: dict[Actor, asyncio.Task[Any]] = {}
+        self.begun = 0
+
+    def get(self, key: str, ending: str) -> Coroutine[Any, Any, Any]:
+        return self.primitive.run(key, self.body, ending)
+
+    async def body(self, ending: str) -> Actor:
+        self.begun += 1
+        name = f"body {self.begun}"
+        go_on_as(name)
+        task = asyncio.current_task()
+        assert task is not None
+        self.body_tasks[name] = task
+        try:
+            return await self.wait(name)
+        except asyncio.CancelledError:
+            if ending == "at once":
+                raise
+            await self.wait(name)
+            if ending == "later":
+                raise
+            return name
+
+    async def wait(self, name: Actor) -> Actor:
+        self.awaited[name] = asyncio.get_running_loop().create_future()
+        await self.awaited[name]
+        return name
+
+    def waiting_call(self) -> Coroutine[Any, Any, Any]:
+        return self.get("x", "at once")
+
+    @rule(timed=st.booleans(), key=st.sampled_from("xy"), ending=ENDINGS)
+    def call(self, timed: bool, key: str, ending: str) -> None:
+        self.start(
+            lambda actor: self.model.call(actor, key, ending), self.get(key, ending), timed=timed, closable=False
+        )
+
+    def at_work(self) -> list[Actor]:
+        """The bodies that wait for a result."""
+        return [body for body in self.model.bodies if body not in self.model.ready]
+
+    @precondition(at_work)
+    @rule(which=WHICH, result=RESULTS)
+    def work(self, which: int, result: str) -> None:
+        body = self.pick(which, self.at_work())
+        cleans_up = self.model.bodies[body].cleans_up
+        with self.loop.running():
+            if result == "an error" and not cleans_up:
+                self.awaited[body].set_exception(ValueError())
+            else:
+                self.awaited[body].set_result(None)
+        self.model.work(body, ValueError if result == "an error" else body)
+
+    @precondition(lambda self: self.model.bodies)
+    @rule(which=WHICH)
+    def cancel_body(self, which: int) -> None:
+        """Somebody cancels the body itself."""
+        body = self.pick(which, [*self.model.bodies])
+        with self.loop.running():
+            self.body_tasks[body].cancel()
+        self.model.cancel_body(body)
+
+    @precondition(at_work)
+    @rule(which=WHICH, key=st.sampled_from("xy"), ending=ENDINGS)
+    def end_and_call(self, which: int, key: str, ending: str) -> None:
+        """A newcomer calls in the step in which a body has ended, before anybody knows."""
+        self.work(which, "a value")
+        body = self.model.ready[-1]
+        self.stage.run(body)
+        self.model.run(body)
+        self.call(False, key, ending)
+
+    def other_cancellation(self, error: asyncio.CancelledError) -> object:
+        return BODY_CANCELLED
+
+    def tidy(self) -> None:
+        """The first caller's context is that in which a body is forgotten that has ended."""
+        for actor in self.stage.ready():
+            if actor in self.tasks and self.tasks[actor].task.done():
+                self.stage.run(actor)
+        # Of an error that nobody is left to get, asyncio tells.
+        self.stage.errors = [error for error in self.stage.errors if "never retrieved" not in error["message"]]
+
+    def compare_settled(self) -> None:
+        assert len(self.primitive) == len(self.model.flights)
+        for key in "xy":
+            assert (key in self.primitive) == (key in self.model.flights)
+        keys = len(self.model.flights)
+        assert repr(self.primitive) == f"<holdfast.SingleFlight object at {id(self.primitive):#x} [keys:{keys}]>"
+
+    @precondition(lambda self: not self.alive())
+    @rule()
+    def go_to_another_loop(self) -> None:
+        self.empty()
+        super().go_to_another_loop()
+
+    def before_ending_loop(self) -> None:
+        """A body that was left in a loop that ended never says that it has."""
+        self.empty()
+
+    def empty(self) -> None:
+        self.settle()
+        while self.model.bodies:
+            self.work(0, "a value")
+            self.settle()
+            self.tidy()
+
+    def is_forgotten(self) -> bool:
+        return not len(self.primitive)
+
+    def use(self) -> None:
+        for _ in range(3):
+            self.call(timed=False, key="x", ending="at once")
+        self.empty()
+        assert len({outcome for _, outcome in self.outcomes[-3:]}) == 1
+
+
+class OnceMachine(SingleFlightMachine):
+    modelled = models.Once
+    made = holdfast.Once
+
+    def get(self, key: str, ending: str) -> Coroutine[Any, Any, Any]:
+        return self.primitive.get(lambda: self.body(ending))
+
+    @rule(timed=st.booleans(), ending=ENDINGS)
+    def call(self, timed: bool, ending: str, key: str = "x") -> None:
+        super().call(timed, "x", ending)
+
+    @precondition(lambda self: self.model.value is not None and not self.alive())
+    @rule()
+    def renew(self) -> None:
+        """Go on with another one, as this one has its value."""
+        self.empty()
+        outcomes = self.model.outcomes
+        self.make()
+        self.model.outcomes = outcomes
+
+    def compare(self) -> None:
+        assert self.primitive.is_made() == (self.model.value is not None)
+
+    def compare_settled(self) -> None:
+        state = "made" if self.model.value is not None else "being made" if self.model.flights else "not made"
+        assert repr(self.primitive) == f"<holdfast.Once object at {id(self.primitive):#x} [{state}]>"
+
+    def is_forgotten(self) -> bool:
+        return not len(self.primitive._flights)
+
+
 class BarrierMachine(Machine):
     @initialize(parties=st.integers(1, 4))
     def make(self, parties: int) -> None:
@@ -702,5 +1032,9 @@ TestEvent = case(EventMachine)
 TestSemaphore = case(SemaphoreMachine)
 TestBoundedSemaphore = case(BoundedSemaphoreMachine)
 TestRWLock = case(RWLockMachine)
+TestRateLimiter = case(RateLimiterMachine)
+TestKeyedLock = case(KeyedLockMachine)
+TestSingleFlight = case(SingleFlightMachine)
+TestOnce = case(OnceMachine)
 TestBarrier = case(BarrierMachine)
 TestCondition = case(ConditionMachine)
