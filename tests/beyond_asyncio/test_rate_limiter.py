@@ -328,3 +328,44 @@ def test_who_has_tokens_and_has_not_run_is_not_overtaken() -> None:
 def test_what_no_clock_can_tell(rate: float, per: float, burst: int | None) -> None:
     with pytest.raises(ValueError, match=r"cannot be timed|finite"):
         holdfast.RateLimiter(rate, per, burst=burst)
+
+
+def test_who_asks_after_another_was_granted_its_tokens_goes_on_after_it() -> None:
+    """There are tokens for both. In the step in which the one comes, the other has not run yet."""
+
+    async def scenario() -> None:
+        limiter, order = holdfast.RateLimiter(1, burst=2), []
+        assert limiter.try_acquire(2)
+
+        async def take(name: str) -> None:
+            await limiter.acquire()
+            order.append(name)
+
+        first = asyncio.create_task(take("first"))
+        await turns()
+        limiter._full_at -= 2
+        limiter._settle()  # as the timer does
+        assert limiter.statistics().tasks_waiting == 0  # the first one is granted
+        await take("second")
+        await first
+        assert order == ["first", "second"]
+
+    in_exact_time(scenario)
+
+
+@pytest.mark.parametrize("look", [lambda limiter: limiter.statistics().tokens, repr])
+def test_the_first_look_after_a_loop_was_closed_tells_what_is_there(
+    look: Callable[[holdfast.RateLimiter], Any],
+) -> None:
+    limiter = holdfast.RateLimiter(1e-6, burst=1)
+    loop = asyncio.new_event_loop()
+    limiter.try_acquire()
+    task = loop.create_task(limiter.acquire())
+    loop.run_until_complete(turns())
+    limiter._full_at -= 1e6  # a token has come
+    limiter._settle()
+    task._log_destroy_pending = False
+    loop.close()
+    first = look(limiter)
+    assert first == look(limiter)
+    assert limiter.try_acquire()

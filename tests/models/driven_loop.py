@@ -91,7 +91,7 @@ class Stage:
         while due := [step for step in self._timers if step.actor is None and step.is_due_by(until)]:
             first = min(due, key=lambda step: step.handle.when())
             self._timers.remove(first)
-            self.now = first.handle.when()
+            self.now = max(self.now, first.handle.when())
             first.run()
         self.now = until
 

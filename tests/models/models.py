@@ -360,8 +360,9 @@ class RateLimiter(Semaphore):
             raise ValueError
 
     def acquire(self, actor: Actor, n: int = 1) -> None:
+        """Those that were granted theirs go on first. So while there are any, the actor has to wait at least for them."""
         super().acquire(actor, n)
-        if self.line[:1] == [actor]:
+        if self.line[:1] == [actor] and not self.granted:
             self.hand_out()
 
     def take(self, actor: Actor) -> None:
@@ -388,7 +389,7 @@ class RateLimiter(Semaphore):
         """Let tokens come. The first of the line has its own when they are there."""
         until = self.now + seconds
         while self.line and (at := self.now + (self.needs[self.line[0]] - self.value) * self.each) <= until:
-            self.come_to(at)
+            self.come_to(max(at, self.now))
             self.hand_out()
         self.come_to(until)
 

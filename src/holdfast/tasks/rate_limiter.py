@@ -99,12 +99,13 @@ class RateLimiter(Primitive):
         self._bind(None)
 
     def __repr__(self) -> str:
-        tokens = max(0, math.floor(self._tokens(self._now())))
+        tokens = max(0, math.floor(self.statistics().tokens))
         return self._describe_with_waiters(f"{self.rate:g} per {self.per:g} s, tokens:{tokens} of {self.burst}")
 
     def statistics(self) -> RateLimiterStatistics:
         """Return how many tokens are there, and how many tasks wait."""
-        return RateLimiterStatistics(self._tokens(self._now()), self._tasks_waiting())
+        waiting = self._tasks_waiting()  # first, as it gives back what the tasks of a closed loop were granted
+        return RateLimiterStatistics(self._tokens(self._now()), waiting)
 
     def try_acquire(self, n: int = 1) -> bool:
         """Take `n` tokens if they are there and no task waits; return whether they were taken.
@@ -136,7 +137,10 @@ class RateLimiter(Primitive):
             line = self._enter_line()
         waiter = line.join_for(needs)
         if line.line[0] is waiter:
-            self._settle()
+            if line.granted:  # they have not run yet, and a waiter that is granted at once would go on before them
+                self._set_timer(needs, line)
+            else:
+                self._settle()
         try:
             await waiter
         except BaseException:
@@ -239,7 +243,10 @@ class RateLimiter(Primitive):
             granted = queue.grant(needs, refusing=False)
             self._taken -= needs - granted
         if needs:
-            self._timer = self._timer_at(self._there_at(needs), queue)
+            self._set_timer(needs, queue)
+
+    def _set_timer(self, needs: int, queue: WaitQueue) -> None:
+        self._timer = self._timer_at(self._there_at(needs), queue)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
