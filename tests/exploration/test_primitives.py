@@ -19,11 +19,12 @@ from interpreters import closing
 import holdfast
 from holdfast.testing import Run, explore
 
+from .beyond_scenarios import BEYOND
 from .close_scenarios import CLOSED
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout, wait_for
 from .size import MINUTES, PROCESSES, SIZE
 
-ALL = {**SCENARIOS, **ONLY_HOLDFAST, **CLOSED}
+ALL = {**SCENARIOS, **ONLY_HOLDFAST, **CLOSED, **BEYOND}
 WAIT_FOR_MAKES_A_TASK = sys.version_info < (3, 12)
 
 
@@ -162,6 +163,8 @@ def test_every_schedule(kind, name, setup, bounds, keep):
         bounds["swallow_ok"] = True
         if condition(name):
             bounds["cancels"] = 0
+    if name in BEYOND:
+        bounds["cancel_created"] = False  # whoever cancels a body is told so, which tests/models looks at
     report = explore(ALL[name](holdfast, setup), time_limit=SECONDS, processes=PROCESSES, **bounds)
     keep(report)
     if SIZE != "deep" or report.counterexample is not None:

@@ -19,6 +19,7 @@ from tests.threads.by_hand import each_mutex
 from holdfast import threads
 from holdfast.testing import Run, explore
 
+from .beyond_scenarios import BEYOND
 from .close_scenarios import CLOSED
 from .scenarios import CLOSING, ONLY_HOLDFAST, SCENARIOS, Setup, timeout
 from .size import MINUTES, PROCESSES, SIZE
@@ -28,8 +29,10 @@ NOT_HERE = {
     "Condition over asyncio.Lock, consumers": "it takes a lock of this tier only",
     "Condition over asyncio.Lock, notify()": "it takes a lock of this tier only",
     "Condition, place kept": "who is notified in another loop asks for the lock once that loop has taken note",
+    "RateLimiter": "a thread keeps its time",
 }
-ALL = {name: build for name, build in {**SCENARIOS, **ONLY_HOLDFAST, **CLOSED}.items() if name not in NOT_HERE}
+SCENARIOS_HERE = {**SCENARIOS, **ONLY_HOLDFAST, **CLOSED, **BEYOND}
+ALL = {name: build for name, build in SCENARIOS_HERE.items() if name not in NOT_HERE}
 TWO_LOOPS = Setup(two_loops=True, in_order=False)
 KINDS = {
     "cancelled": Kind(
@@ -86,7 +89,8 @@ SECONDS = MINUTES * 60 / len(SEARCHES) if SIZE == "deep" else 150
 @pytest.mark.timeout(SECONDS * 5 + 60)  # they are of CPU time
 @pytest.mark.parametrize(("name", "setup", "bounds"), SEARCHES)
 def test_every_schedule(name: str, setup: Setup, bounds: dict[str, int], keep: Callable[[object], None]) -> None:
-    report = explore(ALL[name](threads, setup), time_limit=SECONDS, processes=PROCESSES, **{"timers": 0, **bounds})
+    bounds = {"timers": 0, "cancel_created": name not in BEYOND, **bounds}
+    report = explore(ALL[name](threads, setup), time_limit=SECONDS, processes=PROCESSES, **bounds)
     keep(report)
     if SIZE != "deep" or report.counterexample is not None:
         report.check()

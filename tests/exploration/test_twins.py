@@ -5,12 +5,13 @@ from tests.pure_twin import import_pure
 
 import holdfast
 
+from .beyond_scenarios import rationed
 from .scenarios import ONLY_HOLDFAST, SCENARIOS, Setup, timeout
 from .test_differential import differences
 
 pytestmark = pytest.mark.skipif(not holdfast.accelerated, reason="there is no compiled twin here")
 
-ALL = {**SCENARIOS, **ONLY_HOLDFAST}
+ALL = {**SCENARIOS, **ONLY_HOLDFAST, "RateLimiter": rationed}
 KINDS: dict[str, tuple[Setup, dict[str, int]]] = {
     "cancelled": (Setup(), {"cancels": 1}),
     "cancelled twice": (Setup(late=0), {"cancels": 2}),

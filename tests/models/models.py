@@ -360,7 +360,7 @@ class RateLimiter(Semaphore):
             raise ValueError
 
     def acquire(self, actor: Actor, n: int = 1) -> None:
-        """Those that were granted theirs go on first. So while there are any, the actor has to wait at least for them."""
+        """While others have their tokens and have not run, the actor waits even if its own are there."""
         super().acquire(actor, n)
         if self.line[:1] == [actor] and not self.granted:
             self.hand_out()

@@ -163,7 +163,7 @@ class SingleFlight:
                 flight = self._section.run(self._board, key, caller)
                 if caller.begins:
                     task = asyncio.create_task(self._fly(key, flight, function, *args, **kwargs))
-                    flight.task = ref(task)
+                    self._watch(key, flight, task)
                     task.add_done_callback(partial(self._land_empty, key, flight))
                     del task
                 await flight.landed.wait()
@@ -185,7 +185,7 @@ class SingleFlight:
         """The body, in its task. Its outcome is for the callers, so nothing comes out."""
         task = asyncio.current_task()
         assert task is not None
-        flight.task = ref(task)  # create_task() has not returned yet if tasks are eager
+        self._watch(key, flight, task)  # create_task() has not returned yet if tasks are eager
         outcome = None
         try:
             outcome = _Outcome(await checked_coroutine(function(*args, **kwargs)))
@@ -197,6 +197,10 @@ class SingleFlight:
             outcome = _Outcome(error=error)
         finally:
             self._section.run_or_defer(self._land, key, flight, outcome)
+
+    def _watch(self, key: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
+        """Note the task of the body. If it is collected before it has begun, that is its end: its loop was closed."""
+        flight.task = ref(task, partial(self._land_empty, key, flight))
 
     def _run_in_thread(self, key: Hashable, function: Callable[[], T], instead: str) -> T:
         """Run as a thread. instead: what to write in a coroutine."""
@@ -216,7 +220,7 @@ class SingleFlight:
                 return result
 
     def _land_empty(self, key: Hashable, flight: _Flight, _: object) -> None:
-        """The task of the body has ended. If it was cancelled before it began, nothing else says so."""
+        """The task of the body has ended. If it was cancelled or collected before it began, nothing else says so."""
         self._section.run_or_defer(self._land, key, flight, None)
 
     def _fly_in_thread(self, key: Hashable, flight: _Flight, function: Callable[[], Any]) -> None:
@@ -266,6 +270,7 @@ class SingleFlight:
             del self._flights[key]
         if not flight.landed.is_set():
             flight.outcome = None if flight.is_given_up else outcome
+            flight.task = None  # its callback refers to the flight
             flight.landed.set()
 
 
