@@ -64,6 +64,11 @@ FILES = [
     "tasks/condition_lock.py",
     "tasks/semaphore.py",
     "tasks/barrier.py",
+    "tasks/closed.py",
+    "tasks/rw_lock.py",
+    "tasks/keyed_lock.py",
+    "tasks/rate_limiter.py",
+    "tasks/single_flight.py",
 ]
 """Of the task tier."""
 TASKS = Tier(
@@ -86,17 +91,28 @@ TASKS = Tier(
     "and not postgres and not etcd",
 )
 THREADS = Tier(
-    tests=("tests/threads", "tests/conformance", "tests/exploration/test_threads.py", "tests/test_patched.py"),
-    keywords=f"{NOT_THESE} and threads",
+    tests=(
+        "tests/threads",
+        "tests/conformance",
+        "tests/beyond_asyncio",
+        "tests/exploration/test_threads.py",
+        "tests/test_patched.py",
+    ),
+    keywords=f"{NOT_THESE} and thread",
 )
 CLUSTER = Tier(
     tests=(
         "tests/cluster/test_lock_record.py",
+        "tests/cluster/test_rate_limiter_record.py",
         "tests/cluster/test_shapes.py",
         "tests/cluster/test_losing_a_lease.py",
         "tests/cluster/test_misuse.py",
         "tests/cluster/test_lock.py",
         "tests/cluster/test_primitives.py",
+        "tests/cluster/test_permits.py",
+        "tests/cluster/test_rw_lock.py",
+        "tests/cluster/test_rate_limiter.py",
+        "tests/cluster/test_leader.py",
         "tests/cluster/test_session.py",
         "tests/cluster/test_register.py",
         "tests/cluster/test_joining.py",

@@ -160,7 +160,7 @@ def shared_work(once: bool, the_first_fails: bool = False) -> Builder:
                 if once:
                     assert await work.get(body) == results[0]
 
-            setup.spawn(run, user, more=1)
+            setup.spawn(run, user)
             run.at_rest(nobody_works_in_vain)
             run.at_end(nothing_is_left)
             run.afterwards(afterwards)
@@ -173,7 +173,6 @@ def shared_work(once: bool, the_first_fails: bool = False) -> Builder:
 BEYOND: dict[str, Builder] = {
     "RateLimiter": rationed,
     "SingleFlight": shared_work(once=False),
-    "SingleFlight, the first fails": shared_work(once=False, the_first_fails=True),
-    "Once": shared_work(once=True),
     "Once, the first fails": shared_work(once=True, the_first_fails=True),
 }
+"""In these, only tasks of the scenario are cancelled: who cancels a body is told so, which tests/models looks at."""

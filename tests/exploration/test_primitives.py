@@ -163,8 +163,7 @@ def test_every_schedule(kind, name, setup, bounds, keep):
         bounds["swallow_ok"] = True
         if condition(name):
             bounds["cancels"] = 0
-    if name in BEYOND:
-        bounds["cancel_created"] = False  # whoever cancels a body is told so, which tests/models looks at
+    bounds["cancel_created"] = name not in BEYOND
     report = explore(ALL[name](holdfast, setup), time_limit=SECONDS, processes=PROCESSES, **bounds)
     keep(report)
     if SIZE != "deep" or report.counterexample is not None:

@@ -24,6 +24,7 @@ from holdfast.testing.schedule import Rules, Schedule
 from holdfast.testing.search import Search
 
 from . import cluster_scenarios, test_primitives, test_threads
+from .beyond_scenarios import BEYOND
 from .size import SIZE
 from .test_primitives import WAIT_FOR_MAKES_A_TASK, condition, marks
 
@@ -35,17 +36,17 @@ def searches() -> Iterator[Any]:
     for kind, rules in test_primitives.KINDS.items():
         for name, build in test_primitives.ALL.items():
             if not rules.without(name):
-                bounds = {"timers": 0, "deliveries": 0, **rules.bounds["small"]}
+                bounds = {"timers": 0, "deliveries": 0, "cancel_created": name not in BEYOND, **rules.bounds["small"]}
                 if kind == "wait_for" and WAIT_FOR_MAKES_A_TASK:
                     bounds |= {"swallow_ok": True, **({"cancels": 0} if condition(name) else {})}
                 yield pytest.param(build(holdfast, rules.setup), bounds, id=f"{kind}: {name}", marks=marks(bounds))
     for name, build in test_primitives.ALL.items():
-        late = {"late": 0} if name in test_primitives.TRIMMED else {}
-        bounds = {"timers": 0, "deliveries": 0, "cancels": 2, **late}
+        late = {"late": 0} if name in test_primitives.TRIMMED or name in BEYOND else {}
+        bounds = {"timers": 0, "deliveries": 0, "cancels": 2, "cancel_created": name not in BEYOND, **late}
         yield pytest.param(build(holdfast, test_primitives.Setup()), bounds, id=f"cancelled twice: {name}")
     for kind, rules in test_threads.KINDS.items():
         for name, build in test_threads.ALL.items():
-            bounds = {"timers": 0, **rules.bounds["small"]}
+            bounds = {"timers": 0, "cancel_created": name not in BEYOND, **rules.bounds["small"]}
             scenario = build(threads, rules.setup)
             yield pytest.param(scenario, bounds, id=f"two loops, {kind}: {name}", marks=marks(bounds))
     for name, make in cluster_scenarios.SCENARIOS.items():
