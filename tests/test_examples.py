@@ -100,6 +100,8 @@ def test_each_example_tells_how_to_use_it(name: str) -> None:
     [
         ["capped_client", "http://127.0.0.1/{}", "--limit", 0],
         ["polite_crawler", "http://127.0.0.1:1/", "--rate", 0],
+        ["adaptive_client", "http://127.0.0.1/{}", "--most", 0],
+        ["shared_file", "prices.json", "--readers", 0],
         ["connection_pool", "127.0.0.1", 7, "--size", 0],
         ["heat_diffusion", "--workers", 0],
         ["bank_transfers", "--accounts", 1],
@@ -565,6 +567,177 @@ def test_daily_totals_that_hang(sales: Path, capsys: pytest.CaptureFixture[str])
     assert totals.run(str(sales), "2026-11-30", patience=BOUND, limit=0.05, progress=hang) == 75
     assert "has come too late" in capsys.readouterr().err
     assert totals_in(sales) == [("north", 4.0), ("south", 4.0)]
+
+
+# Several processes
+
+
+def test_a_shared_file_is_never_seen_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_URL", f"sqlite://{tmp_path}/locks")
+    code, out, err = asyncio.run(run("shared_file", tmp_path / "prices.json", "--reads", 20, "--editions", 5))
+    assert (code, err) == (0, "")
+    seen = re.fullmatch(r"60 reads saw (\d) of 5 editions, each of them whole\n", out)
+    assert seen is not None
+    assert int(seen[1]) >= 1
+    lines = (tmp_path / "prices.json").read_text().splitlines()
+    assert {json.loads(line)["edition"] for line in lines} == {5}
+
+
+def test_a_reader_of_the_shared_file_that_comes_between_two_pieces_says_so(tmp_path: Path) -> None:
+    prices = load("shared_file")
+    (tmp_path / "prices.json").write_text('{"edition": 1}\n')
+    with pytest.raises(ValueError, match="half of an edition: 1 lines"):
+        prices.read(str(tmp_path / "prices.json"), 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no add_signal_handler() on Windows")
+def test_a_ticker_whose_leader_is_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_URL", f"sqlite://{tmp_path}/locks")
+    path = tmp_path / "ticks.db"
+
+    def ticks() -> list[tuple[int, int]]:
+        with contextlib.closing(sqlite3.connect(path)) as database, contextlib.suppress(sqlite3.OperationalError):
+            return database.execute("SELECT token, pid FROM ticks ORDER BY rowid").fetchall()
+        return []
+
+    async def main() -> None:
+        processes = {}
+        for _ in range(3):
+            process = await start("ticker", path, "--every", 0.01)
+            processes[process.pid] = process
+        await until(lambda: len(ticks()) > 2)
+        leader = ticks()[-1][1]
+        processes.pop(leader).kill()
+        await until(lambda: ticks()[-1][1] != leader)
+        for process in processes.values():
+            process.terminate()
+        outcomes = [await finish(process) for process in processes.values()]
+        assert [(code, err) for code, _, err in outcomes] == [(0, "")] * 2
+        assert any(out.startswith("leads, with token ") for _, out, _ in outcomes)
+
+    asyncio.run(main())
+    tokens = [token for token, _ in ticks()]
+    assert tokens == sorted(tokens)
+    assert len({*ticks()}) == len({*tokens}) >= 2  # one process for each term
+
+
+# Servers
+
+
+@contextlib.asynccontextmanager
+async def serving(name: str, *arguments: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run an example that serves, until it is told to stop."""
+    port = free_port()
+    process = await start(name, *arguments, "--port", port)
+    try:
+        async with asyncio.timeout(BOUND):
+            assert await process.stdout.readline() == f"serving on port {port}\n".encode()
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+async def text_of(client: aiohttp.ClientSession, url: str, method: str = "GET") -> tuple[int, str]:
+    async with client.request(method, url) as response:
+        return response.status, await response.text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no add_signal_handler() on Windows")
+def test_a_page_is_fetched_once_for_all_and_a_caller_that_hangs_up_ends_nobody_elses() -> None:
+    asked: collections.Counter[str] = collections.Counter()
+    go_on = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        asked[request.path] += 1
+        if request.path == "/missing":
+            raise web.HTTPNotFound
+        await go_on.wait()
+        return web.Response(text=f"page {request.path}")
+
+    async def main() -> None:
+        async with http_server(slow) as server, serving("page_cache", server) as (process, url):
+            async with aiohttp.ClientSession() as client, aiohttp.ClientSession() as impatient:
+                first = asyncio.create_task(text_of(impatient, url + "/a"))
+                await until(lambda: asked["/a"] == 1)
+                others = [asyncio.create_task(text_of(client, f"{url}/{path}")) for path in "aaaab"]
+                await until(lambda: asked["/b"] == 1)
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+                await impatient.close()
+                go_on.set()
+                assert await asyncio.gather(*others) == [(200, "page /a")] * 4 + [(200, "page /b")]
+                for _ in range(2):  # an error is not kept
+                    status, _ = await text_of(client, url + "/missing")
+                    assert status == 502
+            process.terminate()
+            assert await finish(process) == (0, "8 requests, 4 fetches\n", "")
+        assert asked == {"/a": 1, "/b": 1, "/missing": 2}
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no add_signal_handler() on Windows")
+def test_no_visit_is_lost(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving("visit_counter", tmp_path / "counts") as (process, url), aiohttp.ClientSession() as client:
+            requests = [text_of(client, f"{url}/{'ab'[number % 2]}") for number in range(40)]
+            moves = [text_of(client, f"{url}/{way}", "POST") for way in ("a?into=b", "b?into=a") * 5]
+            await asyncio.gather(*requests, *moves)
+            assert await text_of(client, f"{url}/a?into=b", "POST") == (200, "40\n")
+            assert (await text_of(client, f"{url}/a?into=a", "POST"))[0] == 400
+            process.terminate()
+            assert await finish(process) == (0, "", "")
+
+    asyncio.run(main())
+    assert {path.name: path.read_text() for path in (tmp_path / "counts").iterdir()} == {"a": "0", "b": "40"}
+
+
+# The adaptive client
+
+
+def test_the_adaptive_client_finds_what_the_server_bears() -> None:
+    bears, most, under_way = 6, 0, 0
+
+    async def limited(request: web.Request) -> web.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await asyncio.sleep(0.002)
+            return web.Response(status=429 if under_way > bears else 200, text="item")
+        finally:
+            under_way -= 1
+
+    async def main() -> None:
+        async with http_server(limited) as url:
+            code, out, err = await run("adaptive_client", url + "/{}", "--items", 120)
+        assert (code, err) == (0, "")
+        found = re.fullmatch(r"fetched 120 of 120 items, ([12]) to (\d+) at a time\n", out)
+        assert found is not None
+        assert bears < int(found[2]) <= 20  # it goes up until that is too many
+        assert most <= int(found[2])
+
+    asyncio.run(main())
+
+
+def test_the_adaptive_client_gives_up_when_it_is_refused() -> None:
+    asked = 0
+
+    async def refuse(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=200 if asked <= 10 else 401)
+
+    async def main() -> None:
+        async with http_server(refuse) as url:
+            code, out, err = await run("adaptive_client", url + "/{}", "--items", 100)
+        assert (code, err) == (1, "the server refuses this client\n")
+        assert out.startswith("fetched 10 of 100 items, 2 to ")
+
+    asyncio.run(main())
+    assert asked < 30  # those under way, and not all
 
 
 # The bank
