@@ -31,6 +31,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -325,7 +326,9 @@ def mutants_of(file: str) -> list[Mutant]:
         if names[name] > 1:
             name += f" ({names[name]})"
         if "super()" in original:
-            replacement = f"if 0: super(); {replacement}"  # the code keeps its reference to the class
+            # The code keeps its reference to the class.
+            is_expression = isinstance(node, ast.expr)
+            replacement = f"(super() if 0 else {replacement})" if is_expression else f"if 0: super(); {replacement}"
         code = compile(source[:start] + replacement + source[end:], PACKAGE / file, "exec")
         mutants.append(Mutant(file, node.lineno, function, code, name))
     return mutants
@@ -509,6 +512,8 @@ def in_a_child(function: Callable[[], int]) -> int:
         try:
             code = function()
             sys.stdout.flush()
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
