@@ -347,7 +347,7 @@ def test_threads_and_tasks_of_several_loops_share_one_body(begins: str) -> None:
 
 def test_the_last_to_leave_cancels_a_body_in_another_loop() -> None:
     flights = holdfast.threads.SingleFlight()
-    begun, cancelled, second = threading.Event(), threading.Event(), threading.Event()
+    begun, cancelled, second, first_left = (threading.Event() for _ in range(4))
 
     async def body() -> None:
         begun.set()
@@ -363,6 +363,7 @@ def test_the_last_to_leave_cancels_a_body_in_another_loop() -> None:
             caller.cancel()
             await asyncio.wait([caller])
             assert not cancelled.is_set(), "a caller in the other loop waits"
+            first_left.set()
             await asyncio.to_thread(cancelled.wait, 30)
             return "first"
 
@@ -373,7 +374,7 @@ def test_the_last_to_leave_cancels_a_body_in_another_loop() -> None:
             caller = asyncio.create_task(flights.run("key", body))
             await turns()
             second.set()
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(first_left.wait, 30)
             caller.cancel()
             await asyncio.wait([caller])
             await asyncio.to_thread(cancelled.wait, 30)

@@ -88,7 +88,7 @@ class RateLimiter(Primitive):
                 raise ValueError(f"{name} must be more than 0, and finite, not {value!r}")
         self.rate = rate
         self.per = per
-        self.burst = math.ceil(rate) if burst is None else at_least_one(burst)
+        self.burst = math.ceil(rate) if burst is None else at_least_one(burst, "burst, a number of tokens,")
         """How many tokens can be there at once."""
         self._each = _seconds(rate, per, self.burst)  # that a token takes to come
         self._full_since = -math.inf  # all tokens were there
@@ -169,7 +169,7 @@ class RateLimiter(Primitive):
         return FINISHED
 
     def _needs(self, n: int) -> int:
-        needs = at_least_one(n)
+        needs = at_least_one(n, "n, a number of tokens,")
         if needs > self.burst:
             raise ValueError(f"n must be at most {self.burst}, as more tokens are never there at once, not {needs}")
         return needs

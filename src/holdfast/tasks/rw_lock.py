@@ -68,7 +68,7 @@ class Side(ContextManager):
         self._permits = permits
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {id(self):#x} [{state_of(self._permits)}]>"
+        return f"<{type(self).__name__.removeprefix('_')} at {id(self):#x} [{state_of(self._permits)}]>"
 
     def locked(self) -> bool:
         """Return True if acquire() would have to wait."""

@@ -366,14 +366,14 @@ class Permits(ContextManager):
         self._semaphore._put_back_closed(self._n)
 
 
-def at_least_one(n: int) -> int:
-    """Return a number of permits. Raises TypeError if it is no integer, ValueError if it is below 1."""
+def at_least_one(n: int, what: str = "n, a number of permits,") -> int:
+    """Return a number, which the error calls `what`. Raises TypeError if it is no integer, ValueError if below 1."""
     try:
         number = operator.index(n)
     except TypeError:
-        raise TypeError(f"n, a number of permits, must be an integer, not {n!r}") from None
+        raise TypeError(f"{what} must be an integer, not {n!r}") from None
     if number < 1:
-        raise ValueError(f"n, a number of permits, must be one or more, not {number}")
+        raise ValueError(f"{what} must be one or more, not {number}")
     return number
 
 

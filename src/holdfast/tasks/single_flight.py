@@ -27,8 +27,17 @@ def checked_coroutine(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     return work
 
 
+class TheValue:
+    """In place of a key, what the body of a Once makes."""
+
+
+THE_VALUE = TheValue()
+
+
 def own_key_error(key: Hashable) -> RuntimeError:
     """What a body gets that asks for its own key."""
+    if key is THE_VALUE:
+        return RuntimeError("the function that makes the value of a Once calls get() itself, and would wait for itself")
     return RuntimeError(f"the body of the key {key!r} asks for its own key, and would wait for itself")
 
 
@@ -97,8 +106,9 @@ class SingleFlight:
     ) -> T:
         """Return what `await function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
 
-        key: what makes calls the same. function: a coroutine function. Its body runs in a task of its own, in a copy of
-        the first caller's context.
+        key: what makes calls the same; any value that can be a key of a dictionary.
+        function: a coroutine function. Its body runs in a task of its own, in a copy of the first caller's context.
+        args, kwargs: what it is called with.
 
         Raises what the body raises, in each of its callers. If somebody cancels the body itself, CancelledError.
         TypeError if `function` is no coroutine function; RuntimeError if the body itself asks for its key, which would
@@ -168,7 +178,7 @@ class Once(Generic[T]):
         Cancellation: raises at once. The body goes on as long as another caller waits for it; else it is cancelled.
         """
         if not self._is_made:
-            await self._flights.run(None, self._make, function)
+            await self._flights.run(THE_VALUE, self._make, function)
         return self._value
 
     async def _make(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:

@@ -20,7 +20,7 @@ from weakref import ref
 from holdfast.blocking.would_block import check_no_loop
 from holdfast.tasks import single_flight
 from holdfast.tasks.other_loop import send
-from holdfast.tasks.single_flight import checked_coroutine, own_key_error
+from holdfast.tasks.single_flight import THE_VALUE, checked_coroutine, own_key_error
 
 from .critical_section import Section
 from .event import Event
@@ -147,8 +147,10 @@ class SingleFlight:
     ) -> T:
         """Return what `await function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
 
-        key: what makes calls the same. function: a coroutine function. Its body runs in a task of its own, in the event
-        loop and a copy of the context of the caller that begins it.
+        key: what makes calls the same; any value that can be a key of a dictionary.
+        function: a coroutine function. Its body runs in a task of its own, in the event loop and a copy of the context
+            of the caller that begins it.
+        args, kwargs: what it is called with.
 
         Raises what the body raises, in each of its callers. TypeError if `function` is no coroutine function;
         RuntimeError if the body itself asks for its key, which would wait for ever.
@@ -287,7 +289,9 @@ class SyncSingleFlight:
     def run(self, key: Hashable, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function(*args, **kwargs)` returns; if a call with this key is under way, what that does.
 
-        key: what makes calls the same. function: a plain function. Its body runs in the thread that begins it.
+        key: what makes calls the same; any value that can be a key of a dictionary.
+        function: a plain function. Its body runs in the thread that begins it.
+        args, kwargs: what it is called with.
 
         Raises what the body raises, in each of its callers; RuntimeError if the call would block a running event loop,
         or if the body itself asks for its key, which would wait for ever.
@@ -332,7 +336,7 @@ class Once(single_flight.Once[T], Generic[T]):
                 self._keep(_plain(function()))
 
         if not self._is_made:
-            self._flights._run_in_thread(None, make, "await once.get(function)")
+            self._flights._run_in_thread(THE_VALUE, make, "await once.get(function)")
         return self._value
 
 
