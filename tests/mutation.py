@@ -99,7 +99,7 @@ THREADS = Tier(
         "tests/exploration/test_threads.py",
         "tests/test_patched.py",
     ),
-    keywords=f"{NOT_THESE} and thread",
+    keywords=f"{NOT_THESE} and (threads or beyond_asyncio)",
 )
 CLUSTER = Tier(
     tests=(

@@ -359,3 +359,62 @@ async def test_several_keys_of_a_class_that_makes_others_of_them(library: Module
         assert locks["B"].locked()
         assert len(locks) == 2
     assert not len(locks)
+
+
+async def test_acquire_returns_true_at_once_and_after_a_wait(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    for lock in (locks["key"], locks.all("key", "other")):
+        assert await lock.acquire() is True
+        waiting = asyncio.create_task(lock.acquire())
+        await turns()
+        lock.release()
+        assert await waiting is True
+        assert lock.locked() is True
+        lock.release()
+        assert lock.locked() is False
+    assert len(locks) == 0
+
+
+async def test_who_is_cancelled_in_the_middle_of_several_keys_holds_none(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    await locks["second"].acquire()
+    waiting = asyncio.create_task(locks.all("first", "second").acquire())
+    await turns()
+    assert locks["first"].locked()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert [*locks] == ["second"]
+    assert locks["first"].try_acquire()
+
+
+async def test_several_keys_are_released_if_all_are_held(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    await locks["held"].acquire()
+    with pytest.raises(RuntimeError, match="Lock is not acquired"):
+        locks.all("held", "free").release()
+    assert locks["held"].locked()
+
+
+async def test_the_repr_of_a_key_says_whether_it_is_locked(library: ModuleType) -> None:
+    locks = library.KeyedLock()
+    lock = locks["key"]
+    assert "[unlocked]" in repr(lock)
+    await lock.acquire()
+    assert "[locked]" in repr(lock)
+    assert repr(locks.all("key", "other")).startswith("<locks of 'key', 'other' in <holdfast")
+
+
+def test_the_lock_of_a_key_has_threadings_results() -> None:
+    locks = holdfast.threads.KeyedLock()
+    for lock in (locks["key"].sync, locks.all("key", "other").sync):
+        assert repr(lock).startswith("<sync of <lock")
+        assert lock.acquire() is True
+        assert lock.acquire(blocking=False) is False
+        assert lock.acquire(timeout=0.001) is False
+        lock.release()
+        assert lock.acquire(blocking=False) is True
+        lock.release()
+        assert lock.acquire(timeout=1) is True
+        lock.release()
+    assert len(locks) == 0

@@ -369,3 +369,69 @@ def test_the_first_look_after_a_loop_was_closed_tells_what_is_there(
     first = look(limiter)
     assert first == look(limiter)
     assert limiter.try_acquire()
+
+
+@pytest.mark.parametrize(("rate", "per"), [(True, 1), ("1", 1), (1, None), (1, False), (1j, 1)])
+def test_what_is_no_number(rate: Any, per: Any) -> None:
+    with pytest.raises(TypeError, match="must be a number, not "):
+        holdfast.RateLimiter(rate, per, burst=1)
+
+
+def test_a_number_of_tokens_is_called_so() -> None:
+    with pytest.raises(TypeError, match=r"^burst, a number of tokens, must be an integer, not 1\.5$"):
+        holdfast.RateLimiter(10, burst=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^n, a number of tokens, must be one or more, not 0$"):
+        holdfast.RateLimiter(10).try_acquire(0)
+
+
+async def test_acquire_all_takes_rate_limiters() -> None:
+    with pytest.raises(TypeError, match=r"acquire_all\(\) takes RateLimiters of this process, not <object"):
+        await holdfast.acquire_all((object(), 1))  # type: ignore[arg-type]
+
+
+def test_tokens_are_there_at_the_moment_at_which_they_come() -> None:
+    async def scenario() -> None:
+        limiter = holdfast.RateLimiter(1, burst=1)
+        assert await limiter.acquire() is True
+        await asyncio.sleep(1)
+        assert limiter.try_acquire()
+        assert await limiter.acquire() is True  # after a wait
+        assert now() == 2
+        assert "waiters" not in repr(limiter)
+        assert limiter._queue is None
+
+    in_exact_time(scenario)
+
+
+def test_who_was_cancelled_and_needed_more_leaves_its_tokens_to_others() -> None:
+    """Its tokens have come before its task has run, and so do not go to it."""
+
+    async def scenario() -> None:
+        limiter = holdfast.RateLimiter(1, burst=3)
+        assert limiter.try_acquire(3)
+        first, second = asyncio.create_task(limiter.acquire(3)), asyncio.create_task(limiter.acquire())
+        await turns()
+        limiter._full_at -= 3  # three tokens have come
+        first.cancel()
+        limiter._settle()
+        await second
+        assert first.cancelled()
+        assert limiter.statistics().tokens == 2
+
+    in_exact_time(scenario)
+
+
+def test_what_waiters_of_a_closed_loop_had_taken_stays_taken() -> None:
+    """The one that has gone on with its three tokens does not count among those that were granted theirs."""
+    limiter = holdfast.RateLimiter(1e-6, burst=3)
+    assert limiter.try_acquire(3)
+    loop = asyncio.new_event_loop()
+    first, second = loop.create_task(limiter.acquire(3)), loop.create_task(limiter.acquire())
+    loop.run_until_complete(turns())
+    limiter._full_at -= 3e6  # three tokens have come
+    loop.call_soon(limiter._settle)
+    assert loop.run_until_complete(first) is True
+    second._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert limiter.statistics().tasks_waiting == 0
+    assert limiter.statistics().tokens < 1

@@ -200,3 +200,24 @@ def test_who_stands_behind_a_task_whose_loop_was_closed_is_served_at_its_own_tim
     assert served.wait(30)
     thread.join()
     assert waiting(limiter) == 0
+
+
+def test_a_thread_gets_threadings_results() -> None:
+    limiter = holdfast.threads.RateLimiter(1000, burst=2)
+    assert repr(limiter.sync) == f"<sync of {limiter!r}>"
+    assert limiter.sync.acquire(n=2) is True
+    assert limiter.sync.acquire(blocking=False, n=2) is False
+    assert limiter.sync.acquire(timeout=10, n=2) is True  # it waits for them
+
+
+def test_acquire_all_gives_back_to_a_limiter_of_both_tiers() -> None:
+    first, second = holdfast.threads.RateLimiter(1e-3, burst=2), holdfast.threads.RateLimiter(1e-3, burst=1)
+    assert second.try_acquire()
+
+    async def give_up() -> None:
+        async with asyncio.timeout(0.01):
+            await holdfast.acquire_all((first, 2), (second, 1))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    assert first.statistics().tokens > 1.9

@@ -300,3 +300,47 @@ def test_and_nobody_can_give_back_its_place(library: ModuleType, call: str) -> N
     assert lock.statistics().readers == 0
     assert lock.writer.try_acquire()
     assert not lock.reader.try_acquire()
+
+
+async def test_a_writer_that_is_not_in_cannot_be_released_beside_readers(library: ModuleType) -> None:
+    lock = library.RWLock()
+    await lock.reader.acquire()
+    with pytest.raises(RuntimeError, match=r"RWLock\.writer is not acquired"):
+        lock.writer.release()
+    assert lock.statistics().readers == 1
+    assert not lock.writer.try_acquire()
+    lock.reader.release()
+    assert lock.writer.try_acquire()
+    assert (lock.statistics().readers, lock.statistics().writing) == (0, True)
+    lock.writer.downgrade()
+    lock.reader.release()
+    with pytest.raises(RuntimeError, match=r"RWLock\.writer is not acquired"):
+        lock.writer.release()
+    assert not lock.writer.locked()
+
+
+async def test_the_repr_of_a_side_says_which_it_is(library: ModuleType) -> None:
+    lock = library.RWLock()
+    assert repr(lock.reader).startswith("<Reader at 0x")
+    assert repr(lock.writer).startswith("<Writer at 0x")
+    await lock.writer.acquire()
+    assert repr(lock.reader).endswith(" [writing]>")
+
+
+def test_the_sides_for_threads_have_threadings_results() -> None:
+    lock = holdfast.threads.RWLock()
+    reader, writer = lock.reader.sync, lock.writer.sync
+    assert reader.acquire() is True
+    assert reader.locked() is False
+    assert writer.locked() is True
+    assert writer.acquire(blocking=False) is False
+    assert writer.acquire(timeout=0.001) is False
+    reader.release()
+    assert writer.acquire(timeout=1) is True
+    assert reader.acquire(blocking=False) is False
+    writer.downgrade()
+    assert reader.acquire(blocking=False) is True
+    reader.release()
+    writer.release()
+    assert writer.locked() is False
+    assert lock.statistics().readers == 0
