@@ -32,7 +32,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(_?asyncio|asyncpg|collections|contextlib|datetime|redis|sqlite3|threading|types|typing)\..*"),
     ("py:.*", r"(opentelemetry|prometheus_client)\..*"),
     ("py:.*", r"holdfast\.[a-z_.]+\.[A-Z]\w*"),  # modules of the package, which nobody imports from
-    ("py:.*", r"[A-Z]|Connection|Pool|Redis"),
+    ("py:.*", r"[A-Z](\.\w+)?|Connection|Pool|Redis"),
 ]
 
 # Markdown

@@ -5,6 +5,7 @@
 - A paragraph `name: text`, where `name` is an argument, goes into a list of the arguments.
 - Paragraphs that begin with "Raises", "Cancellation:" and "Source:" get a heading.
 - The name of an error of the package becomes a link.
+- The arguments of a ParamSpec in a signature are shown as they are written.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ ERROR = re.compile(r"\b(EngineError|FormatError|LeaseLost|NameConflict|PrivateTm
 
 def quoted(line: str) -> str:
     """The line with double backticks for single ones, and links to errors outside of them."""
-    parts = re.split(r"(?<!`)`([^`]+)`(?!`)", line.replace("**", r"\*\*"))
-    plain = [ERROR.sub(r":py:exc:`~holdfast.cluster.\1`", part) for part in parts[::2]]
+    parts = re.split(r"(?<!`)`([^`]+)`(?!`)", line)
+    plain = [ERROR.sub(r":py:exc:`~holdfast.cluster.\1`", part.replace("**", r"\*\*")) for part in parts[::2]]
     code = [f"``{part}``" for part in parts[1::2]]
     return "".join(text for pair in zip(plain, [*code, ""], strict=True) for text in pair)
 
@@ -78,6 +79,18 @@ def process(app: Any, what: str, name: str, thing: object, options: Any, lines: 
     lines[:] = converted(lines, arguments(thing))
 
 
+def with_arguments_of(
+    app: Any, what: str, name: str, thing: object, options: Any, signature: str | None, result: str | None
+) -> tuple[str | None, str | None]:
+    """The signature, with the name of a ParamSpec where autodoc has what nothing can read."""
+    if signature is not None:
+        signature = signature.replace("*args: ~typing.~P", "*args: P.args").replace(
+            "kwargs: ~typing.~P", "kwargs: P.kwargs"
+        )
+    return signature, result
+
+
 def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", with_arguments_of)
     return {"parallel_read_safe": True}

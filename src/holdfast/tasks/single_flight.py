@@ -108,7 +108,7 @@ class SingleFlight:
 
         key: what makes calls the same; any value that can be a key of a dictionary.
         function: a coroutine function. Its body runs in a task of its own, in a copy of the first caller's context.
-        args, kwargs: what it is called with.
+        args: what it is called with, besides the arguments by keyword.
 
         Raises what the body raises, in each of its callers. If somebody cancels the body itself, CancelledError.
         TypeError if `function` is no coroutine function; RuntimeError if the body itself asks for its key, which would

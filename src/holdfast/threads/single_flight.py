@@ -150,7 +150,7 @@ class SingleFlight:
         key: what makes calls the same; any value that can be a key of a dictionary.
         function: a coroutine function. Its body runs in a task of its own, in the event loop and a copy of the context
             of the caller that begins it.
-        args, kwargs: what it is called with.
+        args: what it is called with, besides the arguments by keyword.
 
         Raises what the body raises, in each of its callers. TypeError if `function` is no coroutine function;
         RuntimeError if the body itself asks for its key, which would wait for ever.
@@ -291,7 +291,7 @@ class SyncSingleFlight:
 
         key: what makes calls the same; any value that can be a key of a dictionary.
         function: a plain function. Its body runs in the thread that begins it.
-        args, kwargs: what it is called with.
+        args: what it is called with, besides the arguments by keyword.
 
         Raises what the body raises, in each of its callers; RuntimeError if the call would block a running event loop,
         or if the body itself asks for its key, which would wait for ever.
