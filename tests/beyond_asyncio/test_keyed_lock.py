@@ -392,7 +392,7 @@ async def test_several_keys_are_released_if_all_are_held(library: ModuleType) ->
     locks = library.KeyedLock()
     await locks["held"].acquire()
     with pytest.raises(RuntimeError, match="Lock is not acquired"):
-        locks.all("held", "free").release()
+        locks.all("free", "held").release()  # the last one is released first
     assert locks["held"].locked()
 
 
@@ -417,4 +417,20 @@ def test_the_lock_of_a_key_has_threadings_results() -> None:
         lock.release()
         assert lock.acquire(timeout=1) is True
         lock.release()
+    assert len(locks) == 0
+
+
+async def test_async_with_calls_the_acquire_that_a_test_has_put_into_the_class(
+    library: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks, asked = library.KeyedLock(), []
+    acquire = type(locks["key"]).acquire
+
+    async def counted(lock: Any) -> bool:
+        asked.append(lock)
+        return bool(await acquire(lock))
+
+    monkeypatch.setattr(type(locks["key"]), "acquire", counted)
+    async with locks["key"]:
+        assert len(asked) == 1
     assert len(locks) == 0

@@ -435,3 +435,41 @@ def test_what_waiters_of_a_closed_loop_had_taken_stays_taken() -> None:
     loop.close()
     assert limiter.statistics().tasks_waiting == 0
     assert limiter.statistics().tokens < 1
+
+
+def test_what_a_cancelled_waiter_has_given_back_is_not_given_back_again_when_its_loop_is_closed() -> None:
+    limiter = holdfast.RateLimiter(1e-6, burst=3)
+    assert limiter.try_acquire(3)
+    loop = asyncio.new_event_loop()
+    first, second, third = (loop.create_task(limiter.acquire(n)) for n in (2, 1, 3))
+    loop.run_until_complete(turns())
+    limiter._full_at -= 2e6  # two tokens have come
+
+    def grant_and_cancel() -> None:
+        limiter._settle()
+        first.cancel()
+
+    loop.call_soon(grant_and_cancel)
+    assert loop.run_until_complete(second) is True
+    assert first.cancelled()
+    third._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert limiter.statistics().tasks_waiting == 0
+    assert limiter.statistics().tokens < 1.1
+
+
+async def test_while_tasks_of_another_loop_wait_nobody_waits_here() -> None:
+    limiter = holdfast.RateLimiter(1e-6, burst=1)
+    loop = asyncio.new_event_loop()
+    assert limiter.try_acquire()
+
+    def begin() -> asyncio.Task[Any]:
+        task = loop.create_task(limiter.acquire())
+        loop.run_until_complete(turns())
+        return task
+
+    waiting = await asyncio.to_thread(begin)
+    with pytest.raises(RuntimeError, match="has waiting tasks in a different event loop"):
+        await limiter.acquire()
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
