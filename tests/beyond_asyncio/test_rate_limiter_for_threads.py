@@ -221,3 +221,28 @@ def test_acquire_all_gives_back_to_a_limiter_of_both_tiers() -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(give_up())
     assert first.statistics().tokens > 1.9
+
+
+async def test_who_needs_many_is_not_overtaken() -> None:
+    limiter = holdfast.threads.RateLimiter(1e-3, burst=2)
+    assert limiter.try_acquire()
+    first = asyncio.create_task(limiter.acquire(2))
+    await turns()
+    assert limiter.statistics().tokens >= 1
+    assert not limiter.try_acquire()
+    first.cancel()
+    await asyncio.wait([first])
+    assert limiter.try_acquire()
+
+
+async def test_who_was_granted_its_tokens_and_has_not_run_is_not_overtaken() -> None:
+    limiter = holdfast.threads.RateLimiter(1e-3, burst=3)
+    assert limiter.try_acquire(3)
+    first = asyncio.create_task(limiter.acquire())
+    await turns()
+    limiter._full_at -= 3e3  # three tokens have come
+    limiter._section.run(limiter._settle)
+    assert limiter.statistics().tokens >= 2
+    assert not limiter.try_acquire()
+    await first
+    assert limiter.try_acquire()

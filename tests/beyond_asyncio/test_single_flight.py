@@ -631,3 +631,17 @@ def test_a_thread_is_told_that_it_passed_a_coroutine_function() -> None:
         with pytest.raises(TypeError, match="must be a plain function"):
             call()
     assert once.sync.get(lambda: "value") == "value"
+
+
+async def test_the_repr_says_for_how_many_keys_a_body_runs(library: ModuleType) -> None:
+    flights, once, go_on = library.SingleFlight(), library.Once(), asyncio.Event()
+    start = f"<{type(flights).__module__}.SingleFlight object at {id(flights):#x}"
+    assert repr(flights) == f"{start} [keys:0]>"
+    assert repr(once).endswith(" [not made]>")
+    calls = [asyncio.create_task(flights.run("key", go_on.wait)), asyncio.create_task(once.get(go_on.wait))]
+    await turns()
+    assert repr(flights) == f"{start} [keys:1]>"
+    assert repr(once).endswith(" [being made]>")
+    go_on.set()
+    await asyncio.gather(*calls)
+    assert repr(once).endswith(" [made]>")
