@@ -44,6 +44,7 @@ async def stand(path: str, every: float) -> None:
         database.execute("CREATE TABLE IF NOT EXISTS ticks (token INTEGER, pid INTEGER)")
         async with holdfast.connect(reopen=True) as session:
             leader = session.leader(f"ticker {os.path.realpath(path)}")
+            print("stands", flush=True)
             while True:
                 try:
                     await leader.run(lambda term: lead(database, every, term))

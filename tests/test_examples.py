@@ -605,6 +605,8 @@ def test_a_ticker_whose_leader_is_killed_goes_on(tmp_path: Path, monkeypatch: py
         for _ in range(3):
             process = await start("ticker", path, "--every", 0.01)
             processes[process.pid] = process
+            async with asyncio.timeout(BOUND):
+                assert await process.stdout.readline() == b"stands\n"
         await until(lambda: len(ticks()) > 2)
         leader = ticks()[-1][1]
         processes.pop(leader).kill()
