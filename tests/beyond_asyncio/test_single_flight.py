@@ -645,3 +645,40 @@ async def test_the_repr_says_for_how_many_keys_a_body_runs(library: ModuleType) 
     go_on.set()
     await asyncio.gather(*calls)
     assert repr(once).endswith(" [made]>")
+
+
+async def test_a_body_that_is_given_up_cleans_up_undisturbed_and_its_result_is_nobodys(library: ModuleType) -> None:
+    flights, cleaned_up = library.SingleFlight(), asyncio.Event()
+    begun = cancelled = 0
+
+    async def body() -> int:
+        nonlocal begun, cancelled
+        begun += 1
+        number = begun
+        try:
+            await asyncio.sleep(3600 if number == 1 else 0)
+        except asyncio.CancelledError:
+            cancelled += 1
+            await cleaned_up.wait()
+        return number
+
+    first = asyncio.create_task(flights.run("key", body))
+    await turns()
+    first.cancel()
+    await turns()
+    newcomers = [asyncio.create_task(flights.run("key", body)) for _ in range(2)]
+    await turns()
+    for newcomer in newcomers:
+        newcomer.cancel()
+    await turns()
+    assert (begun, cancelled) == (1, 1)
+    assert "key" in flights
+    last = asyncio.create_task(flights.run("key", body))
+    await turns()
+    cleaned_up.set()
+    assert await last == 2
+
+
+def test_the_views_for_threads_say_whose_they_are() -> None:
+    flights = holdfast.threads.SingleFlight()
+    assert repr(flights.sync) == f"<sync of {flights!r}>"
