@@ -348,11 +348,13 @@ def test_threads_and_tasks_of_several_loops_share_one_body(begins: str) -> None:
 def test_the_last_to_leave_cancels_a_body_in_another_loop() -> None:
     flights = holdfast.threads.SingleFlight()
     begun, cancelled, second, first_left = (threading.Event() for _ in range(4))
+    kept: list[asyncio.Event] = []
 
     async def body() -> None:
+        kept.append(asyncio.Event())  # else the collector takes a body that nothing can wake
         begun.set()
         try:
-            await asyncio.Event().wait()
+            await kept[-1].wait()
         finally:
             cancelled.set()
 
