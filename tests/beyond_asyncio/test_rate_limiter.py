@@ -343,7 +343,7 @@ def test_who_asks_after_another_was_granted_its_tokens_goes_on_after_it() -> Non
 
         first = asyncio.create_task(take("first"))
         await turns()
-        limiter._full_at -= 2
+        limiter._full_since -= 2
         limiter._settle()  # as the timer does
         assert limiter.statistics().tasks_waiting == 0  # the first one is granted
         await take("second")
@@ -362,7 +362,7 @@ def test_the_first_look_after_a_loop_was_closed_tells_what_is_there(
     limiter.try_acquire()
     task = loop.create_task(limiter.acquire())
     loop.run_until_complete(turns())
-    limiter._full_at -= 1e6  # a token has come
+    limiter._full_since -= 1e6  # a token has come
     limiter._settle()
     task._log_destroy_pending = False
     loop.close()
@@ -411,7 +411,7 @@ def test_who_was_cancelled_and_needed_more_leaves_its_tokens_to_others() -> None
         assert limiter.try_acquire(3)
         first, second = asyncio.create_task(limiter.acquire(3)), asyncio.create_task(limiter.acquire())
         await turns()
-        limiter._full_at -= 3  # three tokens have come
+        limiter._full_since -= 3  # three tokens have come
         first.cancel()
         limiter._settle()
         await second
@@ -428,7 +428,7 @@ def test_what_waiters_of_a_closed_loop_had_taken_stays_taken() -> None:
     loop = asyncio.new_event_loop()
     first, second = loop.create_task(limiter.acquire(3)), loop.create_task(limiter.acquire())
     loop.run_until_complete(turns())
-    limiter._full_at -= 3e6  # three tokens have come
+    limiter._full_since -= 3e6  # three tokens have come
     loop.call_soon(limiter._settle)
     assert loop.run_until_complete(first) is True
     second._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -443,7 +443,7 @@ def test_what_a_cancelled_waiter_has_given_back_is_not_given_back_again_when_its
     loop = asyncio.new_event_loop()
     first, second, third = (loop.create_task(limiter.acquire(n)) for n in (2, 1, 3))
     loop.run_until_complete(turns())
-    limiter._full_at -= 2e6  # two tokens have come
+    limiter._full_since -= 2e6  # two tokens have come
 
     def grant_and_cancel() -> None:
         limiter._settle()

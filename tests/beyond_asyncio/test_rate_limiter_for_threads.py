@@ -240,7 +240,7 @@ async def test_who_was_granted_its_tokens_and_has_not_run_is_not_overtaken() -> 
     assert limiter.try_acquire(3)
     first = asyncio.create_task(limiter.acquire())
     await turns()
-    limiter._full_at -= 3e3  # three tokens have come
+    limiter._full_since -= 3e3  # three tokens have come
     limiter._section.run(limiter._settle)
     assert limiter.statistics().tokens >= 2
     assert not limiter.try_acquire()
