@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from holdfast import Closed
 from holdfast.cluster import LeaseLost, NameConflict
 
 from .test_lock import connect, opened, run, settle, url
@@ -284,6 +285,37 @@ def test_who_was_told_of_another_value_can_use_that(url, first):
                 async with two.semaphore("s", 2):
                     with pytest.raises(NameConflict, match="is used as a semaphore of 2"):
                         two.semaphore("s", 20)
+
+    run(main)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_value_that_was_refused_leaves_the_object_with_the_first_one_as_it_was(url, holds):
+    """Nobody holds a limiter; so its session may make one with another rate, which the record then refuses."""
+
+    async def main():
+        async with connect(url) as one, connect(url) as two:
+            first = one.rate_limiter("api", 10, 3600)
+            held = two.semaphore("s", 2)
+            if holds:
+                await held.acquire()
+            mine = one.semaphore("s", 2)
+            for _ in range(3):
+                await first.acquire()
+                with pytest.raises(NameConflict, match="nothing was changed"):
+                    await one.rate_limiter("api", 20, 3600).acquire()
+                other = one.semaphore("s", 3)
+                if holds:
+                    with pytest.raises(NameConflict, match="nothing was changed"):
+                        await other.acquire()
+                await mine.acquire()
+                await mine.release()
+            assert await first.try_acquire()
+            waiting = asyncio.create_task(first.acquire(10))
+            await settle()
+            await first.close("enough")
+            with pytest.raises(Closed):
+                await waiting
 
     run(main)
 

@@ -64,6 +64,10 @@ class Home(Identity):
         """Something is asked for there: keep the exchange until the record has forgotten the session."""
 
     @abstractmethod
+    def bring_back(self, name: str, exchange: Exchange) -> bool:
+        """Use an exchange again that was replaced, if nothing has come of the one in its place. Return whether it is."""
+
+    @abstractmethod
     def may_go_on(self) -> bool:
         """Whether something may be done at once, or the event loop should have its turn first."""
 
@@ -87,6 +91,8 @@ class Exchange:
         """The record before its first change: it has the kind and the value that this session wants."""
         self.is_replaced = False
         """Whether the session uses the name for another kind or value by now."""
+        self.was_agreed = False
+        """Whether the record has agreed to this kind and value, in a change that was made."""
         self._waiters = Waiters(numbers)
         self._turns = Turns(self._waiters)
         self._outbox = Outbox(numbers)
@@ -238,6 +244,16 @@ class Exchange:
         self._standing.follow(other._standing)
 
     @property
+    def has_come_to_nothing(self) -> bool:
+        """Whether nothing is asked for here, and nothing that was asked for has been done."""
+        return not (self.was_agreed or self._is_busy())
+
+    def go_on_from(self, numbers: int) -> None:
+        """No ticket and no batch has this number, or a lower one."""
+        self._waiters.last_ticket = max(self._waiters.last_ticket, numbers)
+        self._outbox.last_batch = max(self._outbox.last_batch, numbers)
+
+    @property
     def numbers(self) -> int:
         """The highest number that a ticket or a batch has had."""
         return max(self._waiters.last_ticket, self._outbox.last_batch)
@@ -386,6 +402,7 @@ class Exchange:
                 pause = min(2 * pause, longest)
         self._outbox.sent = None
         self._recovery.leaving = False
+        self.was_agreed = True
         self._confirmed = asked
         if done is None:
             self._joined_unseen(batch)
@@ -588,7 +605,7 @@ class Exchange:
             return self._known.agreed(record, self._session.label, dead)
 
     def _check_replaced(self) -> None:
-        if self.is_replaced:
+        if self.is_replaced and not self._session.bring_back(self._name, self):
             raise NameConflict(
                 f"{shown(self._name)} has been used as something else in {self._session!r} since this "
                 f"{self.initial.kind} was made; make it anew"

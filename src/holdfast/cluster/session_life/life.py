@@ -134,6 +134,9 @@ class Life(Home):
     def use(self, name: str, exchange: Exchange) -> None:
         self.registers.in_use[name] = exchange
 
+    def bring_back(self, name: str, exchange: Exchange) -> bool:
+        return self.registers.bring_back(name, exchange)
+
     def may_go_on(self) -> bool:
         if self._left == AT_ONCE:
             self.loop.call_soon(self._refill)

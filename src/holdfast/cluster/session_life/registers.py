@@ -51,6 +51,24 @@ class Registers:
             self.in_use[name] = register
         return register
 
+    def bring_back(self, name: str, register: Exchange) -> bool:
+        """Use one again that was replaced, if nothing has come of the one in its place. Return whether it is used.
+
+        So a kind or value that the record has refused leaves the object that was there before as it was.
+        """
+        other = self.by_name.get(name)
+        if not isinstance(register, Register) or (other is not None and not other.has_come_to_nothing):
+            return False
+        if other is not None:
+            other.is_replaced = True
+            self._numbers = max(self._numbers, other.numbers)
+        register.is_replaced = False
+        register.go_on_from(self._numbers)
+        self.by_name[name] = register
+        if name in self.in_use:
+            self.in_use[name] = register
+        return True
+
     def let_go(self, some: Iterable[tuple[str, Exchange]]) -> None:
         """Let go those whose records know nothing of the session. From then on only the user's objects keep them."""
         for name, register in some:
