@@ -85,6 +85,27 @@ def test_a_deadlock_with_a_session_that_is_silent_stays_while_the_records_show_i
     assert {row.name for row in second.rows if row.deadlock} == {"x", "y"}
 
 
+def hush_somebody_else(told):
+    told.deadlocks, told.silent = [], ["c"]
+
+
+def without_tokens(told):
+    told.found = [
+        dataclasses.replace(one, holders=tuple(dataclasses.replace(each, token=None) for each in one.holders))
+        for one in told.found
+    ]
+
+
+def test_it_goes_when_those_in_it_have_answered_whoever_else_is_silent():
+    assert looks(hush_somebody_else)[1].deadlocks == []
+
+
+def test_it_goes_where_no_token_tells_that_the_same_permit_is_held():
+    _, second, third = looks(hush, without_tokens)
+    assert second.deadlocks == [CIRCLE]
+    assert third.deadlocks == []
+
+
 def test_it_goes_when_all_have_answered_or_the_records_show_another_wait_or_grant():
     assert looks(end)[1].deadlocks == []
     for change in (with_another_token, with_another_wait, without_a_name):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import pytest
+from interpreters import BOUND
+from rich.console import Console
+
+from holdfast.cli.overview import ORDERS, Row, Screen
 
 from .running import HOLD, run, started, until_waiting
 
@@ -64,3 +69,55 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c(tmp_path):
             terminal.until("deploy")
         terminal.type("\x03")
         assert terminal.wait() == 130
+
+
+def rows(width, *rows, deadlocks=0, silent=0):
+    """The lines of a terminal of this width."""
+    screen = Screen(live=False)
+    screen._console = Console(width=width, force_terminal=True, color_system=None, highlight=False, markup=False)
+    with screen._console.capture() as captured:
+        screen.show([*rows], len(rows), deadlocks, silent)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def row(name, holders, **others):
+    some = {"kind": "lock", "held": 3.0, "waiting": 1, "longest_wait": 2.0, "dead": 0, "token": 1}
+    return Row(name, holders=holders, **{**some, "grants_per_second": 0.5, "deadlock": False, **others})
+
+
+def test_what_is_wrong_can_be_read_in_a_narrow_terminal():
+    long = "a-host-with-a-long-name.example.org:123456"
+    lines = rows(
+        80,
+        row("account/bob", (long,), deadlock=True),
+        row("jobs", (long,), kind="bounded semaphore of 10", closed=("closed: deploy 7",)),
+        row("a name that is much too long for the half of such a line", ("web1",), dead=2),
+        deadlocks=1,
+        silent=2,
+    )
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].startswith("account/bob")
+    assert " in a deadlock" in lines[1]
+    assert " closed: deploy" in lines[2]
+    assert " 2 dead" in lines[3]
+    assert lines[4] == "3 names; 1 deadlock: see holdfast deadlocks; 2 sessions silent"
+
+
+def test_what_is_short_is_not_cut():
+    lines = rows(80, row("jobs", ("web1",), kind="bounded semaphore of 10"))
+    assert "bounded semaphore of 10" in lines[1]
+
+
+def test_a_name_in_a_deadlock_stands_before_busier_ones():
+    first, second = row("x", ("a",), deadlock=True), row("y", ("b",), waiting=100)
+    assert sorted([second, first], key=ORDERS["waiting"]) == [first, second]
+
+
+def test_a_reader_that_has_gone_ends_it_as_any_program():
+    program = "import sys; from holdfast.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "top", "--times", "100", "--every", "0"], stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(BOUND) == 141

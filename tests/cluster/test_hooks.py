@@ -20,7 +20,8 @@ from holdfast.cluster import EngineError, LeaseLost, Session, SessionLost
 from holdfast.cluster.engines.memory import MemoryEngine
 from holdfast.instrumentation import Hook
 
-from .engines import place
+from .engines import place, settle
+from .worker import until_waiting
 
 __all__ = ["place"]  # the fixture
 
@@ -200,6 +201,29 @@ async def test_a_wait_that_is_given_up_is_told_as_such(notes):
             ("closed", "b"),
             ("waited", "lock", "x", "failed"),
         ]
+
+
+async def test_waits_that_are_ended_by_close_are_told_as_such(notes, place):
+    async with place.connect(name="a") as a, place.connect(name="b") as b:
+        held, limiter = a.lock("x"), a.rate_limiter("r", 1, 3600, burst=1)
+        await held.acquire()
+        await limiter.acquire()
+        calls = b.lock("x").acquire(), b.rate_limiter("r", 1, 3600, burst=1).acquire(), b.event("e").wait()
+        waiting = [asyncio.create_task(call) for call in calls]
+        for name in ("x", "r", "e"):
+            await until_waiting(a, name)
+        await settle(a, b)
+        for primitive in (held, limiter, a.event("e")):
+            await primitive.close("over")
+        await asyncio.wait(waiting)
+        assert all(isinstance(task.exception(), holdfast.Closed) for task in waiting)
+        await settle(a, b)
+    told = [each for each in notes.told if each[0] == "waited"]
+    assert sorted(told) == [
+        ("waited", "event", "e", "closed"),
+        ("waited", "lock", "x", "closed"),
+        ("waited", "rate limiter", "r", "closed"),
+    ]
 
 
 async def test_other_kinds_wait_under_their_own_names(notes):

@@ -23,6 +23,7 @@ import holdfast
 from holdfast.cluster import NameConflict, SessionLost
 from holdfast.cluster.engines import memory as memory_engine
 from holdfast.cluster.primitives.rate_limiter import RateLimiter
+from holdfast.cluster.session_life import renewal
 
 from .blocking import in_thread, until, waiting
 from .engines import die, memory, place, run, settle
@@ -69,6 +70,18 @@ async def test_tokens_are_had_in_the_order_of_asking_whatever_is_asked_for(place
     for (_, at), taken in zip(order, itertools.accumulate(wishes), strict=True):
         assert at - began >= taken / 20 - EARLY, "it was too early"
     await close(sessions)
+
+
+async def test_looks_at_the_record_do_not_begin_the_time_of_a_waiter_anew(place, monkeypatch):
+    """A session looks at what it waits for now and then, here more often than a token comes: it learns nothing new."""
+    monkeypatch.setattr(renewal, "LOOK_AGAIN", 0.2)
+    async with place.connect(**({"ttl": 2.0} if place.is_server else {})) as session:
+        limiter = session.rate_limiter("r", 0.5, burst=2)
+        assert await limiter.try_acquire(2)
+        began = time.monotonic()
+        async with asyncio.timeout(BOUND):
+            await asyncio.gather(limiter.acquire(), limiter.acquire())
+        assert time.monotonic() - began >= 4 - EARLY
 
 
 async def test_tokens_that_are_there_are_taken_in_one_change(memory):

@@ -50,6 +50,7 @@ WITHOUT_IN_PROCESSES = {
             "test_wait_for_without_the_lock_is_an_error",
             "test_predicate_that_raises_leaves_the_lock_held",
             "test_wait_for_cancelled",
+            "test_wait_for_takes_the_last_items_of_which_nobody_was_notified",
         ],
         "a predicate cannot be sent to another process",
     ),

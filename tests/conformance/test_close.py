@@ -75,3 +75,22 @@ async def test_who_waits_in_a_closed_condition_has_the_lock_again(tier: Tier) ->
     assert all(map(is_told, waiting))
     assert is_told(await late(wait()))
     assert not await tier.do(condition.locked)
+
+
+async def test_wait_for_takes_the_last_items_of_which_nobody_was_notified(tier: Tier) -> None:
+    condition, items = tier.condition(), list[str]()
+
+    async def take() -> str:
+        async with condition:
+            await condition.wait_for(lambda: items)
+            return items.pop()
+
+    first, second = await tier.start_all(take(), take())
+    items.append("last")
+    await tier.do(condition.close, "over")
+    await asyncio.wait([first, second])
+    assert not items
+    told, taken = sorted((first, second), key=lambda task: task.exception() is None)
+    assert taken.result() == "last"
+    assert is_told(told)
+    assert not await tier.do(condition.locked)

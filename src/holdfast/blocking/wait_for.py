@@ -9,10 +9,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(wait: Callable[[float | None], object], predicate: Callable[[], T], timeout: float | None) -> T:
+def wait_for(
+    wait: Callable[[float | None], object], predicate: Callable[[], T], timeout: float | None, closed: type[Exception]
+) -> T:
     """Wait until `predicate()` is true; return its last value, which is false only if the time is up.
 
     wait: the condition's wait(), called with the seconds that are left; None means no limit.
+    closed: what that raises, with the lock held, if the condition is closed meanwhile.
     """
     end = None if timeout is None else time.monotonic() + timeout
     result = predicate()
@@ -20,6 +23,11 @@ def wait_for(wait: Callable[[float | None], object], predicate: Callable[[], T],
         left = None if end is None else end - time.monotonic()
         if left is not None and left <= 0:
             break
-        wait(left)
+        try:
+            wait(left)
+        except closed:
+            if result := predicate():  # the last items are there, and nobody was notified of them
+                return result
+            raise
         result = predicate()
     return result

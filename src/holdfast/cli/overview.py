@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
+from rich.cells import cell_len
 from rich.live import Live
 from rich.table import Table
 
@@ -49,7 +50,7 @@ class Row:
 
 
 ORDERS: Mapping[str, Callable[[Row], tuple[object, ...]]] = {
-    "waiting": lambda row: (-row.waiting, -(row.longest_wait or 0), row.name),
+    "waiting": lambda row: (not row.deadlock, -row.waiting, -(row.longest_wait or 0), row.name),
     "longest": lambda row: (-(row.longest_wait or 0), row.name),
     "held": lambda row: (-(row.held or 0), row.name),
     "grants": lambda row: (-(row.grants_per_second or 0), row.name),
@@ -112,39 +113,71 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def table(self, rows: list[Row], names: int) -> Table:
-        """rows: those to show, the first ones where there is no room for all. names: how many there are in all."""
+    def table(self, rows: list[Row], names: int, deadlocks: int = 0, silent: int = 0) -> Table:
+        """rows: those to show, the first ones where there is no room for all. names: how many there are in all.
+
+        deadlocks: how many there are. silent: how many sessions have not said what their tasks wait for.
+        """
         room = len(rows) if self._live is None else max(1, self._console.height - _AROUND)
+        shown = [(_cells(row), row) for row in rows[:room]]
+        columns = [*zip(_HEADERS, *[cells for cells, _ in shown], strict=True)]
+        widths = [max(map(cell_len, column)) for column in columns]
+        if self._console.is_terminal:
+            free = self._console.width - sum(widths[_TEXTS:]) - len(widths) + 1
+            widths[:_TEXTS] = _fitting(widths[:_TEXTS], free)
         table = Table(box=None, pad_edge=False, expand=self._console.is_terminal, caption_justify="left")
-        table.add_column("name", overflow="ellipsis", no_wrap=True, ratio=3)
-        table.add_column("kind", overflow="ellipsis", no_wrap=True, ratio=2)
-        table.add_column("held by", overflow="ellipsis", no_wrap=True, ratio=3)
-        for header in ("for", "waiting", "longest", "grants/s"):
-            table.add_column(header, justify="right", no_wrap=True)
-        for row in rows[:room]:
-            dead = f"{row.dead} dead" if row.dead else ""
-            deadlock = "in a deadlock" if row.deadlock else ""
-            table.add_row(
-                printable(row.name),
-                row.kind,
-                ", ".join(filter(None, [*map(printable, row.holders), dead, deadlock, *row.closed])) or "-",
-                _duration(row.held),
-                str(row.waiting),
-                _duration(row.longest_wait),
-                "-" if row.grants_per_second is None else f"{row.grants_per_second:.1f}",
-                style="red" if row.dead or row.deadlock else None,
-            )
+        for index, (header, width) in enumerate(zip(_HEADERS, widths, strict=True)):
+            justify: Literal["left", "right"] = "left" if index < _TEXTS else "right"
+            table.add_column(header, overflow="ellipsis", no_wrap=True, justify=justify, width=width)
+        for cells, row in shown:
+            table.add_row(*cells, style="red" if row.dead or row.deadlock else None)
         hidden = names - len(rows[:room])
-        table.caption = f"{names} name{'' if names == 1 else 's'}" + (f", {hidden} of them not shown" if hidden else "")
+        table.caption = _number(names, "name") + (f", {hidden} of them not shown" if hidden else "")
+        if deadlocks:
+            table.caption += f"; {_number(deadlocks, 'deadlock')}: see holdfast deadlocks"
+        if silent:
+            table.caption += f"; {_number(silent, 'session')} silent"
         return table
 
-    def show(self, rows: list[Row], names: int) -> None:
-        """Show the rows in place of those before, on a terminal; else below them."""
-        table = self.table(rows, names)
+    def show(self, rows: list[Row], names: int, deadlocks: int = 0, silent: int = 0) -> None:
+        """Show the rows in place of those before, on a terminal; else below them. The arguments are as for table()."""
+        table = self.table(rows, names, deadlocks, silent)
         if self._live is not None:
             self._live.update(table, refresh=True)
         else:
             self._console.print(table)
+
+
+_HEADERS = "name", "kind", "held by", "for", "waiting", "longest", "grants/s"
+_TEXTS = 3
+"""So many of the columns have texts, and may be cut."""
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """What is wrong with a name stands first, as a narrow terminal shows that much of it."""
+    wrong = ["in a deadlock"] * row.deadlock + [f"{row.dead} dead"] * bool(row.dead)
+    return (
+        printable(row.name),
+        row.kind,
+        ", ".join([*wrong, *row.closed, *map(printable, row.holders)]) or "-",
+        _duration(row.held),
+        str(row.waiting),
+        _duration(row.longest_wait),
+        "-" if row.grants_per_second is None else f"{row.grants_per_second:.1f}",
+    )
+
+
+def _fitting(widths: list[int], room: int) -> list[int]:
+    """Widths that have room side by side: as they are, but for the widest, which are cut to the same."""
+    fitting = [*widths]
+    for rest, index in enumerate(sorted(range(len(widths)), key=widths.__getitem__)):
+        fitting[index] = max(1, min(widths[index], room // (len(widths) - rest)))
+        room -= fitting[index]
+    return fitting
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float | None) -> str:

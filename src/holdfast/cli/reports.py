@@ -147,9 +147,15 @@ def _fits(table: Table) -> bool:
     return console.measure(table, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let `main()` say that nobody reads any more. A Console ends the program with 1."""
+        raise BrokenPipeError
+
+
 def console_of_stdout(soft_wrap: bool = True) -> Console:
     """What prints to stdout. A file or a pipe gets whole lines, as does a terminal with `soft_wrap`."""
-    made = Console(soft_wrap=soft_wrap, highlight=False, markup=False)
+    made = _Console(soft_wrap=soft_wrap, highlight=False, markup=False)
     if not made.is_terminal:
         made.width = _ENDLESS
     return made

@@ -77,9 +77,10 @@ class Sampler:
             deadlocks = await self._session.find_deadlocks(
                 contended, within=ANSWERED, on_silent=silent.append, on_error=lambda _: None
             )
-        if silent:  # a deadlock does not end by itself, so it is still there although not all have told of it
-            told = {each.names for each in deadlocks}
-            deadlocks += [each for each in self._deadlocks if each.names not in told and _is_there(each, found)]
+        told, unheard = {each.names for each in deadlocks}, {each.id for each in silent}
+        for each in self._deadlocks:  # one does not end by itself, so it is still there if who was in it cannot tell
+            if each.names not in told and not unheard.isdisjoint(_sessions(each)) and _is_there(each, found):
+                deadlocks.append(each)
         self._deadlocks = deadlocks
         return deadlocks
 
@@ -88,8 +89,13 @@ class Sampler:
         return max(self._every, (time.process_time() - self._began) / SHARE)
 
 
+def _sessions(deadlock: Deadlock) -> set[str]:
+    """Of those who wait in it."""
+    return {step.session.id for step in deadlock.steps}
+
+
 def _is_there(deadlock: Deadlock, found: list[Inspection]) -> bool:
-    """Whether, by the records, the same waits for the same grants go on."""
+    """Whether, by the records, the same waits for the same grants go on. A permit has no token to tell it by."""
     by_name = {one.name: one for one in found if one.name in deadlock.names}
     return all(_goes_on(step, by_name.get(step.waits_for)) for step in deadlock.steps if step.kind is not None)
 
@@ -99,4 +105,4 @@ def _goes_on(step: DeadlockStep, one: Inspection | None) -> bool:
         return False
     waits = any((each.session.id, each.since) == (step.session.id, step.since) for each in one.waiters)
     tokens = [each.token for each in one.holders if each.session.id == step.holder.id]
-    return waits and bool(tokens) and (step.token in tokens or tokens == [None])
+    return waits and step.token is not None and step.token in tokens

@@ -246,7 +246,8 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once; nothing has been changed.
         """
         await self._ready()
-        return await self._life.engine.names()
+        with self._telling_why():
+            return await self._life.engine.names()
 
     async def inspect(self, name: str) -> Inspection:
         """Report the holders and the waiters of a name, whatever its kind, and the sessions that have died with it.
@@ -260,7 +261,8 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once; nothing has been changed anyway.
         """
         await self._ready()
-        found = await Overview().look(self._life.engine, [checked(name)])
+        with self._telling_why():
+            found = await Overview().look(self._life.engine, [checked(name)])
         if not found:
             raise KeyError(name)
         return found[0]
@@ -280,7 +282,8 @@ class Session(Membership, OnlyAsyncWith):
         """
         await self._ready()
         engine = self._life.engine
-        return await self._overview.look(engine, await engine.names(), on_error)
+        with self._telling_why():
+            return await self._overview.look(engine, await engine.names(), on_error)
 
     async def find_deadlocks(
         self,
@@ -320,7 +323,8 @@ class Session(Membership, OnlyAsyncWith):
         await self._ready()
         some = None if names is None else [*dict.fromkeys(map(checked, names))]
         overview = self._overview if some is None else Overview()
-        return await find_deadlocks(self._life, overview, some, within, on_error, on_silent)
+        with self._telling_why():
+            return await find_deadlocks(self._life, overview, some, within, on_error, on_silent)
 
     @cached_property
     def _overview(self) -> Overview:
@@ -349,7 +353,8 @@ class Session(Membership, OnlyAsyncWith):
             if text:
                 checked(text, what)
         evictor = by or self.label
-        was_alive = await evict(self._life.engine, id, evictor, reason)
+        with self._telling_why():
+            was_alive = await evict(self._life.engine, id, evictor, reason)
         if was_alive:
             told.evicted(self._life, id, evictor, reason)
         return was_alive
@@ -368,7 +373,8 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once, and what is closed may be opened all the same.
         """
         await self._ready()
-        text = await self._life.engine.read(checked(name))
+        with self._telling_why():
+            text = await self._life.engine.read(checked(name))
         record = None if text is None else decode_any(text, name)
         initial = None if record is None else initial_of(record.kind)
         if record is None or initial is None or not record.closings:
@@ -392,7 +398,8 @@ class Session(Membership, OnlyAsyncWith):
         Cancellation: raises at once; some records may have been removed.
         """
         await self._ready()
-        return await self._life.housekeeping.tidy(seconds)
+        with self._telling_why():
+            return await self._life.housekeeping.tidy(seconds)
 
 
 def _other(lock: object) -> str:

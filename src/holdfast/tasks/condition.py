@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from holdfast._hooks import Named
 
+from .closed import Closed
 from .condition_lock import AsyncioLock, common_loop, grip
 from .context_manager import ContextManager, returns_awaitable
 from .lock import Lock, LockStatistics
@@ -168,7 +169,12 @@ class Condition(ContextManager, Primitive, asyncio.Condition):
         """
         result = predicate()
         while not result:
-            await self.wait()
+            try:
+                await self.wait()
+            except Closed:
+                if result := predicate():  # the last items are there, and nobody was notified of them
+                    return result
+                raise
             result = predicate()
         return result
 

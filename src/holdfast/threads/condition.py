@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from holdfast.blocking.timeouts import check_optional_timeout
 from holdfast.blocking.wait_for import wait_for
+from holdfast.tasks.closed import Closed
 from holdfast.tasks.condition import _NOT_LOCKED, NotALockError
 
 from . import task_tier as task_tier
@@ -264,7 +265,7 @@ class SyncCondition(SyncView):
 
         Cancellation: as for wait().
         """
-        return wait_for(self.wait, predicate, timeout)
+        return wait_for(self.wait, predicate, timeout, Closed)
 
     def notify(self, n: int = 1) -> None:
         """Wake the first `n` waiters, or all if there are fewer; 0 or less wakes none. Never blocks.

@@ -42,12 +42,15 @@ def top(every: float, sort: str, match: str, idle_too: bool, times: int | None, 
 
     \b
     With --json, each look is one line: an array of names.
-    A line in red is in a deadlock, as "holdfast deadlocks" finds it, or has sessions that have died and still hold it.
+    A line in red is in a deadlock, as "holdfast deadlocks" finds it,
+    or has sessions that have died and still hold it.
+    "Silent" sessions have not said in time what their tasks wait for:
+    a deadlock with one of them is not found.
     """
 
     async def command(session: Session, patience: Patience) -> int:
         patience.end()
-        told: set[str] = set()
+        told, silent = set[str](), set[str]()
         on_terminal = sys.stdout.isatty()
         sampler = Sampler(session, every)
         pause = 0.0
@@ -58,12 +61,19 @@ def top(every: float, sort: str, match: str, idle_too: bool, times: int | None, 
                 for text in {*sample.unreadable} - told:
                     told.add(text)
                     complain(text)
+                for each in sample.silent:
+                    if not on_terminal and each.id not in silent:
+                        silent.add(each.id)
+                        complain(
+                            f"session {each.name!r} has not said in time what its tasks wait for; a deadlock with it "
+                            "is not found"
+                        )
                 rows = [row for row in sample.rows if fnmatchcase(row.name, match)]
                 shown = sorted((row for row in rows if idle_too or not row.is_idle()), key=ORDERS[sort])
                 if as_text:
                     click.echo(as_json(shown, indent=None))
                 else:
-                    screen.show(shown, len(rows))
+                    screen.show(shown, len(rows), len(sample.deadlocks), len(sample.silent))
                 pause = sampler.pause()
         return exit_codes.FAILED if told else exit_codes.OK
 

@@ -182,7 +182,12 @@ class Condition(OnlyAsyncWith, Closable):
         """
         result = predicate()
         while not result:
-            await self.wait()
+            try:
+                await self.wait()
+            except Closed:
+                if result := predicate():  # the last items are there, and nobody was notified of them
+                    return result
+                raise
             result = predicate()
         return result
 

@@ -82,14 +82,16 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
         try:
             value = await turn
             register.take(ticket)
+            until = loop.time() + wait_of(value)
             while value != TAKEN:
-                if seconds := wait_of(value):
+                if (seconds := until - loop.time()) > 0:
                     news = await register.wait_at_most(ticket, seconds)
-                    if news is not None:
-                        value = news  # tokens were put back, or the record was looked at
-                        continue
+                    if news not in (None, value):  # else the record was looked at, and is as it was: the time runs on
+                        value, until = news, loop.time() + wait_of(news)
+                    continue
                 asked = loop.time()
                 value = await register.send(Claim(ticket))
+                until = loop.time() + wait_of(value)
                 if not value:
                     await register.check_not_turned_away(ticket)
                     raise SessionLost(f"the place of {self._session!r} in {shown(self._name)} is gone: {REPLACED}")

@@ -65,7 +65,7 @@ class Home(Identity):
 
     @abstractmethod
     def bring_back(self, name: str, exchange: Exchange) -> bool:
-        """Use an exchange again that was replaced, if nothing has come of the one in its place. Return whether it is."""
+        """Use an exchange again that was replaced, if nothing came of the one in its place. Return whether it is."""
 
     @abstractmethod
     def may_go_on(self) -> bool:

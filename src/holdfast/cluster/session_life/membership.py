@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from holdfast.cluster.background import begin
 from holdfast.cluster.engines.contract import Engine
@@ -96,6 +97,15 @@ class Membership:
                 raise
             how = "for another one" if self._closed else "anew, or with reopen=True: then it opens again by itself"
             raise SessionLost(f"{exc}; connect() {how}") from None
+
+    @contextlib.contextmanager
+    def _telling_why(self) -> Iterator[None]:
+        """Around what is asked of the engine. Where the session ends meanwhile, the engine knows only that it ended."""
+        try:
+            yield
+        except SessionLost:
+            self._check()
+            raise
 
     async def _ready(self) -> None:
         """As _check(), but a session that was lost and may open again does so first. Raises EngineError if it cannot.

@@ -84,6 +84,7 @@ class Register(Exchange):
         """
         self._waiters.go_on_waiting(ticket)
         future = self._waiters.add_again(ticket, self._session.loop)
+        self._session.keep_looking()
         try:
             await asyncio.wait([future], timeout=seconds)
         except BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from holdfast.cluster.records.record import Grants
 from holdfast.instrumentation.hook import Outcome
 from holdfast.instrumentation.periods import Wait
+from holdfast.tasks.closed import Closed
 
 
 class Waiters:
@@ -142,7 +143,7 @@ class Waiters:
         future = self.futures.pop(ticket, None)
         if future is not None and not future.done():
             future.set_exception(exc)
-        self.end_wait(ticket, "failed")
+        self.end_wait(ticket, "closed" if isinstance(exc, Closed) else "failed")
 
     def take_all(self) -> list[asyncio.Future[int]]:
         """Nobody waits any more; return the futures."""

@@ -14,6 +14,7 @@ from holdfast.blocking.wait_for import wait_for
 from holdfast.cluster.errors import LeaseLost
 from holdfast.cluster.primitives.closable import Closable
 from holdfast.cluster.primitives.condition import Condition
+from holdfast.tasks.closed import Closed
 
 from .closable import SyncClosable
 from .grant import SyncGrant
@@ -108,7 +109,7 @@ class SyncCondition(SyncClosable):
 
         Cancellation: as for wait().
         """
-        return wait_for(self.wait, predicate, timeout)
+        return wait_for(self.wait, predicate, timeout, Closed)
 
     def notify(self, n: int = 1) -> None:
         """Notify the first `n` that wait here: move them to the lock's line.

@@ -145,10 +145,11 @@ function wanted() {
 }
 
 function cells(row) {
-  const more = [...(row.dead ? [`${row.dead} dead`] : []), ...(row.deadlock ? ["in a deadlock"] : []), ...row.closed];
+  // What is wrong with a name stands first, as a narrow window shows that much of it.
+  const wrong = [...(row.deadlock ? ["in a deadlock"] : []), ...(row.dead ? [`${row.dead} dead`] : []), ...row.closed];
   return [
     row.kind,
-    [...row.holders, ...more].map(printable).join(", ") || "-",
+    [...wrong, ...row.holders].map(printable).join(", ") || "-",
     duration(row.held),
     row.waiting.toLocaleString("en"),
     duration(row.longest_wait),
