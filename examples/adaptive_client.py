@@ -1,10 +1,12 @@
 """An API client that finds out how many requests at a time the server bears.
 
-    python examples/adaptive_client.py 'http://127.0.0.1:8080/items/{}' --items 200 --most 20
+    python examples/adaptive_client.py 'http://127.0.0.1:8080/{}' --most 20
 
-It begins with two requests at a time. Each success makes room for a little more, and each 429 or 503 halves it:
-`resize()` of a BoundedSemaphore, while tasks hold permits and wait. If the server refuses the client (401 or 403), it
-closes the semaphore, so that every task that waits ends with that reason. It needs aiohttp.
+It begins with two requests at a time. Each success makes room for a little
+more, and each 429 or 503 halves it: `resize()` of a BoundedSemaphore, while
+tasks hold permits and wait. If the server refuses the client (401 or 403), it
+closes the semaphore, so that every task that waits ends with that reason. It
+needs aiohttp.
 """
 
 import argparse

@@ -10,6 +10,7 @@ KeyedLock.all(), and there is no deadlock. The sum of all accounts is the same a
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 
@@ -82,9 +83,10 @@ def several(text: str) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Move money between accounts, with and without deadlocks.")
-    parser.add_argument("--accounts", type=several, default=5)
-    parser.add_argument("--transfers", type=several, default=50)
+    parser.add_argument("--accounts", type=several, default=5, metavar="N", help="how many accounts there are (5)")
+    parser.add_argument("--transfers", type=several, default=50, metavar="N", help="how many transfers to make (50)")
     parser.add_argument("--ordered", action="store_true", help="lock the accounts in one order, and have no deadlock")
     options = parser.parse_args()
+    logging.getLogger("holdfast.debug").addHandler(logging.NullHandler())  # each deadlock is printed at the end
     with holdfast.debug.watch(raises=True):
         sys.exit(asyncio.run(main(options.accounts, options.transfers, options.ordered)))

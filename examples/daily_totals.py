@@ -41,6 +41,9 @@ def run(path: str, day: str, patience: float, limit: float, progress: Callable[[
     """Do the job; return the exit code."""
     database = sqlite3.connect(path)
     try:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'sales'").fetchone():
+            print(f"{path} has no table sales(day, shop, amount), which this job adds up", file=sys.stderr)
+            return 1
         with holdfast.connect().sync as session:
             lock = session.lock(f"totals of {path}", hold_at_most=limit)
             with lock.within(patience) as grant:
@@ -48,6 +51,9 @@ def run(path: str, day: str, patience: float, limit: float, progress: Callable[[
     except TimeoutError:
         print("another run is at it", file=sys.stderr)
         return TRY_AGAIN
+    except sqlite3.DatabaseError as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 1
     except (holdfast.LeaseLost, StaleToken) as error:
         print(f"this run has come too late: {error}", file=sys.stderr)
         return TRY_AGAIN

@@ -1,11 +1,13 @@
-"""Workers that take turns at one printer, in all processes of this machine, with metrics for Prometheus.
+"""Workers that take turns at one printer, with metrics for Prometheus.
 
     python examples/measured_workers.py --workers 4 --pages 25 --port 8000
 
-Meanwhile `curl http://127.0.0.1:8000/metrics` shows who waits and for how long. Three workers of a process may ask
-for the printer at a time. The others wait for a seat, which is a permit of a semaphore of tasks that has a name. Start
-it in two terminals, with two ports: the processes share the printer, and each has its own numbers.
-examples/grafana/holdfast.json is a dashboard for them. It needs prometheus-client.
+The workers of all processes of this machine share the printer. Meanwhile
+http://127.0.0.1:8000/metrics shows who waits and for how long. Three workers of
+a process may ask for the printer at a time. The others wait for a seat, which
+is a permit of a semaphore of tasks that has a name. Start it in two terminals,
+with two ports: each process has its own numbers. examples/grafana/holdfast.json
+is a dashboard for them. It needs prometheus-client.
 """
 
 import argparse
@@ -49,9 +51,9 @@ def summary(registry: CollectorRegistry) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--pages", type=int, default=25, help="by each worker")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="how many workers print (4)")
+    parser.add_argument("--pages", type=int, default=25, metavar="N", help="how many pages each of them prints (25)")
+    parser.add_argument("--port", type=int, default=8000, metavar="N", help="where the metrics are served (8000)")
     arguments = parser.parse_args()
     registry = CollectorRegistry()
     holdfast.instrument(PrometheusHook(registry))

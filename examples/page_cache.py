@@ -1,9 +1,10 @@
-"""A cache in front of a slow web server: each page is fetched once, however many ask for it at the same time.
+"""A cache before a slow web server: a page is fetched once, however many ask.
 
     python examples/page_cache.py http://127.0.0.1:8000 --port 8080
 
-A SingleFlight fetches a page for all who miss it, also if the first of them hangs up meanwhile. When the last one has,
-the fetch is cancelled. A Once opens the connection to the server at the first miss. At SIGTERM or Ctrl-C it says how
+A SingleFlight fetches a page for all who miss it, also if the first of them
+hangs up meanwhile. When the last one has, the fetch is cancelled. A Once opens
+the connection to the server at the first miss. At SIGTERM or Ctrl-C it says how
 much it has saved. It needs aiohttp.
 """
 

@@ -1,9 +1,10 @@
-"""A crawler that is polite: so many requests a second, and memory for so many bytes of pages.
+"""A crawler that is polite: so many requests a second, so many bytes of pages.
 
-    python examples/polite_crawler.py http://127.0.0.1:8080/ --pages 100 --rate 10 --memory 1000000
+    python examples/polite_crawler.py http://127.0.0.1:8080/ --rate 10
 
-It begins at the address, follows the links of that site, and prints each page with its size. A RateLimiter spaces the
-requests evenly. A BoundedSemaphore has a permit for each byte: a large page takes many at once, and small ones that
+It begins at the address, follows the links of that site, and prints each page
+with its size. A RateLimiter spaces the requests evenly. A BoundedSemaphore has
+a permit for each byte: a large page takes many at once, and small ones that
 come after it do not keep it waiting. It needs aiohttp.
 """
 
@@ -33,6 +34,8 @@ class Crawler:
         self._known: set[str] = set()
         self.sizes: dict[str, int] = {}
         """The size of each page in bytes."""
+        self.refused: dict[str, str] = {}
+        """What the server has answered where a page was not there."""
 
     async def crawl(self, url: str) -> None:
         """Fetch a page, and then all pages of the site that it links to."""
@@ -52,7 +55,10 @@ class Crawler:
     async def _size_of(self, url: str) -> int | None:
         """The number of bytes of a page; None if there is no such page."""
         async with self._requests, self._session.head(url) as response:
-            return response.content_length or 0 if response.ok else None
+            if response.ok:
+                return response.content_length or 0
+            self.refused[url] = f"{response.status} {response.reason}"
+            return None
 
 
 async def main(start: str, pages: int, rate: float, memory: int) -> int:
@@ -64,6 +70,9 @@ async def main(start: str, pages: int, rate: float, memory: int) -> int:
         except aiohttp.ClientError as error:
             print(f"{start}: {error}", file=sys.stderr)
             return 1
+    if start in crawler.refused:
+        print(f"{start}: the server answers a HEAD request with {crawler.refused[start]}", file=sys.stderr)
+        return 1
     for url, size in sorted(crawler.sizes.items()):
         print(f"{size:>9} {url}")
     return 0

@@ -1,9 +1,11 @@
-"""A price list in one file that many processes read, and one rewrites in place. No reader sees half of an edition.
+"""A price list in one file that many processes read, and one rewrites in place.
 
-    python examples/shared_file.py prices.json --readers 3 --reads 50 --editions 10
+    python examples/shared_file.py prices.json --readers 3 --reads 50
 
-Readers are in together, and a writer is alone: an RWLock of a session, which all processes of this user on this machine
-share. The writer takes its time, as one does on a slow disk. If a process is killed, the next ones come in.
+No reader sees half of an edition. Readers are in together, and a writer is
+alone: an RWLock of a session, which all processes of this user on this machine
+share. The writer takes its time, as one does on a slow disk. If a process is
+killed, the next ones come in.
 """
 
 import argparse

@@ -1,12 +1,15 @@
-"""A job that one of several processes does, and another one takes over when it dies.
+"""A job that one of several processes does; another one takes over when it dies.
 
     python examples/ticker.py ticks.db --every 0.5
 
-Start it several times with the same file. One process leads, and writes a row into the table `ticks` again and again;
-the others stand by. Kill the leader: the next one goes on. Its term has a higher token, and a fence in the database
-refuses what a former leader writes after that. SIGTERM or Ctrl-C ends a process; it steps down before.
+Start it several times with the same file. One process leads, and writes a row
+into the table `ticks` again and again; the others stand by. Kill the leader:
+the next one goes on. Its term has a higher token, and a fence in the database
+refuses what a former leader writes after that. SIGTERM or Ctrl-C ends a
+process; it steps down before.
 
-HOLDFAST_URL says where they elect: by default all processes of this user on this machine do.
+HOLDFAST_URL says where they elect: by default all processes of this user on
+this machine do.
 """
 
 import argparse

@@ -2,9 +2,11 @@
 
     python examples/visit_counter.py counts/ --port 8080
 
-GET /NAME counts one visit, and answers with the number. POST /NAME?into=OTHER adds the visits of a page that has moved
-to those of another one. A KeyedLock has a lock for each page: visits of one page take turns, and those of different
-pages do not wait for each other. However many pages there are, a lock is there only while it is used. It needs aiohttp.
+GET /NAME counts one visit, and answers with the number. POST /NAME?into=OTHER
+adds the visits of a page that has moved to those of another one. A KeyedLock
+has a lock for each page: visits of one page take turns, and those of different
+pages do not wait for each other. However many pages there are, a lock is there
+only while it is used. It needs aiohttp.
 """
 
 import argparse

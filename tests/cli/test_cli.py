@@ -338,6 +338,8 @@ def test_the_place_in_messages_has_no_password(monkeypatch, url, variable, shown
         (["semaphore", "s", "2", "--permits", "0", "--", "true"], 2, "0 is not in the range"),
         (["semaphore", "s", "2", "--permits", "3", "--", "true"], 2, "--permits must be at most N, which is 2 here"),
         (["barrier", "b", "0"], 2, "0 is not in the range"),
+        (["dump", "abc"], 2, "'abc' is no process id"),
+        (["dump", "0"], 2, "'0' is no process id"),
         (["semaphore", "used", "3", "--", "true"], 125, "'used' is a lock, made by"),
         (["ls", "--url", "sqlite:///proc/none"], 125, "cannot use the directory /proc/none"),
         (["bogus"], 2, "No such command 'bogus'"),

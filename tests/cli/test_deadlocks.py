@@ -115,4 +115,4 @@ def test_a_process_that_is_stopped_does_not_answer():
 def test_bad_input():
     result = run("deadlocks", "--within", "0")
     assert result.returncode == 2
-    assert "within must be a number of seconds above 0" in result.stderr
+    assert "--within must be a number of seconds above 0, not 0" in result.stderr

@@ -238,7 +238,8 @@ def test_a_fault_of_holdfasts_own_has_its_own_exit_code():
 
 
 COMMANDS = [["lock"], ["semaphore"], ["event", "wait"], ["event", "set"], ["event", "clear"], ["event", "show"]]
-COMMANDS += [["barrier"], ["ls"], ["show"], ["break"], ["resize"], ["demo"]]
+COMMANDS += [["barrier"], ["ls"], ["show"], ["break"], ["resize"], ["demo"], ["top"], ["web"], ["deadlocks"]]
+COMMANDS += [["reopen"], ["dump"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -247,9 +248,10 @@ def test_each_option_is_explained(command):
     options = text.partition("Options:\n")[2].splitlines()
     named = [line for line in options if line.startswith("  -")]
     assert named
+    assert max(map(len, text.splitlines())) <= 80
     for number, line in enumerate(options):
         if line.startswith("  -"):
-            explained = line[20:].strip() or options[number + 1].strip()
+            explained = line.strip().partition("  ")[2].strip() or options[number + 1].strip()
             assert len(explained.split()) > 2, line
     for word in ("taken for dead", "lease", "CMD,SECONDS", "x>=0"):
         assert word not in text

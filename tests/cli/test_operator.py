@@ -273,7 +273,9 @@ def test_what_is_closed_is_told_and_can_be_opened_again():
     for text in told:
         assert "closed: maintenance\\x1b[2J, condition 'c' closed" in text, "a terminal would obey it"
     assert "y  " in told[-1], "what is closed is not idle"
-    assert run("reopen", "x").returncode == 0
+    for says in ("opened\n", "was not closed\n"):
+        opened = run("reopen", "x")
+        assert (opened.returncode, opened.stdout) == (0, says)
     assert run("lock", "x", "--", "true").returncode == 0
     assert run("reopen", "nothing").returncode == 1
 

@@ -282,9 +282,14 @@ def test_wrong_values_are_refused(wrong: Any) -> None:
         holdfast.connect("memory:", loop_may_block=wrong)
 
 
-def test_a_client_is_refused() -> None:
-    with pytest.raises(ValueError, match="loop_may_block needs a URL"):
-        holdfast.connect(redis.asyncio.Redis(), loop_may_block=60)
+async def connect_to_database() -> Any:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("way", [redis.asyncio.Redis(), connect_to_database])
+def test_what_belongs_to_the_event_loop_is_refused(way: Any) -> None:
+    with pytest.raises(ValueError, match=r"loop_may_block needs a URL.* a function that connects is called only there"):
+        holdfast.connect(way, loop_may_block=60)
 
 
 def test_the_limit_counts_from_when_the_loop_has_run_and_not_from_connect(place: Place) -> None:

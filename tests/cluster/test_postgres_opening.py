@@ -218,6 +218,32 @@ async def test_a_function_that_takes_too_long_is_given_up():
         await opened(never, ttl=0.3)
 
 
+async def test_a_pool_whose_connections_are_all_taken():
+    import asyncpg
+
+    async with asyncpg.create_pool(shared().url, min_size=1, max_size=1) as pool:
+        async with pool.acquire():
+            with pytest.raises(EngineError, match=r"the pool has given no connection within .* s: all 1 that it may"):
+                await opened(pool, ttl=0.5)
+        async with connect(pool, namespace="taken") as session, session.lock("x"):
+            pass
+
+
+async def test_a_pool_whose_server_does_not_answer():
+    """It could make a connection, so it is not the pool that is late."""
+    import asyncpg
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1")
+    url = shared().url.replace(f":{shared().port}/", f":{server.sockets[0].getsockname()[1]}/")
+    async with server, asyncpg.create_pool(url, min_size=0, max_size=1) as pool:
+        with pytest.raises(EngineError, match=r"the server of the pool has not answered within"):
+            await opened(pool, ttl=0.5)
+
+
 async def test_a_pool_that_loses_its_connections():
     import asyncpg
 

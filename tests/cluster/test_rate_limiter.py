@@ -245,7 +245,9 @@ async def test_two_rates_are_a_conflict_while_tokens_are_missing(memory):
         slow = two.rate_limiter("r", 20, burst=1)
         await one.rate_limiter("r", 10, burst=1).acquire()
         with pytest.raises(
-            NameConflict, match=r"'r' is a rate limiter of 10 per 1 s, 1 at most, made by .* and in use"
+            NameConflict,
+            match=r"'r' is a rate limiter of 10 per 1 s, 1 at most, made by .* and in use.*"
+            r" Wait until all its tokens are there again and nobody waits for any, or use the same value; nothing",
         ):
             await slow.try_acquire()
         await asyncio.sleep(0.11)  # all are there again

@@ -28,7 +28,7 @@ Command = Callable[[Session, Patience], Coroutine[Any, Any, int]]
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """The options of every command that opens a session; see `options.session_options`."""
+    """The options of every command that opens a session; see `options.holding_options`."""
 
     url: str | None
     namespace: str

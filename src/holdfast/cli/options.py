@@ -69,13 +69,23 @@ def _session_options(ttl: str, timeout: str) -> Callable[[F], F]:
     return decorate
 
 
-session_options = _session_options(
+_PATIENCE = (
+    "Wait for so long at most, then give up with exit code 124. With 0, do not wait for others at all. If left out: "
+    "wait for as long as it takes."
+)
+holding_options = _session_options(
     ttl="If holdfast hangs for so long (it was stopped, the machine slept, the server is out of reach), what it holds "
     "goes to the next in line, and its own CMD is ended. If left out: on one machine, it keeps what it holds as long "
     "as it runs; on a server, 10.",
-    timeout="Wait for so long at most, then give up with exit code 124. With 0, do not wait for others at all. If left "
-    "out: wait for as long as it takes.",
+    timeout=_PATIENCE,
 )
+"""Of the commands that run CMD."""
+waiting_options = _session_options(
+    ttl="If holdfast hangs for so long (it was stopped, the machine slept, the server is out of reach), it counts as "
+    "gone, and gives up with exit code 125. If left out: on one machine, it waits as long as it runs; on a server, 10.",
+    timeout=_PATIENCE,
+)
+"""Of the commands that wait, and run no CMD."""
 looking_options = _session_options(
     ttl="On a server, give up with exit code 125 if it has been out of reach for so long. If left out: 10.",
     timeout="Give up with exit code 124 if what keeps the state has not answered within so long. With 0, that is 5. If "
@@ -113,6 +123,24 @@ class Count(click.IntRange):
         return int(super().convert(value, param, ctx))
 
 
+class ProcessId(click.IntRange):
+    """The number of a process, 1 or more."""
+
+    name = "pid"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is no process id.", param, ctx)
+        return number
+
+
 def count_argument(command: F) -> F:
     """N, 1 or more."""
     return click.argument("n", metavar="N", type=Count())(command)
@@ -130,7 +158,7 @@ def command_options(command: F) -> F:
         "after so many seconds, it is killed (SIGKILL).",
     )
     arguments = click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-    return session_options(quiet_option(grace(arguments(command))))
+    return holding_options(quiet_option(grace(arguments(command))))
 
 
 class RunsCommand(click.Command):

@@ -50,8 +50,8 @@ def connect(
         )
     if loop_may_block is not None and url is not None and not isinstance(url, str):
         raise ValueError(
-            "loop_may_block needs a URL: the thread that renews the session has connections of its own, and those of a "
-            "client belong to the client's event loop"
+            "loop_may_block needs a URL, by which the thread that renews the session connects on its own: a client or "
+            "a pool belongs to your event loop, and a function that connects is called only there"
         )
     label = checked(name, "a session's name") if name is not None and name != "" else default_label(os.getpid())
     anew = partial(_engine, url, ttl, checked(namespace, "a namespace"))

@@ -9,7 +9,7 @@ import click
 from holdfast.cli import exit_codes
 from holdfast.cli.failure import Failure
 from holdfast.cli.in_session import Command, in_session
-from holdfast.cli.options import count_argument, json_option, name_argument, quiet_option, session_options
+from holdfast.cli.options import count_argument, json_option, name_argument, quiet_option, waiting_options
 from holdfast.cli.patience import Patience
 from holdfast.cli.reports import as_json
 from holdfast.cluster import Session
@@ -20,7 +20,7 @@ from holdfast.cluster import Session
 @count_argument
 @quiet_option
 @json_option
-@session_options
+@waiting_options
 @in_session("barrier")
 def barrier(name: str, n: int, as_text: bool) -> Command:
     """Wait until N commands have come to the barrier NAME; then all go on at once.

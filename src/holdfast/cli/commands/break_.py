@@ -15,7 +15,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.in_session import SessionOptions, execute
 from holdfast.cli.looking import inspect
 from holdfast.cli.messages import shortened
-from holdfast.cli.options import Text, name_argument, session_options
+from holdfast.cli.options import Text, looking_options, name_argument
 from holdfast.cli.patience import Patience
 from holdfast.cli.reports import print_line
 from holdfast.cli.waits import who_it_is
@@ -34,7 +34,7 @@ LONGEST_USER = 100
     "--reason", type=Text(), metavar="TEXT", default="", help="Why; the sessions that lose something are told."
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask whether this is meant.")
-@session_options
+@looking_options
 def break_(name: str, only: str | None, reason: str, yes: bool, **options: Any) -> int:
     """End the sessions that hold NAME, so that the next in line get it at once.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from holdfast.cli import exit_codes
+from holdfast.cli.failure import Failure
 from holdfast.cli.in_session import Command, in_session
 from holdfast.cli.messages import complain, printable
 from holdfast.cli.options import Seconds, json_option, looking_options
@@ -32,10 +35,14 @@ def deadlocks(within: float, as_text: bool) -> Command:
 
     \b
     Exit codes:
-      0  there is no deadlock
-      1  there is one, or there are several
-      125  there is none, as far as can be told: a session has not answered, or another version wrote a record
+      0    there is no deadlock
+      1    there is one, or there are several
+      125  there is none, as far as can be told: a session has not
+           answered, or another version wrote a record
     """
+
+    if not 0 < within < math.inf:
+        raise Failure(f"--within must be a number of seconds above 0, not {within:g}", exit_codes.USAGE)
 
     async def command(session: Session, patience: Patience) -> int:
         silent: list[SessionInfo] = []

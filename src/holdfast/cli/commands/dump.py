@@ -7,12 +7,12 @@ import json
 import click
 
 from holdfast.cli import exit_codes
-from holdfast.cli.options import Seconds, json_option
+from holdfast.cli.options import ProcessId, Seconds, json_option
 from holdfast.cli.other_process import dump_of
 
 
 @click.command(short_help="Show who holds what in a process.")
-@click.argument("pid", type=click.IntRange(min=1))
+@click.argument("pid", type=ProcessId())
 @json_option
 @click.option(
     "--timeout",

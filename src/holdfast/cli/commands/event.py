@@ -6,7 +6,7 @@ import click
 
 from holdfast.cli import exit_codes
 from holdfast.cli.in_session import Command, in_session
-from holdfast.cli.options import json_option, name_argument, quiet_option, session_options
+from holdfast.cli.options import json_option, looking_options, name_argument, quiet_option, waiting_options
 from holdfast.cli.patience import Patience
 from holdfast.cli.reports import as_json
 from holdfast.cluster import Session
@@ -24,7 +24,7 @@ def event() -> None:
 @event.command()
 @name_argument
 @quiet_option
-@session_options
+@waiting_options
 @in_session("event")
 def wait(name: str) -> Command:
     """Wait until the event NAME is set; if it is set already, do not wait.
@@ -45,7 +45,7 @@ def wait(name: str) -> Command:
 
 @event.command(name="set")
 @name_argument
-@session_options
+@looking_options
 @in_session()
 def set_event(name: str) -> Command:
     """Set the event NAME: all that wait for it go on. It stays set."""
@@ -59,7 +59,7 @@ def set_event(name: str) -> Command:
 
 @event.command()
 @name_argument
-@session_options
+@looking_options
 @in_session()
 def clear(name: str) -> Command:
     """Unset the event NAME: from now on, commands and programs that ask for it have to wait."""
@@ -74,7 +74,7 @@ def clear(name: str) -> Command:
 @event.command(name="show")
 @name_argument
 @json_option
-@session_options
+@looking_options
 @in_session()
 def show_event(name: str, as_text: bool) -> Command:
     """Print whether the event NAME is set. The exit code is 0 if it is, else 1."""

@@ -7,19 +7,20 @@ import click
 from holdfast.cli import exit_codes
 from holdfast.cli.in_session import Command, in_session
 from holdfast.cli.looking import inspect_used
-from holdfast.cli.options import name_argument, session_options
+from holdfast.cli.options import looking_options, name_argument
 from holdfast.cli.patience import Patience
 from holdfast.cluster import Session
 
 
 @click.command(short_help="Open a name again that a program has closed.")
 @name_argument
-@session_options
+@looking_options
 @in_session()
 def reopen(name: str) -> Command:
     """Open again what a program has closed under NAME with close(), so that it can be used.
 
-    It does nothing if nothing is closed. `holdfast show NAME` tells whether it is, and why.
+    Prints "opened", or "was not closed" if nothing was; the exit code is 0 in both cases. `holdfast show NAME` tells
+    whether something is closed, and why.
 
     \b
     Example: holdfast reopen jobs
@@ -27,7 +28,7 @@ def reopen(name: str) -> Command:
 
     async def command(session: Session, patience: Patience) -> int:
         await inspect_used(session, name)
-        await session.reopen(name)
+        click.echo("opened" if await session.reopen(name) else "was not closed")
         return exit_codes.OK
 
     return command

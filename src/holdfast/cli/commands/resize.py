@@ -9,7 +9,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.in_session import Command, in_session
 from holdfast.cli.looking import inspect_used
 from holdfast.cli.messages import shortened
-from holdfast.cli.options import count_argument, name_argument, session_options
+from holdfast.cli.options import count_argument, looking_options, name_argument
 from holdfast.cli.patience import Patience
 from holdfast.cluster import Session
 from holdfast.cluster.records.record import with_article
@@ -18,7 +18,7 @@ from holdfast.cluster.records.record import with_article
 @click.command(short_help="Change how many permits a semaphore has.")
 @name_argument
 @count_argument
-@session_options
+@looking_options
 @in_session()
 def resize(name: str, n: int) -> Command:
     """Give the semaphore NAME N permits from now on, also while it is used.

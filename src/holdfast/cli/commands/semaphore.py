@@ -20,6 +20,7 @@ from holdfast.cli.options import RunsCommand, command_options, count_argument, n
     type=click.IntRange(min=1),
     metavar="P",
     default=1,
+    show_default=True,
     help="Count CMD as P of the N. It waits until P are free, and those that come later do not overtake it.",
 )
 @command_options

@@ -40,12 +40,11 @@ def top(every: float, sort: str, match: str, idle_too: bool, times: int | None, 
     """Watch the names that are in use: who holds each and for how long, how many wait and the longest of them, and how
     many grants a lock makes in a second.
 
-    \b
     With --json, each look is one line: an array of names.
-    A line in red is in a deadlock, as "holdfast deadlocks" finds it,
-    or has sessions that have died and still hold it.
-    "Silent" sessions have not said in time what their tasks wait for:
-    a deadlock with one of them is not found.
+
+    A line in red is in a deadlock, as "holdfast deadlocks" finds it, or has sessions that have died and still hold it.
+
+    "Silent" sessions have not said in time what their tasks wait for: a deadlock with one of them is not found.
     """
 
     async def command(session: Session, patience: Patience) -> int:

@@ -93,6 +93,7 @@ class RateLimiterRecord(Record):
     }
     ASKS = frozenset({Take, TryTake})
     MOST_ASKED = math.inf
+    AGREES_WHEN = "all its tokens are there again and nobody waits for any"
     SHAPES: ClassVar[Mapping[str, Shape]] = {"full_at": shapes.number}
 
     rate: float

@@ -139,6 +139,8 @@ class Record(ABC):
     """The operations that ask for the primitive. If it is closed, their tickets are turned away."""
     RESIZES: ClassVar[bool] = False
     """Whether the value may change while the record is in use."""
+    AGREES_WHEN: ClassVar[str] = "nobody holds it or waits for it"
+    """When `is_idle()` will be true, as a message says it."""
     SHAPES: ClassVar[Mapping[str, Shape]]
     """The shapes of what `state()` returns."""
 

@@ -152,6 +152,6 @@ def agreed(record: R, wanted: R, name: str, label: str, dead: Collection[str] = 
         return remains.with_value_of(wanted).but(made_by=label)
     raise NameConflict(
         f"{shown(name)} is {with_article(record.kind)}, made by {shortened(record.made_by)}, and in use; here it is "
-        f"used as {with_article(wanted.kind)}. Wait until nobody holds it or waits for it, or use the same value"
+        f"used as {with_article(wanted.kind)}. Wait until {record.AGREES_WHEN}, or use the same value"
         f"{', or resize() it' if wanted.RESIZES else ''}; nothing was changed"
     )

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg
 
+from holdfast.cluster.engines.far_link import Unreachable
 from holdfast.cluster.errors import EngineError
 from holdfast.cluster.values_in_messages import shown
 
@@ -30,6 +31,8 @@ ISOLATION = "read committed"
 """Of all transactions: each statement of a function is to see what has been committed when it begins."""
 DURABLE = "on", "off", "local", "remote_write", "remote_apply"
 """What `synchronous_commit` may be."""
+_SHARE_OF_POOL = 0.9
+"""Of the time that connecting may take: the part in which a pool has to give a connection."""
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 
@@ -135,7 +138,18 @@ class ServerOfPool:
         self.name = "the server of the pool"
 
     async def connect(self, limit: float) -> Connection:
-        connection: Connection = await self._pool.acquire(timeout=limit)
+        # A little less than the whole limit, so that the pool is what gives up, and not who has called this.
+        limit *= _SHARE_OF_POOL
+        try:
+            connection: Connection = await self._pool.acquire(timeout=limit)
+        except TimeoutError:
+            most = self._pool.get_max_size()
+            if self._pool.get_size() < most or self._pool.get_idle_size():  # there was one, and the server was late
+                raise
+            raise Unreachable(
+                f"the pool has given no connection within {limit:.3g} s: all {most} that it may have are taken. A "
+                "session keeps one while it is open: make the pool with a larger max_size, or give connect() a URL"
+            ) from None
         return connection
 
     async def let_go(self, connection: Connection) -> None:
