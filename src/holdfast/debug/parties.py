@@ -116,6 +116,21 @@ def still_waits(party: Party) -> bool:
     return party.future is not None and party.subject._fut_waiter is party.future and not party.future.done()
 
 
+def is_in_timeout(task: asyncio.Task[Any]) -> bool:
+    """Whether a timeout ends what a task waits for, or is around what it goes on with. If that cannot be told, it may be.
+
+    Called in its event loop, by none of its tasks.
+    """
+    party = of_task(task)
+    if party.timeout or party.future is not None:
+        return party.timeout
+    try:  # it was woken, and has not run since
+        return any(_is_timeout(each.manager) for each in managers(chain(task.get_coro())))
+    except Exception:
+        log.debug("%s cannot be looked at, and may have a timeout", party.name, exc_info=True)
+        return True
+
+
 class _Role(enum.Enum):
     """What an object may be in the chain of a task that waits."""
 
@@ -157,7 +172,7 @@ def _look(party: Party, links: list[Link]) -> None:
                 elif role is not None and party.core is None:
                     _look_for_line(party, value, role)
         if party.core is None:
-            party.tasks, party.timeout, party.cancels = awaited_in(own)
+            party.tasks, party.timeout, party.cancels = awaited_in(links)
         if party.shown is None:
             party.shown = party.core
     conditions = _waited_conditions(own) if party.waits() else []

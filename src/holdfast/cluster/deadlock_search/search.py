@@ -31,7 +31,7 @@ from holdfast.cluster.overview import OnError, Overview
 from holdfast.cluster.session_life.life import Life
 
 from .correspondence import ask
-from .stuck import Graph, unchanged
+from .stuck import Graph, merged, unchanged
 from .suspects import questions, suspects
 from .testimony import Question, Statement
 
@@ -49,17 +49,16 @@ async def find_deadlocks(
     """See `Session.find_deadlocks()`. overview: what the session knows of the records."""
     engine = life.engine
     records, sessions = await overview.read(engine, await engine.names() if names is None else names, on_error)
-    asked = questions(suspects(records, sessions))
+    asked = questions(suspects(records, sessions), sessions)
     if not asked:
         return []
     search = _Search(life, sessions, seconds, on_silent)
-    first = Graph({}, await search.look(asked)).parties
+    first = merged(await search.look(asked))
     records, sessions = await Overview().read(engine, suspects(records, sessions), on_error)
-    seen = Graph(records, first.values())
-    if not seen.stuck:
+    if not Graph(records, sessions, first).stuck:
         return []
-    second = Graph({}, await search.look(asked)).parties
-    return Graph(records, unchanged(first, second)).deadlocks(sessions)
+    second = merged(await search.look(asked))
+    return Graph(records, sessions, unchanged(first, second)).deadlocks()
 
 
 class _Search:
