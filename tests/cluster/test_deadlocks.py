@@ -917,7 +917,6 @@ def test_threads_that_have_a_timeout_or_hold_it_for_a_while_are_not_told(memory:
 
 def test_a_thread_that_was_notified_and_takes_the_lock_of_a_condition_again(memory: Place) -> None:
     with memory.connect(name="one").sync as one, memory.connect(name="two").sync as two:
-
         condition = one.condition("C")
 
         def waits() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.tasks
+import contextlib
 import functools
 import types
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ def awaited_itself(future: Any) -> tuple[Any, ...]:
     if issubclass(kind, asyncio.Future):
         for callback, *_ in getattr(future, "_callbacks", None) or ():
             if type(callback) is types.FunctionType and (callback.__module__, callback.__qualname__) == _SHIELDED:
-                return _pending(value for value in _variables(callback) if issubclass(type(value), asyncio.Task))
+                inner = _variables(callback).get("inner")
+                return _pending([inner]) if issubclass(type(inner), asyncio.Task) else ()
     return ()
 
 
@@ -100,7 +102,7 @@ def _objects_of(callback: Any) -> Iterator[Any]:
     if kind is functools.partial:
         values = [callback.func, *callback.args, *callback.keywords.values()]
     elif kind is types.FunctionType:
-        values = [*_variables(callback)]
+        values = [*_variables(callback).values()]
     else:
         values = [getattr(callback, "__self__", None)] if kind in _METHODS else [callback]
     for value in values:
@@ -111,13 +113,13 @@ def _objects_of(callback: Any) -> Iterator[Any]:
                 yield attribute_of(owner, name)
 
 
-def _variables(function: types.FunctionType) -> Iterator[Any]:
-    """Those that it shares with the function around it."""
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # the variable has no value yet
-            continue
+def _variables(function: types.FunctionType) -> dict[str, Any]:
+    """Those that it shares with the function around it, and that have a value."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        with contextlib.suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found
 
 
 def _pending(awaited: Any) -> tuple[Any, ...]:

@@ -117,7 +117,7 @@ def still_waits(party: Party) -> bool:
 
 
 def is_in_timeout(task: asyncio.Task[Any]) -> bool:
-    """Whether a timeout ends what a task waits for, or is around what it goes on with. If that cannot be told, it may be.
+    """Whether a timeout ends what a task waits for, or is around what it goes on with; True if that cannot be told.
 
     Called in its event loop, by none of its tasks.
     """

@@ -57,7 +57,7 @@ class Graph:
         return bool(held_by) and known == held_by and all(map(self._is_alive, held_by))
 
     def _is_alive(self, session: str) -> bool:
-        """Whether nobody takes what it holds, and nobody ends what waits in it, as far as was known with the records."""
+        """Whether it goes on, as far as was known with the records."""
         info = self._sessions.get(session)
         return info is not None and info.alive
 
