@@ -7,6 +7,7 @@ import contextlib
 import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from holdfast.cluster.deadlock_search import correspondence, search
 from holdfast.cluster.deadlock_search.correspondence import LONGEST, in_parts
 from holdfast.cluster.deadlock_search.suspects import questions
 from holdfast.cluster.deadlock_search.testimony import Question, decode
+from holdfast.cluster.engines.session_info import describe_this, described
 from holdfast.cluster.overview import Overview
 
 from .blocking import in_thread, until, waiting
@@ -26,9 +28,11 @@ from .engines import place as place
 from .engines import run as run
 
 try:
-    import anyio
-except ImportError:  # it is an extra of the tests
-    anyio = None  # type: ignore[assignment]
+    import anyio as _anyio
+except ImportError:  # some interpreters are tested without it
+    anyio: Any = None
+else:
+    anyio = _anyio
 
 pytestmark = pytest.mark.skipif(PYPY, reason="the stacks of suspended coroutines are looked at as CPython has them")
 
@@ -965,6 +969,41 @@ async def test_a_session_that_does_not_answer_is_not_judged(memory: Place, monke
                 assert asyncio.get_running_loop().time() - began < 5
             assert [each.name for each in silent] == ["two"]
             assert not one._life.expected
+
+
+async def test_a_session_that_polls_cannot_answer(memory: Place) -> None:
+    async with memory.connect(name="one") as one, memory.connect(name="two") as two:
+        async with planted(
+            (one.lock("A"), one.lock("B")), (two.lock("B"), two.lock("A")), waits=[(one, "A"), (one, "B")]
+        ):
+            engine: Any = two.engine
+            engine._info = replace(engine._info, polls=True)
+            silent: list[SessionInfo] = []
+            async with asyncio.timeout(20):
+                assert await one.find_deadlocks(within=60, on_silent=silent.append) == []
+            assert [(each.name, each.polls) for each in silent] == [("two", True)]
+
+
+async def test_a_session_that_polls_cannot_ask_others(memory: Place) -> None:
+    async with memory.connect(name="one") as one, memory.connect(name="two") as two:
+        one._life.polls = 0.2
+        async with planted((one.lock("A"), one.lock("A")), waits=[(one, "A")]):
+            (alone,) = await one.find_deadlocks()
+            assert who(alone) == ["0"]
+            async with planted((two.lock("B"), two.lock("B")), waits=[(one, "B")]):
+                with pytest.raises(RuntimeError, match="polls, so answers of other sessions do not reach it"):
+                    await one.find_deadlocks()
+                silent: list[SessionInfo] = []
+                async with asyncio.timeout(20):
+                    assert await one.find_deadlocks(within=60, on_silent=silent.append) == [alone]
+                assert [each.name for each in silent] == ["two"]
+
+
+def test_that_a_session_polls_is_kept_with_it() -> None:
+    for polls in (False, True):
+        kept = describe_this("me", 1.0, polls)
+        assert described("x", kept.encode(), True).polls is polls
+    assert "polls" not in describe_this("me", 1.0)  # as earlier versions write it
 
 
 async def test_a_question_or_an_answer_that_is_lost_is_sent_again(

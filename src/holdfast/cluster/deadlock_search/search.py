@@ -74,11 +74,24 @@ class _Search:
         self._silent: set[str] = set()
 
     async def look(self, asked: Mapping[str, list[Question]]) -> list[Statement]:
-        """Ask those who have answered so far."""
+        """Ask those who have answered so far.
+
+        Raises RuntimeError if the session that asks polls, so that no answer reaches it, and nobody would be told.
+        """
         asked = {session: some for session, some in asked.items() if session not in self._silent}
-        said = await ask(self._life, asked, self._seconds)
+        heard = {session: some for session, some in asked.items() if self._can_answer(session)}
+        if len(heard) < len(asked) and self._life.polls is not None and self._on_silent is None:
+            raise RuntimeError(
+                f"{self._life} polls, so answers of other sessions do not reach it; "
+                "call find_deadlocks() in a session without poll=, or with on_silent= to look at this session alone"
+            )
+        said = await ask(self._life, heard, self._seconds)
         for session in sorted(asked.keys() - said.keys()):
             self._silent.add(session)
             if self._on_silent is not None:
                 self._on_silent(self._sessions[session])
         return [each for some in said.values() for each in some]
+
+    def _can_answer(self, session: str) -> bool:
+        """Whether a question and its answer arrive: who polls is told of nothing."""
+        return session == self._life.id or not (self._life.polls is not None or self._sessions[session].polls)

@@ -27,7 +27,10 @@ class Graph:
     def __init__(
         self, records: Mapping[str, Record], sessions: Mapping[str, SessionInfo], parties: Mapping[str, Statement]
     ) -> None:
-        """sessions: those of the records that are known; what another one has does not count. parties: see `merged()`."""
+        """sessions: those of the records that are known; what another one has does not count.
+
+        parties: by key, as `merged()` returns them.
+        """
         self._records = records
         self._sessions = sessions
         self.parties = parties
