@@ -47,8 +47,7 @@ def deadlocks(within: float, as_text: bool) -> Command:
         for exc in unreadable:  # the other names can still be looked at
             complain(str(exc))
         for info in silent:
-            who = f"session {printable(info.name)} (pid {info.pid} on {printable(info.host)})"
-            complain(f"{who} {_why(session, info, within)}")
+            complain(_silence(session, info, within))
         if as_text:
             click.echo(as_json(found))
         elif not (found or silent or unreadable):
@@ -63,13 +62,17 @@ def deadlocks(within: float, as_text: bool) -> Command:
     return command
 
 
-def _why(session: Session, silent: SessionInfo, within: float) -> str:
-    """Why a session has not answered this one."""
+def _silence(session: Session, silent: SessionInfo, within: float) -> str:
+    """That a session has not answered this one, and why."""
+    name, where = printable(silent.name), f"pid {silent.pid} on {printable(silent.host)}"
     if getattr(session.engine, "polls", None) is not None:
-        return "cannot answer, as this command polls; give it a URL without poll="
+        return f"session {name} ({where}) cannot answer, as this command polls; give it a URL without poll="
     if silent.polls:
-        return "polls, as poll= in its URL says, and so hears no question; deadlocks with it are not found"
+        return (
+            f"session {name} ({where}) polls, as poll= in its URL says, and so hears no question; deadlocks with it are "
+            "not found"
+        )
     return (
-        f"has not answered within {within:g} s, so deadlocks with it are not found; its event loop is blocked, "
-        "its process is stopped, or it has an earlier version of holdfast"
+        f"session {name} ({where}) has not answered within {within:g} s, so deadlocks with it are not found; its event "
+        "loop is blocked, its process is stopped, or it has an earlier version of holdfast"
     )
