@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import random
 import threading
@@ -14,12 +15,13 @@ import pytest
 from interpreters import PYPY
 
 from holdfast.cluster import Deadlock, Session, SessionInfo, SessionLost
-from holdfast.cluster.deadlock_search import correspondence, search
+from holdfast.cluster.deadlock_search import correspondence, search, witnesses
 from holdfast.cluster.deadlock_search.correspondence import LONGEST, in_parts
 from holdfast.cluster.deadlock_search.suspects import questions
 from holdfast.cluster.deadlock_search.testimony import Question, decode
 from holdfast.cluster.engines.session_info import describe_this, described
 from holdfast.cluster.overview import Overview
+from holdfast.debug.parties import is_in_timeout
 
 from .blocking import in_thread, until, waiting
 from .engines import Place, settle
@@ -614,6 +616,50 @@ async def test_a_circle_with_one_that_a_timeout_around_its_parent_ends_is_not_to
             await wait_in(one, "A")
             await wait_in(one, "B")
             assert await one.find_deadlocks() == []
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+async def test_a_thread_that_waits_for_a_task(timeout: float | None, memory: Place) -> None:
+    async with memory.connect() as one:
+        loop = asyncio.get_running_loop()
+        task = asyncio.run_coroutine_threadsafe(chain(one.lock("A"), one.lock("A")), loop)
+
+        def waits() -> None:
+            with contextlib.suppress(concurrent.futures.CancelledError):
+                task.result(timeout)
+
+        thread = in_thread(waits)
+        await wait_in(one, "A")
+        while not task._condition._waiters:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.001)
+        assert len(await one.find_deadlocks()) == (timeout is None)
+        task.cancel()
+        await asyncio.to_thread(thread.result)
+
+
+async def test_many_children_of_one_parent_are_looked_at_quickly(memory: Place) -> None:
+    many = 300
+    async with memory.connect() as one:
+
+        async def parent() -> None:
+            async with asyncio.timeout(None), one.lock("A"), asyncio.TaskGroup() as group:
+                for i in range(many):
+                    group.create_task(chain(one.lock(f"{i}"), one.lock("A")))
+
+        looks = 0
+
+        def counted(task: asyncio.Task[Any]) -> bool:
+            nonlocal looks
+            looks += 1
+            return is_in_timeout(task)
+
+        async with tasks(parent=parent()):
+            await wait_in(one, "A", many)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(witnesses, "is_in_timeout", counted)
+                (found,) = await one.find_deadlocks()
+            assert found.behind == many - 1
+            assert looks == 2 * (many + 1)
 
 
 WITHOUT: dict[str, Callable[[Awaitable[Any]], Awaitable[Any]]] = {

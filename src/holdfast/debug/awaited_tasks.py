@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.tasks
+import concurrent.futures
 import contextlib
 import functools
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +29,7 @@ _END_OF_GROUP = {
 }
 _END_OF_ANYIOS_GROUP = "anyio._backends._asyncio", "TaskGroup.__aexit__"
 _SHIELDED = "asyncio.tasks", "shield.<locals>._outer_done_callback"
+_RESULT = concurrent.futures.Future.result.__code__, concurrent.futures.Future.exception.__code__
 _METHODS = types.MethodType, types.BuiltinMethodType
 _WAITING = {_WAIT, _WAIT_FOR, *_END_OF_GROUP}
 
@@ -73,7 +76,9 @@ def awaited_in(links: list[Link]) -> tuple[tuple[Any, ...], bool, bool]:
 
 def waiting_for(future: Any) -> tuple[list[Any], bool]:
     """The tasks that wait for a task or another future to be done, or will end it if they fail, as the parent of a
-    TaskGroup; those that wait for these in turn are not among them. Also whether a timer ends such a wait.
+    TaskGroup; those that wait for these in turn are not among them.
+
+    Also whether a timer ends such a wait, or a timeout that of a thread, as for `run_coroutine_threadsafe()`.
 
     Called in the event loop of the future.
     """
@@ -93,7 +98,20 @@ def waiting_for(future: Any) -> tuple[list[Any], bool]:
                     pending.append(value)
                 elif issubclass(kind, asyncio.TimerHandle):
                     has_timer = has_timer or not value._cancelled
+                elif issubclass(kind, concurrent.futures.Future):
+                    has_timer = has_timer or _has_timeout_in_a_thread(value)
     return found, has_timer
+
+
+def _has_timeout_in_a_thread(future: Any) -> bool:
+    """Whether a thread waits for the result of a future, but not for ever."""
+    for innermost in sys._current_frames().values():
+        frame: types.FrameType | None = innermost
+        while frame is not None:
+            if frame.f_code in _RESULT and frame.f_locals.get("self") is future:
+                return frame.f_locals.get("timeout") is not None
+            frame = frame.f_back
+    return False
 
 
 def _objects_of(callback: Any) -> Iterator[Any]:

@@ -69,8 +69,8 @@ def _silence(session: Session, silent: SessionInfo, within: float) -> str:
         return f"session {name} ({where}) cannot answer, as this command polls; give it a URL without poll="
     if silent.polls:
         return (
-            f"session {name} ({where}) polls, as poll= in its URL says, and so hears no question; deadlocks with it are "
-            "not found"
+            f"session {name} ({where}) polls, as poll= in its URL says, and so hears no question; "
+            "deadlocks with it are not found"
         )
     return (
         f"session {name} ({where}) has not answered within {within:g} s, so deadlocks with it are not found; its event "

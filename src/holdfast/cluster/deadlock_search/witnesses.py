@@ -88,6 +88,7 @@ class _Process:
                 for future, ticket in self.waiting_in(life):
                     self._futures.append(future)
                     self._tickets[id(future)] = ticket
+        self._looked_at: dict[int, tuple[asyncio.Task[Any], bool, list[asyncio.Task[Any]]]] = {}
         self._on_time = cancelled_by_timers({loop})
         self._frames = sys._current_frames()
         self._calls = {thread: call for thread, frame in self._frames.items() if (call := _call_in(frame)) is not None}
@@ -123,15 +124,22 @@ class _Process:
         """Whether a timeout ends a task: its own one, or one of those that wait for it, as these cancel it then."""
         pending, seen = [task], {id(task)}
         while pending:
-            each = pending.pop()
-            if id(each) in self._on_time or is_in_timeout(each):
-                return True
-            parents, has_timer = waiting_for(each)
-            if has_timer:
+            has_timeout, parents = self._timeout_and_parents(pending.pop())
+            if has_timeout:
                 return True
             pending += [parent for parent in parents if id(parent) not in seen]
             seen.update(map(id, parents))
         return False
+
+    def _timeout_and_parents(self, task: asyncio.Task[Any]) -> tuple[bool, list[asyncio.Task[Any]]]:
+        """Whether a task has a timeout, or a timer ends a wait for it; and who waits for it. A parent may have many
+        children, and is looked at once."""
+        known = self._looked_at.get(id(task))
+        if known is None:
+            parents, has_timer = waiting_for(task)
+            has_timeout = has_timer or id(task) in self._on_time or is_in_timeout(task)
+            known = self._looked_at[id(task)] = task, has_timeout, parents
+        return known[1:]
 
     def _waited_for(self, party: Party) -> tuple[Ticket | None, tuple[asyncio.Task[Any], ...]]:
         """The ticket with which a task waits, or the tasks whose end it waits for."""
