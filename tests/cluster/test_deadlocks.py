@@ -17,8 +17,9 @@ from interpreters import PYPY
 from holdfast.cluster import Deadlock, Session, SessionInfo, SessionLost
 from holdfast.cluster.deadlock_search import correspondence, search, witnesses
 from holdfast.cluster.deadlock_search.correspondence import LONGEST, in_parts
+from holdfast.cluster.deadlock_search.stuck import Graph, merged, unchanged
 from holdfast.cluster.deadlock_search.suspects import questions
-from holdfast.cluster.deadlock_search.testimony import Question, decode
+from holdfast.cluster.deadlock_search.testimony import Held, Question, Spot, Statement, Ticket, decode, encode
 from holdfast.cluster.engines.session_info import describe_this, described
 from holdfast.cluster.overview import Overview
 from holdfast.debug.parties import is_in_timeout
@@ -1108,6 +1109,39 @@ async def test_what_anybody_may_send_harms_nobody(place: Place) -> None:
             await asked
             assert len(await one.find_deadlocks()) == 1
         assert two.over is one.over is None
+
+
+async def test_whatever_is_answered_leads_to_no_error(memory: Place) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        rw, told = one.rw_lock("R"), 0
+        async with planted(
+            (one.lock("A"), one.lock("B")),
+            (two.lock("B"), two.lock("A")),
+            (rw.reader, rw.writer),
+            waits=[(one, "A"), (one, "B"), (one, "R")],
+        ):
+            records, sessions = await Overview().read(one.engine, ["A", "B", "R"])
+            for seed in range(3000):
+                chance = random.Random(seed)
+
+                def some(chance: random.Random = chance) -> Statement:
+                    session = lambda: chance.choice([one.id, two.id, one.id, two.id, "foreign"])  # noqa: E731
+                    name = lambda: chance.choice(["A", "B", "R", "X"])  # noqa: E731
+                    ticket = Ticket(session(), name(), chance.randint(1, 2)) if chance.random() < 0.7 else None
+                    awaited = tuple(chance.choices("abcd?", k=chance.randint(0, 2)))
+                    held = tuple(
+                        Held(session(), name(), 1, 1, chance.randint(0, 1), Spot("\ud800", 1, "f"))
+                        for _ in range(chance.randint(0, 3))
+                    )
+                    return Statement(chance.choice("abcd"), "\ud800", None, ticket, awaited, False, held)
+
+                answered = decode(encode(some() for _ in range(chance.randint(1, 6))))
+                assert answered is not None
+                parties = merged(answered)
+                for some_sessions in (sessions, {one.id: sessions[one.id]}, {}):
+                    for each in Graph(records, some_sessions, unchanged(parties, parties)).deadlocks():
+                        told += bool(str(each))
+        assert told > 10
 
 
 async def test_who_does_not_wait_for_what_others_hold_is_asked_nothing(memory: Place) -> None:
