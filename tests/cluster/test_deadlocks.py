@@ -563,6 +563,14 @@ async def _deadline_of_anyios_group(way: Awaitable[Any]) -> None:
         group.start_soon(lambda: way)
 
 
+async def _from_anyios_thread(way: Awaitable[Any]) -> None:
+    async def run() -> None:
+        await way
+
+    with anyio.move_on_after(60):
+        await anyio.to_thread.run_sync(anyio.from_thread.run, run)
+
+
 async def _cancel_later(way: Awaitable[Any]) -> None:
     task = asyncio.ensure_future(way)
     done, _ = await asyncio.wait([task], timeout=60)
@@ -589,6 +597,7 @@ AROUND: dict[str, Callable[[Awaitable[Any]], Awaitable[Any]]] = {
     "task": lambda way: _timeout_around(asyncio.ensure_future(way)),
     "anyio": lambda way: _move_on_after(_in_anyios_group(way)),
     "anyio's deadline": _deadline_of_anyios_group,
+    "a thread of anyio's": _from_anyios_thread,
     "wait_for(gather())": lambda way: asyncio.wait_for(_gathered(way), 60),
     "wait_for() a group": lambda way: asyncio.wait_for(_in_group(way), 60),
     "wait()": _cancel_later,
