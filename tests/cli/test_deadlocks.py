@@ -9,11 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from interpreters import PYPY
 from tests.cluster.servers import shared
 
+from holdfast.cli.commands.deadlocks import _silence
+
+from . import found as found_by_hand
 from .running import BOUND, run, until
 
 pytestmark = pytest.mark.skipif(PYPY, reason="the stacks of suspended coroutines are looked at as CPython has them")
@@ -116,3 +121,13 @@ def test_bad_input():
     result = run("deadlocks", "--within", "0")
     assert result.returncode == 2
     assert "--within must be a number of seconds above 0, not 0" in result.stderr
+
+
+@pytest.mark.parametrize(("asks", "answers"), [(0.2, False), (None, True), (None, False)])
+def test_why_a_session_is_silent(asks, answers):
+    session = SimpleNamespace(engine=SimpleNamespace(polls=asks))
+    text = _silence(session, replace(found_by_hand.session("web"), polls=answers), 2.0)
+    assert text.startswith("session session web (pid 1 on web1) ")
+    assert ("as this command polls" in text) is (asks is not None)
+    assert ("polls, as poll= in its URL says" in text) is answers
+    assert ("has not answered within 2 s" in text) is (asks is None and not answers)

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from interpreters import PYPY
 
 from holdfast.cluster import Deadlock, Session, SessionInfo, SessionLost
-from holdfast.cluster.deadlock_search import correspondence, search
+from holdfast.cluster.deadlock_search import correspondence, search, witnesses
 from holdfast.cluster.deadlock_search.correspondence import LONGEST, in_parts
-from holdfast.cluster.deadlock_search.testimony import Question, decode
+from holdfast.cluster.deadlock_search.stuck import Graph, merged, unchanged
+from holdfast.cluster.deadlock_search.suspects import questions
+from holdfast.cluster.deadlock_search.testimony import Held, Question, Spot, Statement, Ticket, decode, encode
+from holdfast.cluster.engines.session_info import describe_this, described
+from holdfast.cluster.overview import Overview
+from holdfast.debug.parties import is_in_timeout
 
 from .blocking import in_thread, until, waiting
 from .engines import Place, settle
 from .engines import memory as memory
 from .engines import place as place
 from .engines import run as run
+
+try:
+    import anyio as _anyio
+except ImportError:  # some interpreters are tested without it
+    anyio: Any = None
+else:
+    anyio = _anyio
 
 pytestmark = pytest.mark.skipif(PYPY, reason="the stacks of suspended coroutines are looked at as CPython has them")
 
@@ -394,6 +408,80 @@ class _Waits:
         pass
 
 
+def two_namespaces(place: Place) -> tuple[Session, Session]:
+    """Sessions of one namespace, and of another one."""
+    other = place.connect(name="other", namespace=f"{place.namespace} 2")
+    return place.connect(name="one"), other
+
+
+@pytest.mark.parametrize("where", ["memory", "embedded"])
+@pytest.mark.parametrize("same_namespace", [True, False])
+async def test_what_is_held_by_a_session_that_has_no_part_in_it(
+    same_namespace: bool, where: str, tmp_path: Any
+) -> None:
+    place = Place(where, tmp_path)
+    mine, foreign = two_namespaces(place)
+    async with mine as session, place.connect() if same_namespace else foreign as other:
+
+        async def parent() -> None:
+            async with other.lock("Z"), session.lock("A"), asyncio.TaskGroup() as group:
+                group.create_task(chain(session.lock("A")), name="child")
+
+        async with tasks(parent=parent()):
+            await wait_in(session, "A")
+            (found,) = await session.find_deadlocks()
+            assert who(found) == ["child", "parent"]
+            assert {step.session for step in found.steps} == {found.steps[0].session}
+            assert found.names == ("A",)
+
+
+async def test_a_name_that_is_held_in_another_namespace_as_well(memory: Place) -> None:
+    mine, foreign = two_namespaces(memory)
+    async with mine as one, memory.connect() as two, foreign as other:
+        async with planted(
+            (other.lock("A"), one.lock("A"), one.lock("B")),
+            (two.lock("B"), two.lock("A")),
+            waits=[(one, "A"), (one, "B")],
+        ):
+            (found,) = await two.find_deadlocks()
+            assert who(found) == ["0", "1"]
+            assert {step.holder and step.holder.name for step in found.steps} == {"one", two.label}
+            assert await other.find_deadlocks() == []
+
+
+async def test_a_session_that_ended_before_the_records_were_read_again(
+    memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        async with planted(
+            (one.lock("A"), one.lock("B")), (two.lock("B"), two.lock("A")), waits=[(one, "A"), (one, "B")]
+        ):
+            for ended in (one, two):
+
+                class Later(Overview):
+                    async def read(self, *arguments: Any) -> Any:
+                        records, sessions = await super().read(*arguments)
+                        return records, {id: info for id, info in sessions.items() if id != ended.id}  # noqa: B023
+
+                with monkeypatch.context() as patch:
+                    patch.setattr(search, "Overview", Later)
+                    assert await one.find_deadlocks() == []
+            assert len(await one.find_deadlocks()) == 1
+
+
+async def test_a_session_that_ended_while_it_stood_in_line_is_not_asked(memory: Place) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        rw = one.rw_lock("R")
+        async with rw.reader, tasks(writer=chain(two.rw_lock("R").writer)):
+            await wait_in(one, "R")
+            async with tasks(reader=chain(rw.reader)):
+                await wait_in(one, "R", 2)
+                records, sessions = await Overview().read(one.engine, ["R"])
+                assert questions(records, sessions).keys() == {one.id, two.id}
+                del sessions[two.id]
+                assert questions(records, sessions).keys() == {one.id}
+
+
 # What may go on by itself
 
 
@@ -447,6 +535,168 @@ async def _in_a_generator(first: Any, second: Any, gate: asyncio.Event) -> None:
     await gate.wait()
     async with second:
         pass
+
+
+async def _in_group(way: Awaitable[Any]) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(way)  # type: ignore[arg-type]
+
+
+async def _in_anyios_group(way: Awaitable[Any]) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: way)
+
+
+async def _timeout_around(way: Awaitable[Any]) -> None:
+    async with asyncio.timeout(60):
+        await way
+
+
+async def _move_on_after(way: Awaitable[Any]) -> None:
+    with anyio.move_on_after(60):
+        await way
+
+
+async def _deadline_of_anyios_group(way: Awaitable[Any]) -> None:
+    async with anyio.create_task_group() as group:
+        group.cancel_scope.deadline = anyio.current_time() + 60
+        group.start_soon(lambda: way)
+
+
+async def _from_anyios_thread(way: Awaitable[Any]) -> None:
+    async def run() -> None:
+        await way
+
+    with anyio.move_on_after(60):
+        await anyio.to_thread.run_sync(anyio.from_thread.run, run)
+
+
+async def _cancel_later(way: Awaitable[Any]) -> None:
+    task = asyncio.ensure_future(way)
+    done, _ = await asyncio.wait([task], timeout=60)
+    if not done:
+        task.cancel()
+
+
+async def _timeout_inside_group(way: Awaitable[Any]) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(way)  # type: ignore[arg-type]
+        async with asyncio.timeout(60):
+            await asyncio.get_running_loop().create_future()
+
+
+async def _as_completed(way: Awaitable[Any]) -> None:
+    for each in asyncio.as_completed([way], timeout=60):
+        await each
+
+
+AROUND: dict[str, Callable[[Awaitable[Any]], Awaitable[Any]]] = {
+    "group": lambda way: _timeout_around(_in_group(way)),
+    "gather": lambda way: _timeout_around(_gathered(way)),
+    "group in gather in group": lambda way: _timeout_around(_in_group(_gathered(_in_group(way)))),
+    "task": lambda way: _timeout_around(asyncio.ensure_future(way)),
+    "anyio": lambda way: _move_on_after(_in_anyios_group(way)),
+    "anyio's deadline": _deadline_of_anyios_group,
+    "a thread of anyio's": _from_anyios_thread,
+    "wait_for(gather())": lambda way: asyncio.wait_for(_gathered(way), 60),
+    "wait_for() a group": lambda way: asyncio.wait_for(_in_group(way), 60),
+    "wait()": _cancel_later,
+    "inside of the group": _timeout_inside_group,
+    "as_completed()": _as_completed,
+    "shield()": lambda way: _timeout_around(asyncio.shield(way)),
+}
+
+
+async def _gathered(way: Awaitable[Any]) -> None:
+    await asyncio.gather(way, asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("around", AROUND)
+async def test_a_circle_with_one_that_a_timeout_around_its_parent_ends_is_not_told(around: str, memory: Place) -> None:
+    if "anyio" in around and anyio is None:
+        pytest.skip("anyio is not there")
+    async with memory.connect() as one, memory.connect() as two:
+        gate = asyncio.Event()
+        async with tasks(
+            left=AROUND[around](chain(one.lock("A"), one.lock("B"), gate=gate)),
+            right=chain(two.lock("B"), two.lock("A"), gate=gate),
+        ):
+            await settle(one, two)
+            gate.set()
+            await wait_in(one, "A")
+            await wait_in(one, "B")
+            assert await one.find_deadlocks() == []
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+async def test_a_thread_that_waits_for_a_task(timeout: float | None, memory: Place) -> None:
+    async with memory.connect() as one:
+        loop = asyncio.get_running_loop()
+        task = asyncio.run_coroutine_threadsafe(chain(one.lock("A"), one.lock("A")), loop)
+
+        def waits() -> None:
+            with contextlib.suppress(concurrent.futures.CancelledError):
+                task.result(timeout)
+
+        thread = in_thread(waits)
+        await wait_in(one, "A")
+        while not task._condition._waiters:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.001)
+        assert len(await one.find_deadlocks()) == (timeout is None)
+        task.cancel()
+        await asyncio.to_thread(thread.result)
+
+
+async def test_many_children_of_one_parent_are_looked_at_quickly(memory: Place) -> None:
+    many = 300
+    async with memory.connect() as one:
+
+        async def parent() -> None:
+            async with asyncio.timeout(None), one.lock("A"), asyncio.TaskGroup() as group:
+                for i in range(many):
+                    group.create_task(chain(one.lock(f"{i}"), one.lock("A")))
+
+        looks = 0
+
+        def counted(task: asyncio.Task[Any]) -> bool:
+            nonlocal looks
+            looks += 1
+            return is_in_timeout(task)
+
+        async with tasks(parent=parent()):
+            await wait_in(one, "A", many)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(witnesses, "is_in_timeout", counted)
+                (found,) = await one.find_deadlocks()
+            assert found.behind == many - 1
+            assert looks == 2 * (many + 1)
+
+
+WITHOUT: dict[str, Callable[[Awaitable[Any]], Awaitable[Any]]] = {
+    "group": _in_group,
+    "gather": _gathered,
+    "shield": lambda way: asyncio.shield(way),
+    "anyio": _in_anyios_group,
+    "wait_for() without": lambda way: asyncio.wait_for(_gathered(way), None),
+}
+
+
+@pytest.mark.parametrize("around", WITHOUT)
+async def test_a_parent_that_waits_for_its_child_and_has_no_timeout(around: str, memory: Place) -> None:
+    if "anyio" in around and anyio is None:
+        pytest.skip("anyio is not there")
+    async with memory.connect() as one, memory.connect() as two:
+
+        async def parent() -> None:
+            async with one.lock("A"):
+                await WITHOUT[around](chain(two.lock("B"), two.lock("A")))
+
+        async with tasks(parent=parent()) as started:
+            await wait_in(one, "A")
+            (found,) = await one.find_deadlocks()
+            assert len(found.steps) == 2
+            assert "task 'parent'" in str(found)
+            assert not started["parent"].done()
 
 
 @pytest.mark.parametrize("way", [_with_timeout, _with_wait_for, _with_timer, _acquires, _hands_on, _in_a_generator])
@@ -634,6 +884,12 @@ def _enter(first: Any, second: Any, gate: threading.Event) -> None:
             pass
 
 
+def found_in_threads(session: Any) -> list[Deadlock]:
+    """The deadlocks, as soon as there is one: a wait may be in the record before its own event loop has gone on."""
+    until(session.find_deadlocks)
+    return session.find_deadlocks()  # type: ignore[no-any-return]
+
+
 def test_a_thread_and_a_task(place: Place) -> None:
     entered, gate, done = threading.Event(), threading.Event(), threading.Event()
 
@@ -659,7 +915,7 @@ def test_a_thread_and_a_task(place: Place) -> None:
         until(lambda: session.lock("B").locked())
         gate.set()
         until(lambda: waiting(session, "A") and waiting(session, "B"))
-        (found,) = session.find_deadlocks()
+        (found,) = found_in_threads(session)
         names = sorted(step.name.split()[0] for step in found.steps)
         assert names == ["task", "thread"]
         step = next(step for step in found.steps if step.name.startswith("thread"))
@@ -692,7 +948,7 @@ def test_a_thread_that_waits_for_what_it_holds(memory: Place) -> None:
         entered.wait()
         until(lambda: waiting(one, "A"))
         for session in (one, two):
-            (found,) = session.find_deadlocks()
+            (found,) = found_in_threads(session)
             assert f"which it holds itself in '{one.label}' (test_deadlocks.py:" in str(found)
             assert [step.place and step.place.function.rpartition(".")[2] for step in found.steps] == ["waits"]
         two.close()
@@ -725,6 +981,33 @@ def test_threads_that_have_a_timeout_or_hold_it_for_a_while_are_not_told(memory:
             left.result()
 
 
+def test_a_thread_that_was_notified_and_takes_the_lock_of_a_condition_again(memory: Place) -> None:
+    with memory.connect(name="one").sync as one, memory.connect(name="two").sync as two:
+        condition = one.condition("C")
+
+        def waits() -> None:
+            with one.lock("L"), condition:
+                condition.wait()
+
+        def notifies() -> None:
+            other = two.condition("C")
+            with other:
+                other.notify()
+                with two.lock("L"):
+                    pass
+
+        thread = in_thread(waits)
+        until(lambda: waiting(one, "C"))
+        other = in_thread(notifies)
+        until(lambda: waiting(one, "L"))
+        (found,) = found_in_threads(one)
+        assert sorted(step.waits_for for step in found.steps) == ["C", "L"]
+        two.close()
+        with pytest.raises(SessionLost):
+            other.result()
+        thread.result()
+
+
 def _until_lost(session: Any, gate: threading.Event, over: threading.Event) -> None:
     with session.lock("B"):
         gate.wait()
@@ -748,6 +1031,41 @@ async def test_a_session_that_does_not_answer_is_not_judged(memory: Place, monke
                 assert asyncio.get_running_loop().time() - began < 5
             assert [each.name for each in silent] == ["two"]
             assert not one._life.expected
+
+
+async def test_a_session_that_polls_cannot_answer(memory: Place) -> None:
+    async with memory.connect(name="one") as one, memory.connect(name="two") as two:
+        async with planted(
+            (one.lock("A"), one.lock("B")), (two.lock("B"), two.lock("A")), waits=[(one, "A"), (one, "B")]
+        ):
+            engine: Any = two.engine
+            engine._info = replace(engine._info, polls=True)
+            silent: list[SessionInfo] = []
+            async with asyncio.timeout(20):
+                assert await one.find_deadlocks(within=60, on_silent=silent.append) == []
+            assert [(each.name, each.polls) for each in silent] == [("two", True)]
+
+
+async def test_a_session_that_polls_cannot_ask_others(memory: Place) -> None:
+    async with memory.connect(name="one") as one, memory.connect(name="two") as two:
+        one._life.polls = 0.2
+        async with planted((one.lock("A"), one.lock("A")), waits=[(one, "A")]):
+            (alone,) = await one.find_deadlocks()
+            assert who(alone) == ["0"]
+            async with planted((two.lock("B"), two.lock("B")), waits=[(one, "B")]):
+                with pytest.raises(RuntimeError, match="polls, so answers of other sessions do not reach it"):
+                    await one.find_deadlocks()
+                silent: list[SessionInfo] = []
+                async with asyncio.timeout(20):
+                    assert await one.find_deadlocks(within=60, on_silent=silent.append) == [alone]
+                assert [each.name for each in silent] == ["two"]
+
+
+def test_that_a_session_polls_is_kept_with_it() -> None:
+    for polls in (False, True):
+        kept = describe_this("me", 1.0, polls)
+        assert described("x", kept.encode(), True).polls is polls
+    assert "polls" not in describe_this("me", 1.0)  # as earlier versions write it
 
 
 async def test_a_question_or_an_answer_that_is_lost_is_sent_again(
@@ -800,6 +1118,39 @@ async def test_what_anybody_may_send_harms_nobody(place: Place) -> None:
             await asked
             assert len(await one.find_deadlocks()) == 1
         assert two.over is one.over is None
+
+
+async def test_whatever_is_answered_leads_to_no_error(memory: Place) -> None:
+    async with memory.connect() as one, memory.connect() as two:
+        rw, told = one.rw_lock("R"), 0
+        async with planted(
+            (one.lock("A"), one.lock("B")),
+            (two.lock("B"), two.lock("A")),
+            (rw.reader, rw.writer),
+            waits=[(one, "A"), (one, "B"), (one, "R")],
+        ):
+            records, sessions = await Overview().read(one.engine, ["A", "B", "R"])
+            for seed in range(3000):
+                chance = random.Random(seed)
+
+                def some(chance: random.Random = chance) -> Statement:
+                    session = lambda: chance.choice([one.id, two.id, one.id, two.id, "foreign"])  # noqa: E731
+                    name = lambda: chance.choice(["A", "B", "R", "X"])  # noqa: E731
+                    ticket = Ticket(session(), name(), chance.randint(1, 2)) if chance.random() < 0.7 else None
+                    awaited = tuple(chance.choices("abcd?", k=chance.randint(0, 2)))
+                    held = tuple(
+                        Held(session(), name(), 1, 1, chance.randint(0, 1), Spot("\ud800", 1, "f"))
+                        for _ in range(chance.randint(0, 3))
+                    )
+                    return Statement(chance.choice("abcd"), "\ud800", None, ticket, awaited, False, held)
+
+                answered = decode(encode(some() for _ in range(chance.randint(1, 6))))
+                assert answered is not None
+                parties = merged(answered)
+                for some_sessions in (sessions, {one.id: sessions[one.id]}, {}):
+                    for each in Graph(records, some_sessions, unchanged(parties, parties)).deadlocks():
+                        told += bool(str(each))
+        assert told > 10
 
 
 async def test_who_does_not_wait_for_what_others_hold_is_asked_nothing(memory: Place) -> None:

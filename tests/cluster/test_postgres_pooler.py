@@ -113,3 +113,31 @@ async def test_a_session_that_polls_needs_read_committed():
     with PgBouncer(shared(), "transaction", user="strict") as pooler:
         with pytest.raises(EngineError, match=r"as REPEATABLE READ, and holdfast needs READ COMMITTED.*ALTER ROLE"):
             await holdfast.connect(f"{pooler.url}?poll=1", ttl=5).__aenter__()
+
+
+async def test_a_session_that_polls_neither_asks_nor_answers_what_its_tasks_wait_for():
+    options, silent = {"namespace": "polls and is asked", "ttl": 5}, []
+    with PgBouncer(shared(), "transaction") as pooler:
+        async with (
+            holdfast.connect(f"{pooler.url}?poll=0.05", name="polls", **options) as one,
+            holdfast.connect(shared().url, **options) as two,
+        ):
+            holds = asyncio.Barrier(2)
+
+            async def enter(session, first, second):
+                async with session.lock(first):
+                    await holds.wait()
+                    async with session.lock(second):
+                        pass
+
+            waiting = [asyncio.create_task(enter(one, "a", "b")), asyncio.create_task(enter(two, "b", "a"))]
+            await until_waiting(two, "a")
+            await until_waiting(two, "b")
+            async with asyncio.timeout(20):
+                assert await two.find_deadlocks(within=60, on_silent=silent.append) == []
+                assert [(info.name, info.polls) for info in silent] == [("polls", True)]
+                with pytest.raises(RuntimeError, match="polls, so answers of other sessions do not reach it"):
+                    await one.find_deadlocks(within=60)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)

@@ -304,7 +304,8 @@ class Session(Membership, OnlyAsyncWith):
         names: those to look at; by default all. A circle is found if it goes through these alone.
         within: how many seconds the sessions have to answer, each of the two times. What one holds that does not
             answer, as its event loop is blocked, its process is stopped or it has an earlier version, is not judged.
-        on_silent: called with each session that has not answered.
+        on_silent: called with each session that has not answered. One that polls, as with `?poll=`, never answers, so
+            it is not waited for; to one that polls nobody answers.
         on_error: called with the error of each name whose record another version wrote, which is then left out. By
             default the first one is raised.
 
@@ -312,7 +313,8 @@ class Session(Membership, OnlyAsyncWith):
 
         Raises ValueError if `within` is no number of seconds above 0, or one of the names is no text of 1 to 200
         characters; TypeError if `names` is one text; SessionLost if the session is over; EngineError if the engine
-        fails; FormatError without `on_error`.
+        fails; FormatError without `on_error`; RuntimeError without `on_silent`, if this session polls and others would
+        have to be asked.
 
         Cancellation: raises at once; nothing has been changed anyway.
         """

@@ -10,6 +10,7 @@ import asyncio
 import enum
 import logging
 import math
+import sys
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -116,6 +117,35 @@ def still_waits(party: Party) -> bool:
     return party.future is not None and party.subject._fut_waiter is party.future and not party.future.done()
 
 
+def is_in_timeout(task: asyncio.Task[Any]) -> bool:
+    """Whether a timeout ends what a task waits for, or is around what it goes on with; True if that cannot be told.
+
+    Called in its event loop, by none of its tasks.
+    """
+    party = of_task(task)
+    if party.timeout or _has_deadline(task):
+        return True
+    if party.future is not None:
+        return False
+    try:  # it was woken, and has not run since
+        return any(_is_timeout(each.manager) for each in managers(chain(task.get_coro())))
+    except Exception:
+        log.debug("%s cannot be looked at, and may have a timeout", party.name, exc_info=True)
+        return True
+
+
+def _has_deadline(task: asyncio.Task[Any]) -> bool:
+    """Whether one of anyio's scopes around a task has a deadline: also one that another task is in, or a thread."""
+    states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", None)
+    state = None if states is None else states.get(task)
+    scope = None if state is None else attribute_of(state, "cancel_scope")
+    while scope is not None:
+        if attribute_of(scope, "_deadline") not in (None, math.inf):
+            return True
+        scope = attribute_of(scope, "_parent_scope")
+    return False
+
+
 class _Role(enum.Enum):
     """What an object may be in the chain of a task that waits."""
 
@@ -157,7 +187,7 @@ def _look(party: Party, links: list[Link]) -> None:
                 elif role is not None and party.core is None:
                     _look_for_line(party, value, role)
         if party.core is None:
-            party.tasks, party.timeout, party.cancels = awaited_in(own)
+            party.tasks, party.timeout, party.cancels = awaited_in(links)
         if party.shown is None:
             party.shown = party.core
     conditions = _waited_conditions(own) if party.waits() else []

@@ -33,6 +33,9 @@ def deadlocks(within: float, as_text: bool) -> Command:
     """Find tasks and threads, of all processes, that wait for each other in a circle. Print each circle as a sentence:
     who waits for what, where in the code, and who holds it.
 
+    Programs in Python are covered. What CMD of "holdfast lock" waits for is not known, so commands that are nested in
+    each other are not.
+
     \b
     Exit codes:
       0    there is no deadlock
@@ -51,11 +54,7 @@ def deadlocks(within: float, as_text: bool) -> Command:
         for exc in unreadable:  # the other names can still be looked at
             complain(str(exc))
         for info in silent:
-            complain(
-                f"session {printable(info.name)} (pid {info.pid} on {printable(info.host)}) has not answered within "
-                f"{within:g} s, so deadlocks with it are not found; its event loop is blocked, its process is stopped, "
-                "or it has an earlier version of holdfast"
-            )
+            complain(_silence(session, info, within))
         if as_text:
             click.echo(as_json(found))
         elif not (found or silent or unreadable):
@@ -68,3 +67,19 @@ def deadlocks(within: float, as_text: bool) -> Command:
         return exit_codes.FAILED if silent or unreadable else exit_codes.OK
 
     return command
+
+
+def _silence(session: Session, silent: SessionInfo, within: float) -> str:
+    """That a session has not answered this one, and why."""
+    name, where = printable(silent.name), f"pid {silent.pid} on {printable(silent.host)}"
+    if getattr(session.engine, "polls", None) is not None:
+        return f"session {name} ({where}) cannot answer, as this command polls; give it a URL without poll="
+    if silent.polls:
+        return (
+            f"session {name} ({where}) polls, as poll= in its URL says, and so hears no question; "
+            "deadlocks with it are not found"
+        )
+    return (
+        f"session {name} ({where}) has not answered within {within:g} s, so deadlocks with it are not found; its event "
+        "loop is blocked, its process is stopped, or it has an earlier version of holdfast"
+    )

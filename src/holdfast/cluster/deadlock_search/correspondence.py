@@ -117,10 +117,14 @@ class _Asked:
         number = str(next(_numbers))
         self._numbers.append(number)
         if self._session == self._life.id:
-            self._take(_answer(self._life, self._question))
+            self._life.loop.call_soon(self._answer_itself)  # no task runs then, so all can be looked at
             return
         self._life.expected[number] = partial(self._gather, {})
         self._life.engine.wake(self._session, "", f"{_ASKS} {number} {self._life.id} {self._question.encode()}")
+
+    def _answer_itself(self) -> None:
+        if not self.answer.done():
+            self._take(_answer(self._life, self._question))
 
     def _gather(self, pieces: dict[str, str], said: str) -> None:
         """A part of an answer has come. pieces: the parts that have come before, by their numbers."""

@@ -31,7 +31,7 @@ from holdfast.cluster.overview import OnError, Overview
 from holdfast.cluster.session_life.life import Life
 
 from .correspondence import ask
-from .stuck import Graph, unchanged
+from .stuck import Graph, merged, unchanged
 from .suspects import questions, suspects
 from .testimony import Question, Statement
 
@@ -49,17 +49,16 @@ async def find_deadlocks(
     """See `Session.find_deadlocks()`. overview: what the session knows of the records."""
     engine = life.engine
     records, sessions = await overview.read(engine, await engine.names() if names is None else names, on_error)
-    asked = questions(suspects(records, sessions))
+    asked = questions(suspects(records, sessions), sessions)
     if not asked:
         return []
     search = _Search(life, sessions, seconds, on_silent)
-    first = Graph({}, await search.look(asked)).parties
+    first = merged(await search.look(asked))
     records, sessions = await Overview().read(engine, suspects(records, sessions), on_error)
-    seen = Graph(records, first.values())
-    if not seen.stuck:
+    if not Graph(records, sessions, first).stuck:
         return []
-    second = Graph({}, await search.look(asked)).parties
-    return Graph(records, unchanged(first, second)).deadlocks(sessions)
+    second = merged(await search.look(asked))
+    return Graph(records, sessions, unchanged(first, second)).deadlocks()
 
 
 class _Search:
@@ -75,11 +74,24 @@ class _Search:
         self._silent: set[str] = set()
 
     async def look(self, asked: Mapping[str, list[Question]]) -> list[Statement]:
-        """Ask those who have answered so far."""
+        """Ask those who have answered so far.
+
+        Raises RuntimeError if the session that asks polls, so that no answer reaches it, and nobody would be told.
+        """
         asked = {session: some for session, some in asked.items() if session not in self._silent}
-        said = await ask(self._life, asked, self._seconds)
+        heard = {session: some for session, some in asked.items() if self._can_answer(session)}
+        if len(heard) < len(asked) and self._life.polls is not None and self._on_silent is None:
+            raise RuntimeError(
+                f"{self._life} polls, so answers of other sessions do not reach it; "
+                "call find_deadlocks() in a session without poll=, or with on_silent= to look at this session alone"
+            )
+        said = await ask(self._life, heard, self._seconds)
         for session in sorted(asked.keys() - said.keys()):
             self._silent.add(session)
             if self._on_silent is not None:
                 self._on_silent(self._sessions[session])
         return [each for some in said.values() for each in some]
+
+    def _can_answer(self, session: str) -> bool:
+        """Whether a question and its answer arrive: who polls is told of nothing."""
+        return session == self._life.id or not (self._life.polls is not None or self._sessions[session].polls)

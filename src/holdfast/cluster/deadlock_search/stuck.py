@@ -24,10 +24,16 @@ from .testimony import Held, Spot, Statement, Ticket
 class Graph:
     """Who waits for whom."""
 
-    def __init__(self, records: Mapping[str, Record], statements: Iterable[Statement]) -> None:
-        """statements: those of all sessions, each of which tells only what is held through itself."""
+    def __init__(
+        self, records: Mapping[str, Record], sessions: Mapping[str, SessionInfo], parties: Mapping[str, Statement]
+    ) -> None:
+        """sessions: those of the records that are known; what another one has does not count.
+
+        parties: by key, as `merged()` returns them.
+        """
         self._records = records
-        self.parties = _merged(statements)
+        self._sessions = sessions
+        self.parties = parties
         self._lines = {name: [*line(name, record)] for name, record in records.items()}
         self._runs = {ticket: run for some in self._lines.values() for run, ticket in some}
         by_ticket = {party.ticket: party for party in self.parties.values() if party.ticket is not None}
@@ -35,9 +41,11 @@ class Graph:
             name: [by_ticket[ticket] for _, ticket in some if ticket in by_ticket] for name, some in self._lines.items()
         }
         self._holders: dict[str, list[tuple[Statement, Held]]] = {}
+        owners = {name: {each.session for each in record.held()} for name, record in records.items()}
         for party in self.parties.values():
             for held in party.held:
-                self._holders.setdefault(held.name, []).append((party, held))
+                if held.session in owners.get(held.name, ()):  # a session of another namespace may hold the same name
+                    self._holders.setdefault(held.name, []).append((party, held))
         self._hopeless = {name for name, record in records.items() if self._are_all_known(name, record)}
         self.stuck = self._find_stuck()
 
@@ -49,7 +57,12 @@ class Graph:
         held_by: dict[str, int] = {}
         for each in record.held():
             held_by[each.session] = held_by.get(each.session, 0) + each.permits
-        return bool(held_by) and known == held_by
+        return bool(held_by) and known == held_by and all(map(self._is_alive, held_by))
+
+    def _is_alive(self, session: str) -> bool:
+        """Whether it goes on, as far as was known with the records."""
+        info = self._sessions.get(session)
+        return info is not None and info.alive
 
     def _find_stuck(self) -> set[str]:
         stuck = {*self.parties}
@@ -79,7 +92,7 @@ class Graph:
         ticket = party.ticket
         if ticket is None:
             return bool(party.awaited) and all(each in stuck for each in party.awaited)
-        if ticket.name not in self._hopeless or ticket not in self._runs:
+        if ticket.name not in self._hopeless or ticket not in self._runs or not self._is_alive(ticket.session):
             return False
         if not all(other.key in stuck for other, _ in self._holders[ticket.name]):
             return False
@@ -97,13 +110,13 @@ class Graph:
                 return party
         return None
 
-    def deadlocks(self, sessions: Mapping[str, SessionInfo]) -> list[Deadlock]:
+    def deadlocks(self) -> list[Deadlock]:
         """The circles. They have nobody in common, so that each is told once.
 
         One of tasks alone that wait for each other's end goes through no name, and is not told.
         """
         circles = [circle for circle in self._circles() if any(party.ticket is not None for party in circle)]
-        return [self._tell(circle, sessions) for circle in circles]
+        return [*map(self._tell, circles)]
 
     def _circles(self) -> list[list[Statement]]:
         found: list[list[Statement]] = []
@@ -127,31 +140,32 @@ class Graph:
             return min(party.awaited)
         return min(self._holders[party.ticket.name], key=lambda each: (each[0].key == party.key, each[0].key))[0].key
 
-    def _tell(self, circle: list[Statement], sessions: Mapping[str, SessionInfo]) -> Deadlock:
+    def _tell(self, circle: list[Statement]) -> Deadlock:
         followers = [*circle[1:], circle[0]]
-        steps = [self._step(party, other, sessions) for party, other in zip(circle, followers, strict=True)]
-        held = {each.name for party in circle for each in party.held if each.name in self._records}
+        steps = [self._step(party, other) for party, other in zip(circle, followers, strict=True)]
+        keys = {party.key for party in circle}
+        held = {name for name, some in self._holders.items() if any(party.key in keys for party, _ in some)}
         members = {party.ticket for party in circle}
         behind = sum(ticket not in members for name in held for _, ticket in self._lines[name])
         names = {step.waits_for for step in steps if step.kind is not None}
         return Deadlock(tuple(steps), tuple(sorted(names)), behind)
 
-    def _step(self, party: Statement, other: Statement, sessions: Mapping[str, SessionInfo]) -> DeadlockStep:
+    def _step(self, party: Statement, other: Statement) -> DeadlockStep:
         ticket, place = party.ticket, _place(party.place)
         if ticket is None:
-            session = sessions[self._session_of(party)]
+            session = self._sessions[self._session_of(party)]
             return DeadlockStep(
                 party.name, session, place, other.name, None, None, None, None, False, None, None, None, None
             )
         record, run = self._records[ticket.name], self._runs[ticket]
-        held = next(each for each in other.held if each.name == ticket.name)
+        held = next(held for party, held in self._holders[ticket.name] if party.key == other.key)
         before = None if self._waits_for_holders(ticket) else self._one_before(ticket, self.stuck)
         behind = None
         if before is not None and before.ticket is not None:
-            behind = f"{before.name} in {sessions[before.ticket.session].name!r}"
+            behind = f"{before.name} in {self._sessions[before.ticket.session].name!r}"
         return DeadlockStep(
             party.name,
-            sessions[ticket.session],
+            self._sessions[ticket.session],
             place,
             ticket.name,
             record.kind,
@@ -159,42 +173,43 @@ class Graph:
             _moment(run),
             other.name,
             other is party,
-            sessions[held.session],
+            self._sessions[held.session],
             _place(held.place),
             held.token,
             behind,
         )
 
     def _session_of(self, party: Statement) -> str:
-        """A session of one in a circle: where it waits or holds something, or that of the task that it awaits."""
-        while party.ticket is None and not party.held:
+        """A session of one in a circle: where it waits, or where the first one waits that it waits for."""
+        while party.ticket is None:
             party = self.parties[self._next(party)]
-        return party.held[0].session if party.ticket is None else party.ticket.session
+        return party.ticket.session
 
 
-def _merged(statements: Iterable[Statement]) -> dict[str, Statement]:
-    """One statement for each task or thread, from those of all sessions that it uses."""
-    merged: dict[str, Statement] = {}
+def merged(statements: Iterable[Statement]) -> dict[str, Statement]:
+    """One statement for each task or thread, from those of all sessions that it uses. Each tells only what is held
+    through itself."""
+    found: dict[str, Statement] = {}
     for each in statements:
-        before = merged.get(each.key)
+        before = found.get(each.key)
         if before is None:
-            merged[each.key] = each
+            found[each.key] = each
         elif (before.ticket, before.awaited) != (each.ticket, each.awaited):
-            merged[each.key] = each._replace(ticket=None, awaited=(), held=())  # it has run in between
+            found[each.key] = each._replace(ticket=None, awaited=(), held=())  # it has run in between
         else:
             held = (*before.held, *(other for other in each.held if other not in before.held))
             has_timeout = before.has_timeout or each.has_timeout
-            merged[each.key] = each._replace(has_timeout=has_timeout, held=held)
-    return merged
+            found[each.key] = each._replace(has_timeout=has_timeout, held=held)
+    return found
 
 
-def unchanged(before: Mapping[str, Statement], now: Mapping[str, Statement]) -> list[Statement]:
+def unchanged(before: Mapping[str, Statement], now: Mapping[str, Statement]) -> dict[str, Statement]:
     """Those who wait for the same as before, each with what it holds since then."""
-    found = []
+    found = {}
     for key, party in now.items():
         earlier = before.get(key)
         if earlier is not None and (earlier.ticket, earlier.awaited) == (party.ticket, party.awaited):
-            found.append(party._replace(held=tuple(each for each in party.held if each in earlier.held)))
+            found[key] = party._replace(held=tuple(each for each in party.held if each in earlier.held))
     return found
 
 

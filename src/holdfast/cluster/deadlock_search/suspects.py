@@ -51,8 +51,11 @@ def _process(info: SessionInfo) -> tuple[str, int]:
     return info.host, info.pid
 
 
-def questions(records: Mapping[str, Record]) -> dict[str, list[Question]]:
-    """What to ask which session, to know who holds these names, and who stands first in the lines that may go on."""
+def questions(records: Mapping[str, Record], sessions: Mapping[str, SessionInfo]) -> dict[str, list[Question]]:
+    """What to ask which session, to know who holds these names, and who stands first in the lines that may go on.
+
+    sessions: those that are known. No other one is asked.
+    """
     names: dict[str, list[str]] = {}
     tickets: dict[str, list[tuple[str, int]]] = {}
     for name, record in records.items():
@@ -62,7 +65,9 @@ def questions(records: Mapping[str, Record]) -> dict[str, list[Question]]:
             for _, ticket in islice(line(name, record), AHEAD):
                 tickets.setdefault(ticket.session, []).append((name, ticket.number))
     return {
-        session: in_parts(names.get(session, ()), tickets.get(session, ())) for session in names.keys() | tickets.keys()
+        session: in_parts(names.get(session, ()), tickets.get(session, ()))
+        for session in names.keys() | tickets.keys()
+        if _is_alive(sessions.get(session))
     }
 
 

@@ -16,7 +16,6 @@ What must hold:
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import secrets
 import sys
@@ -36,9 +35,10 @@ from holdfast.cluster.primitives.several_locks import SeveralLocks
 from holdfast.cluster.session_life.identity import open_here
 from holdfast.cluster.session_life.life import Life
 from holdfast.cluster.synchronous.leased import SyncLeased
+from holdfast.debug.awaited_tasks import waiting_for
 from holdfast.debug.closer_look import cancelled_by_timers
 from holdfast.debug.names import name_of_task, name_of_thread
-from holdfast.debug.parties import Party, of_task
+from holdfast.debug.parties import Party, is_in_timeout, of_task
 from holdfast.debug.stacks import Manager, is_users, place_of
 from holdfast.debug.with_blocks import blocks
 from holdfast.debug.written import managers_of_running
@@ -46,8 +46,6 @@ from holdfast.debug.written import managers_of_running
 from .testimony import Held, Question, Spot, Statement, Ticket
 
 _CALL = Call.wait.__code__
-_WAIT_FOR: Any = getattr(asyncio.tasks, "_release_waiter", None)
-"""Python 3.11: `wait_for()` runs what it awaits in a task of its own, calls this at its end, and cancels it in time."""
 
 
 def testify(life: Life, question: Question) -> list[Statement]:
@@ -62,15 +60,14 @@ def testify(life: Life, question: Question) -> list[Statement]:
     tasks = {id(grant._body): grant._body for grant in grants if grant._body is not None and not grant._body.done()}
     threads = {grant._with_in for grant in grants if grant._with_in}
     if question.tickets:
-        waiting = {id(future): (ticket.name, ticket.number) for future, ticket in seen.waiting_in(life)}
         asked = {*question.tickets}
-        for task in asyncio.all_tasks(life.loop):
-            if waiting.get(id(getattr(task, "_fut_waiter", None))) in asked:
-                thread = seen.thread_of(task)
-                if thread:
-                    threads.add(thread)
-                else:
-                    tasks[id(task)] = task
+        waited = [future for future, ticket in seen.waiting_in(life) if (ticket.name, ticket.number) in asked]
+        for task in (each for future in waited for each in waiting_for(future)[0]):
+            thread = seen.thread_of(task)
+            if thread:
+                threads.add(thread)
+            else:
+                tasks[id(task)] = task
     return [*seen.of_tasks(tasks.values()), *(seen.of_thread(thread, life) for thread in threads)]
 
 
@@ -91,6 +88,8 @@ class _Process:
                 for future, ticket in self.waiting_in(life):
                     self._futures.append(future)
                     self._tickets[id(future)] = ticket
+        self._looked_at: dict[int, tuple[asyncio.Task[Any], bool, list[asyncio.Task[Any]]]] = {}
+        self._on_time = cancelled_by_timers({loop})
         self._frames = sys._current_frames()
         self._calls = {thread: call for thread, frame in self._frames.items() if (call := _call_in(frame)) is not None}
 
@@ -106,7 +105,6 @@ class _Process:
 
     def of_tasks(self, tasks: Iterable[asyncio.Task[Any]]) -> list[Statement]:
         """What these wait for and hold, and the tasks whose end they wait for."""
-        on_time = cancelled_by_timers({self._loop})
         pending, found = [*tasks], dict[int, tuple[Party, Statement]]()
         while pending:
             task = pending.pop()
@@ -114,13 +112,34 @@ class _Process:
                 continue
             party = of_task(task)
             ticket, awaited = self._waited_for(party)
-            has_timeout = party.timeout or id(task) in on_time or _is_in_wait_for(task)
+            has_timeout = party.timeout or self._may_be_ended(task)
             keys = tuple(_key("task", id(each)) for each in awaited)
             name, place = f"task {name_of_task(task)}", _spot(party.place)
             statement = Statement(_key("task", id(task)), name, place, ticket, keys, has_timeout, _held_by(party))
             found[id(task)] = party, statement
             pending += awaited
         return [statement for _, statement in found.values()]
+
+    def _may_be_ended(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a timeout ends a task: its own one, or one of those that wait for it, as these cancel it then."""
+        pending, seen = [task], {id(task)}
+        while pending:
+            has_timeout, parents = self._timeout_and_parents(pending.pop())
+            if has_timeout:
+                return True
+            pending += [parent for parent in parents if id(parent) not in seen]
+            seen.update(map(id, parents))
+        return False
+
+    def _timeout_and_parents(self, task: asyncio.Task[Any]) -> tuple[bool, list[asyncio.Task[Any]]]:
+        """Whether a task has a timeout, or a timer ends a wait for it; and who waits for it. A parent may have many
+        children, and is looked at once."""
+        known = self._looked_at.get(id(task))
+        if known is None:
+            parents, has_timer = waiting_for(task)
+            has_timeout = has_timer or id(task) in self._on_time or is_in_timeout(task)
+            known = self._looked_at[id(task)] = task, has_timeout, parents
+        return known[1:]
 
     def _waited_for(self, party: Party) -> tuple[Ticket | None, tuple[asyncio.Task[Any], ...]]:
         """The ticket with which a task waits, or the tasks whose end it waits for."""
@@ -139,7 +158,7 @@ class _Process:
             return Statement(key, name, None, None, (), False, ())
         call, outer = self._calls[thread]
         task = call._task
-        ticket = None if task is None else self._tickets.get(id(getattr(task, "_fut_waiter", None)))
+        ticket = None if task is None else self._waited_for(of_task(task))[0]
         frames = [each for each in _outwards(outer) if is_users(each)]
         place = place_of(frames[0]) if frames else None
         held = _held_in(thread, life, frames[::-1])
@@ -206,13 +225,6 @@ def _held_in(thread: int, life: Life, frames: list[types.FrameType]) -> tuple[He
 
 def _held(grant: Grant, place: Place | None) -> Held:
     return Held(grant._life.id, grant.name, grant.token, grant.permits, id(grant), _spot(place))
-
-
-def _is_in_wait_for(task: asyncio.Task[Any]) -> bool:
-    callbacks = getattr(task, "_callbacks", None) or ()
-    return _WAIT_FOR is not None and any(
-        type(each) is functools.partial and each.func is _WAIT_FOR for each, *_ in callbacks
-    )
 
 
 def _call_in(frame: types.FrameType) -> tuple[Call[Any], types.FrameType] | None:

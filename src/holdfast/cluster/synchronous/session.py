@@ -278,12 +278,14 @@ class SyncSession(WayIn):
         names: those to look at; by default all.
         within: how many seconds the sessions have to answer, each of the two times.
         on_silent: called, in the thread of the session's event loop, with each session that has not answered.
+            One that polls, as with `?poll=`, never answers, so it is not waited for; to one that polls nobody answers.
         on_error: called, in the same thread, with the error of each name whose record another version wrote. By default
             the first one is raised.
 
         Raises ValueError if `within` is no number of seconds above 0, or one of the names is no text of 1 to 200
         characters; TypeError if `names` is one text; SessionLost if the session is over; EngineError if the engine
-        fails; FormatError without `on_error`.
+        fails; FormatError without `on_error`; RuntimeError without `on_silent`, if this session polls and others would
+        have to be asked.
 
         Cancellation: a thread cannot be cancelled. If a signal handler raises meanwhile, its exception comes out.
         """

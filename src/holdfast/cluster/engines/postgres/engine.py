@@ -110,7 +110,7 @@ class PostgresEngine(FarEngine):
                 await pooler.refuse(link, channel, self._wake_ups)
             await schema.prepare(link)
             await self._look()
-            who = describe_this(label, known.now()).encode()
+            who = describe_this(label, known.now(), polls=self.polls is not None).encode()
             link.reach_until = monotonic() + self._life
             begin = "SELECT SCHEMA.begin_session($1, $2, $3, $4, $5)"
             await link.ask(begin, self._id, link.number, self._life * 1000, channel, who)
