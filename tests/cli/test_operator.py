@@ -270,8 +270,11 @@ def test_what_is_closed_is_told_and_can_be_opened_again():
             asyncio.run(close())
             assert waiter.wait(BOUND) == 125
         told = [run(*command).stdout for command in (["ls"], ["show", "x"], ["top", "--times", "1"])]
-    for text in told:
+    for text in (told[0], told[2]):
         assert "closed: maintenance\\x1b[2J, condition 'c' closed" in text, "a terminal would obey it"
+    assert re.search(
+        r"closed: maintenance\\x1b\[2J, since [-\d]+ [:\d]+ \(\d+ s\), condition 'c' closed, since [-\d]+ ", told[1]
+    )
     assert "y  " in told[-1], "what is closed is not idle"
     for says in ("opened\n", "was not closed\n"):
         opened = run("reopen", "x")

@@ -56,7 +56,7 @@ def print_names(found: Iterable[Inspection]) -> bool:
 
 def print_name(one: Inspection) -> bool:
     """Print the holders, the waiters in order, the dead sessions, and the evictions. Return as print_names() does."""
-    printed = _print(f"{one.name!r}: {one.kind}, made by {printable(one.made_by)}. {_state(one)}")
+    printed = _print(f"{one.name!r}: {one.kind}, made by {printable(one.made_by)}. {_state(one, since=True)}")
     table = _SessionsTable()
     for holding in one.holders:
         token = "-" if holding.token is None else str(holding.token)
@@ -181,11 +181,13 @@ def _times(permits: int) -> str:
     return f" (x{permits})" if permits > 1 else ""
 
 
-def _state(one: Inspection) -> str:
+def _state(one: Inspection, since: bool = False) -> str:
+    """since: whether to say since when something is closed."""
     state = [
         f"{name.replace('_', ' ')}: {_word(value)}" for name, value in one.state.items() if name not in _IN_THE_KIND
     ]
-    return ", ".join([*state, *map(closed, one.closed)])
+    state += [f"{closed(each)}, since {_age(each.since)}" if since else closed(each) for each in one.closed]
+    return ", ".join(state)
 
 
 def closed(closing: Closing) -> str:

@@ -590,7 +590,7 @@ class Exchange:
 
     def _closed(self, reason: str | None) -> Closed:
         why = "" if reason is None else f": {reason}"
-        return Closed(f"the {self.initial.KIND} {shown(self._name)} of {self._session} is closed{why}", reason)
+        return Closed(f"the {self.initial.KIND} {shown(self._name)} is closed{why}", reason)
 
     # Reading
 
