@@ -49,6 +49,20 @@ async def test_another_task_releases_it(take):
 
 
 @pytest.mark.usefixtures("asked")
+async def test_a_task_that_only_acquires_is_nobody():
+    """That of wait_for() in Python 3.11 ends before the caller goes on."""
+    lock = holdfast.Lock()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        await asyncio.wait_for(lock.acquire(), BOUND)
+        lock.release()
+        await asyncio.create_task(lock.acquire())
+        lock.release()
+        await asyncio.gather(lock.acquire())
+        lock.release()
+
+
+@pytest.mark.usefixtures("asked")
 async def test_no_task_releases_it_and_in_the_middle_of_a_block():
     lock, event = holdfast.Lock(), asyncio.Event()
     task = asyncio.create_task(acquire_in_block(lock, event), name="holder")
@@ -140,8 +154,11 @@ def test_in_the_environment(pure):
             lock = holdfast.Lock()
             async with lock:
                 pass
-            await asyncio.create_task(lock.acquire(), name="taker")
+            await asyncio.create_task(take(lock), name="taker")
             lock.release()
+
+        async def take(lock):
+            await lock.acquire()
 
         asyncio.run(main())
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -62,13 +63,12 @@ notes = _Notes()
 
 
 def _acquire(usual: Callable[[Lock], Any]) -> Callable[[Lock], Any]:
-    @functools.wraps(usual)
     async def acquire(self: Lock) -> Literal[True]:
         await usual(self)
-        _note(self)
+        _note(self, acquire.__code__)
         return True
 
-    return acquire
+    return functools.update_wrapper(acquire, usual)
 
 
 def _try_acquire(usual: Callable[[Lock], bool]) -> Callable[[Lock], bool]:
@@ -101,9 +101,11 @@ def _release(usual: Callable[[Lock], None]) -> Callable[[Lock], None]:
     return release
 
 
-def _note(lock: Lock) -> None:
+def _note(lock: Lock, code: types.CodeType | None = None) -> None:
+    """code: of what acquires it. A task that does nothing else, as that of `wait_for()` in Python 3.11, is nobody."""
     task = _this_task()
-    lock.__dict__[_NOTE] = None if task is None else (ref(task), name_of_task(task))
+    is_known = task is not None and (code is None or getattr(task.get_coro(), "cr_code", None) is not code)
+    lock.__dict__[_NOTE] = (ref(task), name_of_task(task)) if task is not None and is_known else None
 
 
 def _this_task() -> asyncio.Task[Any] | None:
