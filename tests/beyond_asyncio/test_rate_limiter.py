@@ -385,7 +385,7 @@ def test_a_number_of_tokens_is_called_so() -> None:
 
 
 async def test_acquire_all_takes_rate_limiters() -> None:
-    with pytest.raises(TypeError, match=r"acquire_all\(\) takes RateLimiters of this process, not <object"):
+    with pytest.raises(TypeError, match=r"acquire_all\(\) takes RateLimiters, each with a number .*not <object"):
         await holdfast.acquire_all((object(), 1))  # type: ignore[arg-type]
 
 

@@ -360,3 +360,39 @@ async def test_a_cancelled_wait_in_a_session_that_is_closed_says_nothing_to_the_
     gc.collect()
     await asyncio.sleep(0)
     assert not told
+
+
+async def test_acquire_all_takes_from_limiters_of_sessions_and_of_the_process(place):
+    async with place.connect() as one, place.connect() as two:
+        here = holdfast.RateLimiter(NEVER, burst=5)
+        often, seldom = one.rate_limiter("r", NEVER, burst=5), two.rate_limiter("s", NEVER, burst=1)
+        assert await holdfast.acquire_all((seldom, 1), (often, 2), (here, 1)) is True
+        assert (await tokens(one), int(here.statistics().tokens)) == (3, 4)
+        waiting = start(holdfast.acquire_all((seldom, 1), (here, 2), (often, 3)))
+        await settle(one, two)
+        assert (await tokens(one), int(here.statistics().tokens)) == (0, 2), "they are taken before those of `s`"
+        waiting.cancel()
+        await settle(one, two)
+        assert waiting.cancelled()
+        assert (await tokens(one), int(here.statistics().tokens)) == (3, 4)
+        with pytest.raises(ValueError, match="at most 1"):
+            await holdfast.acquire_all((often, 1), (seldom, 2))
+        assert await tokens(one) == 3
+        await seldom.close("over")
+        with pytest.raises(holdfast.Closed):
+            await holdfast.acquire_all((often, 1), (seldom, 1))
+        await settle(one, two)
+        assert await tokens(one) == 3
+
+
+async def test_acquire_all_of_a_session_that_ends_meanwhile(memory):
+    async with memory.connect() as one:
+        two = await memory.opened()
+        lost, seldom = two.rate_limiter("r", NEVER, burst=5), one.rate_limiter("s", NEVER, burst=1)
+        assert await seldom.try_acquire()
+        waiting = start(holdfast.acquire_all((seldom, 1), (lost, 3)))
+        await settle(one, two)
+        await two.close()
+        waiting.cancel()
+        await settle(one)
+        assert waiting.cancelled()

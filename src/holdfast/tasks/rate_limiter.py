@@ -24,7 +24,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from .context_manager import FINISHED, returns_awaitable
 from .primitive import Primitive
@@ -168,6 +168,9 @@ class RateLimiter(Primitive):
         """Do nothing: what was taken stays taken."""
         return FINISHED
 
+    def _place(self) -> tuple[int, int, str]:
+        return 0, self._number, ""
+
     def _needs(self, n: int) -> int:
         needs = at_least_one(n, "n, a number of tokens,")
         if needs > self.burst:
@@ -271,29 +274,46 @@ class RateLimiter(Primitive):
         return None if loop is None or loop.is_closed() else loop.call_at(when, self._settle)
 
 
-async def acquire_all(*wanted: tuple[RateLimiter, int]) -> Literal[True]:
+@runtime_checkable
+class Limiter(Protocol):
+    """What `acquire_all()` takes tokens from: a RateLimiter of tasks, of `holdfast.threads` or of a session."""
+
+    async def acquire(self, n: int = 1) -> Literal[True]:
+        """See `RateLimiter.acquire()`."""
+
+    def _place(self) -> tuple[int, int, str]:
+        """By this they are sorted."""
+
+    def _needs(self, n: int) -> int:
+        """A number of tokens. Raises TypeError or ValueError if it is wrong."""
+
+    def _now(self) -> float:
+        """The time, for `_put_back()`."""
+
+    def _put_back(self, n: int, since: float) -> None:
+        """Take back what was taken at that time, but for what has come since."""
+
+
+async def acquire_all(*wanted: tuple[Limiter, int]) -> Literal[True]:
     """Take tokens from several limiters, from one after the other, in an order that is the same for all tasks.
 
-    wanted: limiters, each with the number of tokens. Those of `holdfast.threads` may be among them.
+    wanted: limiters, each with the number of tokens. Those of `holdfast.threads` and of sessions may be among them.
 
-    Raises what `RateLimiter.acquire()` raises, before anything is taken; TypeError also for a limiter of a session.
+    Raises what `acquire()` of a limiter raises, and then nothing is taken; TypeError also for what is no RateLimiter.
 
-    Cancellation: the task leaves the line, and has taken nothing.
+    Cancellation: the task leaves the line, and what it has taken is put back, but for what has come since.
 
     Example::
 
         await holdfast.acquire_all((per_second, 1), (per_day, 1))
     """
     for limiter, _ in wanted:
-        if not isinstance(limiter, RateLimiter):
-            raise TypeError(
-                f"acquire_all() takes RateLimiters of this process, not {limiter!r}; acquire those of a session one "
-                "after the other, always in the same order"
-            )
+        if not isinstance(limiter, Limiter):
+            raise TypeError(f"acquire_all() takes RateLimiters, each with a number of tokens, not {limiter!r}")
     needs = [(limiter, limiter._needs(n)) for limiter, n in wanted]
-    taken: list[tuple[RateLimiter, int, float]] = []
+    taken: list[tuple[Limiter, int, float]] = []
     try:
-        for limiter, n in sorted(needs, key=lambda each: each[0]._number):
+        for limiter, n in sorted(needs, key=lambda each: each[0]._place()):
             await limiter.acquire(n)
             taken.append((limiter, n, limiter._now()))
     except BaseException:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Coroutine
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
 from holdfast._refusals import refusing
-from holdfast.cluster.errors import SessionLost
+from holdfast.cluster.errors import NameConflict, SessionLost
 from holdfast.cluster.only_async_with import OnlyAsyncWith
 from holdfast.cluster.records.rate_limiter import (
     MICROS,
@@ -70,7 +71,7 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
         Cancellation: raises at once. The task leaves the line, and has taken nothing: what was taken already is put
         back, but for what has come since the request.
         """
-        needs = self._limits._needs(n)
+        needs = self._needs(n)
         await self._session._ready()
         loop, register = self._session._life.loop, self._register
         asked = loop.time()
@@ -114,7 +115,7 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
         Cancellation: raises at once, and nothing has been taken. What is taken all the same is put back as soon as that
         is known.
         """
-        needs = self._limits._needs(n)
+        needs = self._needs(n)
         await self._session._ready()
         loop = self._session._life.loop
         asked = loop.time()
@@ -124,9 +125,26 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
         )
         return value == TAKEN
 
-    async def _put_back(self, n: int, seconds: float) -> None:
+    async def _return(self, n: int, seconds: float) -> None:
         """Put back what was taken within so many seconds, but for what has come since."""
         await self._tell(PutBack(NO_TICKET, n, round(seconds * MICROS)))
+
+    # For acquire_all()
+
+    def _place(self) -> tuple[int, int, str]:
+        """Behind those of this process, and in the same order in all of them."""
+        return 1, 0, self._name
+
+    def _needs(self, n: int) -> int:
+        return self._limits._needs(n)
+
+    def _now(self) -> float:
+        return self._session._life.loop.time()
+
+    def _put_back(self, n: int, since: float) -> None:
+        """It is done soon, also if the task is cancelled again."""
+        with contextlib.suppress(NameConflict):  # the name is something else by now
+            self._register.send(PutBack(NO_TICKET, n, round((self._now() - since) * MICROS)))
 
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take one token, as acquire() does. The `as` value is None."""

@@ -48,7 +48,7 @@ class SyncRateLimiter(SyncClosable):
 
         async def put_back(taken: bool) -> None:
             if taken:
-                await limiter._put_back(n, monotonic() - began)
+                await limiter._return(n, monotonic() - began)
 
         if not seconds:
             return self._way_in._run(lambda: limiter.try_acquire(n), undo=put_back)
