@@ -54,6 +54,8 @@ def page(request, tmp_path, monkeypatch):
             assert one.recv(64) == b"+OK\r\n"
         monkeypatch.setenv("HOLDFAST_DOCS_SERVER", str(server.port))
         monkeypatch.setattr(socket, "getaddrinfo", sitecustomize.getaddrinfo)
+    removes, instrument = [], holdfast.instrument
+    monkeypatch.setattr(holdfast, "instrument", lambda hook: removes.append(instrument(hook)) or removes[-1])
     modules = set(sys.modules)
     page = Page(path, tmp_path)
     try:
@@ -61,6 +63,8 @@ def page(request, tmp_path, monkeypatch):
     finally:
         page.close()
         holdfast.uninstall()  # a page may have shown install()
+        for remove in removes:
+            remove()
         for name in set(sys.modules) - modules:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
                 del sys.modules[name]

@@ -42,9 +42,11 @@ class Primitive:
 
     async def _read(self) -> Any:
         await self._session._ready()
-        return await self._register.read()
+        with self._session._telling_why():
+            return await self._register.read()
 
     async def _read_living(self) -> Any:
         """The record without what the dead hold and wait for."""
         await self._session._ready()
-        return await self._register.read_living()
+        with self._session._telling_why():
+            return await self._register.read_living()
