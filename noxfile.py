@@ -54,9 +54,9 @@ TASK_TIER = [
 ]
 """The tests of what has two twins, or rests on how an interpreter works inside."""
 IN_PARALLEL = ["--numprocesses", str(min(6, 2 * (os.cpu_count() or 1) + 1)), "--dist", "worksteal"]
-"""More than twice as many as there are processors, as the tests of real processes mostly wait: with four on two, a
-quarter of the processors' time was free. The searches, which do not wait, are side by side in the order of the tests,
-so a worker that has none left takes some over."""
+"""More than twice as many as there are processors, as the tests of real processes mostly wait: with four on two, both
+were often idle. The searches, which do not wait, are side by side in the order of the tests, so a worker that has none
+left takes some over."""
 PYODIDE = "pyodide@314.0.7"
 PYPY = os.environ.get("PYPY") or shutil.which("pypy3.11") or shutil.which("pypy3")
 OTHERS = "memory", "embedded", "uvloop", "cluster", "valkey", "redis", "postgres", "etcd"

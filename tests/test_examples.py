@@ -868,9 +868,8 @@ async def test_the_watchdog_opens_a_deadlock(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         held.set()
         watchdog = await start("deadlock_watchdog", "--url", url, "--every", 0.05, "--evict")
-        await until(
-            lambda: all(task.done() for task in pair)
-        )  # a timeout of one that awaits them would open it as well
+        # A timeout of one that awaits them would open the circle, so nobody does.
+        await until(lambda: all(task.done() for task in pair))
         outcomes = await asyncio.gather(*pair, return_exceptions=True)
         watchdog.terminate()
         printed, errors = await watchdog.communicate()
