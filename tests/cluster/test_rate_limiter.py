@@ -299,10 +299,6 @@ async def test_misuse(memory):
             session.rate_limiter("r", 5e6)
         with pytest.raises(ValueError, match="a name is a text"):
             session.rate_limiter("", 1)
-        with pytest.raises(
-            TypeError, match=r"acquire_all\(\) takes RateLimiters of this process, not <holdfast.cluster"
-        ):
-            await holdfast.acquire_all((limiter, 1))
         assert isinstance(limiter, RateLimiter)
         assert await limiter.try_acquire(3), "something was taken"
 
@@ -378,6 +374,8 @@ async def test_acquire_all_takes_from_limiters_of_sessions_and_of_the_process(pl
         with pytest.raises(ValueError, match="at most 1"):
             await holdfast.acquire_all((often, 1), (seldom, 2))
         assert await tokens(one) == 3
+        with pytest.raises(TypeError, match=r"each with a number of tokens, not <holdfast\.cluster\.Lock"):
+            await holdfast.acquire_all((often, 1), (one.lock("l"), 1))
         await seldom.close("over")
         with pytest.raises(holdfast.Closed):
             await holdfast.acquire_all((often, 1), (seldom, 1))
