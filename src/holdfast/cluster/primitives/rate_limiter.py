@@ -77,7 +77,7 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
         asked = loop.time()
 
         def leave(ticket: int) -> PutBack:
-            return PutBack(ticket, needs, round((loop.time() - asked) * MICROS))
+            return _put_back(ticket, needs, loop.time() - asked)
 
         ticket, turn = register.begin(partial(Take, tokens=needs), leave=leave, ends_with_grant=False)
         try:
@@ -87,15 +87,16 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
             while value != TAKEN:
                 if (seconds := until - loop.time()) > 0:
                     news = await register.wait_at_most(ticket, seconds)
-                    if news not in (None, value):  # else the record was looked at, and is as it was: the time runs on
-                        value, until = news, loop.time() + wait_of(news)
-                    continue
-                asked = loop.time()
-                value = await register.send(Claim(ticket))
+                    if news is None or news == value:  # the record was looked at, and is as it was: the time runs on
+                        continue
+                    value = news
+                else:
+                    asked = loop.time()
+                    value = await register.send(Claim(ticket))
+                    if not value:
+                        await register.check_not_turned_away(ticket)
+                        raise SessionLost(f"the place of {self._session!r} in {shown(self._name)} is gone: {REPLACED}")
                 until = loop.time() + wait_of(value)
-                if not value:
-                    await register.check_not_turned_away(ticket)
-                    raise SessionLost(f"the place of {self._session!r} in {shown(self._name)} is gone: {REPLACED}")
         except BaseException:
             register.not_taken(ticket, leave)
             raise
@@ -121,13 +122,13 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
         asked = loop.time()
         _, value = await self._register.ask_at_once(
             partial(TryTake, tokens=needs),
-            lambda ticket: PutBack(ticket, needs, round((loop.time() - asked) * MICROS)),
+            lambda ticket: _put_back(ticket, needs, loop.time() - asked),
         )
         return value == TAKEN
 
     async def _return(self, n: int, seconds: float) -> None:
         """Put back what was taken within so many seconds, but for what has come since."""
-        await self._tell(PutBack(NO_TICKET, n, round(seconds * MICROS)))
+        await self._tell(_put_back(NO_TICKET, n, seconds))
 
     # For acquire_all()
 
@@ -144,7 +145,7 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
     def _put_back(self, n: int, since: float) -> None:
         """It is done soon, also if the task is cancelled again."""
         with contextlib.suppress(NameConflict):  # the name is something else by now
-            self._register.send(PutBack(NO_TICKET, n, round((self._now() - since) * MICROS)))
+            self._register.send(_put_back(NO_TICKET, n, self._now() - since))
 
     def __aenter__(self) -> Coroutine[Any, Any, None]:
         """Take one token, as acquire() does. The `as` value is None."""
@@ -157,3 +158,8 @@ class RateLimiter(ClosesItself, OnlyAsyncWith):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Do nothing: what was taken stays taken."""
+
+
+def _put_back(ticket: int, n: int, seconds: float) -> PutBack:
+    """Of what was taken within so many seconds."""
+    return PutBack(ticket, n, round(seconds * MICROS))

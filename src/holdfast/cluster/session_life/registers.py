@@ -46,10 +46,14 @@ class Registers:
         register = Register(self._session, name, initial, self._numbers)
         if is_same_kind:
             register.follow(before)
+        self._put_in_place(name, register)
+        return register
+
+    def _put_in_place(self, name: str, register: Register) -> None:
+        """From now on it is the one of the name."""
         self.by_name[name] = register
         if name in self.in_use:
             self.in_use[name] = register
-        return register
 
     def bring_back(self, name: str, register: Exchange) -> bool:
         """Use one again that was replaced, if nothing has come of the one in its place. Return whether it is used.
@@ -64,9 +68,7 @@ class Registers:
             self._numbers = max(self._numbers, other.numbers)
         register.is_replaced = False
         register.go_on_from(self._numbers)
-        self.by_name[name] = register
-        if name in self.in_use:
-            self.in_use[name] = register
+        self._put_in_place(name, register)
         return True
 
     def let_go(self, some: Iterable[tuple[str, Exchange]]) -> None:

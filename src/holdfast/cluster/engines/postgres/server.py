@@ -58,10 +58,18 @@ class Server(Protocol):
         """Of a connection, which may be broken. Raises what asyncpg raises; then it may still be open."""
 
 
-class ServerOfUrl:
-    """One that is reached by a URL."""
+class _OwnConnections:
+    """A way to a server whose connections are the session's, and are closed when it lets go of them."""
 
     most_connections = 4
+
+    async def let_go(self, connection: Connection) -> None:
+        if not connection.is_closed():
+            await connection.close()
+
+
+class ServerOfUrl(_OwnConnections):
+    """One that is reached by a URL."""
 
     def __init__(self, url: str) -> None:
         """Raises ValueError if the URL is wrong."""
@@ -85,15 +93,10 @@ class ServerOfUrl:
         # A statement that is prepared anew every five minutes would take another round trip now and then.
         return await asyncpg.connect(self._dsn, timeout=limit, max_cached_statement_lifetime=0)
 
-    async def let_go(self, connection: Connection) -> None:
-        if not connection.is_closed():
-            await connection.close()
 
+class ServerOfFunction(_OwnConnections):
+    """One that a function of the caller's connects to."""
 
-class ServerOfFunction:
-    """One that a function of the caller's connects to. The connections are the session's."""
-
-    most_connections = ServerOfUrl.most_connections
     synchronous_commit: str | None = None
     poll: float | None = None
 
@@ -113,10 +116,6 @@ class ServerOfFunction:
                 f"asyncpg.connect() does, not {shown(connection)}"
             )
         return connection
-
-    async def let_go(self, connection: Connection) -> None:
-        if not connection.is_closed():
-            await connection.close()
 
 
 class ServerOfPool:
