@@ -25,11 +25,12 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from holdfast.cluster.records.additions import added, left, takes_additions
+from holdfast.cluster.records.answers import Answer
 from holdfast.cluster.records.barrier import GiveUp, Trip
 from holdfast.cluster.records.closing import ITSELF
 from holdfast.cluster.records.line import size
 from holdfast.cluster.records.lock import Relock, Return, Wait
-from holdfast.cluster.records.record import Answer, Grants, Record, Withdraw, WithdrawMany
+from holdfast.cluster.records.record import Grants, Record, Withdraw, WithdrawMany
 from holdfast.cluster.records.rw_lock import Downgrade, Read
 from holdfast.cluster.records.semaphore import AcquireMany, refusal
 from holdfast.cluster.records.step import Batch, Step, step

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.cluster.records import rows
 from holdfast.cluster.records.line import (
     TOGETHER,
     Run,
@@ -20,6 +22,7 @@ from holdfast.cluster.records.line import (
     tickets,
     tickets_of,
 )
+from holdfast.cluster.records.rows import LineRows, of_run, run_in
 
 from .test_lock import connect, run, url
 from .worker import until_waiting
@@ -140,3 +143,58 @@ async def waiters(session):
         return (await session.inspect("x")).waiters
     except KeyError:
         return ()
+
+
+# Its rows
+
+RUNS = st.builds(
+    lambda session, spans, since, asks: Run(session, (*sorted(spans),), since, asks),
+    st.sampled_from(["a", "b", "a session of 7"]),
+    st.sets(st.integers(0, 10**20), min_size=2, max_size=4).map(lambda spans: sorted(spans)[: len(spans) // 2 * 2])
+    | st.integers(0, 10**20).map(lambda ticket: [ticket, ticket + 1]),
+    st.floats(0, 253402300799, allow_nan=False) | st.integers(0, 10**14).map(lambda millis: millis / 1000),
+    st.sampled_from([1, 1, 1, 2]),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.lists(RUNS, max_size=4), max_size=8), st.data())
+def test_the_rows_of_a_line_do_not_depend_on_the_line_before(added, data):
+    writer, reader, line = LineRows(), LineRows(), ()
+    for runs in added:
+        line = (*line, *runs)
+        for _ in range(data.draw(st.integers(0, 2))):
+            at = data.draw(st.sampled_from([0, 0, 0, *range(len(line))]))
+            line = line[:at] + line[at + 1 :]
+        written = [*map(of_run, line)]
+        assert [*writer.of(line)] == written
+        assert reader.read(written) == line == tuple(map(run_in, written))
+
+
+@pytest.mark.parametrize(
+    "row", ["b", "b\t0.50\t1", "b\t0.5\t01", "b\t1e3\t1", "b\t.5\t1", "b\t00.5\t1", "\u00e4\t0.5\t1", "b\t\u0661.5\t1"]
+)
+@pytest.mark.parametrize("others", [[], ["a\t0.5\t1"], ["a\t0.5\t1\t3"]])
+def test_a_row_that_was_written_otherwise_is_refused_wherever_it_stands(row, others):
+    known = LineRows()
+    assert known.read(others) is not None
+    for wrong in ([row, *others], [*others, row]):
+        assert known.read(wrong) is None
+        assert LineRows().read(wrong) is None
+
+
+def test_a_change_at_the_ends_of_a_line_reads_and_writes_only_what_is_new(monkeypatch):
+    line = tuple(Run("abc"[ticket % 3], (ticket, ticket + 1), 0.5) for ticket in range(100))
+    known = LineRows()
+    known.of(line)
+    new = []
+    monkeypatch.setattr(rows, "_rows_of", lambda line: new.extend(line) or [*map(of_run, line)])
+    monkeypatch.setattr(rows, "_runs_in", lambda rows: new.extend(rows) or [*map(run_in, rows)])
+    last = Run("d", (7, 8), 0.5)
+    shorter = (*line[1:], last)
+    written = known.of(shorter)
+    assert new == [last]
+    assert known.read([*written[2:], "e\t1.5\t8"])[-1] == Run("e", (8, 9), 1.5)
+    assert new == [last, "e\t1.5\t8"]
+    known.of(line[:50] + line[51:])
+    assert new == [last, "e\t1.5\t8", *line[:3]]  # in the middle as well

@@ -8,10 +8,11 @@ import pytest
 
 from holdfast.cluster import FormatError
 from holdfast.cluster.records.additions import added
+from holdfast.cluster.records.answers import answer_to
 from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Notify, Operation, Release, TryAcquire, Wait
-from holdfast.cluster.records.record import Answer, Wake, Withdraw
+from holdfast.cluster.records.record import Wake, Withdraw
 from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import decode, encode
 
@@ -87,7 +88,7 @@ def test_a_batch_that_is_stored_twice_counts_once():
 def test_the_tickets_of_two_batches_are_one_run():
     more = Batch("b", 2, (Acquire(3),))
     assert stored(HELD, B, more).line == (Run("b", (1, 4), NOW / 1_000_000),)
-    assert stored(HELD, B, more).answers["b"] == Answer(2, (0, 1))
+    assert stored(HELD, B, more).answers["b"] == answer_to(2, [0])
 
 
 @pytest.mark.parametrize(

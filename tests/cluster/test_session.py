@@ -16,6 +16,7 @@ from interpreters import BOUND, RARELY, collect
 
 import holdfast
 from holdfast.cluster import EngineError, FormatError, LeaseLost, NameConflict, SessionLost
+from holdfast.cluster.records.answers import batch_of
 from holdfast.cluster.records.any_kind import decode_any
 from holdfast.cluster.records.stored import encode
 from holdfast.cluster.session_life import housekeeping, renewal
@@ -482,7 +483,7 @@ def test_a_name_that_is_used_again_goes_on_with_its_numbers(url):
 
             async def number():
                 await session.event("e").set()
-                return decode_any(await session.engine.read("e"), "e").answers[session.id].batch
+                return batch_of(decode_any(await session.engine.read("e"), "e").answers.get(session.id))
 
             numbers = []
             for _ in range(3):

@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.cluster import FormatError
 from holdfast.cluster.records.additions import added
+from holdfast.cluster.records.answers import answer_to
 from holdfast.cluster.records.any_kind import KINDS, decode_any
 from holdfast.cluster.records.barrier import BarrierRecord, Place
 from holdfast.cluster.records.closing import Close
@@ -17,7 +18,7 @@ from holdfast.cluster.records.json_text import FORMAT
 from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
 from holdfast.cluster.records.rate_limiter import RateLimiterRecord
-from holdfast.cluster.records.record import Answer, Record
+from holdfast.cluster.records.record import Record
 from holdfast.cluster.records.rw_lock import RWLockRecord, Writer
 from holdfast.cluster.records.semaphore import Refused, SemaphoreRecord
 from holdfast.cluster.records.step import Batch, step
@@ -81,7 +82,7 @@ def stored(record: Record, **changes: Any) -> str:
     [
         LockRecord(
             made_by="\xe4",
-            answers={"a": Answer(0, ()), "b": Answer.of(2, (1, 0, -1, -1))},
+            answers={"a": answer_to(0, ()), "b": answer_to(2, (1, 0, -1, -1))},
             line=(Run("b", (0, 1), 1764118000.5), Run("c", (3, 9, 11, 12))),
             changed=1764118000.5,
             tokens=7,
@@ -151,7 +152,7 @@ LINE = LockRecord(
     tokens=1,
     holder=Holder("a", 1, 1),
     line=(Run("b", (1, 3, 4, 5), 1764118000.5), Run("c", (7, 8), 0.0)),
-    answers={"b": Answer(3, (0, 2, 1, 1)), "c": Answer(0, ())},
+    answers={"b": answer_to(3, (0, 0, 1)), "c": answer_to(0, ())},
 )
 
 

@@ -11,8 +11,6 @@ from interpreters import BOUND, RARELY
 import holdfast
 from holdfast.cluster import LeaseLost, SessionLost
 from holdfast.cluster.engines.memory import MemoryEngine
-from holdfast.cluster.records import rows
-from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.record import Wake
 from holdfast.cluster.session import Session
 from holdfast.cluster.session_life import exchange
@@ -365,12 +363,3 @@ def test_eager_tasks_begin_no_request_within_another_and_let_the_loop_go_on():
 def test_a_wake_up_may_not_name_any_number_of_tickets():
     assert Wake.read("1 9 3") == (1, 9, 3)
     assert Wake.read(f"1 9 {10**9}") is None
-
-
-def test_long_rows_are_not_remembered():
-    before = rows.of_run.cache_info().currsize, rows.run_in.cache_info().currsize
-    spans = tuple(range(1, 2001))
-    for start in range(100, 200):
-        line = (Run(f"session {start}", tuple(start + each for each in spans), 1.0),)
-        assert rows.line_in([*rows.of_line(line)]) == line
-    assert (rows.of_run.cache_info().currsize, rows.run_in.cache_info().currsize) == before

@@ -5,6 +5,7 @@
     leased                             what a lock and a semaphore share
     record                             what every kind has and answers
     line                               the waiters, in the order in which they are served
+    answers                            what is kept of each session's last batch
     step                               one session's batch, applied to a record
     watching                           which sessions each waiting session watches
     stored, rows, additions            how a record is written down and read

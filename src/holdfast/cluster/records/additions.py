@@ -16,9 +16,10 @@ from functools import cache
 from typing import Any, TypeVar
 
 from . import shapes
+from .answers import batch_of
 from .json_text import ENCODER, FORMAT, document_of
 from .record import Record, Withdraw
-from .step import Batch, note_answer, operated
+from .step import Batch, moment, note_answer, operated
 
 R = TypeVar("R", bound=Record)
 _BETWEEN = "\t"
@@ -72,6 +73,7 @@ def left(record: Record) -> str | None:
 def with_additions(record: R, rows: Iterable[str]) -> R | None:
     """The record after the rows that were stored behind it, in order; None if a row is not one of holdfast's."""
     answers = {**record.answers}  # changed in place, as there may be hundreds of rows
+    record = record.but(answers=answers)
     for row in rows:
         micros, _, text = row.partition(" ")
         session, *asked = text.split(_BETWEEN)
@@ -83,19 +85,18 @@ def with_additions(record: R, rows: Iterable[str]) -> R | None:
         has_left = asked == [""]
         if not has_left and not _is_batch(asked[0], operations, record):
             return None
-        at = moment(int(micros))
+        at = moment(int(micros) / 1_000_000)
         if has_left:
             record = record.but(changed=at).bury([session], [])
             answers.pop(session, None)
             continue
         number = int(asked[0])
-        answer = answers.get(session)
-        if answer is not None and number and answer.batch >= number:
+        if number and batch_of(answers.get(session)) >= number:
             continue  # it was sent, and stored, twice
         batch = Batch(session, number, _operations(operations, record.ADDED), at)
-        record, outcomes = operated(record, batch, [])
+        record, outcomes = operated(record.but(changed=at), batch, [])
         note_answer(answers, record, batch, outcomes)
-    return record.but(answers=answers)
+    return record
 
 
 def _operation(text: str) -> list[Any]:
@@ -117,8 +118,3 @@ def _operations(rows: Iterable[list[Any]], named: Mapping[str, Any]) -> tuple[An
         else:
             operations.append(named[name](*values))
     return tuple(operations)
-
-
-def moment(micros: int) -> float:
-    """An engine's time as in `Batch.at`."""
-    return round(micros / 1_000_000, 3)

@@ -310,7 +310,7 @@ class LockRecord(LeasedRecord):
         return {"tokens": tokens, "holder": Holder(session, ticket, tokens - behind, since, tickets)}
 
     def parts(self) -> Iterable[str]:
-        return [room.text for room in self.rooms.values()]
+        return [room.text for room in self.rooms.values()] if self.rooms else ()
 
     def with_parts(self, rows: Collection[str], known: LockRecord | None) -> LockRecord | None:
         if not rows:

@@ -18,9 +18,8 @@ What must hold for every kind, and which library broke it:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, groupby, repeat
 from typing import Any, ClassVar, NamedTuple, Self
 
 from .closing import ITSELF, Closing, TurnedAway, plain, with_others
@@ -28,24 +27,6 @@ from .json_text import ENCODER
 from .line import Line, Run, leave, tickets_of, without
 from .shapes import MANY, Shape
 from .watching import watches
-
-
-class Answer(NamedTuple):
-    """The outcomes of a session's last batch; see `Step.outcomes`."""
-
-    batch: int
-    packed: tuple[int, ...]
-    """Each outcome, followed by how many times it comes in succession: thousands of outcomes are mostly the same."""
-
-    @classmethod
-    def of(cls, batch: int, outcomes: Sequence[int]) -> Self:
-        if len(outcomes) == 1:
-            return cls(batch, (outcomes[0], 1))
-        return cls(batch, tuple(chain.from_iterable((each, len([*same])) for each, same in groupby(outcomes))))
-
-    @property
-    def outcomes(self) -> tuple[int, ...]:
-        return tuple(chain.from_iterable(map(repeat, self.packed[::2], self.packed[1::2])))
 
 
 class Withdraw(NamedTuple):
@@ -146,8 +127,8 @@ class Record(ABC):
 
     made_by: str = ""
     """The name of the session that used the record first, for error messages."""
-    answers: Mapping[str, Answer] = field(default_factory=dict)
-    """The answer to each session's last batch, by session."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """The answer to each session's last batch, by session; see `answers.py`."""
     line: Line = ()
     """The waiters, in the order in which they are served."""
     changed: float = 0.0

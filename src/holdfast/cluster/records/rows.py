@@ -1,61 +1,87 @@
-"""The rows in which a record's line and answers are stored: one for each run of tickets, one for each answer. Pure.
-
-Most rows stay as they are from step to step, as a change touches the ends of the line and the answer to one session. So
-what a row stands for is remembered, and so is the row of a run and of an answer. A long line then costs a change
-little. Rows that are long themselves are not remembered, as they could fill the memory.
-"""
+"""The rows in which a record's line is stored: one for each run of tickets. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from operator import itemgetter
-from typing import cast
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 from . import shapes
 from .line import Line, Run
-from .record import Answer
 
+K = TypeVar("K")
+V = TypeVar("V")
 _BETWEEN = "\t"
 """A session's id has no tab, as it is printable."""
-_REMEMBERED = 4096
-"""Rows."""
-_SHORT = 200
-"""The most characters of a row that is remembered."""
-_FEW = 12
-"""The most numbers of spans or of outcomes in such a row."""
 
 
-def of_line(line: Line) -> Iterable[str]:
-    """The rows of a line."""
-    are_short = max(map(len, map(_SPANS, line)), default=0) <= _FEW
-    return map(of_run if are_short else of_run.__wrapped__, line)
+class LineRows:
+    """A line and its rows, from change to change. A change touches the ends of a line: only they are read and written.
+
+    It has the last line only.
+    """
+
+    def __init__(self) -> None:
+        self._line: Line = ()
+        self._rows: list[str] = []
+
+    def of(self, line: Line) -> Sequence[str]:
+        """The rows of a line."""
+        if line is not self._line:
+            self._rows = _carried(self._line, self._rows, line, _rows_of)
+            self._line = line
+        return self._rows
+
+    def read(self, rows: list[str]) -> Line | None:
+        """The line that rows stand for; None if they are not holdfast's."""
+        if rows == self._rows:
+            return self._line
+        known: Sequence[Run | None] = self._line
+        runs = (*_carried(self._rows, known, rows, _runs_in),)
+        if None in runs:
+            return None
+        self._line, self._rows = cast(Line, runs), rows
+        return self._line
 
 
-def line_in(rows: Sequence[str]) -> Line | None:
-    """The line that rows stand for; None if they are not holdfast's."""
-    read = run_in if max(map(len, rows), default=0) <= _SHORT else run_in.__wrapped__
-    runs = (*map(read, rows),)
-    return None if None in runs else cast(Line, runs)
+def _carried(
+    old: Sequence[K], values: Sequence[V], new: Sequence[K], make: Callable[[Sequence[K]], list[V]]
+) -> list[V]:
+    """The values for `new`: those of `old` that are the same, and the others made anew."""
+    if not (old and new) or not (new[0] in old or new[-1] in old):
+        return make(new)
+    front = old.index(new[0]) if new[0] in old else 0
+    kept = len(old) - front
+    if [*old[front:]] == [*new[:kept]]:  # most often the first have left, and others have come at the end
+        return [*values[front:], *make(new[kept:])]
+    known = dict(zip(old, values, strict=True))
+    unknown = [each for each in new if each not in known]
+    known.update(zip(unknown, make(unknown), strict=True))
+    return [known[each] for each in new]
 
 
-def of_answers(answers: Mapping[str, Answer]) -> Iterable[str]:
-    """The rows of the answers to some sessions."""
-    are_short = max(map(len, map(_PACKED, answers.values())), default=0) <= _FEW
-    return map(of_answer if are_short else of_answer.__wrapped__, answers, answers.values())
+def _rows_of(line: Sequence[Run]) -> list[str]:
+    return [*map(of_run, line)]
 
 
-def answers_in(rows: Sequence[str]) -> dict[str, Answer] | None:
-    """The answers that rows stand for; None if they are not holdfast's."""
-    read = answer_in if max(map(len, rows), default=0) <= _SHORT else answer_in.__wrapped__
-    answers = [*map(read, rows)]
-    return None if None in answers else dict(cast(list[tuple[str, Answer]], answers))
+def _runs_in(rows: Sequence[str]) -> list[Run | None]:
+    found = _all_of_one_ticket("\n".join(rows))
+    if len(found) != len(rows):
+        return [*map(run_in, rows)]
+    return [  # Run() takes twice as long
+        _new(Run, (session, (ticket := int(number), ticket + 1), float(at), 1)) for session, at, number in found
+    ]
 
 
-_SPANS, _PACKED = itemgetter(1), itemgetter(1)
+_new = tuple.__new__
+_OF_ONE_TICKET = (
+    f"([ -~]*){_BETWEEN}((?:0|[1-9][0-9]{{0,10}})[.](?:0|[0-9]{{0,2}}[1-9])){_BETWEEN}(0|[1-9][0-9]{{0,17}})"
+)
+"""A row of one ticket, as most are, that joined at a whole millisecond of the years before 5138. That is how of_run()
+writes it, as Python writes a number with so few digits as it was. Every other row is written anew and compared."""
+_all_of_one_ticket = re.compile(f"^{_OF_ONE_TICKET}$", re.MULTILINE).findall
 
 
-@lru_cache(_REMEMBERED)
 def of_run(run: Run) -> str:
     """The row of a run: the session, since when it waits, and the spans of its tickets; or its only ticket.
 
@@ -69,7 +95,6 @@ def of_run(run: Run) -> str:
     return _BETWEEN.join((run.session, repr(float(run.since)), *map(str, spans)))
 
 
-@lru_cache(_REMEMBERED)
 def run_in(row: str) -> Run | None:
     """The run that a row stands for; None if it is not one of holdfast's."""
     session, *numbers = row.split(_BETWEEN)
@@ -84,31 +109,5 @@ def run_in(row: str) -> Run | None:
         asks, *rest = spans
         spans = (*rest,)
     run = Run(session, spans, since, asks)
-    written = of_run if len(row) <= _SHORT else of_run.__wrapped__
     fits = shapes.run([session, [*spans], since]) and shapes.positive(asks)
-    return run if fits and written(run) == row else None
-
-
-@lru_cache(_REMEMBERED)
-def of_answer(session: str, answer: Answer) -> str:
-    """The row of the answer to a session: the session, the number of its batch, and the outcomes as they are packed; or
-    the only outcome."""
-    batch, packed = answer
-    packed = packed[:1] if len(packed) == 2 and packed[1] == 1 else packed
-    return f"{session}{_BETWEEN}{batch}" + "".join([f"{_BETWEEN}{number}" for number in packed])
-
-
-@lru_cache(_REMEMBERED)
-def answer_in(row: str) -> tuple[str, Answer] | None:
-    """The session and the answer that a row stands for; None if it is not one of holdfast's."""
-    session, *numbers = row.split(_BETWEEN)
-    try:
-        batch, *packed = map(int, numbers)
-    except ValueError:
-        return None
-    if len(packed) == 1:
-        packed.append(1)
-    answer = Answer(batch, tuple(packed))
-    fits = shapes.session(session) and shapes.answer([batch, packed])
-    written = of_answer if len(row) <= _SHORT else of_answer.__wrapped__
-    return (session, answer) if fits and written(session, answer) == row else None
+    return run if fits and of_run(run) == row else None

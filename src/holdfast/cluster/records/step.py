@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 from holdfast.cluster.errors import NameConflict
 from holdfast.cluster.values_in_messages import shortened, shown
 
+from .answers import Answer, answer_to, batch_of
 from .closing import Close, Reopen
-from .record import Answer, Record, Wake, Withdraw, WithdrawMany, with_article
+from .record import Record, Wake, Withdraw, WithdrawMany, with_article
 from .watching import watch_more
 
 R = TypeVar("R", bound=Record)
@@ -55,9 +56,9 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     if buried and buried & record.sessions():
         record = _buried(record, buried, batch.at, wakes)
     answer = record.answers.get(batch.session)
-    if answer is not None and answer.batch == batch.number:  # the sessions that this batch has woken are not kept
+    if answer is not None and batch_of(answer) == batch.number:  # the sessions that this batch has woken are not kept
         wakes += [Wake(session, 0, 0, 0) for session in sorted(record.sessions() - {batch.session})]
-        return Step(record, answer.outcomes, tuple(wakes))
+        return Step(record, Answer.read(answer).outcomes, tuple(wakes))
     record, outcomes = _applied(record, batch, wakes)
     due = record.due()
     lookers: set[str] = set()
@@ -68,6 +69,11 @@ def step(record: Record, batch: Batch, dead: Iterable[str] = ()) -> Step:
     if lookers:
         wakes += [Wake(session, 0, 0, 0) for session in sorted(lookers - {batch.session})]
     return Step(record, tuple(outcomes), tuple(wakes), None if buried else found)
+
+
+def moment(seconds: float) -> float:
+    """An engine's time as in `Batch.at`. A tenth of what round(seconds, 3) takes."""
+    return round(seconds * 1000) / 1000
 
 
 def burial(record: Record, dead: Collection[str], at: float) -> Step:
@@ -83,19 +89,22 @@ def _buried(record: R, dead: Collection[str], at: float, wakes: list[Wake]) -> R
 
 def _applied(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
     """The record after a batch that it has not seen yet, and the outcomes."""
-    record, outcomes = operated(record, batch, wakes)
-    answers = {**record.answers}
+    answers = {**record.answers}  # changed in place, as nobody has seen the new record yet
+    record, outcomes = operated(record.but(changed=batch.at, answers=answers), batch, wakes)
     note_answer(answers, record, batch, outcomes)
-    return record.but(answers=answers), outcomes
+    return record, outcomes
 
 
 def operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
-    """The record after the operations of a batch, without the answer to it, and the outcomes."""
-    outcomes: list[int] = []
-    session, record = batch.session, record.but(changed=batch.at)
+    """The record after the operations of a batch, without the answer to it, and the outcomes.
+
+    record: that before, with the time of the batch.
+    """
+    session = batch.session
     if len(batch.operations) == 1 and type(operation := batch.operations[0]) not in _WITHDRAWALS:
         record, outcome = _with_operation(record, session, operation, wakes)
         return record, [outcome]
+    outcomes: list[int] = []
     for kind, operations in groupby(batch.operations, type):
         if kind is Withdraw:
             leaving = [operation.ticket for operation in operations]
@@ -129,14 +138,14 @@ def _with_operation(record: R, session: str, operation: Any, wakes: list[Wake]) 
     return record.apply(session, operation, wakes)
 
 
-def note_answer(answers: dict[str, Answer], record: Record, batch: Batch, outcomes: Sequence[int]) -> None:
+def note_answer(answers: dict[str, str], record: Record, batch: Batch, outcomes: Sequence[int]) -> None:
     """Keep the answer to a batch, if the session has asked for something or has any part in the record.
 
     From the answer a session can tell how much of what it did the record knows.
     """
     answers.pop(batch.session, None)
     if batch.operations or batch.session in record.users():
-        answers[batch.session] = Answer.of(batch.number, outcomes)
+        answers[batch.session] = answer_to(batch.number, outcomes)
 
 
 def agreed(record: R, wanted: R, name: str, label: str, dead: Collection[str] = ()) -> R:

@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 from holdfast.cluster.errors import FormatError, NameConflict
 from holdfast.cluster.values_in_messages import shortened, shown
 
-from . import rows, shapes
+from . import shapes
 from .additions import with_additions
+from .answers import answers_in, of_answers
 from .closing import ROW, from_row, row_of
 from .json_text import EARLIER, ENCODER, FORMAT, document_in_first_row
 from .record import Record, with_article
+from .rows import LineRows
 from .shapes import Shape
 
 KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier", "reader-writer lock", "rate limiter"
@@ -35,13 +37,21 @@ _STATE = "\t["
 R = TypeVar("R", bound=Record)
 
 
-def encode(record: Record) -> str:
-    """The record as it is stored."""
+def encode(record: Record, rows: LineRows | None = None) -> str:
+    """The record as it is stored. rows: may know those of the line, from the change before."""
     line, answers = record.line, record.answers
-    state = f"{_STATE}{len(line)},{len(answers)},{record.changed!r},{record.state_text()}]"
-    head = _head(record.kind, record.made_by, record.base())
-    closed = (row_of(record.closings, record.turned_away),) if record.closings or record.turned_away else ()
-    return "\n".join((head, *rows.of_answers(answers), *rows.of_line(line), state, *closed, *record.parts()))
+    written = [_head_of(record), *of_answers(answers)]
+    if line:
+        written += (rows or LineRows()).of(line)
+    written.append(f"{_STATE}{len(line)},{len(answers)},{record.changed!r},{record.state_text()}]")
+    if record.closings or record.turned_away:
+        written.append(row_of(record.closings, record.turned_away))
+    written += record.parts()
+    return "\n".join(written)
+
+
+def _head_of(record: Record) -> str:
+    return _head(record.kind, record.made_by, record.base())
 
 
 @lru_cache(1024)
@@ -50,11 +60,18 @@ def _head(kind: str, made_by: str, base: int) -> str:
 
 
 def decode(
-    text: str | None, name: str, initial: R, known: R | None = None, seen: tuple[str | None, R] | None = None
+    text: str | None,
+    name: str,
+    initial: R,
+    known: R | None = None,
+    seen: tuple[str | None, R] | None = None,
+    rows: LineRows | None = None,
 ) -> R:
     """A stored record; `initial` if there is none. It may have another value than `initial`: see `step.agreed()`.
 
     known: a record that may have some of the same parts. seen: a text and its record; the text may have grown since.
+    rows: may know some of those of the line.
+
     Raises FormatError if a newer version wrote the text, or it is no record; NameConflict if the record is of another
     kind than `initial`.
     """
@@ -67,7 +84,11 @@ def decode(
             if record is None:
                 raise not_ours(text, name)
             return record
-    return decode_document(parse(text, name), text, name, initial, known)
+    if known is not None and text.startswith(f"{_head_of(known)}\n"):
+        document = {"kind": known.kind, "by": known.made_by, "from": known.base()}
+    else:
+        document = parse(text, name)
+    return decode_document(document, text, name, initial, known, rows)
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -93,7 +114,14 @@ def parse(text: str, name: str) -> dict[str, Any]:
     return document
 
 
-def decode_document(document: dict[str, Any], text: str, name: str, initial: R, known: R | None = None) -> R:
+def decode_document(
+    document: Mapping[str, Any],
+    text: str,
+    name: str,
+    initial: R,
+    known: R | None = None,
+    rows: LineRows | None = None,
+) -> R:
     """As decode(), for a text that parse() has read."""
     kind = document["kind"]
     fresh = initial if kind == initial.kind else initial.of_kind(kind)
@@ -103,26 +131,27 @@ def decode_document(document: dict[str, Any], text: str, name: str, initial: R, 
             f"{shown(name)} is {with_article(kind)}, made by {maker}, and is used here as "
             f"{with_article(initial.kind)}. Use another name; nothing was changed"
         )
-    _, *stored = text.split("\n")
-    end = next((number for number, row in enumerate(stored) if row.startswith(_STATE)), None)
+    before, is_there, behind = text.partition(f"\n{_STATE}")
     made_by: Any = document.get("by")
     base = document.get("from", 0)
-    if end is None or not (shapes.text(made_by) and shapes.number(base)):
+    if not (is_there and shapes.text(made_by) and shapes.number(base)):
         raise not_ours(text, name)
     names, fits = _fields_of(type(initial))
-    state: Any = document_in_first_row(stored[end][1:])
+    state_row, *rest = behind.split("\n")
+    state: Any = document_in_first_row(_STATE[1:] + state_row)
     if not fits(state):
         raise not_ours(text, name)
     runs, how_many, *values = state
-    if runs + how_many != end:
+    _, *stored = before.split("\n")
+    if runs + how_many != len(stored):
         raise not_ours(text, name)
-    answers, line = rows.answers_in(stored[:how_many]), rows.line_in(stored[how_many:end])
+    answers, line = answers_in(stored[:how_many]), (rows or LineRows()).read(stored[how_many:])
     if line is None or answers is None or max(map(_ASKS, line), default=1) > initial.MOST_ASKED:
         raise not_ours(text, name)
-    fields = dict(zip(names, values, strict=True)) | {"from": base}
-    changed = fields["changed"]
+    fields = dict(zip(names, values, strict=True))
+    fields["from"], changed = base, fields["changed"]
     record = fresh.but(made_by=made_by, changed=changed, line=line, answers=answers, **fresh.fields_from(fields))
-    return record if len(stored) == end + 1 else _with_the_rest(record, stored[end + 1 :], text, name, known)
+    return _with_the_rest(record, rest, text, name, known) if rest else record
 
 
 def _with_the_rest(record: R, stored: list[str], text: str, name: str, known: R | None) -> R:

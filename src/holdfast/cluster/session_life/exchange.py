@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from holdfast.cluster.background import begin, begin_at_once
@@ -100,7 +100,7 @@ class Exchange:
         self._standing = Standing(session, name, self._waiters, self._outbox)
         self._deaths = Deaths(session, name, self._known, self._waiters)
         self._recovery = Recovery(session, name, self._waiters, self._turns, self._outbox, self._standing, self._deaths)
-        self._used = 0.0  # the loop's time of the last request
+        self._used = 0.0  # the loop's time at which the last request was sent
         self._pump: asyncio.Task[None] | None = None
         self._title = f"holdfast requests for {name!r}"
         self._is_at_work = False  # in the step of whoever has asked
@@ -266,13 +266,13 @@ class Exchange:
 
     def _submit(self, entry: Entry) -> None:
         """Have an operation done soon. If the loop or the session has ended, there is nobody left to do it for."""
-        if not (self._session.over or self._session.loop.is_closed()):
+        session = self._session
+        if not (session.over or session.loop.is_closed()):
             self._outbox.pending.append(entry)
-            self._used = self._session.loop.time()
-            self._session.use(self._name, self)
+            session.use(self._name, self)
             if self._turns.is_under_way and entry.ticket and not entry.patient:
                 if self._gathering is None:
-                    self._gathering = self._session.loop.call_later(GATHERING, self._start)
+                    self._gathering = session.loop.call_later(GATHERING, self._start)
             else:
                 self._start()
 
@@ -281,13 +281,14 @@ class Exchange:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
-        if self._session.over is not None or self._is_at_work or not (self._pump is None or self._pump.done()):
+        session = self._session
+        if session.over is not None or self._is_at_work or not (self._pump is None or self._pump.done()):
             return
-        loop, self._is_at_work = self._session.loop, True  # an eager task begins at once as well
+        loop, self._is_at_work = session.loop, True  # an eager task begins at once as well
         try:
-            if not self._session.begins_at_once:
+            if not session.begins_at_once:
                 self._pump = begin(loop, self._run, self._title)
-            elif self._session.may_go_on():
+            elif session.may_go_on():
                 self._pump = begin_at_once(loop, self._run, self._title)
             else:
                 self._pump = begin(loop, self._run_later, self._title)
@@ -353,23 +354,26 @@ class Exchange:
 
     async def _apply_next(self) -> None:
         """Apply all that is pending as one batch, as often as it takes."""
-        engine = self._session.engine
+        session, deaths, recovery = self._session, self._deaths, self._recovery
+        engine, loop = session.engine, session.loop
         pause, longest = RETRY
         has_looked = False  # whether it is known that only the dead have any use for another value
         while True:
-            batch, entries = self._outbox.next_batch(self._session.id)
-            dead = self._deaths.take_doomed()
+            batch, entries = self._outbox.next_batch(session.id)
+            dead = deaths.take_doomed() if deaths.doomed else _NOBODY
             try:
-                if self._deaths.suspicious:
-                    dead |= await self._deaths.find(self._check_replaced)
-                while self._recovery.doubted:
-                    await self._recovery.look_back(self.initial, self.read)
+                if deaths.suspicious:
+                    dead |= await deaths.find(self._check_replaced)
+                while recovery.doubted:
+                    await recovery.look_back(self.initial, self.read)
                 if self._outbox.sent is None:
                     continue  # it has been given up, with everything else that was here
                 self._outdated = False  # reset first: it may become true again while the answer is on its way
-                leaving = frozenset({self._session.id}) if self._recovery.leaving else _NOBODY
-                offers = self._session.offers_additions and not dead and not leaving
-                asked = self._session.loop.time()
+                leaving = frozenset({session.id}) if recovery.leaving else _NOBODY
+                offers = session.offers_additions and not dead and not leaving
+                asked = loop.time()
+                if entries:
+                    self._used = asked
                 done = await engine.apply(
                     self._name,
                     self._change(batch, dead | leaving),
@@ -378,30 +382,30 @@ class Exchange:
                     addition=self._known.addition(batch, not self._is_at_stake()) if offers else None,
                     opens=opening,
                 )
-                if (seconds := self._session.loop.time() - asked) > told.SLOW:
-                    told.slow(self._session, f"change what is stored under {shown(self._name)}", seconds)
-                self._session.check_alive()  # an answer that comes too late is not believed
+                if (seconds := loop.time() - asked) > told.SLOW:
+                    told.slow(session, f"change what is stored under {shown(self._name)}", seconds)
+                session.check_alive()  # an answer that comes too late is not believed
                 break
             except UnknownToRecordError:
-                self._recovery.give_up()
+                recovery.give_up()
             except (FormatError, NameConflict) as exc:  # nothing of this batch will ever be done
                 if isinstance(exc, NameConflict) and not has_looked and self._outbox.sent is not None:
-                    has_looked = self._deaths.suspicious = True
+                    has_looked = deaths.suspicious = True
                     continue
                 self._refuse_for_good(entries, exc)
                 return
             except EngineError as exc:
-                if self._session.over is not None:
-                    raise SessionLost(str(self._session.over)) from exc
-                self._deaths.doomed |= dead  # they have to be buried the next time
-                if not self._recovery.doubted:
+                if session.over is not None:
+                    raise SessionLost(str(session.over)) from exc
+                deaths.doomed |= dead  # they have to be buried the next time
+                if not recovery.doubted:
                     self._refuse(entries, exc)
                 if exc.errno in NO_DESCRIPTOR and pause >= longest:  # a waiter would never hear of a death
-                    self._recovery.give_up_waiting(exc)
+                    recovery.give_up_waiting(exc)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
         self._outbox.sent = None
-        self._recovery.leaving = False
+        recovery.leaving = False
         self.was_agreed = True
         self._confirmed = asked
         if done is None:
@@ -412,10 +416,11 @@ class Exchange:
             self._waiters.begin_waits(entry.ticket for entry in entries)
         if done is None:
             return
-        self._standing.note(done.record, batch.number)
-        self._known.last_token = max(self._known.last_token, done.record.last_token())
-        self._watch_over(done.record)
-        self._do_what_is_due(done.record)
+        record = done.record
+        self._standing.note(record, batch.number)
+        self._known.note_token(record)
+        self._watch_over(record)
+        self._do_what_is_due(record)
 
     def _is_at_stake(self) -> bool:
         """Whether this session has something here, or is about to learn so."""
@@ -442,51 +447,56 @@ class Exchange:
             self._start()
 
     def _change(self, batch: Batch, dead: frozenset[str]) -> Change[Step]:
+        known, label = self._known, self._session.label
         forgets_me = not batch.number or self._session.id in dead
-
-        def check(record: Record) -> None:
-            if not (forgets_me or self._standing.has_last_batch(record)):
-                raise UnknownToRecordError
+        check = None if forgets_me else self._check_is_known
 
         def change(stored: Stored) -> tuple[str, Step]:
-            return self._known.changed(stored, batch, dead, self._session.label, check)
+            return known.changed(stored, batch, dead, label, check)
 
         return change
 
+    def _check_is_known(self, record: Record) -> None:
+        if not self._standing.has_last_batch(record):
+            raise UnknownToRecordError
+
     def _notices(self, done: Step) -> Iterable[Notice]:
         """What the other sessions were granted; and a note to the only holder, which will make the next change."""
-        return self._each_notice(done) if done.wakes or self._session.offers_additions else ()
-
-    def _each_notice(self, done: Step) -> Iterator[Notice]:
-        told = {self._session.id}
+        if not (done.wakes or self._session.offers_additions):
+            return ()
+        told, notices = {self._session.id}, list[Notice]()
         text, record = self._known.made
         goes_along = record is done.record and len(text or "") <= self._session.sends_texts
         is_in_text = goes_along and self.initial.IN_TURN
         for wake in done.wakes:
             if wake.session != self._session.id:
                 told.add(wake.session)
-                yield wake.session, "" if wake.tickets and is_in_text else wake.message()
+                notices.append((wake.session, "" if wake.tickets and is_in_text else wake.message()))
         holding = done.record.holding()
         if len(holding) == 1 and not holding & told:
-            yield next(iter(holding)), None
+            notices.append((*holding, None))
+        return notices
 
     def _answer(self, entries: list[Entry], done: Step) -> None:
         """Tell the tasks here what they got, in the order of asking, even if the wake-up for it was lost."""
-        outcomes = {
-            entry.ticket: outcome for entry, outcome in zip(entries, done.outcomes, strict=True) if entry.ticket
-        }
-        asked = [Grants(ticket, outcome) for ticket, outcome in outcomes.items() if outcome]
+        answered = [*zip(entries, done.outcomes, strict=True)]
         granted = self._granted_in(done.record)
         if self.initial.IN_TURN:
-            self._take(granted)
-            self._waiters.grant_all(asked)
-            self._end_turns_if_closed(done.record)
+            if granted:
+                self._take(granted)
+            if waits := self._waiters.futures:  # most often, what was asked for has had its turn by now
+                asked = [(entry.ticket, outcome) for entry, outcome in answered if outcome and entry.ticket in waits]
+                self._waiters.grant_all([Grants(*each) for each in asked])
+            if done.record.closings:
+                self._end_turns_if_closed(done.record)
         else:
+            outcomes = {entry.ticket: outcome for entry, outcome in answered if entry.ticket}
             granted = [each for each in granted if not outcomes.get(each.ticket)]
             granted += [Grants(*wake[1:]) for wake in done.wakes if wake.session == self._session.id]
             goes_on = self._is_at_work and bool(entries) and bool(outcomes.get(entries[-1].ticket))
-            self._take([*granted, *asked], goes_on)
-        for entry, outcome in zip(entries, done.outcomes, strict=True):
+            granted += [Grants(ticket, outcome) for ticket, outcome in outcomes.items() if outcome]
+            self._take(granted, goes_on)
+        for entry, outcome in answered:
             if entry.done is not None and not entry.done.done():
                 entry.done.set_result(outcome)
 
@@ -561,10 +571,10 @@ class Exchange:
 
     def _watch_over(self, record: Record) -> None:
         """While a task waits here, watch the sessions that it waits for, and look now and then."""
-        if self.is_waiting:
+        if self._waiters.futures:
             self._deaths.watch(record, self._suspect)
             self._session.keep_looking()
-        else:
+        elif self._deaths.watched.stops:
             self._deaths.watched.stop()
 
     def _do_what_is_due(self, record: Record) -> None:
@@ -578,8 +588,10 @@ class Exchange:
         if record.turned_away:
             for ticket, away in [*record.turned_away_among(self._session.id, self._standing.asked())]:
                 self._waiters.turn_away(ticket, away.what, self._closed(away.reason))
+        if record.IN_TURN:
+            return record.granted(self._session.id, ())
         asked = self._standing.asked()
-        return record.granted(self._session.id, asked) if asked or record.IN_TURN else []
+        return record.granted(self._session.id, asked) if asked else []
 
     def _end_turns_if_closed(self, record: Record) -> None:
         """If the lock is closed, those are turned away that have yet to be let in, unless they take it back."""

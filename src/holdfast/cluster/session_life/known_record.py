@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 from holdfast.cluster.engines.contract import Addition, Opening, Stored
 from holdfast.cluster.records.additions import added, additions_to, left, takes_additions
 from holdfast.cluster.records.record import Record
-from holdfast.cluster.records.step import Batch, Step, agreed, step
+from holdfast.cluster.records.rows import LineRows
+from holdfast.cluster.records.step import Batch, Step, agreed, moment, step
 from holdfast.cluster.records.stored import decode, encode
 
 
@@ -21,8 +22,15 @@ class KnownRecord:
         self.made: tuple[str | None, Record] = None, initial
         """The text and the record that the last change has made."""
         self._seen: tuple[str | None, Record] = None, initial  # the last text that came from the engine, and its record
+        self._rows = LineRows()
         self.last_token = 0
         """The highest token that was given out, as far as this session knows."""
+
+    def note_token(self, record: Record) -> None:
+        """The record is one that was made: it has given out its tokens."""
+        last = record.last_token()
+        if last > self.last_token:
+            self.last_token = last
 
     def others(self, me: str, which: Callable[[Record], Iterable[str]]) -> frozenset[str]:
         """The sessions that are probably in the record, except this one."""
@@ -33,7 +41,7 @@ class KnownRecord:
         made, record = self.made
         # Most often something was added behind a text that is known, and then only that has to be read.
         base = self.made if text is not None and made is not None and text.startswith(made) else self._seen
-        record = decode(text, self.name, self.initial, record, base)
+        record = decode(text, self.name, self.initial, record, base, self._rows)
         self._seen = text, record
         return record
 
@@ -56,7 +64,7 @@ class KnownRecord:
         batch: Batch,
         dead: Collection[str],
         label: str,
-        check: Callable[[Record], None],
+        check: Callable[[Record], None] | None = None,
     ) -> tuple[str, Step]:
         """Apply a batch to what is stored; return the new text and the step.
 
@@ -66,18 +74,21 @@ class KnownRecord:
         made, record = self.made
         if stored.text != made:
             record = self.decoded(stored.text)
-            check(record)
+            if check is not None:
+                check(record)
         record = record.as_of(stored.now)
-        if batch.operations:
+        if batch.operations and not record.accepts(self.initial):
             record = agreed(record, self.initial, self.name, label, dead)
-        floor = max(stored.floor, self.last_token)  # somebody may have put an older record in its place
+        floor = self.last_token  # somebody may have put an older record in its place
+        if stored.floor > floor:
+            floor = stored.floor
         if stored.text is None:
             record = record.but(made_by=label)
             floor = max(floor, int(stored.now * 1_000_000))  # a record that was removed may have given out lower tokens
         if record.last_token() < floor:
             record = record.starting_at(floor)
-        done = step(record, Batch(batch.session, batch.number, batch.operations, round(stored.now, 3)), dead)
-        text = encode(done.record)
+        done = step(record, Batch(batch.session, batch.number, batch.operations, moment(stored.now)), dead)
+        text = encode(done.record, self._rows)
         self.made = text, done.record
         return text, done
 

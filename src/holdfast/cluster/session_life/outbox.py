@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from holdfast.cluster.records.step import Batch
@@ -19,6 +20,9 @@ class Entry(NamedTuple):
     """Of an operation that asks: the ticket, which is granted the outcome unless that is 0."""
     patient: bool = False
     """Whether the task waits on while the engine fails, because only the outcome says what became of its request."""
+
+
+_OPERATION = itemgetter(0)
 
 
 def fail(done: asyncio.Future[int], exc: Exception) -> None:
@@ -43,7 +47,7 @@ class Outbox:
         if self.sent is None:
             entries, self.pending = self.pending, []
             self.last_batch += 1
-            self.sent = Batch(session, self.last_batch, tuple([entry.operation for entry in entries])), entries
+            self.sent = Batch(session, self.last_batch, tuple(map(_OPERATION, entries))), entries
         return self.sent
 
     def sent_tickets(self) -> set[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from holdfast.cluster.records.answers import batch_of
 from holdfast.cluster.records.record import Record
 
 from .identity import Identity
@@ -67,7 +68,6 @@ class Standing:
 
     def has_last_batch(self, record: Record) -> bool:
         """Whether this session's last batch in the record is the last one answered, or the one on its way."""
-        answer = record.answers.get(self._session.id)
-        batch = 0 if answer is None else answer.batch
+        batch = batch_of(record.answers.get(self._session.id))
         sent = self._outbox.sent
         return batch == self._batch or (sent is not None and batch == sent[0].number)
