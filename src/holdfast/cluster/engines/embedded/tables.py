@@ -76,7 +76,7 @@ class Tables:
     def state(self, name: str, session: str) -> State:
         """What a change of a name needs to know. session: the one that makes it."""
         values = session, monotonic(), self._namespace, self._namespace, name
-        return State._make(self._database.execute(_SELECT_STATE, values)[0])
+        return State(*self._database.execute(_SELECT_STATE, values)[0])
 
     def keep(self, name: str, text: str, now: float, before: State) -> None:
         """before: as state() has found it in this transaction."""
