@@ -23,6 +23,7 @@ from holdfast.cluster.engines.embedded import database as database_module
 from holdfast.cluster.engines.embedded import engine as embedded_engine
 from holdfast.cluster.engines.embedded import write_ahead_log
 from holdfast.cluster.engines.embedded.connection import Connection
+from holdfast.cluster.engines.embedded.tables import _SELECT_STATE
 from holdfast.cluster.engines.embedded.write_ahead_log import PAGE
 
 from .engines import run  # noqa: F401
@@ -162,6 +163,15 @@ async def test_a_change_writes_one_short_page(url, tmp_path):
         first = log.stat().st_size
         await session.event("e").clear()
         assert log.stat().st_size - first == 24 + PAGE < first - before
+
+
+async def test_a_change_finds_all_that_it_needs_in_one_tree_for_each_table(url, tmp_path):
+    async with holdfast.connect(url):
+        with closing(sqlite3.connect(tmp_path / "locks" / "state.db")) as database:
+            plan = [step for *_, step in database.execute(f"EXPLAIN QUERY PLAN {_SELECT_STATE}", "snnnx")]
+    searched = [step for step in plan if step.startswith("SEARCH")]
+    assert len(searched) == 3
+    assert all("USING PRIMARY KEY" in step for step in searched)
 
 
 async def test_a_database_with_pages_of_another_size_is_used_as_it_is(url, tmp_path):

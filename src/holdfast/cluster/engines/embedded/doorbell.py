@@ -25,6 +25,7 @@ FULL_PAUSE = 0.001
 FRESH = 0.01
 """Seconds for which a seal is fresh, from before the change that the message tells of. If somebody has ended this
 session meanwhile, no task of it is let in later than this."""
+_DECODER = json.JSONDecoder()
 _quoted = encode_basestring_ascii  # as json.dumps() has it, which takes six times as long for a whole packet
 _BEFORE_SEAL = "\t"
 _LONGEST = 1 << 16
@@ -106,7 +107,7 @@ class Doorbell:
         if self._socket.fileno() < 0:
             return  # in a forked child, which shares its parent's epoll
         try:
-            packet = json.loads(self._socket.recv(_LONGEST).decode())  # of bytes it would look for the encoding
+            packet, _ = _DECODER.raw_decode(self._socket.recv(_LONGEST).decode())
         except BlockingIOError:
             return
         except (ValueError, RecursionError):  # not sent by holdfast
