@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from interpreters import BOUND, RARELY
@@ -22,6 +23,8 @@ from holdfast.cluster.engines.embedded import database as database_module
 from holdfast.cluster.engines.embedded import engine as embedded_engine
 from holdfast.cluster.engines.embedded import write_ahead_log
 from holdfast.cluster.engines.embedded.connection import Connection
+from holdfast.cluster.engines.embedded.tables import _SELECT_STATE
+from holdfast.cluster.engines.embedded.write_ahead_log import PAGE
 
 from .engines import run  # noqa: F401
 from .worker import Worker
@@ -146,9 +149,44 @@ async def test_who_opens_an_existing_database_does_not_write_its_first_page(url,
             async with holdfast.connect(url):
                 pass
             log.seek(before)
-            pages = [log.read(24 + 4096)[:4] for _ in range((log.seek(0, os.SEEK_END) - before) // (24 + 4096))]
+            added = log.read()
+            pages = [added[frame : frame + 4] for frame in range(0, len(added), 24 + PAGE)]
     assert pages
     assert b"\0\0\0\1" not in pages
+
+
+async def test_a_change_writes_one_short_page(url, tmp_path):
+    async with holdfast.connect(url) as session, session.lock("x"):
+        log = tmp_path / "locks" / "state.db-wal"
+        before = log.stat().st_size
+        await session.event("e").set()
+        first = log.stat().st_size
+        await session.event("e").clear()
+        assert log.stat().st_size - first == 24 + PAGE < first - before
+
+
+async def test_a_change_finds_all_that_it_needs_in_one_tree_for_each_table(url, tmp_path):
+    async with holdfast.connect(url):
+        with closing(sqlite3.connect(tmp_path / "locks" / "state.db")) as database:
+            plan = [step for *_, step in database.execute(f"EXPLAIN QUERY PLAN {_SELECT_STATE}", "snnnx")]
+    searched = [step for step in plan if step.startswith("SEARCH")]
+    assert len(searched) == 3
+    assert all("USING PRIMARY KEY" in step for step in searched)
+
+
+async def test_a_database_with_pages_of_another_size_is_used_as_it_is(url, tmp_path):
+    (tmp_path / "locks").mkdir(mode=0o700)
+    with closing(sqlite3.connect(tmp_path / "locks" / "state.db")) as database:
+        database.execute("PRAGMA page_size = 4096")
+        database.execute("PRAGMA journal_mode = WAL")
+    async with holdfast.connect(url) as session:
+        async with session.lock("x") as first:
+            pass
+    async with holdfast.connect(url) as session, session.lock("x") as second:
+        assert second.token > first.token
+    with closing(sqlite3.connect(tmp_path / "locks" / "state.db")) as database:
+        assert database.execute("PRAGMA page_size").fetchall() == [(4096,)]
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 async def test_no_descriptor_stays_open_when_sessions_are_closed(url, tmp_path):

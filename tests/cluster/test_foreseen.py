@@ -46,16 +46,12 @@ async def engines(url):
 
 async def test_the_second_change_is_worked_out_before_its_transaction(url):
     async with engines(url) as (one, other):
-        for _ in range(2):  # the first one makes the row
-            await one.apply("x", Added(one, "a"))
-        change = Added(one, "b")
-        assert await one.apply("x", change) == 1
-        assert change.inside == [False]
-        assert await other.read("x") == "aab"
-        change = Added(one, "c")
-        await one.apply("x", change)
-        assert change.inside == [False]
-        assert await other.read("x") == "aabc"
+        await one.apply("x", Added(one, "a"))  # it makes the row
+        for word in "bc":
+            change = Added(one, word)
+            assert await one.apply("x", change) == 1
+            assert change.inside == [False]
+        assert await other.read("x") == "abc"
 
 
 async def test_only_a_moment_after_the_first(url, monkeypatch):

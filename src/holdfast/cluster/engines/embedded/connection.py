@@ -17,11 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from holdfast.cluster.errors import EngineError, SessionLost
 
+P = ParamSpec("P")
 T = TypeVar("T")
 LONGEST_WAIT = 5.0
 """Seconds that a fork waits for the connections that other threads use. After that its child may not connect."""
@@ -59,7 +60,7 @@ class Connection:
         with _forking.mutex:
             _forking.connections.add(self)
 
-    def run(self, function: Callable[[], T]) -> T:
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function while no other thread uses the connection and none forks. Not to be nested.
 
         Raises Interrupted if this thread has forked meanwhile, as in a signal handler; SessionLost in a child.
@@ -67,7 +68,7 @@ class Connection:
         self.check_process()  # first: in a child, the lock may be held by a thread that does not exist there
         with self._lock:
             self._interrupted = False
-            return function()
+            return function(*args, **kwargs)
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run a statement, in a function that run() calls; return all rows."""

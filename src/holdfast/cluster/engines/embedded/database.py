@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import ParamSpec
 
 from holdfast.cluster.engines.clock import monotonic
 from holdfast.cluster.engines.contract import T
@@ -21,8 +22,9 @@ from holdfast.cluster.errors import EngineError, SessionLost
 
 from . import database_files, schema
 from .connection import Connection, Interrupted, is_busy, kind
-from .write_ahead_log import CHECKPOINT_EVERY, PRAGMAS, WriteAheadLog
+from .write_ahead_log import CHECKPOINT_EVERY, PAGE, PRAGMAS, WriteAheadLog
 
+P = ParamSpec("P")
 _TRIES = 4
 """How often a transaction is tried in a row while another process is in one. Then the kernel may let that one run."""
 _ROWS = 8
@@ -112,12 +114,13 @@ class Database:
     async def _open(self) -> None:
         self._opened = database_files.Unchanged()
         self._hold = database_files.hold(self.path)
-        mode = await self._insisting(lambda: self._connection.execute("PRAGMA journal_mode = WAL"))
+        await self._insisting(self._connection.execute, f"PRAGMA page_size = {PAGE}")
+        mode = await self._insisting(self._connection.execute, "PRAGMA journal_mode = WAL")
         if mode != [("wal",)]:
             raise EngineError(f"{self.path} is on a file system without shared memory for SQLite; name a local one")
-        if await self._insisting(lambda: schema.version(self._connection.execute, self.path)) != schema.SCHEMA:
+        if await self._insisting(schema.version, self._connection.execute, self.path) != schema.SCHEMA:
             create = partial(schema.create, self._connection.execute, self.path, self._is_used)
-            await self._insisting(partial(self._transaction, create))
+            await self._insisting(self._transaction, create)
 
     def _note_files(self) -> tuple[str, bool]:
         """Note which files these are; return their description, and whether the connection has just them open."""
@@ -176,7 +179,7 @@ class Database:
 
         A transaction takes some 50 µs, so it runs on the loop. Another process's transaction is waited for.
         """
-        result = await self._insisting(partial(self._transaction, function))
+        result = await self._insisting(self._transaction, function)
         self._transactions += 1
         if self._transactions % CHECKPOINT_EVERY == 0:
             self._loop.call_soon(self.log.shorten_if_due)  # later: the sessions that are to be woken come first
@@ -194,12 +197,12 @@ class Database:
 
     async def read(self, function: Callable[[], T]) -> T:
         """Run a function that sees what was committed."""
-        return await self._insisting(partial(self._reading, function))
+        return await self._insisting(self._reading, function)
 
     def glance(self, function: Callable[[], T]) -> T | None:
         """Run a function at once. None if somebody is in the way, or if the session is over."""
         with contextlib.suppress(sqlite3.Error, Interrupted, EngineError, SessionLost):
-            return self._connection.run(partial(self._reading, function))
+            return self._connection.run(self._reading, function)
         return None
 
     def check_files(self) -> None:
@@ -209,17 +212,18 @@ class Database:
             raise SessionLost(f"{path} has been removed or replaced while this session used it")
 
     def _transaction(self, function: Callable[[], T]) -> T:
-        self._connection.execute("BEGIN IMMEDIATE")
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
         try:
             # Inside of the transaction: a session that opens other files later either finds what is done here, or
             # evicts this one before.
             self.check_files()
             result = function()
-            self._connection.check_process()
-            self._connection.execute("COMMIT")
+            connection.check_process()
+            connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
         return result
 
@@ -228,15 +232,15 @@ class Database:
         self.check_files()
         return result
 
-    async def _insisting(self, function: Callable[[], T]) -> T:
-        """Call it again while somebody else is in the way, or if a fork has come in between.
+    async def _insisting(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call it, again while somebody else is in the way, or if a fork has come in between.
 
         While the database is being opened, SQLite's errors come out as they are; `open()` judges them.
         """
         tries = 0
         while not self._closed:
             try:
-                return self._connection.run(function)
+                return self._connection.run(function, *args, **kwargs)
             except Interrupted:
                 continue
             except sqlite3.Error as exc:

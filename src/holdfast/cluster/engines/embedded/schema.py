@@ -8,17 +8,18 @@ from typing import Any
 from holdfast.cluster.errors import FormatError
 
 Execute = Callable[[str], list[Any]]
-SCHEMA = 6
+SCHEMA = 7
+# A row that is found by its key stands in the key's tree: in a change, each tree more is a page more to read.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, label TEXT, pid INTEGER, host TEXT, since REAL, ttl REAL, renewed REAL,
     command TEXT
-);
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (
     namespace TEXT, name TEXT, text TEXT, changed REAL, minute INTEGER, PRIMARY KEY (namespace, name)
-);
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS texts_by_age ON texts (namespace, minute);
-CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER);
+CREATE TABLE IF NOT EXISTS floors (namespace TEXT PRIMARY KEY, floor INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS boots (boot TEXT, floor INTEGER);
 CREATE TABLE IF NOT EXISTS words (word TEXT);
 CREATE TABLE IF NOT EXISTS evictions (number INTEGER PRIMARY KEY, session TEXT, namespace TEXT, at REAL, note TEXT);

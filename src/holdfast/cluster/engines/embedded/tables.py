@@ -23,16 +23,16 @@ _HIGHEST_FLOOR = (1 << 63) - 1
 _SELECT_FLOOR = "SELECT max(floor, ifnull((SELECT floor FROM floors WHERE namespace = ?), 0)) AS floor FROM boots"
 _IS_ALIVE = "SELECT 1 FROM sessions WHERE id = ? AND (ttl IS NULL OR renewed + ttl >= ?)"
 _SELECT_STATE = f"""
-SELECT texts.rowid, text, minute, floor, EXISTS ({_IS_ALIVE})
+SELECT name IS NOT NULL, text, minute, floor, EXISTS ({_IS_ALIVE})
 FROM ({_SELECT_FLOOR})
 LEFT JOIN texts ON namespace = ? AND name = ?
 """
 _ADD = "INSERT INTO texts VALUES (?, ?, ?, ?, ?)"
-_KEEP = "UPDATE texts SET text = ?, changed = ? WHERE rowid = ?"
-_KEEP_WITH_AGE = "UPDATE texts SET text = ?, changed = ?, minute = ? WHERE rowid = ?"
+_KEEP = "UPDATE texts SET text = ?, changed = ? WHERE namespace = ? AND name = ?"
+_KEEP_WITH_AGE = "UPDATE texts SET text = ?, changed = ?, minute = ? WHERE namespace = ? AND name = ?"
 _KEEP_IF_AS_BEFORE = f"""
 UPDATE texts SET text = ?, changed = ?
-WHERE rowid = ? AND namespace = ? AND name = ? AND text = ? AND minute = ?
+WHERE namespace = ? AND name = ? AND text = ? AND minute = ?
     AND EXISTS ({_IS_ALIVE}) AND (SELECT floor FROM ({_SELECT_FLOOR})) = ?
 """
 _MINUTE = 60.0
@@ -44,8 +44,8 @@ _SELECT_SESSION = "SELECT id, label, host, pid, since, command, ttl, renewed FRO
 class State(NamedTuple):
     """What a change of a name needs to know."""
 
-    row: int | None
-    """The number of the row; None if the name has none."""
+    has_row: int
+    """Whether the name has a row: 1 or 0."""
     text: Any
     """None if the name has none; not a str if somebody else wrote it."""
     minute: float | None
@@ -76,21 +76,21 @@ class Tables:
     def state(self, name: str, session: str) -> State:
         """What a change of a name needs to know. session: the one that makes it."""
         values = session, monotonic(), self._namespace, self._namespace, name
-        return State._make(self._database.execute(_SELECT_STATE, values)[0])
+        return State(*self._database.execute(_SELECT_STATE, values)[0])
 
     def keep(self, name: str, text: str, now: float, before: State) -> None:
         """before: as state() has found it in this transaction."""
         minute = now // _MINUTE
-        if before.row is None:
+        if not before.has_row:
             self._database.execute(_ADD, (self._namespace, name, text, now, minute))
         elif before.minute == minute:
-            self._database.execute(_KEEP, (text, now, before.row))
+            self._database.execute(_KEEP, (text, now, self._namespace, name))
         else:
-            self._database.execute(_KEEP_WITH_AGE, (text, now, minute, before.row))
+            self._database.execute(_KEEP_WITH_AGE, (text, now, minute, self._namespace, name))
 
-    def state_after(self, text: str, now: float, before: State) -> State | None:
-        """What state() would find after keep(), as long as nobody else changes anything; None if it cannot be told."""
-        return None if before.row is None else State(before.row, text, now // _MINUTE, before.floor, 1)
+    def state_after(self, text: str, now: float, before: State) -> State:
+        """What state() would find after keep(), as long as nobody else changes anything."""
+        return State(1, text, now // _MINUTE, before.floor, 1)
 
     def keep_if(self, name: str, text: str, now: float, before: State, session: str) -> bool:
         """In a transaction: as keep(), if state() would still find `before`. Return whether it would.
@@ -99,7 +99,7 @@ class Tables:
         """
         if now // _MINUTE != before.minute:
             return False
-        where = before.row, self._namespace, name, before.text, before.minute
+        where = self._namespace, name, before.text, before.minute
         values = text, now, *where, session, monotonic(), self._namespace, before.floor
         return bool(self._database.change(_KEEP_IF_AS_BEFORE, values))
 
