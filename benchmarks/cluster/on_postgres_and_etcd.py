@@ -180,7 +180,7 @@ def _plot(results: Results, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, every = pyplot.subplots(1, len(PAIRS), figsize=(10, 4.2), sharey=True)
+    figure, every = pyplot.subplots(1, len(PAIRS), figsize=(10, 5), sharey=True)
     for axes, pair in zip(every, PAIRS, strict=True):
         for name, colour in ((pair.mine, "tab:green"), (pair.theirs, "tab:gray")):
             for added, style in ((0.0, "-"), (FAR, "--")):
@@ -191,7 +191,8 @@ def _plot(results: Results, path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xlabel("hand-off, ms")
         axes.grid(visible=True, alpha=0.3)
-        axes.legend(fontsize=8, loc="lower right")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     every[0].set_ylabel("share of the hand-offs")
     scenario = f"{CONTENDED.processes} processes, {CONTENDED.hold * 1e3:g} ms hold, {CONTENDED.think * 1e3:g} ms think"
     figure.suptitle(f"From a release to the next holder's start: {scenario}")
