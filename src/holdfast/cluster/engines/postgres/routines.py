@@ -103,8 +103,8 @@ END $$;
 -- The outcome: 'done': the change was made, with which additions behind it is not said. 'added': an addition was made;
 -- without a text if the session need not know. Otherwise 'changed', or what stands in the way.
 --
--- Of the additions behind a text, one is told: the session that gets to know of it can hand over to who has made it, and
--- is not disturbed by those behind. Where that is not enough, its change comes to 'changed', and is made again.
+-- Of the additions behind a text, one is told: the session that gets to know of it can hand over to who has made it,
+-- and is not disturbed by those behind. Where that is not enough, its change comes to 'changed', and is made again.
 --
 -- What has been done is committed before anybody is told. In the same transaction, all commits in the server that tell
 -- somebody would wait for one another, and for each other's disk and standbys.
