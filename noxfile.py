@@ -427,5 +427,6 @@ def bench_cluster(session: nox.Session) -> None:
     session.install("--quiet", "--editable", ".[bench]")
     session.run("python", "-m", "benchmarks.cluster", *session.posargs)
     session.run("python", "-m", "benchmarks.cluster.on_server", *session.posargs)
+    session.run("python", "-m", "benchmarks.cluster.on_postgres_and_etcd")
     session.run("python", "-m", "benchmarks.cluster.from_threads")
     session.run("python", "-m", "benchmarks.cluster.scale")

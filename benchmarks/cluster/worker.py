@@ -21,6 +21,7 @@ from .entrance import Lock, Seat
 from .figures import Turn
 from .scenarios import Scenario
 
+_ALL = COMPETITORS | ON_SERVER
 WARM_UP = 5
 """How often each worker takes the lock before the run."""
 
@@ -69,6 +70,18 @@ def hold(index: int, connection: Connection, competitor: str, directory: Path) -
     asyncio.run(_hold(connection, competitor, directory))
 
 
+def cycle(index: int, connection: Connection, competitor: str, directory: Path, times: int) -> None:
+    """Take the lock and release it so many times, alone. Says when it is ready, is told to begin, says when it ends."""
+    _settle(index)
+    asyncio.run(_cycle(connection, competitor, directory, times))
+
+
+def stand_in_line(index: int, connection: Connection, competitor: str, directory: Path, tasks: int) -> None:
+    """Ask for the lock in so many tasks. Says when they have asked."""
+    _settle(index)
+    asyncio.run(_stand_in_line(connection, competitor, directory, tasks))
+
+
 def read(index: int, directory: Path) -> tuple[list[Turn], list[float], float]:
     """The records that a worker has left: its turns, when it asked for swaps, and the seconds of CPU time it took."""
     turns, swaps, cpu = json.loads(_records(index, directory).read_bytes())
@@ -84,7 +97,7 @@ def _settle(index: int) -> None:
 
 
 async def _run(index: int, connection: Connection, competitor: str, directory: Path, scenario: Scenario) -> None:
-    open_entrance = (COMPETITORS | ON_SERVER)[competitor]
+    open_entrance = _ALL[competitor]
     seat = Seat(directory, index, scenario.processes)
     async with AsyncExitStack() as stack:
         entrances = [await stack.enter_async_context(open_entrance(seat)) for _ in range(scenario.sessions)]
@@ -131,12 +144,37 @@ async def _take_turns(lock: Lock, scenario: Scenario, turns: list[list[float]], 
 
 
 async def _hold(connection: Connection, competitor: str, directory: Path) -> None:
-    async with COMPETITORS[competitor](Seat(directory)) as entrance:
+    async with _ALL[competitor](Seat(directory)) as entrance:
         lock = entrance.lock()
         connection.send(monotonic())
         await lock.acquire()
         connection.send(monotonic())
         await asyncio.Event().wait()
+
+
+async def _cycle(connection: Connection, competitor: str, directory: Path, times: int) -> None:
+    async with _ALL[competitor](Seat(directory)) as entrance:
+        lock = entrance.lock()
+
+        async def take(turns: int) -> None:
+            for _ in range(turns):
+                await lock.acquire()
+                await lock.release()
+
+        await take(WARM_UP)
+        connection.send(None)
+        connection.recv()
+        await take(times)
+        connection.send(None)
+        await asyncio.Event().wait()
+
+
+async def _stand_in_line(connection: Connection, competitor: str, directory: Path, tasks: int) -> None:
+    async with _ALL[competitor](Seat(directory)) as entrance:
+        waiting = [asyncio.ensure_future(entrance.lock().acquire()) for _ in range(tasks)]
+        await asyncio.sleep(0)  # by then they have asked
+        connection.send(None)
+        await asyncio.wait(waiting)
 
 
 def _records(index: int, directory: Path) -> Path:

@@ -305,3 +305,50 @@ async def test_a_session_takes_one_connection_however_many_wait():
                 for task in waiting:
                     task.cancel()
                 await asyncio.wait(waiting)
+
+
+async def test_a_holder_is_told_of_one_that_waits_and_not_of_those_behind():
+    """Each would wake its event loop. A release hands over to the one that it knows of, in one request."""
+    async with (
+        PostgresProxy(shared().port) as proxy,
+        connect(proxy.url, namespace="told", ttl=60) as one,
+        connect(shared().url, namespace="told", ttl=60) as two,
+        connect(shared().url, namespace="told", ttl=60) as three,
+        connect(shared().url, namespace="told", ttl=60) as four,
+        admin(shared()) as listening,
+    ):
+        heard = {session.id: [] for session in (one, two)}
+        for session, found in heard.items():
+            channel = await listening.fetchval("SELECT channel FROM holdfast.sessions WHERE id = $1", session)
+            await listening.add_listener(channel, lambda *said, found=found: found.append(said[-1]))
+
+        async def told(session):
+            """How many notifications it has been sent since it was asked for last."""
+            found = heard[session.id]
+            await listening.execute("SELECT pg_notify(channel, 'all') FROM holdfast.sessions WHERE id = $1", session.id)
+            while "all" not in found:
+                await asyncio.sleep(0)
+            count = found.index("all")
+            found.clear()
+            return count
+
+        locks = [session.lock("x") for session in (one, two, three, four)]
+        await locks[0].acquire()
+        second = asyncio.create_task(locks[1].acquire())
+        await until_waiting(three, "x", 1)
+        third = asyncio.create_task(locks[2].acquire())
+        await until_waiting(four, "x", 2)
+        assert await told(one) == 1
+        assert await told(two) == 0
+        proxy.requests = 0
+        await locks[0].release()
+        assert proxy.requests == 1
+        await second
+        fourth = asyncio.create_task(locks[3].acquire())
+        await until_waiting(one, "x", 2)
+        assert await told(two) == 1, "of its grant, which has told of the third one"
+        await locks[1].release()
+        await third
+        await locks[2].release()
+        await fourth
+        await locks[3].release()

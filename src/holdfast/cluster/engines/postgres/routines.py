@@ -103,6 +103,9 @@ END $$;
 -- The outcome: 'done': the change was made, with which additions behind it is not said. 'added': an addition was made;
 -- without a text if the session need not know. Otherwise 'changed', or what stands in the way.
 --
+-- Of the additions behind a text, one is told: the session that gets to know of it can hand over to who has made it,
+-- and is not disturbed by those behind. Where that is not enough, its change comes to 'changed', and is made again.
+--
 -- What has been done is committed before anybody is told. In the same transaction, all commits in the server that tell
 -- somebody would wait for one another, and for each other's disk and standbys.
 CREATE PROCEDURE SCHEMA.change(
@@ -140,7 +143,8 @@ BEGIN
 
     IF p_flag IS NOT NULL AND o_kind = p_added_kind AND (p_flag <> '-' OR NOT v_is_known) THEN
         v_row := convert_to(E'\\n' || o_now || ' ' || p_session, 'UTF8') || p_added;
-        UPDATE SCHEMA.texts t SET text = t.text || v_row, changed = clock_timestamp()
+        UPDATE SCHEMA.texts t SET text = t.text || v_row, changed = clock_timestamp(),
+            told = CASE WHEN v_told = p_session OR p_added_head IS NULL THEN v_told END
             WHERE t.namespace = p_namespace AND t.name = p_name;
         o_outcome := 'added';
         o_text := o_text || v_row;
@@ -166,7 +170,8 @@ BEGIN
         IF v_before > p_known THEN
             v_unknown := substring(o_text FROM p_known::integer + 1);
         END IF;
-        UPDATE SCHEMA.texts t SET revision = p_makes, kind = p_kind, told = p_told, text = p_text || v_unknown,
+        UPDATE SCHEMA.texts t SET revision = p_makes, kind = p_kind,
+            told = CASE WHEN v_unknown = '' THEN p_told END, text = p_text || v_unknown,
             changed = clock_timestamp() WHERE t.namespace = p_namespace AND t.name = p_name;
     END IF;
     o_outcome := 'done';

@@ -46,7 +46,7 @@ CREATE TABLE SCHEMA.texts (
     name bytea NOT NULL,
     revision text NOT NULL,
     kind text,  -- of the additions that it may have; NULL: none
-    told text,  -- the session that is told of them; NULL: none
+    told text,  -- the session that is told of the next one; NULL: none
     text bytea NOT NULL,
     changed timestamptz NOT NULL,
     PRIMARY KEY (namespace, name)
