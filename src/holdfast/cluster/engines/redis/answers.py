@@ -8,6 +8,8 @@ from typing import Any
 _END = b"\r\n"
 _MORE = object()
 """In place of an answer, where more bytes are needed."""
+_CUT_SHORT = object()
+"""In place of an answer, where nothing can be read any more."""
 _WORDS = {b"_": None, b"#t": True, b"#f": False}
 
 
@@ -44,7 +46,9 @@ class Answers:
             self._bytes, self._at = data, 0
         else:
             self._bytes, self._at = self._bytes[self._at :] + data, 0
-        while (answer := next(self._reading)) is not _MORE:
+        while (answer := next(self._reading, _CUT_SHORT)) is not _MORE:
+            if answer is _CUT_SHORT:
+                raise ValueError("a signal handler has raised where an answer was read")
             # Not where it is read, as it may raise what a signal handler has raised.
             if type(answer) is _Unasked:
                 self._give_unasked(answer)
