@@ -12,7 +12,7 @@ class Bell(asyncio.Future[None]):
     """A future of which one task hears at once.
 
     The answer of a server is read in a callback of the loop, where no task runs. So the task that waits for it may run
-    there and then, as the loop would have it run in its next turn. That turn is a fifth of what the answer costs.
+    there and then, as the loop would have it run in its next turn.
     """
 
     _wake: tuple[Callable[..., object], Context | None] | None = None
