@@ -88,10 +88,9 @@ async def test_a_connection_is_made_anew_before_it_is_asked_for(which):
 
         def writers():
             """Of the connections that there are. (The pool may use the object again.)"""
-            requests, wake_ups = engine._link.requests, engine._link.wake_ups
-            gone = requests is None or requests.broken or requests._connection is None
-            there = None if gone else requests._connection._writer
-            return {"requests": there, "wake-ups": wake_ups and wake_ups._writer}
+            lines = {"requests": engine._link.requests, "wake-ups": engine._link.wake_ups}
+            gone = {which for which, line in lines.items() if line is None or line.broken or line._connection is None}
+            return {which: None if which in gone else line._connection._writer for which, line in lines.items()}
 
         before = writers()
         before[which].transport.abort()

@@ -8,12 +8,13 @@ from contextlib import AsyncExitStack
 import pytest
 import redis.asyncio
 from interpreters import BOUND, RARELY
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 import holdfast
 from holdfast.cluster.engines.redis.answers import Answers
 from holdfast.cluster.engines.redis.changes import _spliced
-from holdfast.cluster.engines.redis.connection import Connection
+from holdfast.cluster.engines.redis.connection import Connection, Line
 
 from .proxy import Proxy
 from .servers import shared
@@ -96,6 +97,125 @@ def test_what_is_no_answer_is_refused():
 def test_what_a_text_has_in_common_with_the_one_before_is_not_sent(old, new, head, tail, middle):
     assert _spliced(old, new) == (head, tail, middle)
     assert old[:head] + middle + old[len(old) - tail :] == new
+
+
+def test_what_comes_unasked_is_given_apart():
+    given, unasked = [], []
+    answers = Answers(given.append, ResponseError, unasked.append)
+    answers.feed(b":1\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n:2\r\n")
+    assert (given, unasked) == ([1, 2], [[b"message", b"c", b"x"]])
+
+
+def test_nothing_is_read_after_a_signal_handler_has_raised_in_the_middle_of_an_answer():
+    def interrupted(said):
+        raise KeyboardInterrupt
+
+    given = []
+    answers = Answers(given.append, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        answers.feed(b"-ERR x\r\n:1\r\n")
+    with pytest.raises(ValueError, match="signal handler"):  # then the connection is made anew
+        answers.feed(b"")
+    assert given == []
+
+
+class Written(asyncio.Transport):
+    """A transport to which is written."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = []
+
+    def write(self, data):
+        self.written.append(data)
+
+
+async def opened_connection(client):
+    connection = Connection(client.connection_pool, BOUND)
+    await connection.open(BOUND)
+    return connection
+
+
+@pytest.mark.parametrize(("requests", "writes"), [(1, [1]), (2, [1, 1]), (5, [1, 1, 3])])
+async def test_requests_of_one_step_gather_but_the_first_two_and_one_alone_is_not_waited_behind(requests, writes):
+    async with redis.asyncio.Redis(port=shared().port, protocol=2) as client:
+        connection = await opened_connection(client)
+        transport, connection._transport = connection._transport, Written()
+        for _ in range(requests):
+            connection.send(lambda answer: None, "PING")
+        assert connection._gathers is (requests > 1)
+        await asyncio.sleep(0)
+        assert [written.count(b"PING") for written in connection._transport.written] == writes
+        connection._transport = transport
+        await connection.close()
+
+
+async def test_a_signal_handler_that_raises_in_one_answer_keeps_no_other_from_coming():
+    def interrupted(answer):
+        raise KeyboardInterrupt
+
+    async with redis.asyncio.Redis(port=shared().port, protocol=2) as client:
+        connection = await opened_connection(client)
+        transport, connection._transport = connection._transport, Written()
+        connection.send(interrupted, "PING")
+        other = connection.request("PING")
+        with pytest.raises(KeyboardInterrupt):
+            connection.data_received(b"+PONG\r\n+PONG\r\n")
+        async with asyncio.timeout(BOUND):
+            assert await other == b"PONG"
+        connection._transport = transport
+        await connection.close()
+
+
+async def test_a_request_hears_at_once_that_its_connection_is_closed():
+    async with redis.asyncio.Redis(port=shared().port, protocol=2) as client:
+        connection = await opened_connection(client)
+        answer = connection.request("BLPOP", "nothing comes here", 0)
+        await connection.close()
+        assert isinstance(answer.exception(), RedisConnectionError)
+
+
+async def test_a_change_is_done_in_the_step_that_reads_its_answer():
+    """And so is the change that comes next, until something else is waited for."""
+    async with connect(shared().url, namespace="in one step", ttl=RARELY) as session:
+        engine, done, steps = session.engine, [], []
+        requests = engine._link.requests
+
+        async def change():
+            for text in "ab":
+                await engine.apply("x", lambda stored, text=text: (text, None))
+                done.append(text)
+
+        def data_received(data):
+            type(requests).data_received(requests, data)
+            steps.append("".join(done))
+
+        requests.data_received = data_received
+        async with asyncio.timeout(BOUND):
+            await asyncio.create_task(change())
+        assert steps[-2:] == ["a", "ab"]
+        assert await engine.remove("x", "b", 0)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_wake_up_is_heard_in_the_step_that_reads_it(protocol):
+    async with (
+        redis.asyncio.Redis(port=shared().port, protocol=protocol) as client,
+        connect(client, namespace=f"heard {protocol}", ttl=RARELY) as session,
+        connect(shared().url, namespace=f"heard {protocol}", ttl=RARELY) as other,
+    ):
+        channel, wakes, steps = session.engine._link.wake_ups, [], []
+        session.engine._wake_ups._on_wake = lambda *said: wakes.append(said)
+
+        def data_received(data):
+            type(channel).data_received(channel, data)
+            steps.append(wakes[:])
+
+        channel.data_received = data_received
+        other.engine.wake(session.id, "x", "look")
+        await eventually(lambda: steps)
+        assert steps == [[("x", "look")]]
+        session.engine._wake_ups._on_wake = lambda *said: None
 
 
 class Heard:
@@ -227,7 +347,7 @@ async def test_a_transport_that_keeps_its_protocol_is_read_from(monkeypatch):
     """As rloop's does."""
 
     def refuse(transport, protocol):
-        if isinstance(protocol, Connection):
+        if isinstance(protocol, Line):
             raise NotImplementedError
         set_protocol(transport, protocol)
 

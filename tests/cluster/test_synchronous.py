@@ -269,6 +269,24 @@ def _calling(function: Any) -> Any:
 # Misuse
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_thread_is_answered_in_the_step_that_has_what_it_asked_for(at_once: bool) -> None:
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[int] = loop.create_future()
+    answered: asyncio.Future[bool] = loop.create_future()
+
+    async def ask() -> int:
+        result = await came
+        loop.call_soon(lambda: answered.set_result(call._is_answered))
+        return result
+
+    call = Call(loop, ask, -1, None, False, lambda: at_once)
+    call.begin()
+    came.set_result(1)
+    assert await answered
+    assert call.wait() == 1
+
+
 def test_one_that_is_not_open_or_over_says_so(memory: Place) -> None:
     session = memory.connect().sync
     lock = session.lock("x")

@@ -6,10 +6,10 @@ server may have lost data, all texts are forgotten.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .bell import Bell
 from .clock import monotonic
 
 MOST_KNOWN = 10_000
@@ -33,7 +33,8 @@ class Version(NamedTuple):
     @property
     def length(self) -> int:
         """In bytes. Of two versions with the same revision, the later one is longer."""
-        return len((self.text or "").encode())
+        text = self.text or ""
+        return len(text) if text.isascii() else len(text.encode())
 
     def with_added(self, additions: bytes) -> Version:
         return Version(self.revision, (self.text or "") + additions.decode(errors="backslashreplace"), self.kind)
@@ -54,7 +55,7 @@ class Knowledge:
         """Called when the server has another incarnation: it may have lost data."""
         self.time = 0, 0.0
         """The server's last known time in µs, and when that was, by monotonic()."""
-        self._bells: dict[str, set[asyncio.Future[None]]] = {}
+        self._bells: dict[str, set[Bell]] = {}
 
     def learn(self, incarnation: str, floor: int, time: int) -> None:
         """Take in what an answer says of the server. time: in µs since 1970."""
@@ -93,14 +94,12 @@ class Knowledge:
                 del self.versions[next(iter(self.versions))]
 
     def ring(self, name: str) -> None:
-        """Wake the tasks that wait in `news()`."""
+        """A newer text has come: wake the tasks that wait in `news()`."""
         for bell in self._bells.get(name, ()):
-            if not bell.done():
-                bell.set_result(None)
+            bell.ring()
 
-    async def news(self, name: str) -> None:
-        """Wait until ring() is called for this name."""
-        bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def news(self, name: str, bell: Bell) -> None:
+        """Wait until a newer text comes, or somebody rings the bell."""
         bells = self._bells.setdefault(name, set())
         bells.add(bell)
         try:

@@ -118,17 +118,23 @@ class Call(Generic[T]):
         self._is_begun = True
         if self._may_begin_at_once():
             self._task = begin_at_once(self._loop, self._work, "holdfast does what a thread has asked for")
-            if self._task is None:
-                self._answer(None)
-                return
         else:
             self._task = self._loop.create_task(self._work())
+        if self._task is None or self._is_answered:
+            self._task = None
+            return
         self._task.add_done_callback(self._done)
         if self._seconds >= 0:
             self._timer = self._loop.call_later(self._seconds, self._time_is_up)
 
     async def _work(self) -> None:
         self._result.append(await self._make())
+        # Nothing can go wrong any more. To answer once the task is done would have the thread wait for the loop's next
+        # turn, and for the interpreter's lock meanwhile.
+        if self._task is not None:
+            self._task.remove_done_callback(self._done)
+        self._forget_task()
+        self._answer(None)
 
     def _time_is_up(self) -> None:
         if self._task is not None and not self._task.done():
@@ -136,13 +142,16 @@ class Call(Generic[T]):
             self._task.cancel()
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._task = None  # it has the error, whose traceback will refer to this call
-        if self._timer is not None:
-            self._timer.cancel()
+        self._forget_task()
         if task.cancelled():
             self._answer(OutOfTime() if self._is_late else SessionLost(ENDED))
         else:
             self._answer(task.exception())
+
+    def _forget_task(self) -> None:
+        self._task = None  # it has the error, whose traceback will refer to this call
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _answer(self, error: BaseException | None) -> None:
         self._is_answered = True

@@ -8,19 +8,33 @@ from typing import Any
 _END = b"\r\n"
 _MORE = object()
 """In place of an answer, where more bytes are needed."""
+_CUT_SHORT = object()
+"""In place of an answer, where nothing can be read any more."""
 _WORDS = {b"_": None, b"#t": True, b"#f": False}
+
+
+class _Unasked(list[Any]):
+    """What the server says without being asked."""
 
 
 class Answers:
     """Takes bytes as they come, and gives each answer on as soon as it is complete.
 
-    An answer is bytes, an int, None, a list of answers, or an exception. What the server says unasked, which it does in
-    RESP3 only, is passed over.
+    An answer is bytes, an int, None, a list of answers, or an exception.
     """
 
-    def __init__(self, give: Callable[[Any], None], error: Callable[[str], Exception]) -> None:
-        """give: is called with each answer. error: makes an exception of what the server says."""
+    def __init__(
+        self,
+        give: Callable[[Any], None],
+        error: Callable[[str], Exception],
+        give_unasked: Callable[[Any], None] = lambda _: None,
+    ) -> None:
+        """give: is called with each answer. error: makes an exception of what the server says.
+
+        give_unasked: is called with what the server says unasked, which it does in RESP3 only.
+        """
         self._give = give
+        self._give_unasked = give_unasked
         self._error = error
         self._bytes = b""
         self._at = 0  # what stands before this has been read
@@ -32,18 +46,21 @@ class Answers:
             self._bytes, self._at = data, 0
         else:
             self._bytes, self._at = self._bytes[self._at :] + data, 0
-        while (answer := next(self._reading)) is not _MORE:
-            self._give(answer)  # not where it is read, as it may raise what a signal handler has raised
+        while (answer := next(self._reading, _CUT_SHORT)) is not _MORE:
+            if answer is _CUT_SHORT:
+                raise ValueError("a signal handler has raised where an answer was read")
+            # Not where it is read, as it may raise what a signal handler has raised.
+            if type(answer) is _Unasked:
+                self._give_unasked(answer)
+            else:
+                self._give(answer)
 
     def _read_all(self) -> Generator[Any]:
         """Each answer; _MORE where there is none yet."""
         while True:
             while self._at == len(self._bytes):
                 yield _MORE
-            is_asked = not self._bytes.startswith(b">", self._at)
-            answer = yield from self._read()
-            if is_asked:
-                yield answer
+            yield (yield from self._read())
 
     def _read(self) -> Generator[Any, None, Any]:
         while (end := self._bytes.find(_END, self._at)) < 0:
@@ -73,7 +90,7 @@ class Answers:
             for _ in range(2 * count if kind == b"%" else count):
                 answer = yield from self._read()
                 answers.append(answer)
-            return answers
+            return _Unasked(answers) if kind == b">" else answers
         if kind in b",(":
             return rest
         if kind + rest not in _WORDS:

@@ -18,13 +18,16 @@ whose addition makes the text long enough writes the text anew.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from functools import partial
+from typing import Any, Generic, Literal
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
+from holdfast.cluster.engines.bell import Bell
 from holdfast.cluster.engines.comparing import IN_TEXT, Comparing
 from holdfast.cluster.engines.contract import Addition, Change, Notice, Notices, Opening, Stored, T
 from holdfast.cluster.engines.far_link import PAUSE, Unreachable
@@ -46,10 +49,41 @@ class _Attempt(Generic[T]):
     """A swap that is under way, or an addition without one."""
 
     arguments: Arguments
+    changes: Version
     makes: Version | None
     """What is kept if the swap succeeds, but for additions that are not known; None: there is no swap."""
     result: T | None
     answer: bytes | int | Exception | None = None
+
+
+class _Attempts(Generic[T]):
+    """The attempts of one change that are under way at once."""
+
+    def __init__(self) -> None:
+        self.unread = 0
+        """How many of them have been sent, and their answers not been read."""
+        self._answered: deque[_Attempt[T]] = deque()
+        self._bell: Bell | None = None
+
+    def send(self, connection: Connection, attempt: _Attempt[T], *script: str) -> None:
+        self.unread += 1
+        connection.send(partial(self._answer, attempt), *script, *attempt.arguments)
+
+    def _answer(self, attempt: _Attempt[T], answer: bytes | int | Exception) -> None:
+        attempt.answer = answer
+        self._answered.append(attempt)
+        if self._bell is not None:  # an error may have come to many at once, and each is to hear of it
+            self._bell.ring(at_once=not isinstance(answer, Exception))
+
+    async def next_answered(self, known: Knowledge, name: str) -> _Attempt[T] | None:
+        """The first attempt that is answered; None if a newer text has come first, with a wake-up."""
+        if not self._answered:
+            self._bell = Bell(loop=asyncio.get_running_loop())
+            await known.news(name, self._bell)
+            if not self._answered:
+                return None
+        self.unread -= 1
+        return self._answered.popleft()
 
 
 class Changes(Comparing):
@@ -96,16 +130,7 @@ class Changes(Comparing):
         is_better = addition is not None and addition.is_better
         pause, longest = PAUSE
         sure: Version | None = None  # what the server has said just now
-        attempts: list[_Attempt[T]] = []
-
-        def send(connection: Connection, attempt: _Attempt[T], *script: str) -> None:
-            def then(answer: bytes | int | Exception) -> None:
-                attempt.answer = answer
-                known.ring(name)
-
-            attempts.append(attempt)
-            connection.send(then, *script, *attempt.arguments)
-
+        attempts: _Attempts[T] = _Attempts()
         while True:
             link.check_open()
             if incarnation != known.incarnation:
@@ -121,7 +146,7 @@ class Changes(Comparing):
                 is_alike = False
                 attempt: _Attempt[T] | None
                 if addition is not None and is_better and version.kind == addition.kind:
-                    attempt = _Attempt(arguments, None, None)
+                    attempt = _Attempt(arguments, version, None, None)
                 else:
                     try:
                         text, result = change(Stored(version.text, known.now(), known.floor))
@@ -136,24 +161,22 @@ class Changes(Comparing):
                     makes = self._next_version(version, text, opening)
                     change_to, middle = self._swap(version, makes, opening, told, "+" if added else "")
                     arguments = [len(keys), *keys, f"{knows} {change_to}", middle, *added, *told]
-                    attempt = _Attempt(arguments, makes, result)
-                send(connection, attempt, "EVALSHA", SWAP.digest)
-                while attempts and (addition is not None or self._may_succeed(name, version, is_alike)):
-                    attempt = await self._next_answered(name, attempts)
+                    attempt = _Attempt(arguments, version, makes, result)
+                attempts.send(connection, attempt, "EVALSHA", SWAP.digest)
+                while attempts.unread and (addition is not None or self._may_succeed(name, version, is_alike)):
+                    attempt = await attempts.next_answered(known, name)
                     if attempt is None:
                         continue  # a newer text has come first, and the answer need not be waited for
-                    attempts.remove(attempt)
                     answer = attempt.answer
                     if answer == ADDED and incarnation == known.incarnation:
                         return None
                     if answer == DONE and incarnation == known.incarnation and attempt.makes is not None:
-                        known.note(name, attempt.makes)
+                        known.note(name, attempt.makes, instead_of=attempt.changes)
                         return attempt.result
                     try:
                         outcome, found = self._read_answer(answer)
                     except NoScriptError:  # the server is new, or somebody has flushed its scripts
-                        attempt.answer = None
-                        send(connection, attempt, "EVAL", SWAP.source)
+                        attempts.send(connection, attempt, "EVAL", SWAP.source)
                         continue
                     except (RedisError, OSError) as exc:
                         raise await link.explained(exc, connection) from exc
@@ -164,7 +187,7 @@ class Changes(Comparing):
                     if outcome == b"changed":
                         known.note(name, sure := decode(found), instead_of=version)
             except Unreachable:
-                attempts.clear()
+                attempts = _Attempts()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
 
@@ -248,12 +271,6 @@ class Changes(Comparing):
         current = self._known.versions.get(name, version)
         return current == version or (is_alike and current.revision == version.revision)
 
-    async def _next_answered(self, name: str, attempts: list[_Attempt[T]]) -> _Attempt[T] | None:
-        """The first attempt that is answered; None if a newer text has come first, with a wake-up."""
-        if all(attempt.answer is None for attempt in attempts):
-            await self._known.news(name)
-        return next((attempt for attempt in attempts if attempt.answer is not None), None)
-
     def _read_answer(self, answer: bytes | int | Exception | None) -> tuple[bytes, bytes]:
         """The outcome of a swap, and what is to be known besides. Raises if the swap could not be tried."""
         if isinstance(answer, int):
@@ -281,17 +298,16 @@ def _spliced(old: str, new: str) -> tuple[int, int, str]:
     if not (old.isascii() and new.isascii()):
         return 0, 0, new
     least = min(len(old), len(new))
-    low, high = 0, least
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if new.startswith(old[low:middle], low) else (low, middle - 1)
-    head = low
-    low, high = 0, least - head
-    end_old, end_new = len(old), len(new)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if new.endswith(old[end_old - middle : end_old - low], 0, end_new - low):
-            low = middle
-        else:
-            high = middle - 1
-    return head, low, new[head : end_new - low]
+    head = _alike(old[:least], new[:least], "big")
+    rest = least - head
+    tail = _alike(old[len(old) - rest :], new[len(new) - rest :], "little")
+    return head, tail, new[head : len(new) - tail]
+
+
+def _alike(one: str, other: str, order: Literal["big", "little"]) -> int:
+    """How many characters two texts of one length, in ASCII, have in common: at the head ("big"), or at the tail.
+
+    The texts are taken as numbers of that byte order, so what they have in common is the zeros before their difference.
+    """
+    difference = int.from_bytes(one.encode(), order) ^ int.from_bytes(other.encode(), order)
+    return len(one) - (difference.bit_length() + 7) // 8

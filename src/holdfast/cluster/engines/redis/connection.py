@@ -1,9 +1,11 @@
-"""One connection to Redis or Valkey, on which the requests of many tasks are under way at the same time."""
+"""The connections to Redis or Valkey: one on which the requests of many tasks are under way at the same time, and one
+on which the server publishes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -93,36 +95,23 @@ async def connect(pool: Any, patience: float, limit: float) -> Any:
                 await pool.release(attempt.result())
 
 
-class Connection(asyncio.Protocol):
-    """A connection of a pool, kept until it is closed or breaks. Answers come in the order of the requests.
+class Line(asyncio.Protocol, ABC):
+    """A connection of a pool, kept until it is closed or breaks; what the server says is read in the step that gets it.
 
-    The answer to a task that was cancelled is thrown away when it comes. With one connection for each request, as in
-    redis-py's client, a cancellation would cost a connection, and a thousand names would need a thousand.
-
-    redis-py connects and greets. From then on the connection is the protocol of the transport, in the place of
-    asyncio's streams: an answer is handled in the step of the loop that receives it, and no task reads or writes. Where
-    the transport does not allow that, a task reads.
+    redis-py connects and greets. From then on the line is the protocol of the transport, in the place of asyncio's
+    streams: no task reads or writes. Where the transport does not allow that, a task reads.
     """
 
-    def __init__(self, pool: Any, patience: float, on_break: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, pool: Any, patience: float) -> None:
         """pool: redis-py's, which has no types for what is used of it here.
 
-        patience: seconds until an answer is given up.
-        on_break: called when the connection was lost, but not when it was closed.
+        patience: seconds until another attempt to connect is begun.
         """
         self._pool = pool
         self._patience = patience
-        self._on_break = on_break
         self._connection: AbstractConnection | None = None
         self._transport: asyncio.Transport
-        self._outbox: list[bytes] = []
-        self._gathers = False  # whether a request has to wait for those before it
-        self._is_full = False  # whether the transport has enough to send
-        # For each answer that is still to come: the function to call with it, and the loop's time when it is due.
-        self._asked: deque[tuple[Then, float]] = deque()
-        self._watchdog: asyncio.Handle | None = None
         self._reading: asyncio.Task[None] | None = None  # where the transport keeps its protocol
-        self._reason: Exception | None = None  # what the server has said unasked, if that has broken it
         self.broken = False
 
     async def open(self, limit: float) -> None:
@@ -133,7 +122,7 @@ class Connection(asyncio.Protocol):
         reader, writer = connection._reader, connection._writer
         if reader is None or writer is None:
             raise RedisConnectionError("the connection was lost")
-        self._answers = Answers(self._answered, connection._parser.parse_error)
+        self._answers = Answers(self._said, connection._parser.parse_error, self._said_unasked)
         self._transport = writer.transport
         self._streams: asyncio.BaseProtocol = self._transport.get_protocol()
         try:
@@ -153,8 +142,128 @@ class Connection(asyncio.Protocol):
                 self.data_received(data)
         except OSError as exc:
             self._lose(exc)
-        else:
+        finally:
             self._lose(None)
+
+    # What the transport says
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._answers.feed(data)
+        except ValueError as exc:
+            self._lose(exc)
+            self._transport.abort()
+        except BaseException:  # a signal handler has raised it, and what has come with this is read all the same
+            self._loop.call_soon(self.data_received, b"")
+            raise
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._streams.connection_lost(exc)  # redis-py may be waiting for that, as when its pool is closed
+        self._lose(exc)
+
+    def _lose(self, cause: Exception | None) -> None:
+        """Nothing will be said any more."""
+
+        def lost() -> Exception:
+            exc = RedisConnectionError(f"the connection was lost: {cause}" if cause else "the connection was lost")
+            exc.__cause__ = cause
+            return exc
+
+        self._fail(lost)
+
+    @abstractmethod
+    def _said(self, said: Any) -> None:
+        """The server has said something: see `Answers`."""
+
+    def _said_unasked(self, said: Any) -> None:
+        """The server has said something unasked, as it does in RESP3 only."""
+
+    @abstractmethod
+    def _fail(self, make: Callable[[], Exception]) -> None:
+        """The line is broken. make: makes the error that says why."""
+
+    # Its end
+
+    def close_in_child(self) -> None:
+        """After a fork: leave the connection to the parent."""
+        self.broken = True
+        writer = getattr(self._connection, "_writer", None)  # there is no public way to it
+        socket = None if writer is None else writer.get_extra_info("socket")
+        if socket is not None and socket.fileno() >= 0:
+            blank(socket.fileno())
+
+    async def close(self) -> None:
+        """Disconnect, and give the connection back to its pool. May be called again."""
+        self.broken = True
+        if self._reading is not None:
+            self._reading.cancel()
+        self._lose(None)  # the transport may be long in saying so, or never say it
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                with contextlib.suppress(Exception):  # nobody can use an error of the disconnecting
+                    await connection.disconnect(nowait=True)
+            finally:
+                await self._pool.release(connection)
+
+
+class Channel(Line):
+    """A line on which the server publishes what comes on one channel."""
+
+    def __init__(self, pool: Any, patience: float, hear: Callable[[bytes, Any], None]) -> None:
+        """hear: is called with b"subscribe" when the server publishes here from now on, and with b"message" and what
+        that is.
+        """
+        super().__init__(pool, patience)
+        self._hear = hear
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def subscribe(self, channel: str, limit: float) -> None:
+        """Connect, and have the server publish. Raises as open() does; lost() says the rest."""
+        await self.open(limit)
+        if not self.broken:
+            self._transport.write(_packed(("SUBSCRIBE", channel)))
+
+    async def lost(self) -> None:
+        """Wait until it is lost; raise why: redis-py's errors."""
+        await self._lost
+
+    def _said(self, said: Any) -> None:
+        if isinstance(said, list) and len(said) == 3:
+            self._hear(said[0], said[2])
+        elif isinstance(said, Exception):
+            self._fail(lambda: said)
+
+    _said_unasked = _said
+
+    def _fail(self, make: Callable[[], Exception]) -> None:
+        self.broken = True
+        if not self._lost.done():
+            self._lost.set_exception(make())
+            self._lost.exception()  # so that the loop does not complain if nobody looks at it
+
+
+class Connection(Line):
+    """A line for requests. Answers come in the order of the requests.
+
+    The answer to a task that was cancelled is thrown away when it comes. With one connection for each request, as in
+    redis-py's client, a cancellation would cost a connection, and a thousand names would need a thousand.
+    """
+
+    def __init__(self, pool: Any, patience: float, on_break: Callable[[], None] = lambda: None) -> None:
+        """patience: seconds until an answer is given up, and as of `Line`.
+
+        on_break: called when the connection was lost, but not when it was closed.
+        """
+        super().__init__(pool, patience)
+        self._on_break = on_break
+        self._outbox: list[bytes] = []
+        self._gathers = False  # whether a request has to wait for those before it
+        self._is_full = False  # whether the transport has enough to send
+        # For each answer that is still to come: the function to call with it, and the loop's time when it is due.
+        self._asked: deque[tuple[Then, float]] = deque()
+        self._watchdog: asyncio.Handle | None = None
+        self._reason: Exception | None = None  # what the server has said unasked, if that has broken it
 
     def request(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
         """Send a request; return a future of the answer, which need not be awaited. send() says how it fails."""
@@ -186,13 +295,18 @@ class Connection(asyncio.Protocol):
             self._watchdog = self._loop.call_later(self._patience, self._look_at_clock)
 
     def _put(self, request: bytes) -> None:
-        """The first request of an iteration of the loop is written at once. More of them gather, and go together."""
+        """A request that no other one is under way with is written at once, and so is the next one of an iteration of
+        the loop. More of them gather, and go together.
+
+        Most requests are alone, and it would cost such a one a turn of the loop to have others gather behind it.
+        """
         if self._gathers or self._is_full:
             self._outbox.append(request)
         else:
             self._transport.write(request)
-            self._gathers = True
-            self._loop.call_soon(self._go_on)
+            if len(self._asked) > 1:
+                self._gathers = True
+                self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """The next iteration has begun: write what has gathered."""
@@ -215,20 +329,13 @@ class Connection(asyncio.Protocol):
 
     # What the transport says
 
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._answers.feed(data)
-        except ValueError as exc:
-            self._lose(exc)
-            self._transport.abort()
-
-    def _answered(self, answer: Any) -> None:
+    def _said(self, said: Any) -> None:
         if self._asked:
             then, _ = self._asked.popleft()
-            then(answer)
-        elif isinstance(answer, Exception) and not self.broken:  # unasked: it does not take this connection
-            self._reason = answer
-            self._fail(lambda: answer)
+            then(said)
+        elif isinstance(said, Exception) and not self.broken:  # unasked: it does not take this connection
+            self._reason = said
+            self._fail(lambda: said)
 
     def pause_writing(self) -> None:
         self._is_full = True
@@ -237,20 +344,6 @@ class Connection(asyncio.Protocol):
         self._is_full = False
         if not self._gathers:
             self._go_on()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._streams.connection_lost(exc)  # redis-py may be waiting for that, as when its pool is closed
-        self._lose(exc)
-
-    def _lose(self, cause: Exception | None) -> None:
-        """No answer will come any more."""
-
-        def lost() -> Exception:
-            exc = RedisConnectionError(f"the connection was lost: {cause}" if cause else "the connection was lost")
-            exc.__cause__ = cause
-            return exc
-
-        self._fail(lost)
 
     def _fail(self, make: Callable[[], Exception]) -> None:
         if not self.broken:
@@ -262,26 +355,10 @@ class Connection(asyncio.Protocol):
         for then, _ in asked:
             then(make())
 
-    def close_in_child(self) -> None:
-        """After a fork: leave the connection to the parent."""
-        self.broken = True
-        if self._connection is not None:
-            blank_socket(self._connection)
-
     async def close(self) -> None:
-        """Disconnect, and give the connection back to its pool. May be called again."""
-        self.broken = True
         if self._watchdog is not None:
             self._watchdog.cancel()
-        if self._reading is not None:
-            self._reading.cancel()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                with contextlib.suppress(Exception):  # nobody can use an error of the disconnecting
-                    await connection.disconnect(nowait=True)
-            finally:
-                await self._pool.release(connection)
+        await super().close()
 
 
 def _packed(arguments: Sequence[bytes | str | int]) -> bytes:
@@ -291,11 +368,3 @@ def _packed(arguments: Sequence[bytes | str | int]) -> bytes:
         part = each if isinstance(each, bytes) else str(each).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(part), part))
     return b"".join(parts)
-
-
-def blank_socket(connection: Any) -> None:
-    """In a forked child: put the null device in the place of the socket of redis-py's connection."""
-    writer = connection._writer  # there is no public way to it
-    socket = None if writer is None else writer.get_extra_info("socket")
-    if socket is not None and socket.fileno() >= 0:
-        blank(socket.fileno())

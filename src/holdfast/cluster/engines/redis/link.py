@@ -24,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from holdfast.cluster.engines.far_link import FarLink, Unreachable
 from holdfast.cluster.errors import EngineError, SessionLost
 
-from .connection import Connection, blank_socket
+from .connection import Channel, Connection, Line
 from .scripts import Script
 from .server import name_of
 
@@ -48,8 +48,8 @@ class Link(FarLink):
         """What messages call the server."""
         self.requests: Connection | None = None
         """The connection for requests, perhaps a broken one."""
-        self.wake_ups: Any = None
-        """redis-py's connection on which the session is woken, if there is one; `wake_ups` makes it."""
+        self.wake_ups: Channel | None = None
+        """The connection on which the session is woken, if there is one; `wake_ups` makes it."""
         self.number = 0
         """How many connections for requests there have been."""
         self.key = ""
@@ -91,8 +91,7 @@ class Link(FarLink):
     async def explained(self, exc: BaseException, connection: Connection | None) -> EngineError:
         """The error to raise for a request that has failed. Drops the connection if another one may do better."""
         if isinstance(exc, TimeoutError):
-            if self.wake_ups is not None:
-                await self.wake_ups.disconnect(nowait=True)  # it may be just as dead, and would never say so
+            await _hang_up(self.wake_ups)  # it may be just as dead, and would never say so
             await _hang_up(connection)
             return Unreachable(f"{self.name} has not answered within {self.patience:.3g} s")
         if isinstance(exc, NoPermissionError) or "ACL failure" in str(exc):
@@ -179,9 +178,9 @@ class Link(FarLink):
         if self.requests is not None:
             self.requests.close_in_child()
         if self.wake_ups is not None:
-            blank_socket(self.wake_ups)
+            self.wake_ups.close_in_child()
 
 
-async def _hang_up(connection: Connection | None) -> None:
+async def _hang_up(connection: Line | None) -> None:
     if connection is not None:
         await connection.close()

@@ -12,7 +12,6 @@ their length in bytes and a space in front. Behind the head there may be one of 
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -26,7 +25,7 @@ from holdfast.cluster.engines.far_link import PAUSE
 from holdfast.cluster.engines.knowledge import Knowledge, Version
 from holdfast.cluster.errors import EngineError
 
-from .connection import connect
+from .connection import Channel
 from .keys import Keys
 from .link import Link
 from .scripts import INCARNATION
@@ -50,6 +49,7 @@ class WakeUps:
         self._on_wake = on_wake
         self._on_reconnect = on_reconnect
         self._subscribed: asyncio.Future[None] = self._loop.create_future()
+        self._pause = PAUSE[0]  # until the next attempt to listen
         self._begin_to_listen()
 
     def send(self, session: str, name: str, message: str) -> None:
@@ -98,37 +98,34 @@ class WakeUps:
     async def _listen(self, subscribed: asyncio.Future[None]) -> None:
         """Keep a connection on which the session is woken. What is sent while there is none is lost."""
         link = self._link
-        pause, longest = PAUSE
         while True:
+            channel = Channel(link.pool, link.patience, self._heard)
             try:
-                connection = await connect(link.pool, link.patience, link.limit())
-                link.wake_ups = connection
                 try:
-                    await connection.send_command("SUBSCRIBE", self._keys.channel(link.session))
-                    while True:
-                        kind, _, packet = await connection.read_response(
-                            disable_decoding=True, timeout=math.inf, push_request=True, disconnect_on_error=False
-                        )
-                        if kind == b"subscribe":
-                            pause, _ = PAUSE
-                            if subscribed.done():
-                                self._on_reconnect()
-                            else:
-                                subscribed.set_result(None)
-                        elif kind == b"message":
-                            self._receive(packet)
+                    await channel.subscribe(self._keys.channel(link.session), link.limit())
+                    link.wake_ups = channel
+                    await channel.lost()
                 finally:
                     link.wake_ups = None
                     if not self._loop.is_closed():  # else nothing can be awaited
-                        await connection.disconnect(nowait=True)
-                        await link.pool.release(connection)
+                        await channel.close()
             except (RedisError, OSError, TimeoutError) as exc:
                 if not subscribed.done() and isinstance(exc, NoPermissionError):
                     raise link.forbidden(f"{exc} (SUBSCRIBE)") from exc
                 if not subscribed.done():
                     raise EngineError(f"{link.name}: cannot subscribe: {exc}") from exc
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, PAUSE[1])
+
+    def _heard(self, kind: bytes, said: bytes) -> None:
+        if kind == b"message":
+            self._receive(said)
+        elif kind == b"subscribe":
+            self._pause = PAUSE[0]
+            if self._subscribed.done():
+                self._on_reconnect()
+            else:
+                self._subscribed.set_result(None)
 
     def _receive(self, packet: bytes) -> None:
         incarnation, _, rest = packet.partition(b" ")
