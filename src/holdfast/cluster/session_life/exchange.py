@@ -266,13 +266,15 @@ class Exchange:
 
     def _submit(self, entry: Entry) -> None:
         """Have an operation done soon. If the loop or the session has ended, there is nobody left to do it for."""
-        if not (self._session.over or self._session.loop.is_closed()):
+        gathers = self._turns.is_under_way and entry.ticket and not entry.patient
+        if gathers and self._gathering is not None and self._session.over is None:
+            self._outbox.pending.append(entry)  # the first that gathers has done the rest
+        elif not (self._session.over or self._session.loop.is_closed()):
             self._outbox.pending.append(entry)
             self._used = self._session.loop.time()
             self._session.use(self._name, self)
-            if self._turns.is_under_way and entry.ticket and not entry.patient:
-                if self._gathering is None:
-                    self._gathering = self._session.loop.call_later(GATHERING, self._start)
+            if gathers:
+                self._gathering = self._session.loop.call_later(GATHERING, self._start)
             else:
                 self._start()
 
