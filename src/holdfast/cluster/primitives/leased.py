@@ -115,12 +115,12 @@ class Leased(Primitive, OnlyAsyncWith):
         If the body has raised, its exception comes out, and no LeaseLost.
         """
         life = self._session._life
-        if not life.is_usable():
+        if not (is_usable := life.is_usable()):
             if life.is_inherited():
                 return
             life.check_loop()
         grant = self._left_by(asyncio.current_task(life.loop))
-        if grant._is_lost():
+        if grant._why is not None if is_usable and grant._life is life else grant._is_lost():
             if grant in self._held:
                 self._held.remove(grant)
             grant._exit(exc)

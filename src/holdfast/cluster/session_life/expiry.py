@@ -50,7 +50,7 @@ class Expiry:
 
     def has_nothing_to_do(self) -> bool:
         """Whether look() would do nothing, of a session that is not over."""
-        return self.found is None and monotonic() < self.deadline
+        return self.found is None and (self.deadline == math.inf or monotonic() < self.deadline)
 
     def look(self) -> None:
         """End the session if the others may take it for dead already."""

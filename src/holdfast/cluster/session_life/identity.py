@@ -83,7 +83,12 @@ class Identity(ABC):
 
         It asks the kernel for no process id: in a forked child the session is over (`end_in_child()`).
         """
-        return bool(self.id) and self.is_alive() and asyncio.get_running_loop() is self.loop
+        return (
+            self.over is None
+            and self.id != ""
+            and self.expiry.has_nothing_to_do()
+            and asyncio.get_running_loop() is self.loop
+        )
 
     def is_alive(self) -> bool:
         """Whether check_alive() would raise nothing."""

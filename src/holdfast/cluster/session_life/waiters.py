@@ -77,14 +77,16 @@ class Waiters:
 
     def first_between(self, first: int, last: int) -> int | None:
         """The first ticket from `first` to `last` whose task still waits."""
-        futures = self.futures
-        for ticket in range(first, min(last, first + NEAR - 1) + 1):
-            future = futures.get(ticket)
+        ticket = first
+        while ticket <= last:
+            future = self.futures.get(ticket)
             if future is not None and not future.done():
                 return ticket
-        if last < first + NEAR:
-            return None
-        return min((ticket for ticket in futures if first <= ticket <= last and self.waits(ticket)), default=None)
+            ticket += 1
+            if ticket == first + NEAR:
+                waiting = (each for each in self.futures if ticket <= each <= last and self.waits(each))
+                return min(waiting, default=None)
+        return None
 
     def waits(self, ticket: int) -> bool:
         """Whether the ticket's task still waits for what it may be granted."""
