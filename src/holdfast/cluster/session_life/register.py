@@ -185,14 +185,26 @@ class Register(Exchange):
             self._submit(Entry(self.initial.ending(rest)))
 
     def end(self, value: int) -> asyncio.Future[int] | None:
-        """Let the next one in after the ticket with this value. If the record has to hear of that, return a future.
+        """Let the next one in after the ticket with this value. If its task has to hear from the record, return a future.
 
         The future gets 1, or 0 if the record does not know the ticket any more. It is done also if no task awaits that.
+
+        The last task of a run is let go on as the others are, on the session's own word, if requests gather that will
+        stand in line before it has asked again. So what it asks for next goes with them and with the end of the run, and
+        is no run of its own behind theirs.
         """
         if self.is_replaced:
             self._check_replaced()
-        rest = self._turns.end(value, self.is_confirmed())
-        return self.send(self.initial.ending(rest)) if rest else None
+        turns, is_confirmed = self._turns, self.is_confirmed()
+        was_under_way = turns.is_under_way
+        rest = turns.end(value, is_confirmed)
+        if not rest:
+            return None
+        ends_run = was_under_way and not turns.is_under_way
+        if ends_run and is_confirmed and self._gathering is not None:
+            self._submit_with_those_that_gather(Entry(self.initial.ending(rest)))
+            return None
+        return self.send(self.initial.ending(rest))
 
     def send(self, operation: Any) -> asyncio.Future[int]:
         """Have an operation done; return a future of its outcome. It is done also if no task awaits that."""
