@@ -116,7 +116,8 @@ def test_the_last_of_a_run_hears_from_the_record_unless_requests_gather(believed
             lock = session.lock("x")
             grant = await lock.acquire()
             alone = lock._register.end(grant.token)
-            assert alone is not None and await alone == 1
+            assert alone is not None
+            assert await alone == 1
             lock._register.end((await session.lock("x").acquire()).token)
 
     run(main)
@@ -133,7 +134,8 @@ def test_requests_gather_and_a_release_hears_from_the_record_all_the_same(monkey
             monkeypatch.setattr(exchange, "CONFIRMED", RARELY if why == "it is not in" else 0)
             stranger = why == "it is not in"
             outcome = lock._register.end(grant.token + 1 if stranger else grant.token)
-            assert outcome is not None and await outcome == (not stranger)
+            assert outcome is not None
+            assert await outcome == (not stranger)
             if stranger:
                 await lock.release()
             await waiting

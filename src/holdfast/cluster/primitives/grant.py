@@ -122,9 +122,9 @@ class Grant:
         """Whether the running task has acquired it."""
         return self._acquirer is not None and self._acquirer() is asyncio.current_task()
 
-    def _enter(self) -> None:
+    def _enter(self, task: asyncio.Task[object] | None) -> None:
         """The running task enters an `async with` body. It is to be cancelled if the grant is lost."""
-        self._body = task = asyncio.current_task(self._life.loop)
+        self._body = task
         self._cancelling = task.cancelling() if task is not None else 0
 
     def _lose(self, why: LeaseLost, *, cancel: bool = True) -> None:

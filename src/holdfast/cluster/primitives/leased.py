@@ -103,7 +103,7 @@ class Leased(Primitive, OnlyAsyncWith):
         return self._entered_with(await acquired)
 
     def _entered_with(self, grant: Grant) -> Grant:
-        grant._enter()
+        grant._enter(asyncio.current_task())
         self._entered.append(grant)
         return grant
 
@@ -157,7 +157,10 @@ class Leased(Primitive, OnlyAsyncWith):
                 self._held.remove(lost)  # this task goes on with another grant, in a session that was opened again
         self._held.append(grant)
         life.hold(grant)
-        return self._entered_with(grant) if enters else grant
+        if enters:
+            grant._enter(task)
+            self._entered.append(grant)
+        return grant
 
     def _to_release(self) -> Grant:
         """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""

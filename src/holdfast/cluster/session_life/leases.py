@@ -72,9 +72,10 @@ class Leases:
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease that has ended."""
-        self._forget(lease.name, id(lease))
+        key = id(lease)
+        self._forget(lease.name, key)
         if self._holdings:
-            self._end_holding(id(lease))
+            self._end_holding(key)
 
     def _was_dropped(self, held: _Held) -> None:
         """The user has dropped a lease. Called by the collector."""

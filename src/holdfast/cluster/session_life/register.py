@@ -185,13 +185,13 @@ class Register(Exchange):
             self._submit(Entry(self.initial.ending(rest)))
 
     def end(self, value: int) -> asyncio.Future[int] | None:
-        """Let the next one in after the ticket with this value. If its task has to hear from the record, return a future.
+        """Let the next one in after the ticket with this value. Return a future if its task has to wait.
 
         The future gets 1, or 0 if the record does not know the ticket any more. It is done also if no task awaits that.
 
-        The last task of a run is let go on as the others are, on the session's own word, if requests gather that will
-        stand in line before it has asked again. So what it asks for next goes with them and with the end of the run, and
-        is no run of its own behind theirs.
+        The last task of a run goes on as those before it do, on the session's own word, if requests of others here
+        gather. What it asks for next then goes with them and with the end of the run. If it had to wait, it would ask
+        alone, and most often be a run of its own behind theirs.
         """
         if self.is_replaced:
             self._check_replaced()

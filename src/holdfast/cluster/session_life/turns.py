@@ -41,7 +41,8 @@ class Turns:
             self._first, self._last, self._ahead = first, first + tickets - 1, value - first
             return self._let_in(self._waiters.first_between(first, self._last))
         if self.is_under_way and end == known and value > self._inside + self._ahead:
-            return self._let_in(self._next())  # the record has heard that the one that was in is done
+            # The record has heard that the one that was in is done.
+            return self._let_in(self._waiters.first_between(self._inside + 1, self._last))
         return 0
 
     def knows(self, ticket: int) -> bool:
@@ -62,7 +63,7 @@ class Turns:
         """
         if not (self.is_under_way and value == self._inside + self._ahead):
             return value
-        ticket = self._next()
+        ticket = self._waiters.first_between(self._inside + 1, self._last)
         return self._let_in(ticket) if is_confirmed or ticket is None else value
 
     def still_waiting(self) -> list[int]:
@@ -75,10 +76,6 @@ class Turns:
     def clear(self) -> None:
         """The run was lost, or the session is over."""
         self.is_under_way = False
-
-    def _next(self) -> int | None:
-        """The next ticket of the run whose task still waits."""
-        return self._waiters.first_between(self._inside + 1, self._last)
 
     def _let_in(self, ticket: int | None) -> int:
         """Let a ticket in, or nobody any more. Return as begin()."""

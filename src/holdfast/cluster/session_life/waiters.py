@@ -10,7 +10,6 @@ from holdfast.instrumentation.hook import Outcome
 from holdfast.instrumentation.periods import Wait
 from holdfast.tasks.closed import Closed
 
-
 NEAR = 64
 """So many tickets are looked at one by one; after them all that wait, as a wake-up may name any number of tickets."""
 
