@@ -55,7 +55,8 @@ def _refusing(function: Callable[P, T], instead: Mapping[str, str]) -> Callable[
 
     @functools.wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> T:
-        check(options)
+        if options:
+            check(options)
         return function(*args, **options)
 
     return as_coroutine_function(called) if inspect.iscoroutinefunction(function) else called

@@ -268,3 +268,49 @@ async def test_exec_gives_back_what_was_held(tmp_path):
         first = (await session.inspect("x")).state["tokens"]  # the session that held it may be dead by now
         async with asyncio.timeout(BOUND):
             assert (await session.lock("x").acquire()).token == first + 1
+
+
+# What an acquire and a release ask first: whether all is well. If not, the check that knows what to raise is made
+
+
+def says_what_check_says(life):
+    try:
+        life.check()
+    except (RuntimeError, SessionLost) as exc:
+        assert not life.is_usable()
+        return type(exc)
+    assert life.is_usable()
+    return None
+
+
+def test_the_short_look_at_a_session_says_what_the_check_says():
+    async def elsewhere(life):
+        return says_what_check_says(life)
+
+    async def main():
+        session = holdfast.connect("memory:")
+        assert says_what_check_says(session._life) is RuntimeError, "not open yet"
+        async with session:
+            assert says_what_check_says(session._life) is None
+            assert await asyncio.to_thread(asyncio.run, elsewhere(session._life)) is RuntimeError
+        assert says_what_check_says(session._life) is SessionLost, "closed"
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["its ttl has passed", "another thread has found that it is dead", "forked"])
+def test_the_short_look_at_a_session_that_is_lost_says_what_the_check_says(how):
+    async def main():
+        session = await opened("memory:")
+        life = session._life
+        if how == "its ttl has passed":
+            life.expiry.deadline = 0.0
+        elif how == "forked":
+            life.end_in_child()
+        else:
+            life.expiry.found = SessionLost("it is dead")
+        assert not life.is_usable(), "before the check has ended it"
+        assert not life.is_alive()
+        assert says_what_check_says(life) is SessionLost
+
+    run(main)

@@ -23,12 +23,31 @@ class Grant:
     """The thread that is in a `with` body with it."""
     _ends_by_itself = False
     """Whether it ends after some time, as a thread has asked for with `hold_at_most`."""
+    released = False
+    """Whether its release has begun."""
+    _is_waiting = False  # in Condition.wait(), which has released the lock and takes it again
+    _lost: asyncio.Event | None = None  # made when somebody asks for it
+    _why: LeaseLost | None = None
+    _on_loss: Callable[[], None] | None = None  # tells a thread
+    _body: asyncio.Task[object] | None = None
+    _cancelling = 0
+    _cancelled = False
 
-    def __init__(self, session: Membership, life: Life, kind: str, name: str, token: int, permits: int = 1) -> None:
+    def __init__(
+        self,
+        session: Membership,
+        life: Life,
+        kind: str,
+        name: str,
+        token: int,
+        permits: int,
+        acquirer: asyncio.Task[object] | None,
+    ) -> None:
         """Called by what acquires.
 
         life: that of the session in which it was granted.
         kind: what is held, as hooks are told: "lock", "semaphore".
+        acquirer: the task that has acquired it.
         """
         self._session = session  # which lasts as long as the user has a grant of it
         self._life = life
@@ -39,17 +58,7 @@ class Grant:
         reader: not below that of the last writer, and below that of the next one. Of a permit: only its number here."""
         self.permits = permits
         """How many permits it has; 1 of a Lock. A release of some of them makes it fewer."""
-        self._lost: asyncio.Event | None = None  # made when somebody asks for it
-        self.released = False
-        """Whether its release has begun."""
-        self._is_waiting = False  # in Condition.wait(), which has released the lock and takes it again
-        self._why: LeaseLost | None = None
-        self._on_loss: Callable[[], None] | None = None  # tells a thread
-        task = asyncio.current_task()
-        self._acquirer = None if task is None else weakref.ref(task)
-        self._body: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._cancelled = False
+        self._acquirer = None if acquirer is None else weakref.ref(acquirer)
 
     def __repr__(self) -> str:
         if self._why is not None:
@@ -102,20 +111,21 @@ class Grant:
     def _is_lost(self) -> bool:
         """Whether it is lost now, by the clock."""
         life = self._life
-        if life.over is None:
-            life.expiry.look()
-        if self._why is None and life.over is not None and not self.released:
-            self._lose(LeaseLost(f"{self} was lost: {life.over}"))  # it was not told yet
+        if not life.is_alive():
+            if life.over is None:
+                life.expiry.look()
+            if self._why is None and life.over is not None and not self.released:
+                self._lose(LeaseLost(f"{self} was lost: {life.over}"))  # it was not told yet
         return self._why is not None
 
     def _is_mine(self) -> bool:
         """Whether the running task has acquired it."""
         return self._acquirer is not None and self._acquirer() is asyncio.current_task()
 
-    def _enter(self) -> None:
+    def _enter(self, task: asyncio.Task[object] | None) -> None:
         """The running task enters an `async with` body. It is to be cancelled if the grant is lost."""
-        self._body = asyncio.current_task()
-        self._cancelling = self._body.cancelling() if self._body is not None else 0
+        self._body = task
+        self._cancelling = task.cancelling() if task is not None else 0
 
     def _lose(self, why: LeaseLost, *, cancel: bool = True) -> None:
         if self._why is not None:

@@ -53,8 +53,10 @@ class Leased(Primitive, OnlyAsyncWith):
 
         enters: whether the running task enters an `async with` body with it.
         """
-        await self._session._ready()
-        life, register = self._session._life, self._register
+        session = self._session
+        if not session._is_ready():
+            await session._ready()
+        life, register = session._life, self._register
         ticket, granted = register.begin(wish.acquire, leave=wish.leave)
         try:
             value = await granted
@@ -101,7 +103,7 @@ class Leased(Primitive, OnlyAsyncWith):
         return self._entered_with(await acquired)
 
     def _entered_with(self, grant: Grant) -> Grant:
-        grant._enter()
+        grant._enter(asyncio.current_task())
         self._entered.append(grant)
         return grant
 
@@ -112,15 +114,13 @@ class Leased(Primitive, OnlyAsyncWith):
 
         If the body has raised, its exception comes out, and no LeaseLost.
         """
-        if self._session._life.is_inherited():
-            return
-        task = asyncio.current_task()
-        self._session._life.check_loop()
-        grant = next((grant for grant in reversed(self._entered) if grant._body is task), None) or next(
-            (grant for grant in self._entered if grant._body is None or grant._body.done()), self._entered[0]
-        )
-        self._entered.remove(grant)
-        if grant._is_lost():
+        life = self._session._life
+        if not (is_usable := life.is_usable()):
+            if life.is_inherited():
+                return
+            life.check_loop()
+        grant = self._left_by(asyncio.current_task(life.loop))
+        if grant._why is not None if is_usable and grant._life is life else grant._is_lost():
             if grant in self._held:
                 self._held.remove(grant)
             grant._exit(exc)
@@ -129,20 +129,38 @@ class Leased(Primitive, OnlyAsyncWith):
         else:
             grant._body = None
             try:
-                await self._release(grant)
+                outcome = self._end(grant)
+                if outcome is not None:
+                    await self._until_given_back(grant, outcome)
             except (LeaseLost, FormatError, NameConflict):
                 if exc is None:
                     raise  # else what comes out of the body goes on, a cancellation above all
 
+    def _left_by(self, task: asyncio.Task[object] | None) -> Grant:
+        """Take out the grant whose `async with` body the running task leaves."""
+        entered = self._entered
+        if entered and entered[-1]._body is task:
+            return entered.pop()
+        grant = next((grant for grant in reversed(entered) if grant._body is task), None) or next(
+            (grant for grant in entered if grant._body is None or grant._body.done()), entered[0]
+        )
+        entered.remove(grant)
+        return grant
+
     def _hold(self, life: Life, ticket: int, value: int, enters: bool, permits: int) -> Grant:
-        life.check()  # it may have been lost after the grant and before this task ran
-        grant = Grant(self._session, life, self._initial.KIND, self._name, self._token(ticket, value), permits)
+        if not life.is_alive():  # it may have been lost after the grant and before this task ran
+            life.check()
+        task, token = asyncio.current_task(life.loop), self._token(ticket, value)
+        grant = Grant(self._session, life, self._initial.KIND, self._name, token, permits, task)
         if self._held:
             for lost in [each for each in self._held if each._why is not None and each._is_mine()]:
                 self._held.remove(lost)  # this task goes on with another grant, in a session that was opened again
         self._held.append(grant)
         life.hold(grant)
-        return self._entered_with(grant) if enters else grant
+        if enters:
+            grant._enter(task)
+            self._entered.append(grant)
+        return grant
 
     def _to_release(self) -> Grant:
         """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""
@@ -150,13 +168,20 @@ class Leased(Primitive, OnlyAsyncWith):
         return self._held[0] if len(self._held) == 1 else min(self._held, key=order_of_release)
 
     async def _release(self, grant: Grant) -> None:
-        self._held.remove(grant)
-        try:
-            grant._check_not_lost()
-        finally:
+        if grant._is_lost():
+            self._held.remove(grant)
             grant.released = True
+            grant._check_not_lost()
+        outcome = self._end(grant)
+        if outcome is not None:
+            await self._until_given_back(grant, outcome)
+
+    def _end(self, grant: Grant) -> Awaitable[int] | None:
+        """Give back a grant that is not lost. Return as _give_back()."""
+        self._held.remove(grant)
+        grant.released = True
         grant._life.leases.drop(grant)
-        await self._until_given_back(grant, self._give_back(grant))
+        return self._give_back(grant)
 
     async def _until_given_back(self, grant: Grant, outcome: Awaitable[int]) -> None:
         """Wait until the record has heard of the release. outcome: 0 if the grant had ended before."""
@@ -176,10 +201,12 @@ class Leased(Primitive, OnlyAsyncWith):
         self._held.remove(grant)
         grant._life.leases.drop(grant)
         grant._lose(why)
-        await self._give_back(grant)
+        outcome = self._give_back(grant)
+        if outcome is not None:
+            await outcome
 
-    async def _give_back(self, grant: Grant) -> int:
-        """End the grant; return 0 if it had ended before."""
+    def _give_back(self, grant: Grant) -> Awaitable[int] | None:
+        """End the grant. Return what gets 0 if it had ended before; None if nobody has to be asked."""
         raise NotImplementedError
 
     def _token(self, ticket: int, value: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from holdfast._refusals import refusing
@@ -77,8 +77,8 @@ class Lock(Leased, ClosesItself):
         """
         return (await self._read_living()).holder is not None
 
-    async def _give_back(self, grant: Grant) -> int:
-        return await self._register.end(grant.token)
+    def _give_back(self, grant: Grant) -> Awaitable[int] | None:
+        return self._register.end(grant.token)
 
     def _token(self, ticket: int, value: int) -> int:
         return value

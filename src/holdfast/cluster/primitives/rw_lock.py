@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 from weakref import WeakSet
 
@@ -117,8 +117,8 @@ class Reader(Side):
         else:
             await self._writer._release(downgraded)
 
-    async def _give_back(self, grant: Grant) -> int:
-        return await self._register.tell(EndRead())
+    def _give_back(self, grant: Grant) -> Awaitable[int]:
+        return self._register.send(EndRead())
 
 
 class Writer(Side):
@@ -169,11 +169,11 @@ class Writer(Side):
     def _that_was_downgraded(self) -> Grant | None:
         return min((grant for grant in self._held if grant in self._downgraded), key=order_of_release, default=None)
 
-    async def _give_back(self, grant: Grant) -> int:
+    def _give_back(self, grant: Grant) -> Awaitable[int]:
         if grant in self._downgraded:
             self._downgraded.discard(grant)
-            return await self._register.tell(EndRead())
-        return await self._register.tell(EndWrite(grant.token))
+            return self._register.send(EndRead())
+        return self._register.send(EndWrite(grant.token))
 
 
 class RWLock(Closable):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -176,8 +176,8 @@ class Semaphore(Leased, ClosesItself):
         _check_value(value)
         await self._tell(Resize(value))
 
-    async def _give_back(self, grant: Grant) -> int:
-        return await self._register.tell(_giving_back(grant.permits))
+    def _give_back(self, grant: Grant) -> Awaitable[int]:
+        return self._register.send(_giving_back(grant.permits))
 
     def _refusal(self, value: int, wish: Wish) -> Exception:
         return ValueError(

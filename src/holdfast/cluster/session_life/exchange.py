@@ -45,7 +45,7 @@ from .waiters import Waiters
 CONFIRMED = 0.01
 """Seconds for which a session takes it for true that it has what the engine has said it has. After that, the engine is
 asked before another task is let in. If the session was ended by another one, no task gets in later than this."""
-GATHERING = 0.001
+GATHERING = 0.002
 """Seconds for which requests that only join the line may gather, while a task of this session is in and others of this
 session would stand in front of them anyway. Most often the run is over before, and they go with its end."""
 _NOBODY: frozenset[str] = frozenset()
@@ -267,14 +267,23 @@ class Exchange:
     def _submit(self, entry: Entry) -> None:
         """Have an operation done soon. If the loop or the session has ended, there is nobody left to do it for."""
         session = self._session
-        if not (session.over or session.loop.is_closed()):
+        gathers = self._turns.is_under_way and entry.ticket and not entry.patient
+        if gathers and self._gathering is not None and session.over is None:
+            self._outbox.pending.append(entry)  # the first that gathers has done the rest
+        elif not (session.over or session.loop.is_closed()):
             self._outbox.pending.append(entry)
             session.use(self._name, self)
-            if self._turns.is_under_way and entry.ticket and not entry.patient:
-                if self._gathering is None:
-                    self._gathering = session.loop.call_later(GATHERING, self._start)
+            if gathers:
+                self._gathering = session.loop.call_later(GATHERING, self._start)
             else:
                 self._start()
+
+    def _submit_with_those_that_gather(self, entry: Entry) -> None:
+        """Have an operation done as soon as this step is over, together with the requests that gather."""
+        assert self._gathering is not None
+        self._gathering.cancel()
+        self._outbox.pending.append(entry)
+        self._gathering = self._session.loop.call_soon(self._start)
 
     def _start(self) -> None:
         """Do what there is to do: in this step if that is possible, else in the pump."""
@@ -384,7 +393,8 @@ class Exchange:
                 )
                 if (seconds := loop.time() - asked) > told.SLOW:
                     told.slow(session, f"change what is stored under {shown(self._name)}", seconds)
-                session.check_alive()  # an answer that comes too late is not believed
+                if not session.is_alive():  # an answer that comes too late is not believed
+                    session.check_alive()
                 break
             except UnknownToRecordError:
                 recovery.give_up()

@@ -48,6 +48,10 @@ class Expiry:
         """Whether the others may take the session for dead already. Any thread may ask."""
         return monotonic() >= self.deadline and not self._is_stopped
 
+    def has_nothing_to_do(self) -> bool:
+        """Whether look() would do nothing, of a session that is not over."""
+        return self.found is None and (self.deadline == math.inf or monotonic() < self.deadline)
+
     def look(self) -> None:
         """End the session if the others may take it for dead already."""
         if self._is_stopped:

@@ -78,6 +78,22 @@ class Identity(ABC):
         self.check_alive()
         self.check_loop()
 
+    def is_usable(self) -> bool:
+        """Whether check() would raise nothing. What is asked at each acquire and release asks this first.
+
+        It asks the kernel for no process id: in a forked child the session is over (`end_in_child()`).
+        """
+        return (
+            self.over is None
+            and self.id != ""
+            and self.expiry.has_nothing_to_do()
+            and asyncio.get_running_loop() is self.loop
+        )
+
+    def is_alive(self) -> bool:
+        """Whether check_alive() would raise nothing."""
+        return self.over is None and self.expiry.has_nothing_to_do()
+
     def check_alive(self) -> None:
         """Raise SessionLost if the session is over, or others may take it for dead already."""
         if self.over is None:

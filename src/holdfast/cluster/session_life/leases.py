@@ -29,37 +29,59 @@ class Lease(Protocol):
         """The holding must not be relied on any more."""
 
 
+class _Held(ref[Lease]):
+    """A lease, as long as the user's objects keep it, and where it is found."""
+
+    __slots__ = ("key", "name")
+
+    name: str
+    key: int
+
+
 class Leases:
     """The leases of one session. Only the user's objects keep them: one that the user has dropped need not be told."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, dict[int, ref[Lease]]] = {}  # by the name and the id() of each
+        self._by_name: dict[str, dict[int, _Held]] = {}  # by the name and the id() of each
         self._looked_at: set[str] = set()  # the names that had their turn in this round
         self._holdings: dict[int, Holding] = {}  # by the id() of each, if hooks are told of it
         self._dropped: list[Holding] = []  # those of leases that the user has dropped; they last as long as the session
+        leases = ref(self)
+
+        def dropped(held: ref[Lease]) -> None:
+            here = leases()
+            if here is not None and isinstance(held, _Held):
+                here._was_dropped(held)
+
+        self._on_drop = dropped
 
     def __bool__(self) -> bool:
         return bool(self._by_name)
 
     def add(self, lease: Lease) -> None:
         """Remember a lease, to tell it when it is lost."""
-        name, key, leases = lease.name, id(lease), ref(self)
-
-        def dropped(_: object) -> None:
-            here = leases()
-            if here is not None:
-                here._forget(name, key)
-                if key in here._holdings:  # a hook must not be called here, in the middle of whatever is being done
-                    here._dropped.append(here._holdings.pop(key))
-
-        self._by_name.setdefault(name, {})[key] = ref(lease, dropped)
+        held = _Held(lease, self._on_drop)
+        held.name, held.key = name, key = lease.name, id(lease)
+        leases = self._by_name.get(name)
+        if leases is None:
+            self._by_name[name] = {key: held}
+        else:
+            leases[key] = held
         if installed.hooks:
             self._holdings[key] = Holding(lease._kind, name)
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease that has ended."""
-        self._forget(lease.name, id(lease))
-        self._end_holding(id(lease))
+        key = id(lease)
+        self._forget(lease.name, key)
+        if self._holdings:
+            self._end_holding(key)
+
+    def _was_dropped(self, held: _Held) -> None:
+        """The user has dropped a lease. Called by the collector."""
+        self._forget(held.name, held.key)
+        if held.key in self._holdings:  # a hook must not be called here, in the middle of whatever is being done
+            self._dropped.append(self._holdings.pop(held.key))
 
     def _forget(self, name: str, key: int) -> None:
         held = self._by_name.get(name)

@@ -107,6 +107,11 @@ class Membership:
             self._check()
             raise
 
+    def _is_ready(self) -> bool:
+        """Whether _ready() would do nothing and raise nothing. Who is in a hurry asks this first."""
+        life = self._life
+        return life.is_usable() and (self._anew is None or life.bare_engine.ttl is not None)
+
     async def _ready(self) -> None:
         """As _check(), but a session that was lost and may open again does so first. Raises EngineError if it cannot.
 

@@ -41,13 +41,14 @@ class Register(Exchange):
             ends with has_all().
         returns: whether the task takes back a lock that it has had, and so gets it even if it is closed.
         """
-        self._check_replaced()
+        if self.is_replaced:
+            self._check_replaced()
         ticket, future = self._waiters.add(self._session.loop, returns)
         if installed.hooks:
             wait = Wait(*(waits_for or (self.initial.KIND, self._name)))
             self._waiters.note_wait(ticket, wait, ends_with_grant)
         try:
-            self._submit(Entry(make(ticket), ticket=ticket, patient=patient))
+            self._submit(Entry(make(ticket), None, ticket, patient))
         except BaseException:  # a signal handler has raised it in the middle
             self.withdraw(ticket, leave)
             raise
@@ -183,18 +184,32 @@ class Register(Exchange):
         if rest > ended:
             self._submit(Entry(self.initial.ending(rest)))
 
-    async def end(self, value: int) -> int:
-        """Let the next one in after the ticket with this value; return 1, or 0 if the record does not know it any more.
+    def end(self, value: int) -> asyncio.Future[int] | None:
+        """Let the next one in after the ticket with this value. Return a future if its task has to wait.
 
-        Cancellation: it is done all the same.
+        The future gets 1, or 0 if the record does not know the ticket any more. It is done also if no task awaits that.
+
+        The last task of a run goes on as those before it do, on the session's own word, if requests of others here
+        gather. What it asks for next then goes with them and with the end of the run. If it had to wait, it would ask
+        alone, and most often be a run of its own behind theirs.
         """
-        self._check_replaced()
-        rest = self._turns.end(value, self.is_confirmed())
-        return await self.send(self.initial.ending(rest)) if rest else 1
+        if self.is_replaced:
+            self._check_replaced()
+        turns, is_confirmed = self._turns, self.is_confirmed()
+        was_under_way = turns.is_under_way
+        rest = turns.end(value, is_confirmed)
+        if not rest:
+            return None
+        ends_run = was_under_way and not turns.is_under_way
+        if ends_run and is_confirmed and self._gathering is not None:
+            self._submit_with_those_that_gather(Entry(self.initial.ending(rest)))
+            return None
+        return self.send(self.initial.ending(rest))
 
     def send(self, operation: Any) -> asyncio.Future[int]:
         """Have an operation done; return a future of its outcome. It is done also if no task awaits that."""
-        self._check_replaced()
+        if self.is_replaced:
+            self._check_replaced()
         future: asyncio.Future[int] = self._session.loop.create_future()
         if self._session.over is not None:
             fail(future, SessionLost(str(self._session.over)))

@@ -45,6 +45,7 @@ class Renewal:
         self._again = False  # whether to renew once more as soon as that is done
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0  # the loop's time at which it rings: not every loop's timers tell it
+        self._planned = 0.0  # the seconds that were asked for when it was set
 
     def within(self, seconds: float) -> None:
         """Renew after this time, or before, if that is planned already."""
@@ -59,10 +60,11 @@ class Renewal:
                 return
             self._timer.cancel()
         self._timer, self._timer_at = self._session.loop.call_later(pause, self.begin), now + pause
+        self._planned = seconds
 
     def keep_checking(self) -> None:
         """Something is held: see to it that the session looks now and then whether it is still alive."""
-        if self._session.engine.ttl is None:
+        if self._session.bare_engine.ttl is None and not (self._timer is not None and self._planned <= CHECKED):
             self.within(CHECKED)
 
     def keep_looking(self) -> None:

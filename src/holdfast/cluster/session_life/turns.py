@@ -14,16 +14,16 @@ from holdfast.cluster.records.record import Grants
 
 from .waiters import Waiters
 
-NEAR = 64
-"""So many tickets are looked at one by one; after them all that wait, as a wake-up may name any number of tickets."""
-
 
 class Turns:
     """The last run that was granted under one name, and whose turn it is."""
 
     def __init__(self, waiters: Waiters) -> None:
         self._waiters = waiters
-        self._run = Grants(0, 0, 0)
+        self._first, self._last = 0, -1
+        """The first and the last ticket of the run."""
+        self._ahead = 0
+        """How far the value that each ticket of the run was granted is ahead of the ticket."""
         self._inside = 0
         """The ticket that is in, or whose task is about to learn it."""
         self.is_under_way = False
@@ -35,21 +35,23 @@ class Turns:
         Return the value with which the run has to be given back because no task waits for it any more; else 0. Of a run
         that is known, the next ticket is let in if the record knows that the one before it is done.
         """
-        known, inside = self._run, self._run.value + self._inside - self._run.ticket
-        if run.value + run.tickets > known.value + known.tickets:
-            self._run, self._inside = run, run.ticket - 1
-            return self._let_in_next()
-        if self.is_under_way and run.value + run.tickets == known.value + known.tickets and run.value > inside:
-            return self._let_in_next()  # the record has heard that the one that was in is done
+        first, value, tickets = run
+        end, known = value + tickets - 1, self._last + self._ahead
+        if end > known:
+            self._first, self._last, self._ahead = first, first + tickets - 1, value - first
+            return self._let_in(self._waiters.first_between(first, self._last))
+        if self.is_under_way and end == known and value > self._inside + self._ahead:
+            # The record has heard that the one that was in is done.
+            return self._let_in(self._waiters.first_between(self._inside + 1, self._last))
         return 0
 
     def knows(self, ticket: int) -> bool:
         """Whether the ticket is in the run. If it is not in, its task may leave without anything being done."""
-        return 0 <= ticket - self._run.ticket < self._run.tickets
+        return self._first <= ticket <= self._last
 
     def value_if_in(self, ticket: int) -> int:
         """What the ticket was granted, if it is its turn; else 0."""
-        return self._run.value + ticket - self._run.ticket if self.is_under_way and ticket == self._inside else 0
+        return ticket + self._ahead if self.is_under_way and ticket == self._inside else 0
 
     def end(self, value: int, is_confirmed: bool) -> int:
         """The ticket with this value is done: let the next one in.
@@ -59,38 +61,27 @@ class Turns:
         Return the value up to which the record has to hear that the run is done; 0 if it need not hear of it now. What
         is not known here is for the record to judge.
         """
-        if not (self.is_under_way and value - self._run.value == self._inside - self._run.ticket):
+        if not (self.is_under_way and value == self._inside + self._ahead):
             return value
-        return self._let_in_next() if is_confirmed or self._next() is None else value
+        ticket = self._waiters.first_between(self._inside + 1, self._last)
+        return self._let_in(ticket) if is_confirmed or ticket is None else value
 
     def still_waiting(self) -> list[int]:
         """The tickets of the run that have yet to be let in, but for tasks that take back what they have had."""
         if not self.is_under_way:
             return []
-        rest = range(self._inside + 1, self._run.ticket + self._run.tickets)
+        rest = range(self._inside + 1, self._last + 1)
         return [ticket for ticket in self._waiters.futures if ticket in rest and not self._waiters.returns(ticket)]
 
     def clear(self) -> None:
         """The run was lost, or the session is over."""
         self.is_under_way = False
 
-    def _let_in_next(self) -> int:
-        run, ticket = self._run, self._next()
-        self.is_under_way = ticket is not None
+    def _let_in(self, ticket: int | None) -> int:
+        """Let a ticket in, or nobody any more. Return as begin()."""
         if ticket is None:
-            return run.value + run.tickets - 1
-        self._inside = ticket
-        self._waiters.grant(ticket, run.value + ticket - run.ticket)
+            self.is_under_way = False
+            return self._last + self._ahead
+        self.is_under_way, self._inside = True, ticket
+        self._waiters.grant(ticket, ticket + self._ahead)
         return 0
-
-    def _next(self) -> int | None:
-        """The next ticket of the run whose task still waits."""
-        run = self._run
-        rest = range(self._inside + 1, run.ticket + run.tickets)
-        if not rest:
-            return None
-        for ticket in rest[:NEAR]:
-            if self._waiters.waits(ticket):
-                return ticket
-        waiting = (ticket for ticket in self._waiters.futures if ticket in rest and self._waiters.waits(ticket))
-        return min(waiting, default=None)

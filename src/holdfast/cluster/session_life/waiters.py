@@ -10,6 +10,9 @@ from holdfast.instrumentation.hook import Outcome
 from holdfast.instrumentation.periods import Wait
 from holdfast.tasks.closed import Closed
 
+NEAR = 64
+"""So many tickets are looked at one by one; after them all that wait, as a wake-up may name any number of tickets."""
+
 
 class Waiters:
     """The futures of the tickets that have neither been granted nor withdrawn."""
@@ -31,12 +34,12 @@ class Waiters:
 
     def add(self, loop: asyncio.AbstractEventLoop, returns: bool = False) -> tuple[int, asyncio.Future[int]]:
         """A new ticket, and the future of what it is granted. returns: whether its task takes a lock back."""
-        self.last_ticket += 1
+        self.last_ticket = ticket = self.last_ticket + 1
         if returns:
-            self._returning.add(self.last_ticket)
+            self._returning.add(ticket)
         future: asyncio.Future[int] = loop.create_future()
-        self.futures[self.last_ticket] = future
-        return self.last_ticket, future
+        self.futures[ticket] = future
+        return ticket, future
 
     def note_wait(self, ticket: int, wait: Wait, ends_with_grant: bool) -> None:
         """Tell hooks of it if the ticket, which is new, has to wait.
@@ -70,6 +73,19 @@ class Waiters:
         future: asyncio.Future[int] = loop.create_future()
         self.futures[ticket] = future
         return future
+
+    def first_between(self, first: int, last: int) -> int | None:
+        """The first ticket from `first` to `last` whose task still waits."""
+        ticket = first
+        while ticket <= last:
+            future = self.futures.get(ticket)
+            if future is not None and not future.done():
+                return ticket
+            ticket += 1
+            if ticket == first + NEAR:
+                waiting = (each for each in self.futures if ticket <= each <= last and self.waits(each))
+                return min(waiting, default=None)
+        return None
 
     def waits(self, ticket: int) -> bool:
         """Whether the ticket's task still waits for what it may be granted."""
