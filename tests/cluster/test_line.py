@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.cluster.records import rows
+from holdfast.cluster.records.leased import Acquire
 from holdfast.cluster.records.line import (
     TOGETHER,
     Run,
     join,
+    join_all,
     leave,
     size,
     stands_in,
@@ -22,7 +24,10 @@ from holdfast.cluster.records.line import (
     tickets,
     tickets_of,
 )
+from holdfast.cluster.records.lock import LockRecord
 from holdfast.cluster.records.rows import LineRows, of_run, run_in
+from holdfast.cluster.records.semaphore import SemaphoreRecord
+from holdfast.cluster.records.step import Batch, step
 
 from .test_lock import connect, run, url
 from .worker import until_waiting
@@ -71,6 +76,39 @@ def test_a_line_is_a_list_of_tickets(moves):
         for session in "ab":
             assert tickets_of(line, session) == {ticket for who, ticket in model if who == session}
             assert all(stands_in(line, session, ticket) == ((session, ticket) in model) for ticket in range(60))
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.integers(1, 9), max_size=6), st.sampled_from([0, 0.5, 3])))
+)
+def test_those_who_join_together_stand_as_if_they_had_joined_one_by_one(crowds):
+    together, one_by_one, now = (), (), 100.0004
+    for session, asked, later in crowds:
+        now += later
+        together = join_all(together, session, asked, now)
+        for ticket in asked:
+            one_by_one = join(one_by_one, session, ticket, now)
+        assert together == one_by_one
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from([LockRecord(), SemaphoreRecord(value=2, free=2, bounded=True)]),
+    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), max_size=4),
+)
+def test_those_who_ask_in_a_row_get_what_they_would_get_one_by_one(record, crowds):
+    by_one = record
+    for number, asked in enumerate(crowds, 1):
+        operations = (*map(Acquire, asked),)
+        done = step(record, Batch("a", number, operations, 100.0 + number))
+        outcomes = []
+        by_one = by_one.but(changed=100.0 + number)
+        for operation in operations:
+            by_one, outcome = by_one.apply("a", operation, [])
+            outcomes.append(outcome)
+        record = done.record
+        assert (record.but(answers={}), done.outcomes) == (by_one, (*outcomes,))
 
 
 def test_who_joins_much_later_is_another_run():

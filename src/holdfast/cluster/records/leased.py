@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from .line import join
+from .line import join, join_all
 from .record import Record
 
 
@@ -41,3 +42,14 @@ class LeasedRecord(Record):
         if isinstance(operation, TryAcquire):
             return self, -1
         return self.but(line=join(self.line, session, operation.ticket, self.changed)), 0
+
+    def asked_in_a_row(self, session: str, operations: Sequence[Acquire]) -> tuple[Self, list[int]]:
+        """As asked() for one after the other. Those that have to wait join the line together: crowds ask at once."""
+        record, outcomes = self, list[int]()
+        while len(outcomes) < len(operations) and record.is_free():
+            record, outcome = record.granting(session, operations[len(outcomes)].ticket)
+            outcomes.append(outcome)
+        waiting = [operation.ticket for operation in operations[len(outcomes) :]]
+        if waiting:
+            record = record.but(line=join_all(record.line, session, waiting, record.changed))
+        return record, outcomes + [0] * len(waiting)

@@ -61,6 +61,19 @@ def join(line: Line, session: str, ticket: int, at: float, asks: int = 1) -> Lin
     return join_run(line, Run(session, (ticket, ticket + 1), round(at, 3), asks))
 
 
+def join_all(line: Line, session: str, tickets: Iterable[int], at: float) -> Line:
+    """As join() for one ticket after the other, at the cost of one where their numbers follow each other."""
+    since, spans = round(at, 3), list[int]()
+    for ticket in tickets:
+        if not spans or ticket > spans[-1]:
+            spans += ticket, ticket + 1
+        elif ticket == spans[-1]:
+            spans[-1] += 1
+        else:  # no session of ours asks with a lower number than before
+            line, spans = join_run(line, Run(session, (*spans,), since)), [ticket, ticket + 1]
+    return join_run(line, Run(session, (*spans,), since)) if spans else line
+
+
 def join_run(line: Line, run: Run) -> Line:
     """The line with the tickets of the run behind all others."""
     if not line or line[-1].session != run.session or line[-1].asks != run.asks:

@@ -11,6 +11,7 @@ from holdfast.cluster.values_in_messages import shortened, shown
 
 from .answers import Answer, answer_to, batch_of
 from .closing import Close, Reopen
+from .leased import Acquire, LeasedRecord
 from .record import Record, Wake, Withdraw, WithdrawMany, with_article
 from .watching import watch_more
 
@@ -119,6 +120,9 @@ def operated(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
             record, known = record.withdraw_many(session, rest, wakes)
             known = away.union(known)
             outcomes += [int(ticket in known) for ticket, _ in asked]
+        elif kind is Acquire and isinstance(record, LeasedRecord) and not record.closings:
+            record, outcomes_of_these = record.asked_in_a_row(session, [*operations])
+            outcomes += outcomes_of_these
         else:
             for operation in operations:
                 record, outcome = _with_operation(record, session, operation, wakes)
