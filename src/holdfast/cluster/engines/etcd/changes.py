@@ -103,8 +103,10 @@ class Changes:
                 try:
                     text, result = change(Stored(before.text, now, floor))
                 except Exception:
-                    if sure is not None:
+                    if before is sure:
                         raise
+                    # A wake-up may have brought a later text since `sure`. It leaves out the additions that its sender
+                    # had not seen, and this session's own may be among them.
                     sure = await self._reading.fetch(name)
                     continue
                 opening = opens(result) if opens is not None else None
