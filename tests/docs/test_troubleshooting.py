@@ -32,6 +32,7 @@ NOT_FOR_USERS = [
     "… is no answer",
     "there is no length",  # of a wake-up that is not holdfast's, which is passed over
     "it is cut off",
+    "a signal handler has raised where an answer was read",  # behind it: another connection is made
     "session … …",  # what follows is explained: "was evicted by"
 ]
 OF_PYTHON = "coroutine 'Lock.release' was never awaited"
