@@ -15,7 +15,7 @@ from holdfast.cluster.engines.etcd.transactions import Outcome
 NAME = "deploy"
 
 
-class NotInTheText(Exception):
+class NotInTheTextError(Exception):
     """The text does not have what this session has added to it."""
 
 
@@ -73,7 +73,7 @@ def changes(known, *answers):
 
 def change(stored):
     if "mine" not in stored.text:
-        raise NotInTheText
+        raise NotInTheTextError
     return f"{stored.text}\nmore", stored.text
 
 
@@ -98,6 +98,6 @@ async def test_wake_ups_that_leave_out_what_this_session_has_added_do_not_make_a
 
 async def test_a_change_that_fails_on_what_the_server_has_fails(known):
     engine, reading = changes(known, (without(6), None))
-    with pytest.raises(NotInTheText):
+    with pytest.raises(NotInTheTextError):
         await apply(engine)
     assert not reading.answers

@@ -431,3 +431,39 @@ async def test_a_fork_by_code_that_is_not_pythons(url, when, expected, hook):
     assert lines.startswith(expected), lines
     assert lines.endswith("child has ended with 0\n")
     assert ("start it by exec" in lines) == expected.startswith("EngineError")
+
+
+WITHOUT_HOOKS = """
+import asyncio, ctypes, os, holdfast
+from holdfast.cluster import SessionLost
+
+def one_step(request):
+    try:
+        request.send(None)
+    except SessionLost:
+        return True
+    return False
+
+async def main():
+    async with holdfast.connect("memory:") as session:
+        held, free = session.lock("held"), session.lock("free")
+        async with held:
+            child = ctypes.PyDLL(None).fork()
+            if not child:
+                try:
+                    left = held.__aexit__(None, None, None)
+                    os._exit(0 if one_step(free.acquire()) and list(left.__await__()) == [] else 1)
+                finally:
+                    os._exit(2)
+            _, status = os.waitpid(child, 0)
+            print(os.waitstatus_to_exitcode(status))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(PYPY, reason="it has no PyDLL")
+def test_a_fork_that_runs_none_of_pythons_hooks_is_noticed_all_the_same():
+    """As one by C code is. The child acquires nothing, and leaves its parent's bodies without doing anything."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HOOKS], capture_output=True, text=True, timeout=BOUND)
+    assert done.stdout == "0\n", done.stderr

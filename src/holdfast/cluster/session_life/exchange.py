@@ -45,7 +45,7 @@ from .waiters import Waiters
 CONFIRMED = 0.01
 """Seconds for which a session takes it for true that it has what the engine has said it has. After that, the engine is
 asked before another task is let in. If the session was ended by another one, no task gets in later than this."""
-GATHERING = 0.002
+GATHERING = 0.001
 """Seconds for which requests that only join the line may gather, while a task of this session is in and others of this
 session would stand in front of them anyway. Most often the run is over before, and they go with its end."""
 _NOBODY: frozenset[str] = frozenset()
@@ -277,13 +277,6 @@ class Exchange:
                 self._gathering = session.loop.call_later(GATHERING, self._start)
             else:
                 self._start()
-
-    def _submit_with_those_that_gather(self, entry: Entry) -> None:
-        """Have an operation done as soon as this step is over, together with the requests that gather."""
-        assert self._gathering is not None
-        self._gathering.cancel()
-        self._outbox.pending.append(entry)
-        self._gathering = self._session.loop.call_soon(self._start)
 
     def _start(self) -> None:
         """Do what there is to do: in this step if that is possible, else in the pump."""

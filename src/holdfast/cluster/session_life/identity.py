@@ -79,13 +79,11 @@ class Identity(ABC):
         self.check_loop()
 
     def is_usable(self) -> bool:
-        """Whether check() would raise nothing. What is asked at each acquire and release asks this first.
-
-        It asks the kernel for no process id: in a forked child the session is over (`end_in_child()`).
-        """
+        """Whether check() would raise nothing. What is asked at each acquire and release asks this first."""
         return (
             self.over is None
             and self.id != ""
+            and os.getpid() == self.pid  # a fork that runs none of Python's hooks leaves `over` as it is
             and self.expiry.has_nothing_to_do()
             and asyncio.get_running_loop() is self.loop
         )

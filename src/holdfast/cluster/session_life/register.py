@@ -188,23 +188,11 @@ class Register(Exchange):
         """Let the next one in after the ticket with this value. Return a future if its task has to wait.
 
         The future gets 1, or 0 if the record does not know the ticket any more. It is done also if no task awaits that.
-
-        The last task of a run goes on as those before it do, on the session's own word, if requests of others here
-        gather. What it asks for next then goes with them and with the end of the run. If it had to wait, it would ask
-        alone, and most often be a run of its own behind theirs.
         """
         if self.is_replaced:
             self._check_replaced()
-        turns, is_confirmed = self._turns, self.is_confirmed()
-        was_under_way = turns.is_under_way
-        rest = turns.end(value, is_confirmed)
-        if not rest:
-            return None
-        ends_run = was_under_way and not turns.is_under_way
-        if ends_run and is_confirmed and self._gathering is not None:
-            self._submit_with_those_that_gather(Entry(self.initial.ending(rest)))
-            return None
-        return self.send(self.initial.ending(rest))
+        rest = self._turns.end(value, self.is_confirmed())
+        return self.send(self.initial.ending(rest)) if rest else None
 
     def send(self, operation: Any) -> asyncio.Future[int]:
         """Have an operation done; return a future of its outcome. It is done also if no task awaits that."""
