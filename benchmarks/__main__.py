@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from time import perf_counter
 
@@ -14,6 +13,7 @@ from .imports import import_times
 from .markdown import PYTHON
 from .measure import BUDGET, LARGE, LARGE_ROUNDS, Result, measure
 from .memory import measure_memory
+from .progress import progress
 from .workloads import ROWS
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,13 +31,13 @@ def main() -> None:
     start = perf_counter()
     for field in competitors:
         for row in rows:
-            _progress(f"{perf_counter() - start:4.0f} s  {row.label}, on {field.loop.name}")
+            progress(start, f"{row.label}, on {field.loop.name}")
             earlier = [old for old in results if old.row.title == row.title and old.loop == field.loop.name]
             results.append(measure(row, field, rounds, budget, earlier))
-    _progress(f"{perf_counter() - start:4.0f} s  memory, import")
+    progress(start, "memory, import")
     memory = [] if options.only else measure_memory(competitors[0])
     imports = None if options.only else import_times(rounds)
-    _progress(f"{perf_counter() - start:4.0f} s  done\n")
+    progress(start, "done\n")
 
     plots: list[str] = []
     if options.output:
@@ -68,10 +68,6 @@ def _options() -> argparse.Namespace:
     if options.output is None and not (options.only or options.quick):
         options.output = RESULTS
     return options
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.markdown import PYTHON
+from benchmarks.progress import progress
 
 from . import before
 from .checks import check
@@ -45,19 +46,19 @@ def main() -> int:
             for scenario in scenarios:
                 if scenario.is_long and turn > 0:
                     continue
-                _progress(f"{perf_counter() - start:4.0f} s  round {turn + 1}: {scenario.title}")
+                progress(start, f"round {turn + 1}: {scenario.title}")
                 for name in order:
                     if takes_part(name, scenario):
                         results[scenario][name].runs += runs(
                             name, scenario.scaled(options.scale), earlier.places, may_fail=name != HOLDFAST
                         )
             if not options.only:
-                _progress(f"{perf_counter() - start:4.0f} s  round {turn + 1}: SIGKILL")
+                progress(start, f"round {turn + 1}: SIGKILL")
                 for name in order:
                     if name not in WITHOUT_RECOVERY:
                         recoveries[name] += measure_recovery(name, KILLS, earlier.places)
         seconds = perf_counter() - start
-    _progress(f"{seconds:4.0f} s  done\n")
+    progress(start, "done\n")
 
     checks = [*check(results, recoveries)]
     text = markdown(results, recoveries, checks, rounds, seconds, load, [*targets(results)], earlier.title)
@@ -93,10 +94,6 @@ def _options() -> argparse.Namespace:
     if options.output is None and not (options.only or options.quick):
         options.output = RESULTS
     return options
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from time import perf_counter
 import redis
 
 from benchmarks.markdown import PYTHON, machine, table
+from benchmarks.progress import progress
 
 from . import blocking, competitors
 from .checks import Check
@@ -67,9 +68,7 @@ def main() -> int:
     with valkey() as port, redis.Redis(port=port) as client:
         for turn in range(rounds):
             for scenario in SCENARIOS:
-                print(
-                    f"{perf_counter() - start:4.0f} s  round {turn + 1}: {scenario.title}", file=sys.stderr, flush=True
-                )
+                progress(start, f"round {turn + 1}: {scenario.title}")
                 first = turn % len(NAMES)
                 for name in NAMES[first:] + NAMES[:first]:
                     client.flushall()  # killed workers leave their locks to expire

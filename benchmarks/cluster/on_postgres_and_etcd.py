@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.markdown import PYTHON, machine, table
+from benchmarks.progress import progress
 
 from .checks import Check
 from .competitors import ADVISORY_LOCK, ETCD_LOCK, HOLDFAST_ON_ETCD, HOLDFAST_ON_POSTGRES
@@ -88,7 +89,7 @@ def main() -> int:
         for turn in range(rounds):
             order = NAMES[turn % len(NAMES) :] + NAMES[: turn % len(NAMES)]
             for scenario, added in PLACES:
-                _progress(start, f"round {turn + 1}: {scenario.title}, {added * 1e3:g} ms added")
+                progress(start, f"round {turn + 1}: {scenario.title}, {added * 1e3:g} ms added")
                 with ExitStack() as far:
                     there: dict[str, int] = ports
                     if added:
@@ -97,7 +98,7 @@ def main() -> int:
                     for name in order:
                         made = runs(name, scenario.scaled(options.scale), there, may_fail=False)
                         results[scenario, added][name].runs += made
-        _progress(start, "requests and connections")
+        progress(start, "requests and connections")
         costs = {name: _cost(name, pair.server, ports) for pair in PAIRS for name in (pair.mine, pair.theirs)}
     text = _markdown(results, costs, rounds, perf_counter() - start)
     if not options.quick:
@@ -105,10 +106,6 @@ def main() -> int:
         _plot(results, RESULTS / PLOT)
     print(text, end="")
     return 0
-
-
-def _progress(start: float, what: str) -> None:
-    print(f"{perf_counter() - start:4.0f} s  {what}", file=sys.stderr, flush=True)
 
 
 def _cost(name: str, server: str, ports: Mapping[str, int]) -> Cost:

@@ -20,6 +20,7 @@ from time import perf_counter
 import redis
 
 from benchmarks.markdown import PYTHON, machine, table
+from benchmarks.progress import progress
 
 from . import before, crowd, targets
 from .checks import Check
@@ -91,13 +92,13 @@ def main() -> int:
         for turn in range(rounds):
             order = names[turn % len(names) :] + names[: turn % len(names)]
             for scenario in SCENARIOS:
-                _progress(start, f"round {turn + 1}: {scenario.title}")
+                progress(start, f"round {turn + 1}: {scenario.title}")
                 for name in order:
                     if takes_part(name, scenario):
                         scaled = scenario.scaled(options.scale)
                         results[scenario, 0.0][name].runs += _runs(name, scaled, ports, earlier.places)
             for round_trip in ROUND_TRIPS:
-                _progress(start, f"round {turn + 1}: a round trip of {round_trip * 1e3:g} ms")
+                progress(start, f"round {turn + 1}: a round trip of {round_trip * 1e3:g} ms")
                 with _proxies(ports, round_trip) as far:
                     there = {kind: counts.port for kind, counts in far.items()}
                     for name in order:
@@ -152,10 +153,6 @@ def _runs(name: str, scenario: Scenario, ports: Mapping[str, int], places: Mappi
     with redis.Redis(port=ports["redis"]) as client:
         client.flushall()
     return runs(name, scenario, {**ports, **places}, may_fail=name != HOLDFAST)
-
-
-def _progress(start: float, what: str) -> None:
-    print(f"{perf_counter() - start:4.0f} s  {what}", file=sys.stderr, flush=True)
 
 
 @contextmanager

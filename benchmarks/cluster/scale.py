@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from benchmarks.markdown import PYTHON, machine, table
+from benchmarks.progress import progress
 
 from . import growth
 from .checks import Check
@@ -100,7 +101,7 @@ def main() -> int:
         with _places() as places:
             for place in places:
                 for kind, size, seconds in _costs(place, with_names=turn == 0, quick=options.quick):
-                    _progress(
+                    progress(
                         start, f"round {turn + 1}, {place.title}: {SHORT[kind]}, {size:,}: {seconds * 1e6:,.0f} µs"
                     )
                     found[kind].setdefault(place.title, {}).setdefault(size, []).append(seconds)
@@ -155,10 +156,6 @@ def _hand_over(place: Place, sessions: int, seconds: float) -> float:
         meter = partial(growth.server_cpu, place.port)
         measured.runs.append(measure(HOLDFAST_ON_SERVER, scenario, {"redis": place.port}, meter))
     return measured.cpu
-
-
-def _progress(start: float, what: str) -> None:
-    print(f"{perf_counter() - start:4.0f} s  {what}", file=sys.stderr, flush=True)
 
 
 def exponent(costs: Costs) -> float:

@@ -51,7 +51,7 @@ def decorator(
                 grant = await _acquired(lock, timeout)
                 if grant is None:
                     return too_late()
-                lock._entered_with(grant)
+                lock._entered_with(grant, asyncio.current_task())
                 stack.push_async_exit(lock.__aexit__)
                 return await function(*args, **options)
 

@@ -100,10 +100,11 @@ class Leased(Primitive, OnlyAsyncWith):
 
     async def _enter_after(self, acquired: Awaitable[Grant]) -> Grant:
         """Enter the body with what a method has acquired that somebody has put in place of acquire(), as mocks do."""
-        return self._entered_with(await acquired)
+        return self._entered_with(await acquired, asyncio.current_task())
 
-    def _entered_with(self, grant: Grant) -> Grant:
-        grant._enter(asyncio.current_task())
+    def _entered_with(self, grant: Grant, task: asyncio.Task[object] | None) -> Grant:
+        """task: the running one."""
+        grant._enter(task)
         self._entered.append(grant)
         return grant
 
@@ -115,12 +116,12 @@ class Leased(Primitive, OnlyAsyncWith):
         If the body has raised, its exception comes out, and no LeaseLost.
         """
         life = self._session._life
-        if not (is_usable := life.is_usable()):
+        if not life.is_usable():
             if life.is_inherited():
                 return
             life.check_loop()
         grant = self._left_by(asyncio.current_task(life.loop))
-        if grant._why is not None if is_usable and grant._life is life else grant._is_lost():
+        if grant._is_lost():
             if grant in self._held:
                 self._held.remove(grant)
             grant._exit(exc)
@@ -157,10 +158,7 @@ class Leased(Primitive, OnlyAsyncWith):
                 self._held.remove(lost)  # this task goes on with another grant, in a session that was opened again
         self._held.append(grant)
         life.hold(grant)
-        if enters:
-            grant._enter(task)
-            self._entered.append(grant)
-        return grant
+        return self._entered_with(grant, task) if enters else grant
 
     def _to_release(self) -> Grant:
         """What release() gives back: the oldest that this task has acquired, else what is held, else what is lost."""
