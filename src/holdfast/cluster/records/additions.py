@@ -19,11 +19,10 @@ from . import shapes
 from .answers import batch_of
 from .json_text import ENCODER, FORMAT, document_of
 from .record import Record, Withdraw
+from .shapes import BETWEEN
 from .step import Batch, moment, note_answer, operated
 
 R = TypeVar("R", bound=Record)
-_BETWEEN = "\t"
-"""A session's id has no tab, as it is printable."""
 
 
 def additions_to(record: Record) -> str:
@@ -56,7 +55,7 @@ def added(record: Record, batch: Batch) -> str | None:
         else:
             rows.append([name, operation.ticket])
     asked = [f"{name}:{ENCODER.encode(values)[1:-1]}" for name, *values in rows]
-    return _BETWEEN.join(("", str(batch.number), *asked))
+    return BETWEEN.join(("", str(batch.number), *asked))
 
 
 @cache
@@ -67,7 +66,7 @@ def _names(kind: type[Record]) -> Mapping[type, str]:
 def left(record: Record) -> str | None:
     """As added(), for the burial of the session at its own request, where a withdrawal may be stored so."""
     takes_it = Withdraw in record.ADDED.values() and not record.ONLY_JOINS
-    return _BETWEEN if takes_it else None
+    return BETWEEN if takes_it else None
 
 
 def with_additions(record: R, rows: Iterable[str]) -> R | None:
@@ -76,7 +75,7 @@ def with_additions(record: R, rows: Iterable[str]) -> R | None:
     record = record.but(answers=answers)
     for row in rows:
         micros, _, text = row.partition(" ")
-        session, *asked = text.split(_BETWEEN)
+        session, *asked = text.split(BETWEEN)
         operations = [_operation(each) for each in asked[1:]]
         if not (micros.isascii() and micros.isdigit() and len(micros) < len("253402300800000000")):
             return None

@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, groupby, repeat
 from typing import NamedTuple, Self
 
-_BETWEEN = "\t"
-"""A session's id has no tab, as it is printable."""
+from .shapes import BETWEEN
+
 _INTEGER = "(?:0|-?[1-9][0-9]{0,3999})"
 _TIMES = "[1-9][0-9]{0,7}"  # less than shapes.MANY
 _all_in = re.compile(
-    f"^([ -~]*){_BETWEEN}((?:0|[1-9][0-9]{{0,3999}})"
-    f"(?:{_BETWEEN}{_INTEGER}(?:{_BETWEEN}(?!1$){_TIMES}(?:{_BETWEEN}{_INTEGER}{_BETWEEN}{_TIMES})*)?)?)$",
+    f"^([ -~]*){BETWEEN}((?:0|[1-9][0-9]{{0,3999}})"
+    f"(?:{BETWEEN}{_INTEGER}(?:{BETWEEN}(?!1$){_TIMES}(?:{BETWEEN}{_INTEGER}{BETWEEN}{_TIMES})*)?)?)$",
     re.MULTILINE,
 ).findall
 """The session and the answer in each row that is one of holdfast's: as of_answers() writes it, with numbers that Python
@@ -38,14 +38,14 @@ class Answer(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        batch, *packed = map(int, text.split(_BETWEEN))
+        batch, *packed = map(int, text.split(BETWEEN))
         return cls(batch, tuple(packed) if len(packed) != 1 else (*packed, 1))
 
     @property
     def text(self) -> str:
         """As it is stored."""
         packed = self.packed[:1] if self.packed[1:] == (1,) else self.packed
-        return _BETWEEN.join(map(str, (self.batch, *packed)))
+        return BETWEEN.join(map(str, (self.batch, *packed)))
 
     @property
     def outcomes(self) -> tuple[int, ...]:
@@ -55,18 +55,18 @@ class Answer(NamedTuple):
 def answer_to(batch: int, outcomes: Sequence[int]) -> str:
     """The answer to the batch with this number."""
     if len(outcomes) == 1:  # as most often
-        return f"{batch}{_BETWEEN}{outcomes[0]}"
+        return f"{batch}{BETWEEN}{outcomes[0]}"
     return Answer.of(batch, outcomes).text
 
 
 def batch_of(answer: str | None) -> int:
     """The number of the batch that was answered; 0 if there is no answer."""
-    return 0 if answer is None else int(answer.partition(_BETWEEN)[0])
+    return 0 if answer is None else int(answer.partition(BETWEEN)[0])
 
 
 def of_answers(answers: Mapping[str, str]) -> Iterable[str]:
     """The rows in which the answers to some sessions are stored: one for each."""
-    return map(_BETWEEN.join, answers.items())
+    return map(BETWEEN.join, answers.items())
 
 
 def answers_in(rows: Collection[str]) -> dict[str, str] | None:

@@ -8,11 +8,10 @@ from typing import TypeVar, cast
 
 from . import shapes
 from .line import Line, Run
+from .shapes import BETWEEN
 
 K = TypeVar("K")
 V = TypeVar("V")
-_BETWEEN = "\t"
-"""A session's id has no tab, as it is printable."""
 
 
 class LineRows:
@@ -74,9 +73,7 @@ def _runs_in(rows: Sequence[str]) -> list[Run | None]:
 
 
 _new = tuple.__new__
-_OF_ONE_TICKET = (
-    f"([ -~]*){_BETWEEN}((?:0|[1-9][0-9]{{0,10}})[.](?:0|[0-9]{{0,2}}[1-9])){_BETWEEN}(0|[1-9][0-9]{{0,17}})"
-)
+_OF_ONE_TICKET = f"([ -~]*){BETWEEN}((?:0|[1-9][0-9]{{0,10}})[.](?:0|[0-9]{{0,2}}[1-9])){BETWEEN}(0|[1-9][0-9]{{0,17}})"
 """A row of one ticket, as most are, that joined at a whole millisecond of the years before 5138. That is how of_run()
 writes it, as Python writes a number with so few digits as it was. Every other row is written anew and compared."""
 _all_of_one_ticket = re.compile(f"^{_OF_ONE_TICKET}$", re.MULTILINE).findall
@@ -92,12 +89,12 @@ def of_run(run: Run) -> str:
         spans = run.asks, *spans
     elif len(spans) == 2 and spans[0] + 1 == spans[1]:
         spans = spans[:1]
-    return _BETWEEN.join((run.session, repr(float(run.since)), *map(str, spans)))
+    return BETWEEN.join((run.session, repr(float(run.since)), *map(str, spans)))
 
 
 def run_in(row: str) -> Run | None:
     """The run that a row stands for; None if it is not one of holdfast's."""
-    session, *numbers = row.split(_BETWEEN)
+    session, *numbers = row.split(BETWEEN)
     try:
         since, spans = float(numbers[0]), tuple(map(int, numbers[1:]))
     except (ValueError, IndexError):

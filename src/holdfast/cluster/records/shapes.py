@@ -19,6 +19,8 @@ LONGEST_NUMBER = 4000
 _LARGEST = 10**LONGEST_NUMBER
 MANY = 100_000_000
 """Tasks. No session has this many."""
+BETWEEN = "\t"
+"""What stands between the values in a row of a record. A session's id has none, as it is printable."""
 
 
 def text(value: object) -> bool:
