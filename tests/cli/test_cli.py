@@ -17,6 +17,7 @@ import click
 import pytest
 from interpreters import importing
 from tests.cluster.servers import shared
+from tests.stopping import stop
 
 from holdfast.cluster.records.json_text import FORMAT
 
@@ -219,7 +220,7 @@ def test_cmd_is_ended_when_holdfast_was_stopped_for_longer_than_its_ttl():
     code = "import os, time; print(os.environ['HOLDFAST_TOKEN']); time.sleep(60)"
     with started("lock", "x", "--ttl", "3", *python(code)) as holder:
         token = int(holder.stdout.readline())
-        holder.send_signal(signal.SIGSTOP)
+        stop(holder.pid)
         later = run("lock", "x", "--timeout", "60", *python("import os; print(os.environ['HOLDFAST_TOKEN'])"))
         assert int(later.stdout) > token
         holder.send_signal(signal.SIGCONT)

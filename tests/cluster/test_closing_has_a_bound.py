@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 
 import pytest
 from interpreters import BOUND, RARELY, without_the_collector
+from tests.stopping import stop
 
 from holdfast.cluster import EngineError, LeaseLost, SessionLost
 from holdfast.cluster.engines.memory import MemoryEngine
@@ -256,7 +256,7 @@ async def test_another_process_is_stopped_in_a_change(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         await asyncio.to_thread(process.stdout.readline)
-        process.send_signal(signal.SIGSTOP)
+        stop(process.pid)
         async with Beat() as beat:
             began = time.perf_counter()
             async with asyncio.timeout(BOUND):

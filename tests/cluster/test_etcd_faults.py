@@ -117,6 +117,7 @@ async def test_what_a_stopped_server_gets_to_do_later_is_not_done_behind_the_ses
             server.members[0].stop()
             waiter = asyncio.create_task(lock.acquire())
             await asyncio.sleep(2.5)  # longer than the engine's patience
+            assert not waiter.done(), "the server was not stopped"
             waiter.cancel()
             server.members[0].go_on()
             await asyncio.wait([waiter])

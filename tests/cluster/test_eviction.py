@@ -12,6 +12,7 @@ import time
 
 import pytest
 from interpreters import BOUND
+from tests.stopping import stop
 
 import holdfast
 from holdfast.cluster import LeaseLost, SessionLost
@@ -188,7 +189,7 @@ def holder(request, tmp_path):
 def test_who_hangs_loses_it_all_the_same(holder):
     """And finds out as soon as it goes on."""
     process, connect = holder
-    process.send_signal(signal.SIGSTOP)
+    stop(process.pid)
 
     async def main():
         async with connect() as operator:

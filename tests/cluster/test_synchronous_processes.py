@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from interpreters import BOUND
+from tests.stopping import stop
 
 from holdfast.cluster import LeaseLost, SessionLost
 from holdfast.cluster.loop_in_thread import loop_thread
@@ -318,7 +319,7 @@ def test_a_process_that_is_stopped_loses_its_lease(tmp_path: Any) -> None:
     place.options = lambda **options: {"namespace": place.namespace, "ttl": 0.5, **options}  # type: ignore[method-assign]
     running = program(place, body)
     token = int(_line(running))
-    running.send_signal(signal.SIGSTOP)
+    stop(running.pid)
     try:
         with place.connect(ttl=BOUND).sync as session:
             grant = session.lock("x").acquire(timeout=BOUND)

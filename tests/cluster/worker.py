@@ -13,8 +13,9 @@ import textwrap
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Self
+
+from tests import stopping
 
 import holdfast
 from holdfast.cluster import SessionInfo
@@ -167,19 +168,15 @@ class Worker:
         return await self.events.get()
 
     def stop(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        """And wait until it stands still."""
+        stopping.stop(self.pid)
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     async def until_stopped(self) -> None:
-        """Wait until it stands still."""
-        if hasattr(os, "waitid"):
-            await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
-            return
-        status = Path(f"/proc/{self.pid}/stat")  # PyPy
-        while status.read_text().rpartition(")")[2].split()[0] != "T":
-            await asyncio.sleep(0.01)
+        """Wait until it stands still, as it stops itself."""
+        await asyncio.to_thread(stopping.until_stopped, self.pid)
 
     async def kill(self) -> None:
         if self.process.returncode is None:
