@@ -437,10 +437,10 @@ IN_A_STEP = """
 import asyncio, ctypes, os, holdfast
 from holdfast.cluster import SessionLost
 
-def one_step(request):
+def raises(expected, coroutine):
     try:
-        request.send(None)
-    except SessionLost:
+        coroutine.send(None)
+    except expected:
         return True
     return False
 
@@ -452,7 +452,7 @@ async def main():
             if not child:
                 try:
                     left = held.__aexit__(None, None, None)
-                    os._exit(0 if one_step(free.acquire()) and list(left.__await__()) == [] else 1)
+                    os._exit(0 if raises(SessionLost, free.acquire()) and raises(StopIteration, left) else 1)
                 finally:
                     os._exit(2)
             _, status = os.waitpid(child, 0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import tracemalloc
 from unittest import mock
 
 import pytest
 
 import holdfast
+from holdfast.cluster import SessionLost
 from holdfast.cluster.primitives.lock import Lock
 
 from .engines import settle
@@ -22,24 +25,119 @@ def coroutines_of(task):
     return found
 
 
-async def body(primitive):
+async def in_body(primitive):
     async with primitive:
         pass
 
 
+async def by_acquire(primitive):
+    await primitive.acquire()
+    await primitive.release()
+
+
+async def on_a_future(future):
+    await future
+
+
+@pytest.mark.parametrize("use", [in_body, by_acquire])
 @pytest.mark.parametrize("kind", ["lock", "semaphore"])
-def test_a_task_that_waits_keeps_few_coroutines(kind):
-    """Each of them costs some 200 bytes for each of the tasks."""
+def test_a_task_that_waits_keeps_no_frame_of_async_with(kind, use):
+    """A frame costs some 300 bytes for each of the tasks."""
 
     async def main():
         async with holdfast.connect("memory:") as session:
             primitive = getattr(session, kind)(kind)
             async with primitive:
-                tasks = [asyncio.create_task(body(primitive)), asyncio.create_task(primitive.acquire())]
+                tasks = [asyncio.create_task(use(primitive)) for _ in range(2)]
                 await settle(session)
-                assert [len(coroutines_of(task)) for task in tasks] == [2, 2]
-            await tasks[0]
-            await tasks[1]
+                assert [len(coroutines_of(task)) for task in tasks] == [1 if use is in_body else 2] * 2
+            await asyncio.wait(tasks)
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts as CPython's allocators do")
+@pytest.mark.parametrize("use", [in_body, by_acquire])
+def test_a_task_that_waits_takes_little_memory(use):
+    """Beside what a bare task on a future takes: 240 and 350 bytes when this was written, on 3.11."""
+    number = 1000
+
+    async def taken(begin):
+        """Bytes of a task, the mean of so many."""
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            tasks = [asyncio.create_task(begin()) for _ in range(number)]
+            for _ in range(10):
+                await asyncio.sleep(0.001)
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return (after - before) / number
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with holdfast.connect("memory:") as session:
+            lock = session.lock("x")
+            async with lock:
+                for _ in range(2):  # from the second time on, no list or table grows
+                    bare = await taken(lambda: on_a_future(loop.create_future()))
+                    waiting = await taken(lambda: use(lock))
+        assert waiting - bare < 450
+
+    asyncio.run(main())
+
+
+def test_what_async_with_awaits_is_used_once():
+    async def main():
+        async with holdfast.connect("memory:") as session:
+            lock = session.lock("x")
+            entering = lock.__aenter__()
+            grant = await entering
+            with pytest.raises(RuntimeError, match="cannot reuse"):
+                await entering
+            grant.check()
+            await lock.release()
+
+    asyncio.run(main())
+
+
+def test_it_runs_as_a_task_of_its_own():
+    async def main():
+        async with holdfast.connect("memory:") as session:
+            lock = session.lock("x")
+            async with lock:
+                first, second = (asyncio.create_task(lock.__aenter__()) for _ in range(2))
+                await settle(session)
+                first.cancel()
+            assert "Lock 'x'" in repr(second.get_coro())
+            assert (await second).token
+            assert first.cancelled()
+        with pytest.raises(SessionLost):
+            await asyncio.create_task(lock.__aenter__())
+
+    asyncio.run(main())
+
+
+def test_one_that_is_closed_while_it_waits_leaves_the_line():
+    """As when the loop is closed, and the collector closes the coroutines of its tasks."""
+
+    async def main():
+        async with holdfast.connect("memory:") as session:
+            lock = session.lock("x")
+            async with lock:
+                waiting = in_body(lock)
+                assert waiting.send(None) is not None
+                await settle(session)
+                assert [each.session.id for each in (await session.inspect("x")).waiters]
+                waiting.close()
+                await settle(session)
+                assert not (await session.inspect("x")).waiters
+            async with lock:
+                pass
 
     asyncio.run(main())
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from holdfast.cluster.errors import FormatError, LeaseLost, NameConflict, SessionLost
 from holdfast.cluster.only_async_with import OnlyAsyncWith
@@ -13,6 +14,8 @@ from holdfast.cluster.records.record import Record
 from holdfast.cluster.session_life.life import Life
 from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.session_life.recovery import REPLACED
+from holdfast.cluster.session_life.register import Register
+from holdfast.tasks.context_manager import FINISHED, returns_awaitable
 
 from .grant import Grant
 from .primitive import Primitive
@@ -48,26 +51,6 @@ class Leased(Primitive, OnlyAsyncWith):
         """See the class."""
         raise NotImplementedError
 
-    async def _acquire(self, enters: bool, wish: Wish) -> Grant:
-        """Acquire it. All of it is in one coroutine, as a task that waits keeps the frame of each.
-
-        enters: whether the running task enters an `async with` body with it.
-        """
-        session = self._session
-        if not session._is_ready():
-            await session._ready()
-        life, register = session._life, self._register
-        ticket, granted = register.begin(wish.acquire, leave=wish.leave)
-        try:
-            value = await granted
-            register.take(ticket)
-            if value < 0:
-                raise self._refusal(value, wish)
-        except BaseException:
-            register.not_taken(ticket, wish.leave)
-            raise
-        return self._hold(life, ticket, value, enters, wish.permits)
-
     async def _try_acquire(self, wish: Wish) -> Grant | None:
         await self._session._ready()
         life, register = self._session._life, self._register
@@ -89,6 +72,7 @@ class Leased(Primitive, OnlyAsyncWith):
             )
         await self._release(self._to_release())
 
+    @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, Grant]:
         """Acquire it, as acquire() does; the `as` value is the grant.
 
@@ -96,7 +80,7 @@ class Leased(Primitive, OnlyAsyncWith):
         """
         kind = type(self)
         is_patched = "acquire" in self.__dict__ or kind.acquire is not kind._ACQUIRE
-        return self._enter_after(self.acquire()) if is_patched else self._acquire(True, self._WISH)
+        return self._enter_after(self.acquire()) if is_patched else Entering(self, self._WISH)
 
     async def _enter_after(self, acquired: Awaitable[Grant]) -> Grant:
         """Enter the body with what a method has acquired that somebody has put in place of acquire(), as mocks do."""
@@ -108,20 +92,22 @@ class Leased(Primitive, OnlyAsyncWith):
         self._entered.append(grant)
         return grant
 
-    async def __aexit__(
+    @returns_awaitable
+    def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Release the grant of this entry, and no other, as release() does. In a forked child, do nothing.
 
         If the body has raised, its exception comes out, and no LeaseLost.
         """
         life = self._session._life
-        if not life.is_usable():
+        is_usable = life.is_usable()
+        if not is_usable:
             if life.is_inherited():
-                return
+                return FINISHED
             life.check_loop()
         grant = self._left_by(asyncio.current_task(life.loop))
-        if grant._is_lost():
+        if grant._why is not None or (not (is_usable and grant._life is life) and grant._is_lost()):
             if grant in self._held:
                 self._held.remove(grant)
             grant._exit(exc)
@@ -131,11 +117,21 @@ class Leased(Primitive, OnlyAsyncWith):
             grant._body = None
             try:
                 outcome = self._end(grant)
-                if outcome is not None:
-                    await self._until_given_back(grant, outcome)
-            except (LeaseLost, FormatError, NameConflict):
+            except (FormatError, NameConflict):
                 if exc is None:
-                    raise  # else what comes out of the body goes on, a cancellation above all
+                    raise
+            else:
+                if outcome is not None:
+                    return self._leave(grant, outcome, exc)
+        return FINISHED
+
+    async def _leave(self, grant: Grant, outcome: Awaitable[int], exc: BaseException | None) -> None:
+        """Wait until a grant is given back. exc: what comes out of the body goes on, a cancellation above all."""
+        try:
+            await self._until_given_back(grant, outcome)
+        except (LeaseLost, FormatError, NameConflict):
+            if exc is None:
+                raise
 
     def _left_by(self, task: asyncio.Task[object] | None) -> Grant:
         """Take out the grant whose `async with` body the running task leaves."""
@@ -215,3 +211,91 @@ class Leased(Primitive, OnlyAsyncWith):
 def order_of_release(grant: Grant) -> tuple[bool, bool]:
     """What is given back first is what this task has acquired, and what is not lost; of these the oldest."""
     return not grant._is_mine(), grant._why is not None
+
+
+class Acquiring(Coroutine[Any, Any, Grant]):
+    """What a task awaits that acquires a primitive.
+
+    Each task that waits keeps it, and the frame of an `async def` takes four times as much memory. So it does itself
+    what a coroutine does that awaits the future of its ticket.
+    """
+
+    __slots__ = "_granted", "_leased", "_life", "_register", "_ticket", "_wish"
+    _ENTERS: ClassVar[bool] = False
+    """Whether the running task enters an `async with` body with the grant."""
+    _life: Life
+    _register: Register
+    _ticket: int
+
+    def __init__(self, leased: Leased, wish: Wish) -> None:
+        self._leased = leased
+        self._wish = wish
+        self._granted: asyncio.Future[int] | None = None  # None: it has not begun
+
+    def __repr__(self) -> str:
+        return f"<acquires {self._leased!r}>"
+
+    def __await__(self) -> Generator[Any, Any, Grant]:
+        if self._granted is not None:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        if not self._leased._session._is_ready():
+            return self._ask_when_ready()
+        self._ask()
+        return self  # what is below is all that `await` needs
+
+    def __iter__(self) -> Generator[Any, Any, Grant]:
+        return self
+
+    def _ask_when_ready(self) -> Generator[Any, Any, Grant]:
+        yield from self._leased._session._ready().__await__()
+        self._ask()
+        return (yield from self)
+
+    def _ask(self) -> asyncio.Future[int]:
+        leased, wish = self._leased, self._wish
+        self._life, self._register = leased._session._life, leased._register
+        self._ticket, self._granted = _, granted = self._register.begin(wish.acquire, leave=wish.leave)
+        return granted
+
+    def __next__(self) -> asyncio.Future[int]:
+        """Tell the task which future it waits for; at the end, raise StopIteration with the grant."""
+        leased, wish = self._leased, self._wish
+        granted = self._granted
+        if granted is None:  # a task runs it as its own coroutine
+            leased._session._check()
+            granted = self._ask()
+        if not granted.done():
+            granted._asyncio_future_blocking = True  # as when a coroutine awaits it
+            return granted
+        try:
+            value = granted.result()
+            self._register.take(self._ticket)
+            if value < 0:
+                raise leased._refusal(value, wish)
+        except BaseException:
+            self._register.not_taken(self._ticket, wish.leave)
+            raise
+        raise StopIteration(leased._hold(self._life, self._ticket, value, self._ENTERS, wish.permits))
+
+    def send(self, value: Any) -> Any:
+        return next(self)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None) -> NoReturn:
+        """The task is cancelled while it waits, or does not go on."""
+        try:
+            raise typ if val is None else val
+        except BaseException:
+            if self._granted is not None:
+                self._register.not_taken(self._ticket, self._wish.leave)
+            raise
+
+    def close(self) -> None:
+        with contextlib.suppress(GeneratorExit):
+            self.throw(GeneratorExit)
+
+
+class Entering(Acquiring):
+    """The same, of a task that enters an `async with` body."""
+
+    __slots__ = ()
+    _ENTERS = True

@@ -11,8 +11,10 @@ from holdfast.cluster.session_life.membership import Membership
 
 from .closable import ClosesItself
 from .grant import Grant
-from .leased import Leased
+from .leased import Acquiring, Leased
 from .wish import FOR_ONE
+
+_FREE = LockRecord()
 
 
 class Lock(Leased, ClosesItself):
@@ -25,7 +27,7 @@ class Lock(Leased, ClosesItself):
 
     def __init__(self, session: Membership, name: str) -> None:
         """Called by `Session.lock()`."""
-        super().__init__(session, name, LockRecord())
+        super().__init__(session, name, _FREE)
 
     @refusing
     async def acquire(self) -> Grant:
@@ -37,7 +39,7 @@ class Lock(Leased, ClosesItself):
         Cancellation: raises at once. The task leaves the line. If the lock was granted already, it goes to the next
         waiter.
         """
-        return await self._acquire(False, FOR_ONE)
+        return await Acquiring(self, FOR_ONE)
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 

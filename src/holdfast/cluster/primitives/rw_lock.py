@@ -26,7 +26,7 @@ from holdfast.cluster.values_in_messages import shown
 
 from .closable import Closable
 from .grant import Grant
-from .leased import Leased, order_of_release
+from .leased import Acquiring, Leased, order_of_release
 from .primitive import Primitive
 from .wish import Wish
 
@@ -48,7 +48,7 @@ class Side(Leased):
         Cancellation: raises at once. The task leaves the line. What had been granted already, and what it kept from
         others, goes to the next waiters.
         """
-        return await self._acquire(False, self._WISH)
+        return await Acquiring(self, self._WISH)
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 

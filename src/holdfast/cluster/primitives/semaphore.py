@@ -23,7 +23,7 @@ from holdfast.tasks.semaphore import ONE, at_least_one
 
 from .closable import ClosesItself
 from .grant import Grant
-from .leased import Leased, order_of_release
+from .leased import Acquiring, Entering, Leased, order_of_release
 from .wish import FOR_ONE, Wish, for_permits
 
 
@@ -57,7 +57,7 @@ class Semaphore(Leased, ClosesItself):
         Cancellation: raises at once. The task leaves the line. Permits that were granted already, and those that it
         kept from others, go to the next waiters.
         """
-        return await self._acquire(False, FOR_ONE if n is ONE else for_permits(at_least_one(n)))
+        return await Acquiring(self, FOR_ONE if n is ONE else for_permits(at_least_one(n)))
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 
@@ -207,7 +207,7 @@ class Permits(OnlyAsyncWith):
 
     def __aenter__(self) -> Coroutine[Any, Any, Grant]:
         """Take the permits, as `Semaphore.acquire(n)` does; the `as` value is the grant."""
-        return self._semaphore._acquire(True, for_permits(self._n))
+        return Entering(self._semaphore, for_permits(self._n))
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
