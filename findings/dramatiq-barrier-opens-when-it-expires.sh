@@ -5,8 +5,8 @@
 # Guessed: wait(block=False) returns True once, or from then on, when the last of the parties has come. One whose key the
 # server has forgotten returns False, or raises, as it cannot know who has come.
 # Seen: of three parties the second comes after `ttl` and gets True, and so does the third, and so does any that asks a
-# barrier that nobody has created. A key that is not there counts as 0, and 0 as "all have come". It is the same after a
-# server lost its memory, and with the barrier of a group's completion callback, whose time to live is a day by default.
+# barrier that nobody has created. A key that is not there counts as 0, and 0 as "all have come". By its source, a group's
+# completion callback asks such a barrier, whose time to live is a day by default.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
