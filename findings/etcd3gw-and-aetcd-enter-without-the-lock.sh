@@ -53,7 +53,7 @@ def with_etcd3gw():
         began = time.monotonic()
         with second.lock("etcd3gw", ttl=TTL) as other:
             after = time.monotonic() - began
-            print(f"etcd3gw: in after {after:.0f} s; acquired: {held.is_acquired()} and {other.is_acquired()}")
+            print(f"etcd3gw: in after {round(after / 5) * 5} s; acquired: {held.is_acquired()} and {other.is_acquired()}")
 
 
 async def with_aetcd():
@@ -62,7 +62,7 @@ async def with_aetcd():
             began = time.monotonic()
             async with second.lock(b"aetcd", ttl=TTL) as other:
                 after = time.monotonic() - began
-                print(f"aetcd: in after {after:.0f} s;", end=" ")
+                print(f"aetcd: in after {round(after / 5) * 5} s;", end=" ")
                 print(f"acquired: {await held.is_acquired()} and {await other.is_acquired()}")
 
 

@@ -28,7 +28,7 @@ def killed_within(shared, method):
     process = multiprocessing.Process(target=call, args=(shared, method, asks))
     process.start()
     asked.recv()
-    time.sleep(1)  # nothing tells when its request has arrived
+    time.sleep(1.5)  # nothing tells when its request has arrived
     process.kill()
     process.join()
 
