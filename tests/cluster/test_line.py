@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,7 +31,7 @@ from holdfast.cluster.records.rows import FEW, line_in, moved_on, text_of
 from holdfast.cluster.records.run import Run
 from holdfast.cluster.records.semaphore import SemaphoreRecord
 from holdfast.cluster.records.step import Batch, step
-from holdfast.cluster.records.stored import decode, encode
+from holdfast.cluster.records.stored import STEP, decode, encode
 from holdfast.cluster.records.watching import watch_more, watches
 
 from .test_lock import connect, run, url
@@ -276,3 +277,20 @@ def test_a_change_at_the_ends_of_a_long_line_reads_none_in_between(monkeypatch):
     left = step(asked, Batch("s50", 2, (Withdraw(1),))).record
     encode(left)
     assert read <= {"s0", "s1", "s2", "s99", "s50", "s51"}
+
+
+def test_a_hand_over_in_a_long_line_seldom_changes_the_length_of_the_text():
+    record, lengths = LockRecord(), []
+    for session in range(100):
+        record = step(record, Batch(f"session {session:3}", 1, (Acquire(1),), 1764605724.125)).record
+    for turn in range(2, 12):
+        for session in range(100):
+            by, holder = f"session {session:3}", record.holder
+            assert by == holder.session
+            for number, operation in enumerate((Release(holder.token), Acquire(turn)), 2 * turn):
+                record = step(record, Batch(by, number, (operation,), 1764605724.125 + turn)).record
+                text = encode(record)
+                lengths.append(len(text))
+        assert decode(text, "x", LockRecord()) == record
+    assert {length % STEP for length in lengths} == {0}
+    assert sum(one != other for one, other in itertools.pairwise(lengths)) < len(lengths) / 10

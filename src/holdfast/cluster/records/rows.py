@@ -50,6 +50,9 @@ class StoredLine(Sequence[Run]):
     def __iter__(self) -> Iterator[Run]:
         return iter(_runs_in(self.text))
 
+    def __reversed__(self) -> Iterator[Run]:
+        return iter(tuple(self)[::-1])
+
     @overload
     def __getitem__(self, index: int) -> Run: ...
     @overload
@@ -61,11 +64,9 @@ class StoredLine(Sequence[Run]):
             if step != 1:
                 return tuple(self)[index]
             return _line(text[self._place(first) : self._place(end)], end - first)
-        if index in (-1, self._count - 1):
-            return _read(text[text.rfind("\n") + 1 :])
-        if index == 0:
-            return _read(text[1 : text.find("\n", 1)])
-        return tuple(self)[index]
+        at = range(self._count)[index]
+        place = self._place(at)
+        return _read(text[place + 1 : None if at == self._count - 1 else text.find("\n", place + 1)])
 
     def _place(self, index: int) -> int:
         """Where the row with this number begins; or the text ends."""

@@ -34,6 +34,10 @@ file; a test compares the two."""
 _SHAPES: Mapping[str, Shape] = {"changed": shapes.moment}
 _STATE = "\t["
 """The beginning of the row of the state, and of no other: the others begin with a session's id, JSON, or a number."""
+STEP = 512
+"""Characters. The state of a record that is longer ends with blanks, with which the length up to there is a multiple of
+this. So the length seldom changes, and SQLite writes over the pages on which the text stands. If it changes, SQLite
+gives these pages up and takes others, and has twice as many to write."""
 R = TypeVar("R", bound=Record)
 
 
@@ -41,7 +45,8 @@ def encode(record: Record) -> str:
     """The record as it is stored."""
     line, answers = record.line, record.answers
     state = f"{len(line)},{len(answers)},{record.changed!r},{record.state_text()}"
-    text = f"{_head_of(record)}{rows_of_answers(answers)}{rows_of_line(line)}\n{_STATE}{state}]"
+    text = f"{_head_of(record)}{rows_of_answers(answers)}{rows_of_line(line)}\n{_STATE}{state}"
+    text += f"{' ' * (-(len(text) + 1) % STEP)}]" if len(text) >= STEP else "]"
     if record.closings or record.turned_away:
         text += f"\n{row_of(record.closings, record.turned_away)}"
     parts = record.parts()

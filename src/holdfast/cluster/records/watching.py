@@ -48,10 +48,10 @@ def watch_more(old: Line, old_holders: frozenset[str], new: Line, new_holders: f
     left, others = _changed(old, new)
     # Every other session stands behind the same one as before, and none of them stands further in front as well.
     of = {run.session for run in others}
-    if left or old_holders != new_holders:
-        of |= {run.session for run in new[:1]}
-    watched = watches(old, old_holders, of)
+    if new and (left or old_holders != new_holders):
+        of.add(new[0].session)
     now = watches(new, new_holders, of)
+    watched = watches(old, old_holders, now.keys())
     return {session for session, others in now.items() if not others <= watched.get(session, frozenset())}
 
 
@@ -64,8 +64,9 @@ def _changed(old: Line, new: Line) -> tuple[bool, Iterable[Run]]:
     if isinstance(old, StoredLine) and isinstance(new, StoredLine):
         before, now = old.unlike(new)
         return False, (*before, *now)
+    old, new = (*old,), (*new,)
     front = _alike(old, new)
-    back = _alike((*reversed(old[front:]),), (*reversed(new[front:]),))
+    back = _alike(reversed(old[front:]), reversed(new[front:]))
     return False, (*old[front : len(old) - back], *new[front : len(new) - back + 1])
 
 
