@@ -44,9 +44,11 @@ R = TypeVar("R", bound=Record)
 def encode(record: Record) -> str:
     """The record as it is stored."""
     line, answers = record.line, record.answers
+    rows = f"{rows_of_answers(answers)}{rows_of_line(line)}" if line else rows_of_answers(answers)
     state = f"{len(line)},{len(answers)},{record.changed!r},{record.state_text()}"
-    text = f"{_head_of(record)}{rows_of_answers(answers)}{rows_of_line(line)}\n{_STATE}{state}"
-    text += f"{' ' * (-(len(text) + 1) % STEP)}]" if len(text) >= STEP else "]"
+    text = f"{_head_of(record)}{rows}\n{_STATE}{state}]"
+    if len(text) > STEP:
+        text = f"{text[:-1]}{' ' * (-len(text) % STEP)}]"
     if record.closings or record.turned_away:
         text += f"\n{row_of(record.closings, record.turned_away)}"
     parts = record.parts()
