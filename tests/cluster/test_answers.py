@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.cluster.records import stored
-from holdfast.cluster.records.answers import Answer, answer_to, answers_in, batch_of, of_answers
+from holdfast.cluster.records.answers import FEW, Answer, answer_to, answers_in, batch_of, text_of
 from holdfast.cluster.records.lock import Acquire, LockRecord
 from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import decode, encode
@@ -18,7 +18,9 @@ OUTCOMES = st.lists(st.integers(-1, 2) | st.integers(0, 10**30), max_size=6)
 @given(st.dictionaries(st.sampled_from(["a", "b", "a session of 7", ""]), st.tuples(NUMBERS, OUTCOMES)))
 def test_an_answer_says_what_was_answered(answered):
     answers = {session: answer_to(*each) for session, each in answered.items()}
-    assert answers_in([*of_answers(answers)]) == answers
+    text = text_of(answers)
+    found, end = answers_in(text)
+    assert (found, [*found], len(found), end) == (answers, [*answers], len(answers), len(text))
     for session, (batch, outcomes) in answered.items():
         assert batch_of(answers[session]) == batch
         assert Answer.read(answers[session]).outcomes == (*outcomes,)
@@ -26,14 +28,40 @@ def test_an_answer_says_what_was_answered(answered):
 
 
 @settings(max_examples=1000)
-@given(st.text("a \t-0123456789", max_size=12) | st.text("a\t01", max_size=8), st.sampled_from([[], ["b\t1\t1"]]))
+@given(st.text("a \t-0123456789", max_size=12) | st.text("a\t01", max_size=8), st.integers(0, FEW + 1))
 def test_what_is_believed_is_as_it_would_be_written(row, others):
-    answers = answers_in([*others, row])
-    if answers is not None:
+    before = "".join(f"\nb{other}\t1\t1" for other in range(others))
+    answers, end = answers_in(f"{before}\n{row}\n\t[")
+    assert text_of(answers) == f"{before}\n{row}\n\t["[:end]
+    if end == len(before):
+        assert len(answers) == others
+    else:
         session, answer = [*answers.items()][-1]
         assert Answer.read(answer).text == answer
         assert row == f"{session}\t{answer}"
         assert all(0 < times < 10**8 for times in Answer.read(answer).packed[1::2])
+
+
+@given(
+    st.integers(0, 2 * FEW),
+    st.lists(st.tuples(st.sampled_from(["s0", "s1", "s7", "t"]), st.sampled_from(["", "1\t1", "12"]))),
+)
+def test_many_answers_are_changed_as_those_in_a_dict_are(many, changes):
+    expected = {f"s{number}": "3\t-1" for number in range(many)}
+    answers, _ = answers_in(text_of(expected))
+    before, text = answers.copy(), text_of(answers)
+    for session, answer in changes:
+        assert answers.pop(session, None) == expected.pop(session, None)
+        assert session not in answers
+        assert answers.get(session) is None
+        if answer:
+            answers[session] = expected[session] = answer
+            answers[session] = answer
+    assert (answers, [*answers.items()], len(answers)) == (expected, [*expected.items()], len(expected))
+    for session in [*expected]:
+        del answers[session], expected[session]
+        assert answers == expected
+    assert text_of(before) == text
 
 
 def test_the_answers_to_others_and_the_head_are_not_read(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +14,9 @@ from holdfast.cluster.records import rows
 from holdfast.cluster.records.leased import Acquire
 from holdfast.cluster.records.line import (
     TOGETHER,
-    Run,
     join,
     join_all,
+    join_run,
     leave,
     size,
     stands_in,
@@ -24,10 +25,14 @@ from holdfast.cluster.records.line import (
     tickets,
     tickets_of,
 )
-from holdfast.cluster.records.lock import LockRecord
-from holdfast.cluster.records.rows import LineRows, of_run, run_in
+from holdfast.cluster.records.lock import LockRecord, Release
+from holdfast.cluster.records.record import Withdraw
+from holdfast.cluster.records.rows import FEW, line_in, moved_on, text_of
+from holdfast.cluster.records.run import Run
 from holdfast.cluster.records.semaphore import SemaphoreRecord
 from holdfast.cluster.records.step import Batch, step
+from holdfast.cluster.records.stored import STEP, decode, encode
+from holdfast.cluster.records.watching import watch_more, watches
 
 from .test_lock import connect, run, url
 from .worker import until_waiting
@@ -193,46 +198,99 @@ RUNS = st.builds(
     st.floats(0, 253402300799, allow_nan=False) | st.integers(0, 10**14).map(lambda millis: millis / 1000),
     st.sampled_from([1, 1, 1, 2]),
 )
+SHORT_RUNS = st.builds(
+    Run,
+    st.sampled_from(["a", "b", "a session of 7"]),
+    st.sets(st.integers(0, 40), min_size=2, max_size=4).map(lambda spans: (*sorted(spans)[: len(spans) // 2 * 2],)),
+    st.sampled_from([0.0, 0.5, 1764605724.125]),
+    st.sampled_from([1, 1, 1, 2]),
+)
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(st.lists(RUNS, max_size=4), max_size=8), st.data())
-def test_the_rows_of_a_line_do_not_depend_on_the_line_before(added, data):
-    writer, reader, line = LineRows(), LineRows(), ()
-    for runs in added:
-        line = (*line, *runs)
-        for _ in range(data.draw(st.integers(0, 2))):
-            at = data.draw(st.sampled_from([0, 0, 0, *range(len(line))]))
-            line = line[:at] + line[at + 1 :]
-        written = [*map(of_run, line)]
-        assert [*writer.of(line)] == written
-        assert reader.read(written) == line == tuple(map(run_in, written))
+@given(st.lists(RUNS, max_size=FEW + 4))
+def test_a_line_is_read_as_it_was_written(runs):
+    stored = line_in(text_of((*runs,)), 2)
+    assert stored == (*runs,) == (*stored,)
+    assert (len(stored), bool(stored), text_of(stored)) == (len(runs), bool(runs), text_of((*runs,)))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(SHORT_RUNS, max_size=FEW + 4), SHORT_RUNS, st.sets(st.integers(0, 40)), st.data())
+def test_a_stored_line_is_as_the_line_of_its_runs(runs, more, leaving, data):
+    line = (*runs,)
+    stored = line_in(text_of(line), 2)
+    assert [stored[at] for at in range(-len(line), len(line))] == [line[at] for at in range(-len(line), len(line))]
+    first, end = (data.draw(st.integers(-3, 20)) for _ in range(2))
+    assert (stored[first:end], stored[end:], stored[:end]) == (line[first:end], line[end:], line[:end])
+    joined = join_run(line, more)
+    assert join_run(stored, more) == joined
+    assert take(stored, abs(end)) == take(line, abs(end))
+    for session in {each.session for each in joined}:
+        assert tickets_of(stored, session) == tickets_of(line, session)
+        assert stands_in(stored, session, end) == stands_in(line, session, end)
+        left = leave(line, session, sorted(leaving))
+        assert leave(stored, session, sorted(leaving)) == left
+        among = sorted(tickets_of(line, session))[:end]
+        assert leave(stored, session, among) == leave(line, session, among)
+        assert watches(stored, frozenset("b"), {session}) == watches(line, frozenset("b"), {session})
+    if line:
+        assert take_first(stored) == take_first(line)
+        for later in (joined, line[1:], join_run(line[1:], more), left[0], line[1:-1], line[:-1]):
+            stored_later = line_in(text_of(later), 2)
+            assert moved_on(stored, stored_later) == moved_on(line, later)
+            holders = frozenset("b"), frozenset({line[0].session})
+            found = watch_more(stored, holders[0], stored_later, holders[1])
+            assert found == watch_more(line, holders[0], later, holders[1])
 
 
 @pytest.mark.parametrize(
     "row", ["b", "b\t0.50\t1", "b\t0.5\t01", "b\t1e3\t1", "b\t.5\t1", "b\t00.5\t1", "\u00e4\t0.5\t1", "b\t\u0661.5\t1"]
 )
-@pytest.mark.parametrize("others", [[], ["a\t0.5\t1"], ["a\t0.5\t1\t3"]])
+@pytest.mark.parametrize("others", [[], ["a\t0.5\t1"], ["a\t0.5\t1\t3"], ["a\t0.5\t1"] * FEW])
 def test_a_row_that_was_written_otherwise_is_refused_wherever_it_stands(row, others):
-    known = LineRows()
-    assert known.read(others) is not None
+    assert line_in("".join(f"\n{each}" for each in others), 1) is not None
     for wrong in ([row, *others], [*others, row]):
-        assert known.read(wrong) is None
-        assert LineRows().read(wrong) is None
+        assert line_in("".join(f"\n{each}" for each in wrong), 1) is None
 
 
-def test_a_change_at_the_ends_of_a_line_reads_and_writes_only_what_is_new(monkeypatch):
-    line = tuple(Run("abc"[ticket % 3], (ticket, ticket + 1), 0.5) for ticket in range(100))
-    known = LineRows()
-    known.of(line)
-    new = []
-    monkeypatch.setattr(rows, "_rows_of", lambda line: new.extend(line) or [*map(of_run, line)])
-    monkeypatch.setattr(rows, "_runs_in", lambda rows: new.extend(rows) or [*map(run_in, rows)])
-    last = Run("d", (7, 8), 0.5)
-    shorter = (*line[1:], last)
-    written = known.of(shorter)
-    assert new == [last]
-    assert known.read([*written[2:], "e\t1.5\t8"])[-1] == Run("e", (8, 9), 1.5)
-    assert new == [last, "e\t1.5\t8"]
-    known.of(line[:50] + line[51:])
-    assert new == [last, "e\t1.5\t8", *line[:3]]  # in the middle as well
+def test_a_ticket_that_asks_for_more_than_it_may_is_refused_in_a_long_line():
+    line = (*(Run("a", (ticket, ticket + 1), 0.5) for ticket in range(20)), Run("b", (1, 2), 0.5, 2))
+    assert line_in(text_of(line), 1) is None
+    assert line_in(text_of(line), 2) == line
+
+
+def test_a_change_at_the_ends_of_a_long_line_reads_none_in_between(monkeypatch):
+    sessions = [f"s{number}" for number in range(100)]
+    record = LockRecord()
+    for session in sessions:
+        record = step(record, Batch(session, 1, (Acquire(1),))).record
+    text = encode(record)
+    read, read_row = set(), rows._read
+    monkeypatch.setattr(rows, "_read", lambda row: read.add(row.partition("\t")[0]) or read_row(row))
+    found = decode(text, "x", LockRecord())
+    released = step(found, Batch("s0", 2, (Release(1),))).record
+    asked = step(released, Batch("s0", 3, (Acquire(2),))).record
+    assert asked.watches({"s0"}) == {"s0": {"s99"}}
+    assert encode(asked) != text
+    assert read <= {"s0", "s1", "s2", "s99"}
+    left = step(asked, Batch("s50", 2, (Withdraw(1),))).record
+    encode(left)
+    assert read <= {"s0", "s1", "s2", "s99", "s50", "s51"}
+
+
+def test_a_hand_over_in_a_long_line_seldom_changes_the_length_of_the_text():
+    record, lengths = LockRecord(), []
+    for session in range(100):
+        record = step(record, Batch(f"session {session:3}", 1, (Acquire(1),), 1764605724.125)).record
+    for turn in range(2, 12):
+        for session in range(100):
+            by, holder = f"session {session:3}", record.holder
+            assert by == holder.session
+            for number, operation in enumerate((Release(holder.token), Acquire(turn)), 2 * turn):
+                record = step(record, Batch(by, number, (operation,), 1764605724.125 + turn)).record
+                text = encode(record)
+                lengths.append(len(text))
+        assert decode(text, "x", LockRecord()) == record
+    assert {length % STEP for length in lengths} == {0}
+    assert sum(one != other for one, other in itertools.pairwise(lengths)) < len(lengths) / 10

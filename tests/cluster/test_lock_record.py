@@ -10,9 +10,9 @@ from holdfast.cluster import FormatError
 from holdfast.cluster.records.additions import added
 from holdfast.cluster.records.answers import answer_to
 from holdfast.cluster.records.json_text import FORMAT
-from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Notify, Operation, Release, TryAcquire, Wait
 from holdfast.cluster.records.record import Wake, Withdraw
+from holdfast.cluster.records.run import Run
 from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import decode, encode
 

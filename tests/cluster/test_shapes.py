@@ -15,10 +15,10 @@ from holdfast.cluster.records.barrier import BarrierRecord, Place
 from holdfast.cluster.records.closing import Close
 from holdfast.cluster.records.event import EventRecord
 from holdfast.cluster.records.json_text import FORMAT
-from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.lock import Acquire, Holder, LockRecord, Room
 from holdfast.cluster.records.rate_limiter import RateLimiterRecord
 from holdfast.cluster.records.record import Record
+from holdfast.cluster.records.run import Run
 from holdfast.cluster.records.rw_lock import RWLockRecord, Writer
 from holdfast.cluster.records.semaphore import Refused, SemaphoreRecord
 from holdfast.cluster.records.step import Batch, step

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .engines.eviction_note import Eviction
 from .engines.session_info import SessionInfo
-from .records.line import Run
 from .records.record import Record
+from .records.run import Run
 from .records.step import burial
 
 

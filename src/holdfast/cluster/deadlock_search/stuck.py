@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from holdfast._place import Place
 from holdfast.cluster.deadlock import Deadlock, DeadlockStep
 from holdfast.cluster.engines.session_info import SessionInfo
-from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.record import Record
+from holdfast.cluster.records.run import Run
 
 from .suspects import line
 from .testimony import Held, Spot, Statement, Ticket

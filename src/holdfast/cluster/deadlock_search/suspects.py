@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from holdfast.cluster.engines.session_info import SessionInfo
-from holdfast.cluster.records.line import Run
 from holdfast.cluster.records.record import Record
+from holdfast.cluster.records.run import Run
 
 from .correspondence import in_parts
 from .testimony import Question, Ticket

@@ -71,7 +71,7 @@ def left(record: Record) -> str | None:
 
 def with_additions(record: R, rows: Iterable[str]) -> R | None:
     """The record after the rows that were stored behind it, in order; None if a row is not one of holdfast's."""
-    answers = {**record.answers}  # changed in place, as there may be hundreds of rows
+    answers = record.answers.copy()  # changed in place, as there may be hundreds of rows
     record = record.but(answers=answers)
     for row in rows:
         micros, _, text = row.partition(" ")

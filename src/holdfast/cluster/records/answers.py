@@ -2,27 +2,28 @@
 
 An answer stays a text, as it is stored: the number of the batch and behind a tab each the outcomes as they are packed;
 or the only outcome. A record has one of every session that uses it, and a change reads one or two of them. So the
-others are checked, carried along and written again as they are.
+others are not even taken apart: they are checked as a whole, and carried along.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from itertools import chain, groupby, repeat
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from .shapes import BETWEEN
 
 _INTEGER = "(?:0|-?[1-9][0-9]{0,3999})"
 _TIMES = "[1-9][0-9]{0,7}"  # less than shapes.MANY
-_all_in = re.compile(
-    f"^([ -~]*){BETWEEN}((?:0|[1-9][0-9]{{0,3999}})"
-    f"(?:{BETWEEN}{_INTEGER}(?:{BETWEEN}(?!1$){_TIMES}(?:{BETWEEN}{_INTEGER}{BETWEEN}{_TIMES})*)?)?)$",
-    re.MULTILINE,
-).findall
-"""The session and the answer in each row that is one of holdfast's: as of_answers() writes it, with numbers that Python
-reads."""
+_ANSWER = (
+    f"[ -~]*{BETWEEN}(?:0|[1-9][0-9]{{0,3999}})"
+    f"(?:{BETWEEN}{_INTEGER}(?:{BETWEEN}(?!1$){_TIMES}(?:{BETWEEN}{_INTEGER}{BETWEEN}{_TIMES})*)?)?$"
+)
+"""A row that is one of holdfast's: as text_of() writes it, with numbers that Python reads."""
+_other_row = re.compile(f"\n(?!{_ANSWER})", re.MULTILINE).search
+FEW = 4
+"""The highest number of answers that are all taken apart at once: then each look at them is quicker."""
 
 
 class Answer(NamedTuple):
@@ -64,12 +65,95 @@ def batch_of(answer: str | None) -> int:
     return 0 if answer is None else int(answer.partition(BETWEEN)[0])
 
 
-def of_answers(answers: Mapping[str, str]) -> Iterable[str]:
-    """The rows in which the answers to some sessions are stored: one for each."""
-    return map(BETWEEN.join, answers.items())
+class StoredAnswers(MutableMapping[str, str]):
+    """The answers to some sessions, by session, as the text of their rows."""
+
+    __slots__ = ("_count", "text")
+
+    def __init__(self, text: str, count: int) -> None:
+        """text: the rows, each behind a line break. They were checked. count: how many they are."""
+        self.text = text
+        self._count = count
+
+    def copy(self) -> StoredAnswers:
+        return StoredAnswers(self.text, self._count)
+
+    def _place(self, session: str) -> tuple[int, int, int] | None:
+        """Where the row of a session begins, the answer in it, and where it ends; None if there is none."""
+        text = self.text
+        place = text.find(beginning := f"\n{session}{BETWEEN}")
+        if place < 0:
+            return None
+        answer = place + len(beginning)
+        end = text.find("\n", answer)
+        return place, answer, end if end >= 0 else len(text)
+
+    def __getitem__(self, session: str) -> str:
+        found = self._place(session)
+        if found is None:
+            raise KeyError(session)
+        _, answer, end = found
+        return self.text[answer:end]
+
+    def __setitem__(self, session: str, answer: str) -> None:
+        """As in a dict, with one difference: an answer that takes the place of another is the last one."""
+        if session in self:
+            del self[session]
+        self.text += f"\n{session}{BETWEEN}{answer}"
+        self._count += 1
+
+    def __delitem__(self, session: str) -> None:
+        found = self._place(session)
+        if found is None:
+            raise KeyError(session)
+        place, _, end = found
+        self.text = self.text[:place] + self.text[end:]
+        self._count -= 1
+
+    def pop(self, session: str, default: Any = None) -> Any:
+        """As that of a dict, with None by default. Each change calls it."""
+        found = self._place(session)
+        if found is None:
+            return default
+        place, answer, end = found
+        text = self.text
+        self.text = text[:place] + text[end:]
+        self._count -= 1
+        return text[answer:end]
+
+    def __contains__(self, session: object) -> bool:
+        return f"\n{session}{BETWEEN}" in self.text
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.partition(BETWEEN)[0] for row in self.text.split("\n")[1:])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
-def answers_in(rows: Collection[str]) -> dict[str, str] | None:
-    """The answers that rows stand for; None if they are not holdfast's."""
-    found = _all_in("\n".join(rows)) if rows else ()
-    return dict(found) if len(found) == len(rows) else None
+Answers = dict[str, str] | StoredAnswers
+
+
+def text_of(answers: Answers) -> str:
+    """The rows of some answers, each behind a line break."""
+    if isinstance(answers, StoredAnswers):
+        return answers.text
+    return "".join([f"\n{session}{BETWEEN}{answer}" for session, answer in answers.items()])
+
+
+def answers_in(text: str, place: int = 0) -> tuple[Answers, int]:
+    """The answers that the rows from a place in a text on stand for, up to the first row that is none; and its place.
+
+    place: of the line break before the first row.
+    """
+    other = _other_row(text, place)
+    end = len(text) if other is None else other.start()
+    rows = text[place:end]
+    count = rows.count("\n")
+    if count > FEW:
+        return StoredAnswers(rows, count), end
+    read = (row.split(BETWEEN, 1) for row in rows[1:].split("\n")) if rows else ()
+    return {session: answer for session, answer in read}, end  # noqa: C416  # mypy knows that these are two

@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from . import shapes
 from .json_text import ENCODER, document_of
-from .line import Line, Run, join_run
+from .line import join_run
+from .rows import Line
+from .run import Run
 
 ITSELF = ""
 """What is closed, if it is the primitive. No condition has this name."""

@@ -7,48 +7,18 @@ number of tasks. A function that handles many tickets of one session goes throug
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from .rows import Line, runs_of, with_first, with_last, with_runs_of
+from .run import Run, Spans
 
 TOGETHER = 1.0
 """Seconds. A ticket that joins at most this long after the last run began joins that run, if it is of the same session
 and its number is higher."""
 FEW = 8
 """The highest number of tickets that are taken out of a run one by one."""
-
-Spans = tuple[int, ...]
-"""Tickets in rising order: the first ticket of each span, and the one behind its last."""
-
-
-class Run(NamedTuple):
-    """Tickets of one session, in succession in a line."""
-
-    session: str
-    spans: Spans
-    since: float = 0.0
-    """The engine's time at which the first ticket joined, in seconds since 1970; 0 if it is not known. See TOGETHER."""
-    asks: int = 1
-    """What each ticket asks for: so many permits of a semaphore; of an RWLock, to read or to write (`rw_lock.WRITE`); 1
-    where there is only one thing to ask for."""
-
-    def size(self) -> int:
-        return sum(self.spans[1::2]) - sum(self.spans[::2])
-
-    def tickets(self) -> Iterator[int]:
-        return (ticket for first, end in self.pairs() for ticket in range(first, end))
-
-    def pairs(self) -> Iterator[tuple[int, int]]:
-        return zip(self.spans[::2], self.spans[1::2], strict=True)
-
-    def last(self) -> int:
-        return self.spans[-1] - 1
-
-    def has(self, ticket: int) -> bool:
-        return bisect_right(self.spans, ticket) % 2 == 1
-
-
-Line = tuple[Run, ...]
 
 
 def line_of(rows: Iterable[Sequence[Any]]) -> Line:
@@ -76,14 +46,16 @@ def join_all(line: Line, session: str, tickets: Iterable[int], at: float) -> Lin
 
 def join_run(line: Line, run: Run) -> Line:
     """The line with the tickets of the run behind all others."""
-    if not line or line[-1].session != run.session or line[-1].asks != run.asks:
-        return (*line, run)
+    if not line:
+        return (run,)
     last = line[-1]
+    if last.session != run.session or last.asks != run.asks:
+        return with_last(line, run)
     if last.spans[-1] > run.spans[0] or run.since - last.since > TOGETHER:
-        return (*line, run)
+        return with_last(line, run)
     joint = run.spans[1:] if last.spans[-1] == run.spans[0] else run.spans
     kept = last.spans[:-1] if last.spans[-1] == run.spans[0] else last.spans
-    return (*line[:-1], last._replace(spans=kept + joint))
+    return with_last(line[:-1], last._replace(spans=kept + joint))
 
 
 def take_first(line: Line) -> tuple[str, int, int, Line]:
@@ -93,7 +65,7 @@ def take_first(line: Line) -> tuple[str, int, int, Line]:
     while not rest and others and others[0].session == run.session and others[0].spans[0] == end:
         run, others = others[0], others[1:]  # it joined later, or who stood between them has left
         _, end, *rest = run.spans
-    return run.session, first, end - first, ((run._replace(spans=(*rest,)), *others) if rest else others)
+    return run.session, first, end - first, (with_first(run._replace(spans=(*rest,)), others) if rest else others)
 
 
 def take(line: Line, n: int) -> tuple[Line, Line]:
@@ -101,9 +73,11 @@ def take(line: Line, n: int) -> tuple[Line, Line]:
     for index, run in enumerate(line):
         fit = n // run.asks
         if fit < run.size():
+            if not fit:
+                return line[:index], line[index:]
             taken, left = _split(run.spans, fit)
-            first = (*line[:index], run._replace(spans=taken)) if taken else line[:index]
-            return first, (run._replace(spans=left), *line[index + 1 :])
+            first = with_last(line[:index], run._replace(spans=taken))
+            return first, with_first(run._replace(spans=left), line[index + 1 :])
         n -= run.size() * run.asks
     return line, ()
 
@@ -120,18 +94,16 @@ def _split(spans: Spans, n: int) -> tuple[Spans, Spans]:
 
 def leave(line: Line, session: str, leaving: Sequence[int]) -> tuple[Line, Collection[int]]:
     """The line without these tickets, which are given in rising order; and those of them that stood in it."""
-    runs, gone = [], []
-    for run in line:
-        if run.session == session:
-            low, high = bisect_left(leaving, run.spans[0]), bisect_left(leaving, run.spans[-1])
-            inside = [ticket for ticket in leaving[low:high] if run.has(ticket)]
-            if inside:
-                gone += inside
-                spans = _without(run.spans, inside)
-                run = run._replace(spans=spans)
-        if run.spans:
-            runs.append(run)
-    return (tuple(runs), gone) if gone else (line, ())
+    gone: list[int] = []
+
+    def rest_of(run: Run) -> Run:
+        low, high = bisect_left(leaving, run.spans[0]), bisect_left(leaving, run.spans[-1])
+        inside = [ticket for ticket in leaving[low:high] if run.has(ticket)]
+        gone.extend(inside)
+        return run._replace(spans=_without(run.spans, inside)) if inside else run
+
+    left = with_runs_of(line, session, rest_of)
+    return (left, gone) if gone else (line, ())
 
 
 def _without(spans: Spans, gone: Sequence[int]) -> Spans:
@@ -168,8 +140,8 @@ def tickets(line: Line) -> Iterator[tuple[str, int]]:
 
 def tickets_of(line: Line, session: str) -> set[int]:
     """The tickets of one session."""
-    return {ticket for run in line if run.session == session for ticket in run.tickets()}
+    return {ticket for run in runs_of(line, session) for ticket in run.tickets()}
 
 
 def stands_in(line: Line, session: str, ticket: int) -> bool:
-    return any(run.session == session and run.has(ticket) for run in line)
+    return any(run.has(ticket) for run in runs_of(line, session))

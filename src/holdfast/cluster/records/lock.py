@@ -28,8 +28,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 from . import shapes
 from .json_text import ENCODER, document_of, quoted
 from .leased import Acquire, LeasedRecord, TryAcquire
-from .line import Line, Run, join, join_run, leave, line_of, size, stands_in, take, take_first, without
+from .line import join, join_run, leave, line_of, size, stands_in, take, take_first, without
 from .record import Grants, Held, Record, Wake
+from .rows import Line
+from .run import Run
 from .shapes import Shape
 
 

@@ -22,9 +22,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
+from .answers import Answers
 from .closing import ITSELF, Closing, TurnedAway, plain, with_others
 from .json_text import ENCODER
-from .line import Line, Run, leave, tickets_of, without
+from .line import leave, tickets_of, without
+from .rows import Line
+from .run import Run
 from .shapes import MANY, Shape
 from .watching import watches
 
@@ -127,7 +130,7 @@ class Record(ABC):
 
     made_by: str = ""
     """The name of the session that used the record first, for error messages."""
-    answers: Mapping[str, str] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)
     """The answer to each session's last batch, by session; see `answers.py`."""
     line: Line = ()
     """The waiters, in the order in which they are served."""

@@ -22,8 +22,9 @@ from itertools import takewhile
 from typing import Any, ClassVar, NamedTuple
 
 from . import shapes
-from .line import Run, join, leave, take
+from .line import join, leave, take
 from .record import Grants, Held, Record, Wake, wakes_for
+from .run import Run
 from .shapes import Shape
 
 READ, WRITE = 1, 2

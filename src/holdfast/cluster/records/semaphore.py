@@ -22,8 +22,9 @@ from typing import Any, ClassVar, NamedTuple
 from . import shapes
 from .json_text import ENCODER, document_of
 from .leased import Acquire, LeasedRecord, TryAcquire
-from .line import Run, join, leave, take, tickets
+from .line import join, leave, take, tickets
 from .record import Grants, Held, Record, Wake, Withdraw, WithdrawMany, wakes_for
+from .run import Run
 from .shapes import Shape
 
 

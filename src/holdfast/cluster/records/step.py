@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from holdfast.cluster.errors import NameConflict
 from holdfast.cluster.values_in_messages import shortened, shown
 
-from .answers import Answer, answer_to, batch_of
+from .answers import Answer, Answers, answer_to, batch_of
 from .closing import Close, Reopen
 from .leased import Acquire, LeasedRecord
 from .record import Record, Wake, Withdraw, WithdrawMany, with_article
@@ -90,7 +90,7 @@ def _buried(record: R, dead: Collection[str], at: float, wakes: list[Wake]) -> R
 
 def _applied(record: R, batch: Batch, wakes: list[Wake]) -> tuple[R, list[int]]:
     """The record after a batch that it has not seen yet, and the outcomes."""
-    answers = {**record.answers}  # changed in place, as nobody has seen the new record yet
+    answers = record.answers.copy()  # changed in place, as nobody has seen the new record yet
     record, outcomes = operated(record.but(changed=batch.at, answers=answers), batch, wakes)
     note_answer(answers, record, batch, outcomes)
     return record, outcomes
@@ -142,7 +142,7 @@ def _with_operation(record: R, session: str, operation: Any, wakes: list[Wake]) 
     return record.apply(session, operation, wakes)
 
 
-def note_answer(answers: dict[str, str], record: Record, batch: Batch, outcomes: Sequence[int]) -> None:
+def note_answer(answers: Answers, record: Record, batch: Batch, outcomes: Sequence[int]) -> None:
     """Keep the answer to a batch, if the session has asked for something or has any part in the record.
 
     From the answer a session can tell how much of what it did the record knows.

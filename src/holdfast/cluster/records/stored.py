@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from operator import attrgetter
 from typing import Any, TypeVar
 
 from holdfast.cluster.errors import FormatError, NameConflict
@@ -20,34 +19,40 @@ from holdfast.cluster.values_in_messages import shortened, shown
 
 from . import shapes
 from .additions import with_additions
-from .answers import answers_in, of_answers
+from .answers import answers_in
+from .answers import text_of as rows_of_answers
 from .closing import ROW, from_row, row_of
 from .json_text import EARLIER, ENCODER, FORMAT, document_in_first_row
 from .record import Record, with_article
-from .rows import LineRows
+from .rows import line_in
+from .rows import text_of as rows_of_line
 from .shapes import Shape
 
 KNOWN = "lock", "semaphore", "bounded semaphore", "event", "barrier", "reader-writer lock", "rate limiter"
 """The beginnings of the kinds that this version knows. Each is that of a class in `any_kind.KINDS`, which imports this
 file; a test compares the two."""
 _SHAPES: Mapping[str, Shape] = {"changed": shapes.moment}
-_ASKS = attrgetter("asks")
 _STATE = "\t["
 """The beginning of the row of the state, and of no other: the others begin with a session's id, JSON, or a number."""
+STEP = 512
+"""Characters. The state of a record that is longer ends with blanks, with which the length up to there is a multiple of
+this. So the length seldom changes, and SQLite writes over the pages on which the text stands. If it changes, SQLite
+gives these pages up and takes others, and has twice as many to write."""
 R = TypeVar("R", bound=Record)
 
 
-def encode(record: Record, rows: LineRows | None = None) -> str:
-    """The record as it is stored. rows: may know those of the line, from the change before."""
+def encode(record: Record) -> str:
+    """The record as it is stored."""
     line, answers = record.line, record.answers
-    written = [_head_of(record), *of_answers(answers)]
-    if line:
-        written += (rows or LineRows()).of(line)
-    written.append(f"{_STATE}{len(line)},{len(answers)},{record.changed!r},{record.state_text()}]")
+    rows = f"{rows_of_answers(answers)}{rows_of_line(line)}" if line else rows_of_answers(answers)
+    state = f"{len(line)},{len(answers)},{record.changed!r},{record.state_text()}"
+    text = f"{_head_of(record)}{rows}\n{_STATE}{state}]"
+    if len(text) > STEP:
+        text = f"{text[:-1]}{' ' * (-len(text) % STEP)}]"
     if record.closings or record.turned_away:
-        written.append(row_of(record.closings, record.turned_away))
-    written += record.parts()
-    return "\n".join(written)
+        text += f"\n{row_of(record.closings, record.turned_away)}"
+    parts = record.parts()
+    return "\n".join((text, *parts)) if parts else text
 
 
 def _head_of(record: Record) -> str:
@@ -65,12 +70,10 @@ def decode(
     initial: R,
     known: R | None = None,
     seen: tuple[str | None, R] | None = None,
-    rows: LineRows | None = None,
 ) -> R:
     """A stored record; `initial` if there is none. It may have another value than `initial`: see `step.agreed()`.
 
     known: a record that may have some of the same parts. seen: a text and its record; the text may have grown since.
-    rows: may know some of those of the line.
 
     Raises FormatError if a newer version wrote the text, or it is no record; NameConflict if the record is of another
     kind than `initial`.
@@ -88,7 +91,7 @@ def decode(
         document = {"kind": known.kind, "by": known.made_by, "from": known.base()}
     else:
         document = parse(text, name)
-    return decode_document(document, text, name, initial, known, rows)
+    return decode_document(document, text, name, initial, known)
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -120,7 +123,6 @@ def decode_document(
     name: str,
     initial: R,
     known: R | None = None,
-    rows: LineRows | None = None,
 ) -> R:
     """As decode(), for a text that parse() has read."""
     kind = document["kind"]
@@ -131,23 +133,22 @@ def decode_document(
             f"{shown(name)} is {with_article(kind)}, made by {maker}, and is used here as "
             f"{with_article(initial.kind)}. Use another name; nothing was changed"
         )
-    before, is_there, behind = text.partition(f"\n{_STATE}")
     made_by: Any = document.get("by")
     base = document.get("from", 0)
-    if not (is_there and shapes.text(made_by) and shapes.number(base)):
+    end_of_head = text.find("\n")
+    if end_of_head < 0:
+        raise not_ours(text, name)
+    answers, end_of_answers = answers_in(text, end_of_head)
+    end_of_line = text.find(f"\n{_STATE}", end_of_answers)
+    if not (end_of_line >= 0 and shapes.text(made_by) and shapes.number(base)):
         raise not_ours(text, name)
     names, fits = _fields_of(type(initial))
-    state_row, *rest = behind.split("\n")
+    state_row, *rest = text[end_of_line + len(_STATE) + 1 :].split("\n")
     state: Any = document_in_first_row(_STATE[1:] + state_row)
-    if not fits(state):
+    line = line_in(text[end_of_answers:end_of_line], initial.MOST_ASKED)
+    if not fits(state) or line is None or state[:2] != [len(line), len(answers)]:
         raise not_ours(text, name)
-    runs, how_many, *values = state
-    _, *stored = before.split("\n")
-    if runs + how_many != len(stored):
-        raise not_ours(text, name)
-    answers, line = answers_in(stored[:how_many]), (rows or LineRows()).read(stored[how_many:])
-    if line is None or answers is None or max(map(_ASKS, line), default=1) > initial.MOST_ASKED:
-        raise not_ours(text, name)
+    values = state[2:]
     fields = dict(zip(names, values, strict=True))
     fields["from"], changed = base, fields["changed"]
     record = fresh.but(made_by=made_by, changed=changed, line=line, answers=answers, **fresh.fields_from(fields))

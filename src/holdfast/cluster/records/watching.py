@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import takewhile
 
-from .line import Line, Run
+from .rows import Line, StoredLine, moved_on
+from .run import Run
 
 
 def watches(line: Line, holders: frozenset[str], of: Collection[str] | None = None) -> dict[str, frozenset[str]]:
@@ -17,6 +18,13 @@ def watches(line: Line, holders: frozenset[str], of: Collection[str] | None = No
 
     of: the sessions that are asked about; by default all.
     """
+    if of is not None and isinstance(line, StoredLine):
+        befores = ((session, line.session_before(session)) for session in of)
+        return {
+            session: (frozenset({before}) if before else holders) - {session}
+            for session, before in befores
+            if before is not None
+        }
     found: dict[str, frozenset[str]] = {}
     left = None if of is None else {*of}
     before: str | None = None
@@ -37,28 +45,31 @@ def watch_more(old: Line, old_holders: frozenset[str], new: Line, new_holders: f
     """The sessions that have to watch a session after a change that they did not watch before it."""
     if old is new and old_holders == new_holders:
         return set()
-    front, others = _changed(old, new)
+    left, others = _changed(old, new)
     # Every other session stands behind the same one as before, and none of them stands further in front as well.
     of = {run.session for run in others}
-    if front or old_holders != new_holders:
-        of |= {run.session for run in new[:1]}
-    watched = watches(old, old_holders, of)
+    if new and (left or old_holders != new_holders):
+        of.add(new[0].session)
     now = watches(new, new_holders, of)
+    watched = watches(old, old_holders, now.keys())
     return {session for session, others in now.items() if not others <= watched.get(session, frozenset())}
 
 
-def _changed(old: Line, new: Line) -> tuple[int, Iterable[Run]]:
-    """How many runs have left at the front, and the runs that have left, come, changed, or stand behind such a one."""
-    first = new[0] if new else None
-    front = next((index for index, run in enumerate(old) if run is first), 0)
-    kept = len(old) - front
-    if old[front:] == new[:kept]:  # most often the first have left, and others have come at the end
-        return front, (*old[:front], *new[kept:])
+def _changed(old: Line, new: Line) -> tuple[bool, Iterable[Run]]:
+    """Whether runs have left at the front, and the runs that have left, come, changed, or stand behind such a one."""
+    moved = moved_on(old, new)
+    if moved is not None:  # most often the first have left, and others have come at the end
+        left, come = moved
+        return bool(left), (*left, *come)
+    if isinstance(old, StoredLine) and isinstance(new, StoredLine):
+        before, now = old.unlike(new)
+        return False, (*before, *now)
+    old, new = (*old,), (*new,)
     front = _alike(old, new)
     back = _alike(reversed(old[front:]), reversed(new[front:]))
-    return 0, (*old[front : len(old) - back], *new[front : len(new) - back + 1])
+    return False, (*old[front : len(old) - back], *new[front : len(new) - back + 1])
 
 
 def _alike(one: Iterable[Run], other: Iterable[Run]) -> int:
     """How many runs the two have in common at the beginning."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(one, other, strict=False)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable
 from holdfast.cluster.engines.contract import Addition, Opening, Stored
 from holdfast.cluster.records.additions import added, additions_to, left, takes_additions
 from holdfast.cluster.records.record import Record
-from holdfast.cluster.records.rows import LineRows
 from holdfast.cluster.records.step import Batch, Step, agreed, moment, step
 from holdfast.cluster.records.stored import decode, encode
 
@@ -22,7 +21,6 @@ class KnownRecord:
         self.made: tuple[str | None, Record] = None, initial
         """The text and the record that the last change has made."""
         self._seen: tuple[str | None, Record] = None, initial  # the last text that came from the engine, and its record
-        self._rows = LineRows()
         self.last_token = 0
         """The highest token that was given out, as far as this session knows."""
 
@@ -41,7 +39,7 @@ class KnownRecord:
         made, record = self.made
         # Most often something was added behind a text that is known, and then only that has to be read.
         base = self.made if text is not None and made is not None and text.startswith(made) else self._seen
-        record = decode(text, self.name, self.initial, record, base, self._rows)
+        record = decode(text, self.name, self.initial, record, base)
         self._seen = text, record
         return record
 
@@ -88,7 +86,7 @@ class KnownRecord:
         if record.last_token() < floor:
             record = record.starting_at(floor)
         done = step(record, Batch(batch.session, batch.number, batch.operations, moment(stored.now)), dead)
-        text = encode(done.record, self._rows)
+        text = encode(done.record)
         self.made = text, done.record
         return text, done
 
