@@ -21,6 +21,7 @@ OF_THEIR_OWN = {"testing", "demo", "suite"}
 RAISES = re.compile(r"(Error|Lost|Conflict|Warning|Token|Failure|Unreachable)$|^(warn|complain|fail)$")
 NOT_FOR_USERS = [
     "module … has no attribute",  # as of every module
+    "cannot reuse already awaited coroutine",  # as of every coroutine
     "no JSON for",  # a mistake of ours
     "it has not been told of this connection",  # these are tried again, and end up behind "cannot be reached"
     "there is no answer",

@@ -288,6 +288,8 @@ class Acquiring(Coroutine[Any, Any, Grant]):
             if self._granted is not None:
                 self._register.not_taken(self._ticket, self._wish.leave)
             raise
+        finally:
+            del typ, val, tb  # its traceback refers to this frame; this breaks the cycle
 
     def close(self) -> None:
         with contextlib.suppress(GeneratorExit):
