@@ -89,6 +89,8 @@ MORE_FOR_THE_NEWEST = [
 """And what rests on loops, threads, forks, signals and the end of the interpreter."""
 SEARCHES = ["tests/exploration", "tests/models"]
 """What takes processor time, and finds the same in each Python."""
+EAGER = ["tests/exploration/test_primitives.py", "-k", "eager"]
+"""The searches that the Python which runs nox may not have: tasks are eager since 3.12. They take some seconds."""
 ONE_PYTHON_IS_ENOUGH = ["not postgres", "not etcd"]
 """Keywords for the Pythons that do not run all tests: these servers take long, and what is ours is plain Python."""
 NOT_COMPILED: set[object] = set()
@@ -123,6 +125,8 @@ def test(session: nox.Session, twin: str) -> None:
         tests = in_ci()
     pytest = ["pytest", *IN_PARALLEL, *(["-m", "not campaign"] if os.environ.get("CI") else [])]
     session.run(*pytest, *(session.posargs or tests), env=environment)
+    if tests and twin == "compiled" and session.python == newest() and not session.posargs:
+        session.run(*pytest, *EAGER)
     more = {"3.12": SOME_OF_CLUSTER, newest(): MORE_FOR_THE_NEWEST}.get(str(session.python), [])
     if tests and twin == "compiled" and more and not session.posargs:
         session.run(*pytest, *more, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH), env=environment)

@@ -1,5 +1,7 @@
 """The same choices on the compiled twin and on the Python one give the same log, to the last step."""
 
+from itertools import groupby
+
 import pytest
 from tests.pure_twin import import_pure
 
@@ -22,6 +24,14 @@ KINDS: dict[str, tuple[Setup, dict[str, int]]] = {
 }
 
 
+def in_any_order_of_closing(log):
+    """The coroutines of a loop that was ended are closed by the collector. Which of them first, only one with the GIL
+    says the same each time."""
+    for closed, lines in groupby(log, lambda line: line.endswith("GeneratorExit")):
+        found = [*lines]
+        yield from sorted(found) if closed else found
+
+
 @pytest.fixture(scope="module")
 def pure():
     return import_pure()
@@ -33,5 +43,9 @@ def test_the_twins_do_the_same(kind, name, pure):
     if "over asyncio.Lock" in name and kind in ("closed", "loop ended"):
         pytest.skip("asyncio.Lock loses a grant whose task is closed, whoever waits")
     setup, bounds = KINDS[kind]
-    different = list(differences(lambda library: ALL[name](library, setup), bounds, pure))
+    different = [
+        each
+        for each in differences(lambda library: ALL[name](library, setup), bounds, pure)
+        if each.failure or [*in_any_order_of_closing(each.ours)] != [*in_any_order_of_closing(each.theirs)]
+    ]
     assert not different, f"{len(different)}, such as\n  {different[0]}"

@@ -464,3 +464,24 @@ def test_tasks_that_tasks_create_may_be_spared():
     for options in {"cancels": 1}, {"cancels": 0, "kills": 1}:
         explore(scenario, cancel_created=False, **options).check()
     assert explore(scenario).counterexample is not None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks are eager since 3.12")
+def test_a_task_that_an_eager_task_creates_at_its_start_is_its_own():
+    """It is made while the scenario still starts the other one."""
+
+    def scenario(run):
+        async def background():
+            await asyncio.sleep(0)
+            raise ValueError("it is for the task that awaits it")
+
+        async def user():
+            task = asyncio.create_task(background())
+            task.add_done_callback(lambda task: task.exception())
+            await asyncio.wait([task])
+
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        run.spawn(user)
+
+    for options in {"cancels": 1}, {"cancels": 0, "kills": 1}:
+        explore(scenario, cancel_created=False, **options).check()

@@ -93,7 +93,7 @@ class Execution(State):
             task = self.run._start("main", True, main, self.run._loops[0])
             self.shielded = None if self.rules.cancel_main else task
         for task in self.agenda.tasks:
-            if not task.spawned:  # by asyncio.create_task() in a plain function
+            if not (task.spawned or task.made_by_task):  # by asyncio.create_task() in a plain function
                 task.spawned = task.must_finish = True
 
     def _go_to(self, step: int) -> None:

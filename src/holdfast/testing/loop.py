@@ -131,6 +131,7 @@ class Loop(asyncio.AbstractEventLoop):
         task: Task[T] = _new_task(Task)
         task.index = len(tasks)
         task.looks = agenda.looks
+        task.made_by_task = asyncio.current_task(self) is not None
         tasks.append(task)
         agenda.version += 1
         try:

@@ -31,6 +31,8 @@ class Task(asyncio.Task[T]):
 
     index: int
     looks: Looks
+    made_by_task = False
+    """Whether it was made while another task was running."""
     spawned = False
     """Whether the scenario has started the task, not another task. Then its exception fails the run."""
     must_finish = False
