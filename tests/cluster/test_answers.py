@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.cluster.errors import FormatError
 from holdfast.cluster.records import stored
 from holdfast.cluster.records.answers import FEW, Answer, answer_to, answers_in, batch_of, text_of
 from holdfast.cluster.records.lock import Acquire, LockRecord
@@ -75,3 +77,16 @@ def test_the_answers_to_others_and_the_head_are_not_read(monkeypatch):
     assert found.but(tokens=mine.tokens) == mine
     assert encode(step(found, Batch("a", 2, (Acquire(2),))).record)
     assert not read
+
+
+@pytest.mark.parametrize("rows", [2, FEW + 1])
+def test_a_damaged_record_with_two_answers_to_one_session(rows):
+    """Either it is refused, or the last one counts, as it always has."""
+    answers = "".join(f"\n{'a' if number < 2 else number}\t{number + 1}\t1" for number in range(rows))
+    head = '{"format":4,"kind":"lock","by":"x"}'
+    for count in (rows, rows - 1):
+        try:
+            record = decode(f"{head}{answers}\n\t[0,{count},1.0,1,null]", "x", LockRecord())
+        except FormatError:
+            continue
+        assert (count, batch_of(record.answers["a"])) == (rows, 2)

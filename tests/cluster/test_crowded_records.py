@@ -22,7 +22,8 @@ from holdfast.cluster.records import stored
 from holdfast.cluster.records.additions import added
 from holdfast.cluster.records.line import size
 from holdfast.cluster.records.record import Withdraw
-from holdfast.cluster.records.step import Batch, step
+from holdfast.cluster.records.run import Run
+from holdfast.cluster.records.step import Batch, burial, step
 from holdfast.cluster.records.stored import decode, encode
 from holdfast.cluster.session_life.known_record import KnownRecord
 
@@ -79,6 +80,24 @@ def test_thousands_of_sessions_stand_in_a_line():
             crowded, _, wakes, _ = step(crowded, Batch("a", number + 2, (lock_record.Release(number + 1),)))
             assert [wake[:2] for wake in wakes] == [(f"session {number}", 1)]
     assert watch.seconds < 2
+
+
+def test_the_dead_leave_thousands_of_sessions_behind():
+    """What is stored of so many is searched as text, and that once for each session would take seconds."""
+    sessions = [f"session {number}" for number in range(30_000)]
+    record = lock_record.LockRecord()
+    line = tuple(Run(session, (1, 2), 1.5) for session in sessions[1:])
+    crowd = record.but(line=line, holder=lock_record.Holder(sessions[0], 1, 1), answers=dict.fromkeys(sessions, "1\t0"))
+    crowd = decode(encode(crowd), "x", record)
+    for dead in [sessions[7]], sessions[::3]:
+        with Stopwatch() as watch:
+            left = burial(crowd, dead, 2.0).record
+            assert len(left.line) == len(line) - len({*dead} - {sessions[0]}) - (sessions[0] in dead)
+            assert decode(encode(left), "x", record) == left
+        assert watch.seconds < 1.5
+    with Stopwatch() as watch:
+        assert crowd.watches({*sessions})[sessions[2]] == {sessions[1]}
+    assert watch.seconds < 0.5
 
 
 @pytest.mark.parametrize("order", ["at once", "one by one, newest first"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import sys
 import tracemalloc
 from unittest import mock
@@ -11,6 +13,7 @@ import pytest
 
 import holdfast
 from holdfast.cluster import SessionLost
+from holdfast.cluster.primitives.leased import Acquiring
 from holdfast.cluster.primitives.lock import Lock
 
 from .engines import settle
@@ -103,6 +106,123 @@ def test_what_async_with_awaits_is_used_once():
             await lock.release()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", ["close", "throw", "send", "await"])
+def test_once_it_has_ended_it_changes_nothing(end):
+    """As a coroutine that has ended. It must not give away what its task has."""
+
+    async def main():
+        async with holdfast.connect("memory:") as session, holdfast.connect("memory:") as other:
+            lock = session.lock("x")
+            entering = lock.__aenter__()
+            grant = await entering
+            if end == "close":
+                entering.close()
+            elif end == "throw":
+                with pytest.raises(RuntimeError, match="cannot reuse"):
+                    entering.throw(ValueError())
+            elif end == "send":
+                with pytest.raises(RuntimeError, match="cannot reuse"):
+                    entering.send(None)
+            else:
+                with pytest.raises(RuntimeError, match="cannot reuse"):
+                    await entering
+            await settle(session)
+            assert await other.lock("x").try_acquire() is None
+            grant.check()
+            await lock.release()
+
+    asyncio.run(main())
+
+
+def test_one_that_is_dropped_while_it_waits_leaves_the_line():
+    async def main():
+        async with holdfast.connect("memory:") as session:
+            lock = session.lock("x")
+            async with lock:
+                entering = lock.__aenter__()
+                assert entering.send(None) is not None
+                await settle(session)
+                del entering
+                gc.collect()  # for PyPy
+                await settle(session)
+                assert not (await session.inspect("x")).waiters
+            async with lock:
+                pass
+
+    asyncio.run(main())
+
+
+def test_one_that_is_never_awaited_is_told():
+    async def main():
+        async with holdfast.connect("memory:") as session:
+            lock = session.lock("x")
+            with pytest.warns(RuntimeWarning, match=r"'Lock.acquire' was never awaited"):  # noqa: PT031
+                lock.__aenter__()
+                gc.collect()  # for PyPy
+            closed = lock.__aenter__()
+            closed.close()
+            with pytest.raises(RuntimeError, match="cannot reuse"):
+                await closed
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ttl", [None, 30])
+def test_as_a_task_of_its_own_it_opens_the_session_again(ttl):
+    async def main():
+        options = {"ttl": ttl, "reopen": True}
+        async with holdfast.connect("memory:") as other, holdfast.connect("memory:", **options) as session:
+            lock = session.lock("x")
+            await other.evict(session.id)
+            await settle(session)
+            assert (await asyncio.create_task(lock.__aenter__())).token
+            await lock.release()
+
+    asyncio.run(main())
+
+
+def test_a_signal_handler_that_raises_anywhere_leaves_nothing_taken():
+    """Raised at each line that the acquiring task runs there; but for the last, where the grant is on its way to it."""
+    file = inspect.getsourcefile(Acquiring)
+
+    async def main(at):
+        seen = 0
+
+        def trace(frame, event, _):
+            nonlocal seen
+            if frame.f_code.co_filename != file or frame.f_code.co_qualname != "Acquiring.__next__":
+                return None
+            if event == "line":
+                seen += 1
+                if seen == at:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return trace
+
+        async with holdfast.connect("memory:") as session:
+            lock = session.lock("x")
+            sys.settrace(trace)
+            try:
+                await lock.acquire()
+            except KeyboardInterrupt:
+                sys.settrace(None)
+            else:
+                await lock.release()
+                return False
+            finally:
+                sys.settrace(None)
+            await settle(session)
+            if await lock.locked():
+                taken.append(at)
+            return True
+
+    lines, taken = 0, []
+    while asyncio.run(main(lines + 1)):
+        lines += 1
+    assert lines > 5
+    assert taken == [lines]
 
 
 def test_it_runs_as_a_task_of_its_own():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -66,11 +66,21 @@ class Leased(Primitive, OnlyAsyncWith):
     async def release(self) -> None:
         """See the class."""
         if not self._held:
-            raise RuntimeError(
-                f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with', in threads "
-                "'with'"
-            )
+            raise self._not_acquired()
         await self._release(self._to_release())
+
+    def _not_acquired(self) -> RuntimeError:
+        return RuntimeError(
+            f"{self!r} is not acquired. Release it once for each acquire(), or write 'async with', in threads 'with'"
+        )
+
+    def _asking(self, kind: type[Acquiring], wish: Wish) -> Coroutine[Any, Any, Grant]:
+        """What a task awaits to acquire it; a session that opens again by itself does so first."""
+        return kind(self, wish) if self._session._anew is None else self._ask_when_ready(kind, wish)
+
+    async def _ask_when_ready(self, kind: type[Acquiring], wish: Wish) -> Grant:
+        await self._session._ready()
+        return await kind(self, wish)
 
     @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, Grant]:
@@ -80,7 +90,7 @@ class Leased(Primitive, OnlyAsyncWith):
         """
         kind = type(self)
         is_patched = "acquire" in self.__dict__ or kind.acquire is not kind._ACQUIRE
-        return self._enter_after(self.acquire()) if is_patched else Entering(self, self._WISH)
+        return self._enter_after(self.acquire()) if is_patched else self._asking(Entering, self._WISH)
 
     async def _enter_after(self, acquired: Awaitable[Grant]) -> Grant:
         """Enter the body with what a method has acquired that somebody has put in place of acquire(), as mocks do."""
@@ -136,7 +146,9 @@ class Leased(Primitive, OnlyAsyncWith):
     def _left_by(self, task: asyncio.Task[object] | None) -> Grant:
         """Take out the grant whose `async with` body the running task leaves."""
         entered = self._entered
-        if entered and entered[-1]._body is task:
+        if not entered:
+            raise self._not_acquired()
+        if entered[-1]._body is task:
             return entered.pop()
         grant = next((grant for grant in reversed(entered) if grant._body is task), None) or next(
             (grant for grant in entered if grant._body is None or grant._body.done()), entered[0]
@@ -223,59 +235,67 @@ class Acquiring(Coroutine[Any, Any, Grant]):
     __slots__ = "_granted", "_leased", "_life", "_register", "_ticket", "_wish"
     _ENTERS: ClassVar[bool] = False
     """Whether the running task enters an `async with` body with the grant."""
+    _granted: asyncio.Future[int]
     _life: Life
     _register: Register
-    _ticket: int
 
     def __init__(self, leased: Leased, wish: Wish) -> None:
         self._leased = leased
         self._wish = wish
-        self._granted: asyncio.Future[int] | None = None  # None: it has not begun
+        self._ticket: int | None = None
+        """None before it has asked, 0 after its end."""
 
     def __repr__(self) -> str:
         return f"<acquires {self._leased!r}>"
 
     def __await__(self) -> Generator[Any, Any, Grant]:
-        if self._granted is not None:
+        if self._ticket is not None:
             raise RuntimeError("cannot reuse already awaited coroutine")
-        if not self._leased._session._is_ready():
-            return self._ask_when_ready()
         self._ask()
         return self  # what is below is all that `await` needs
 
     def __iter__(self) -> Generator[Any, Any, Grant]:
         return self
 
-    def _ask_when_ready(self) -> Generator[Any, Any, Grant]:
-        yield from self._leased._session._ready().__await__()
-        self._ask()
-        return (yield from self)
-
-    def _ask(self) -> asyncio.Future[int]:
+    def _ask(self) -> None:
+        self._ticket = 0
         leased, wish = self._leased, self._wish
-        self._life, self._register = leased._session._life, leased._register
-        self._ticket, self._granted = _, granted = self._register.begin(wish.acquire, leave=wish.leave)
-        return granted
+        session = leased._session
+        if not session._is_ready():
+            session._check()
+        self._life, self._register = session._life, leased._register
+        self._ticket, self._granted = self._register.begin(wish.acquire, leave=wish.leave)
 
     def __next__(self) -> asyncio.Future[int]:
         """Tell the task which future it waits for; at the end, raise StopIteration with the grant."""
-        leased, wish = self._leased, self._wish
-        granted = self._granted
-        if granted is None:  # a task runs it as its own coroutine
-            leased._session._check()
-            granted = self._ask()
-        if not granted.done():
-            granted._asyncio_future_blocking = True  # as when a coroutine awaits it
-            return granted
         try:
+            ticket = self._ticket
+            if not ticket:
+                if ticket is not None:
+                    raise RuntimeError("cannot reuse already awaited coroutine")
+                self._ask()  # a task runs it as its own coroutine
+                ticket = self._ticket
+                assert ticket
+            granted = self._granted
+            if not granted.done():
+                granted._asyncio_future_blocking = True  # as when a coroutine awaits it
+                return granted
             value = granted.result()
-            self._register.take(self._ticket)
+            self._register.take(ticket)
             if value < 0:
-                raise leased._refusal(value, wish)
+                raise self._leased._refusal(value, self._wish)
         except BaseException:
-            self._register.not_taken(self._ticket, wish.leave)
+            self._fail()
             raise
-        raise StopIteration(leased._hold(self._life, self._ticket, value, self._ENTERS, wish.permits))
+        grant = self._leased._hold(self._life, ticket, value, self._ENTERS, self._wish.permits)
+        self._ticket = 0
+        raise StopIteration(grant)
+
+    def _fail(self) -> None:
+        """Its task handles an exception: nothing is to be left of what it has asked for."""
+        ticket, self._ticket = self._ticket, 0
+        if ticket:
+            self._register.not_taken(ticket, self._wish.leave)
 
     def send(self, value: Any) -> Any:
         return next(self)
@@ -283,17 +303,27 @@ class Acquiring(Coroutine[Any, Any, Grant]):
     def throw(self, typ: Any, val: Any = None, tb: Any = None) -> NoReturn:
         """The task is cancelled while it waits, or does not go on."""
         try:
+            if self._ticket == 0:
+                raise RuntimeError("cannot reuse already awaited coroutine")
             raise typ if val is None else val
         except BaseException:
-            if self._granted is not None:
-                self._register.not_taken(self._ticket, self._wish.leave)
+            self._fail()
             raise
         finally:
             del typ, val, tb  # its traceback refers to this frame; this breaks the cycle
 
     def close(self) -> None:
-        with contextlib.suppress(GeneratorExit):
-            self.throw(GeneratorExit)
+        ticket, self._ticket = self._ticket, 0
+        if ticket:
+            self._register.withdraw(ticket, self._wish.leave)
+
+    def __del__(self) -> None:
+        """What a task has dropped leaves nothing behind, as after a signal handler has raised in the middle."""
+        if self._ticket:
+            self.close()
+        elif self._ticket is None:
+            what = f"coroutine '{type(self._leased).__name__}.acquire' was never awaited"
+            warnings.warn(what, RuntimeWarning, 2, source=self)
 
 
 class Entering(Acquiring):

@@ -39,7 +39,7 @@ class Lock(Leased, ClosesItself):
         Cancellation: raises at once. The task leaves the line. If the lock was granted already, it goes to the next
         waiter.
         """
-        return await Acquiring(self, FOR_ONE)
+        return await self._asking(Acquiring, FOR_ONE)
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 

@@ -48,7 +48,7 @@ class Side(Leased):
         Cancellation: raises at once. The task leaves the line. What had been granted already, and what it kept from
         others, goes to the next waiters.
         """
-        return await Acquiring(self, self._WISH)
+        return await self._asking(Acquiring, self._WISH)
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 

@@ -19,6 +19,7 @@ from holdfast.cluster.records.semaphore import (
 )
 from holdfast.cluster.session_life.membership import Membership
 from holdfast.cluster.values_in_messages import shown
+from holdfast.tasks.context_manager import returns_awaitable
 from holdfast.tasks.semaphore import ONE, at_least_one
 
 from .closable import ClosesItself
@@ -57,7 +58,7 @@ class Semaphore(Leased, ClosesItself):
         Cancellation: raises at once. The task leaves the line. Permits that were granted already, and those that it
         kept from others, go to the next waiters.
         """
-        return await Acquiring(self, FOR_ONE if n is ONE else for_permits(at_least_one(n)))
+        return await self._asking(Acquiring, FOR_ONE if n is ONE else for_permits(at_least_one(n)))
 
     _ACQUIRE: ClassVar[Callable[..., object]] = acquire
 
@@ -205,9 +206,10 @@ class Permits(OnlyAsyncWith):
     def __repr__(self) -> str:
         return f"<{self._n} permits of {self._semaphore!r}>"
 
+    @returns_awaitable
     def __aenter__(self) -> Coroutine[Any, Any, Grant]:
         """Take the permits, as `Semaphore.acquire(n)` does; the `as` value is the grant."""
-        return Entering(self._semaphore, for_permits(self._n))
+        return self._semaphore._asking(Entering, for_permits(self._n))
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

@@ -8,7 +8,7 @@ others are not even taken apart: they are checked as a whole, and carried along.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import ItemsView, Iterator, MutableMapping, Sequence
 from itertools import chain, groupby, repeat
 from typing import Any, NamedTuple, Self
 
@@ -81,7 +81,8 @@ class StoredAnswers(MutableMapping[str, str]):
     def _place(self, session: str) -> tuple[int, int, int] | None:
         """Where the row of a session begins, the answer in it, and where it ends; None if there is none."""
         text = self.text
-        place = text.find(beginning := f"\n{session}{BETWEEN}")
+        # If a damaged record has two rows of it, the last one counts, as in a dict.
+        place = text.rfind(beginning := f"\n{session}{BETWEEN}")
         if place < 0:
             return None
         answer = place + len(beginning)
@@ -121,6 +122,10 @@ class StoredAnswers(MutableMapping[str, str]):
         self._count -= 1
         return text[answer:end]
 
+    def items(self) -> ItemsView[str, str]:
+        """All, which are taken apart at once."""
+        return _read(self.text).items()
+
     def __contains__(self, session: object) -> bool:
         return f"\n{session}{BETWEEN}" in self.text
 
@@ -131,10 +136,15 @@ class StoredAnswers(MutableMapping[str, str]):
         return self._count
 
     def __repr__(self) -> str:
-        return repr(dict(self))
+        return repr(_read(self.text))
 
 
 Answers = dict[str, str] | StoredAnswers
+
+
+def _read(text: str) -> dict[str, str]:
+    read = (row.split(BETWEEN, 1) for row in text[1:].split("\n")) if text else ()
+    return {session: answer for session, answer in read}  # noqa: C416  # mypy knows that these are two
 
 
 def text_of(answers: Answers) -> str:
@@ -155,5 +165,4 @@ def answers_in(text: str, place: int = 0) -> tuple[Answers, int]:
     count = rows.count("\n")
     if count > FEW:
         return StoredAnswers(rows, count), end
-    read = (row.split(BETWEEN, 1) for row in rows[1:].split("\n")) if rows else ()
-    return {session: answer for session, answer in read}, end  # noqa: C416  # mypy knows that these are two
+    return _read(rows), end

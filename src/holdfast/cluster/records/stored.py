@@ -148,6 +148,8 @@ def decode_document(
     line = line_in(text[end_of_answers:end_of_line], initial.MOST_ASKED)
     if not fits(state) or line is None or state[:2] != [len(line), len(answers)]:
         raise not_ours(text, name)
+    if text.count("\n", end_of_head, end_of_answers) != len(answers):  # there are two of one session
+        raise not_ours(text, name)
     values = state[2:]
     fields = dict(zip(names, values, strict=True))
     fields["from"], changed = base, fields["changed"]

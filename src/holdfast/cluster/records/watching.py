@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import takewhile
 
-from .rows import Line, StoredLine, moved_on
+from .rows import FEW, Line, StoredLine, moved_on
 from .run import Run
 
 
@@ -18,7 +18,7 @@ def watches(line: Line, holders: frozenset[str], of: Collection[str] | None = No
 
     of: the sessions that are asked about; by default all.
     """
-    if of is not None and isinstance(line, StoredLine):
+    if of is not None and len(of) <= FEW and isinstance(line, StoredLine):
         befores = ((session, line.session_before(session)) for session in of)
         return {
             session: (frozenset({before}) if before else holders) - {session}
