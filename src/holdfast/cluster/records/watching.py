@@ -19,11 +19,11 @@ def watches(line: Line, holders: frozenset[str], of: Collection[str] | None = No
     of: the sessions that are asked about; by default all.
     """
     if of is not None and len(of) <= FEW and isinstance(line, StoredLine):
-        befores = ((session, line.session_before(session)) for session in of)
+        pairs = ((session, line.session_before(session)) for session in of)
         return {
-            session: (frozenset({before}) if before else holders) - {session}
-            for session, before in befores
-            if before is not None
+            session: (frozenset({ahead}) if ahead else holders) - {session}
+            for session, ahead in pairs
+            if ahead is not None
         }
     found: dict[str, frozenset[str]] = {}
     left = None if of is None else {*of}
