@@ -85,7 +85,7 @@ def test_thousands_of_sessions_stand_in_a_line():
 def test_the_dead_leave_thousands_of_sessions_behind():
     """What is stored of so many is searched as text, and that once for each session would take seconds."""
     sessions = [f"session {number}" for number in range(30_000)]
-    record = lock_record.LockRecord()
+    record = lock_record.LockRecord(tokens=1)
     line = tuple(Run(session, (1, 2), 1.5) for session in sessions[1:])
     crowd = record.but(line=line, holder=lock_record.Holder(sessions[0], 1, 1), answers=dict.fromkeys(sessions, "1\t0"))
     crowd = decode(encode(crowd), "x", record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -14,8 +15,6 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
-
-from tests import stopping
 
 import holdfast
 from holdfast.cluster import SessionInfo
@@ -169,14 +168,14 @@ class Worker:
 
     def stop(self) -> None:
         """And wait until it stands still."""
-        stopping.stop(self.pid)
+        _stopping().stop(self.pid)
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     async def until_stopped(self) -> None:
         """Wait until it stands still, as it stops itself."""
-        await asyncio.to_thread(stopping.until_stopped, self.pid)
+        await asyncio.to_thread(_stopping().until_stopped, self.pid)
 
     async def kill(self) -> None:
         if self.process.returncode is None:
@@ -208,6 +207,11 @@ async def waiters(session: Any, name: str) -> Any:
 
 async def holders(session: Any, name: str) -> list[SessionInfo]:
     return [holding.session for holding in (await session.inspect(name)).holders]
+
+
+def _stopping() -> ModuleType:
+    """What only the tests need: the program below has no `tests` to import from."""
+    return importlib.import_module("tests.stopping")
 
 
 if __name__ == "__main__":
