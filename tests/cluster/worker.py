@@ -14,6 +14,7 @@ import textwrap
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, Self
 
 import holdfast
