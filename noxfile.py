@@ -125,10 +125,11 @@ def test(session: nox.Session, twin: str) -> None:
         tests = in_ci()
     pytest = ["pytest", *IN_PARALLEL, *(["-m", "not campaign"] if os.environ.get("CI") else [])]
     session.run(*pytest, *(session.posargs or tests), env=environment)
-    if tests and twin == "compiled" and session.python == newest() and not session.posargs:
-        session.run(*pytest, *EAGER)
-    more = {"3.12": SOME_OF_CLUSTER, newest(): MORE_FOR_THE_NEWEST}.get(str(session.python), [])
-    if tests and twin == "compiled" and more and not session.posargs:
+    if not tests or twin != "compiled" or session.posargs:
+        return
+    if session.python == newest():
+        session.run(*pytest, *EAGER, env=environment)
+    if more := {"3.12": SOME_OF_CLUSTER, newest(): MORE_FOR_THE_NEWEST}.get(str(session.python), []):
         session.run(*pytest, *more, "-k", " and ".join(ONE_PYTHON_IS_ENOUGH), env=environment)
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from holdfast.cluster.errors import FormatError
 from holdfast.cluster.records import stored
-from holdfast.cluster.records.answers import FEW, Answer, answer_to, answers_in, batch_of, text_of
+from holdfast.cluster.records.answers import Answer, answer_to, answers_in, batch_of, text_of
 from holdfast.cluster.records.lock import Acquire, LockRecord
+from holdfast.cluster.records.shapes import FEW
 from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import decode, encode
 

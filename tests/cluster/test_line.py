@@ -27,9 +27,10 @@ from holdfast.cluster.records.line import (
 )
 from holdfast.cluster.records.lock import LockRecord, Release
 from holdfast.cluster.records.record import Withdraw
-from holdfast.cluster.records.rows import FEW, line_in, moved_on, text_of
+from holdfast.cluster.records.rows import line_in, moved_on, text_of
 from holdfast.cluster.records.run import Run
 from holdfast.cluster.records.semaphore import SemaphoreRecord
+from holdfast.cluster.records.shapes import FEW
 from holdfast.cluster.records.step import Batch, step
 from holdfast.cluster.records.stored import STEP, decode, encode
 from holdfast.cluster.records.watching import watch_more, watches

@@ -111,13 +111,12 @@ class Leased(Primitive, OnlyAsyncWith):
         If the body has raised, its exception comes out, and no LeaseLost.
         """
         life = self._session._life
-        is_usable = life.is_usable()
-        if not is_usable:
+        if not (is_usable := life.is_usable()):
             if life.is_inherited():
                 return FINISHED
             life.check_loop()
         grant = self._left_by(asyncio.current_task(life.loop))
-        if grant._why is not None or (not (is_usable and grant._life is life) and grant._is_lost()):
+        if grant._why is not None if is_usable and grant._life is life else grant._is_lost():
             if grant in self._held:
                 self._held.remove(grant)
             grant._exit(exc)
@@ -249,33 +248,29 @@ class Acquiring(Coroutine[Any, Any, Grant]):
         return f"<acquires {self._leased!r}>"
 
     def __await__(self) -> Generator[Any, Any, Grant]:
-        if self._ticket is not None:
-            raise RuntimeError("cannot reuse already awaited coroutine")
         self._ask()
         return self  # what is below is all that `await` needs
 
     def __iter__(self) -> Generator[Any, Any, Grant]:
         return self
 
-    def _ask(self) -> None:
+    def _ask(self) -> int:
+        """Ask for it; return the ticket."""
+        if self._ticket is not None:
+            raise RuntimeError("cannot reuse already awaited coroutine")
         self._ticket = 0
         leased, wish = self._leased, self._wish
         session = leased._session
         if not session._is_ready():
             session._check()
         self._life, self._register = session._life, leased._register
-        self._ticket, self._granted = self._register.begin(wish.acquire, leave=wish.leave)
+        self._ticket, self._granted = ticket, _ = self._register.begin(wish.acquire, leave=wish.leave)
+        return ticket
 
     def __next__(self) -> asyncio.Future[int]:
         """Tell the task which future it waits for; at the end, raise StopIteration with the grant."""
         try:
-            ticket = self._ticket
-            if not ticket:
-                if ticket is not None:
-                    raise RuntimeError("cannot reuse already awaited coroutine")
-                self._ask()  # a task runs it as its own coroutine
-                ticket = self._ticket
-                assert ticket
+            ticket = self._ticket or self._ask()  # it has yet to ask if a task runs it as its own coroutine
             granted = self._granted
             if not granted.done():
                 granted._asyncio_future_blocking = True  # as when a coroutine awaits it

@@ -15,6 +15,7 @@ from .leased import Acquiring, Leased
 from .wish import FOR_ONE
 
 _FREE = LockRecord()
+"""With which every Lock begins: a record is never changed, so one does for all."""
 
 
 class Lock(Leased, ClosesItself):

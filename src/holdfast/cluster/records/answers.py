@@ -12,7 +12,7 @@ from collections.abc import ItemsView, Iterator, MutableMapping, Sequence
 from itertools import chain, groupby, repeat
 from typing import Any, NamedTuple, Self
 
-from .shapes import BETWEEN
+from .shapes import BETWEEN, FEW
 
 _INTEGER = "(?:0|-?[1-9][0-9]{0,3999})"
 _TIMES = "[1-9][0-9]{0,7}"  # less than shapes.MANY
@@ -22,8 +22,6 @@ _ANSWER = (
 )
 """A row that is one of holdfast's: as text_of() writes it, with numbers that Python reads."""
 _other_row = re.compile(f"\n(?!{_ANSWER})", re.MULTILINE).search
-FEW = 4
-"""The highest number of answers that are all taken apart at once: then each look at them is quicker."""
 
 
 class Answer(NamedTuple):
@@ -98,18 +96,13 @@ class StoredAnswers(MutableMapping[str, str]):
 
     def __setitem__(self, session: str, answer: str) -> None:
         """As in a dict, with one difference: an answer that takes the place of another is the last one."""
-        if session in self:
-            del self[session]
+        self.pop(session)
         self.text += f"\n{session}{BETWEEN}{answer}"
         self._count += 1
 
     def __delitem__(self, session: str) -> None:
-        found = self._place(session)
-        if found is None:
+        if self.pop(session) is None:
             raise KeyError(session)
-        place, _, end = found
-        self.text = self.text[:place] + self.text[end:]
-        self._count -= 1
 
     def pop(self, session: str, default: Any = None) -> Any:
         """As that of a dict, with None by default. Each change calls it."""

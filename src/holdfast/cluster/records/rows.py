@@ -14,10 +14,8 @@ from typing import overload
 
 from . import shapes
 from .run import Run
-from .shapes import BETWEEN
+from .shapes import BETWEEN, FEW
 
-FEW = 4
-"""The highest number of rows that are all read at once: then each look at them is quicker."""
 _REMEMBERED = 1024
 
 

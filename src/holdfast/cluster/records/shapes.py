@@ -19,6 +19,8 @@ LONGEST_NUMBER = 4000
 _LARGEST = 10**LONGEST_NUMBER
 MANY = 100_000_000
 """Tasks. No session has this many."""
+FEW = 4
+"""The highest number of rows of a line, or of answers, that are all read at once: then each look at them is quicker."""
 BETWEEN = "\t"
 """What stands between the values in a row of a record. A session's id has none, as it is printable."""
 

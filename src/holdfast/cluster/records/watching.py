@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import takewhile
 
-from .rows import FEW, Line, StoredLine, moved_on
+from .rows import Line, StoredLine, moved_on
 from .run import Run
+from .shapes import FEW
 
 
 def watches(line: Line, holders: frozenset[str], of: Collection[str] | None = None) -> dict[str, frozenset[str]]:
